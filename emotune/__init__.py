@@ -1,0 +1,1 @@
+"""emotune: hyperparameter search for self-supervised Transformers on physiological signals."""

@@ -1,0 +1,41 @@
+"""The few errors a user can act on.
+
+Each message is one line: what was given, what was expected, what to do. The command line shows
+it without a traceback and exits with ``exit_code``.
+"""
+
+
+class EmotuneError(Exception):
+    """Base of the errors that are the user's to mend."""
+
+    exit_code = 2
+
+
+class SettingsError(EmotuneError):
+    """A study, an experiment or an option says something impossible."""
+
+
+class DataError(EmotuneError):
+    """A recording, a corpus or a segment store cannot be used as it is."""
+
+
+class BusyError(EmotuneError):
+    """Another driver is alive on the same search."""
+
+
+class DamageError(EmotuneError):
+    """A journal or a checkpoint on disk is not what was written."""
+
+
+class StudyChangedError(EmotuneError):
+    """A search of this name exists and was started from another study."""
+
+
+class SearchFailedError(EmotuneError):
+    """The search cannot go on: too many evaluations failed in the same way."""
+
+    exit_code = 1
+
+
+class TrainingDivergedError(Exception):
+    """The loss is no longer a finite number. A result, and the worst one: never retried."""

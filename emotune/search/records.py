@@ -1,0 +1,106 @@
+"""What the journal of a search holds: every decision and every result, in the order they were made."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from emotune.base import Settings
+
+Value = int | float | str | bool
+Origin = Literal["default", "random", "prior", "model", "promotion"]
+
+
+class Evaluation(Settings):
+    """One piece of work: train configuration ``config_id`` from one epoch to another."""
+
+    id: int
+    """Number of the evaluation, counted from 0 in the order of the decisions."""
+
+    config_id: int
+    """Number of the configuration; its later rungs have the same one."""
+
+    bracket: int
+    """Bracket it belongs to, counted from 0 over the whole search."""
+
+    rung: int
+    """Rung it trains to, counted from 0 (the smallest budget)."""
+
+    from_epoch: int
+    """Epochs the configuration has been trained already."""
+
+    to_epoch: int
+    """Epochs it shall have been trained at the end."""
+
+    values: dict[str, Value]
+    """The configuration: values by dotted name, without the inactive ones."""
+
+    origin: Origin
+    """Where the values came from, or ``promotion`` for the later rungs."""
+
+
+class Opened(Settings):
+    """The first record: what is searched."""
+
+    kind: Literal["opened"] = "opened"
+    time: float
+    """When, in seconds since 1970 (for people; nothing is decided by it)."""
+    format: int = 1
+    name: str
+    study: dict[str, Any]
+    """The study as it was resolved: base experiment, space, budget, objective, searcher."""
+    digest: str
+    """Hash of everything that decides the results."""
+    seed: int
+    concurrency: int
+    software: dict[str, str]
+    """Versions that were used, by package."""
+
+
+class Started(Settings):
+    """An evaluation was asked for and handed to a worker."""
+
+    kind: Literal["started"] = "started"
+    time: float
+    evaluation: Evaluation
+
+
+class EpochDone(Settings):
+    """One epoch of a configuration was trained. Each epoch of a configuration is recorded once."""
+
+    kind: Literal["epoch"] = "epoch"
+    time: float
+    evaluation_id: int
+    config_id: int
+    epoch: int
+    """Counted from 1 over all evaluations of the configuration."""
+    metrics: dict[str, float | None]
+    """Metrics by name, for instance ``val/loss``; None stands for a number that is not finite."""
+
+
+class Ended(Settings):
+    """The result of an evaluation."""
+
+    kind: Literal["ended"] = "ended"
+    time: float
+    evaluation_id: int
+    config_id: int
+    status: Literal["done", "failed"]
+    objective: float | None
+    """The objective as the study names it (not negated); None if it failed."""
+    seconds: float
+    """Seconds of work, over all attempts."""
+    error: str | None = None
+    """Why it failed, in a line."""
+
+
+class Closed(Settings):
+    """The driver ended in order."""
+
+    kind: Literal["closed"] = "closed"
+    time: float
+    state: Literal["finished", "interrupted", "failed"]
+    reason: str = ""
+
+
+Record = Annotated[Opened | Started | EpochDone | Ended | Closed, Field(discriminator="kind")]
+RECORD: TypeAdapter[Record] = TypeAdapter(Record)
