@@ -1,0 +1,188 @@
+"""An experiment: the complete, validated description of one training run."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from emotune.base import Settings
+from emotune.data.folds import Folds, split
+from emotune.data.store import SegmentStore
+from emotune.errors import DataError, SettingsError
+from emotune.models import Model, Transformer
+from emotune.models.weights import hand_over
+from emotune.randomness import derive_seed
+from emotune.tasks import MaskedValues, Task
+from emotune.training.checkpoints import read_weights
+from emotune.training.loop import Material, Plan, TrainState
+from emotune.training.optim import Optim
+
+
+class Start(Settings):
+    """Where the encoder's weights come from."""
+
+    encoder: str
+    """A search, a run or a checkpoint whose encoder is taken over, sizes included."""
+
+    weights: Literal["pretrained", "scratch"] = "pretrained"
+    """``scratch``: the same network with freshly drawn weights, for comparison."""
+
+    sha256: str | None = None
+    """Hash of the encoder's weights; filled in when the run is prepared."""
+
+
+class Compute(Settings):
+    """How the work is done; decides nothing about the result."""
+
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of one worker."""
+
+
+class Experiment(Settings):
+    """Everything that decides a run's result, and ``compute``, which does not."""
+
+    store: str = ""
+    """Folder of the segment store."""
+
+    fingerprint: str | None = None
+    """Fingerprint of the store's content; filled in when the run is prepared."""
+
+    folds: Folds = Folds()
+    """Which segments train, validate and test."""
+
+    model: Model = Transformer()
+    """The encoder."""
+
+    task: Task = MaskedValues()
+    """What is learnt."""
+
+    optim: Optim = Optim()
+    """The optimiser and its schedule."""
+
+    epochs: int = Field(default=500, ge=1)
+    """Epochs of the whole run, and so of the learning-rate schedule."""
+
+    batch_size: int = Field(default=128, ge=1)
+    """Segments per optimiser step."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the weights, the order of the data, the masks and the dropout."""
+
+    start: Start | None = None
+    """A pre-trained encoder to start from."""
+
+    compute: Compute = Compute()
+    """How the work is done."""
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> "Experiment":
+        if self.optim.schedule == "linear" and self.optim.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"optim.warmup_epochs: {self.optim.warmup_epochs} was given, which leaves nothing of {self.epochs} "
+                "epochs; give a smaller one or more epochs"
+            )
+        return self
+
+    def digest(self) -> str:
+        """Hash what decides the result: all settings but ``compute`` and where things lie on this machine.
+
+        The store counts by its fingerprint and a pre-trained encoder by its hash.
+        """
+        content = self.model_dump(mode="json", exclude={"compute": True, "store": True, "start": {"encoder"}})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def with_values(self, values: Mapping[str, Any]) -> "Experiment":
+        """Return a copy with other values, given by dotted name such as ``optim.lr``.
+
+        Raises:
+            SettingsError: A name is unknown, or a value is not allowed.
+        """
+        content = self.model_dump(mode="json", exclude_unset=True)
+        for name, value in values.items():
+            _check_name(name, self)
+            place = content
+            *path, last = name.split(".")
+            for key in path:
+                place = place.setdefault(key, self._kind_of(key))
+            place[last] = value.item() if isinstance(value, np.generic) else value
+        try:
+            return Experiment.model_validate(content)
+        except ValidationError as error:
+            details = "; ".join(f"{_dotted(one['loc'])}{one['msg'].removeprefix('Value error, ')}" for one in error.errors())
+            given = ", ".join(f"{name} = {value}" for name, value in values.items())
+            raise SettingsError(f"{given}: {details}") from error
+
+    def _kind_of(self, key: str) -> dict[str, str]:
+        """A part that was left at its default keeps its kind when one of its fields is set."""
+        kind = getattr(getattr(self, key), "kind", None)
+        return {"kind": kind} if kind else {}
+
+    def plan(self) -> Plan:
+        """Return what the loop needs to know."""
+        return Plan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
+
+    def material(self, store: SegmentStore) -> Material:
+        """Choose and label the segments that are learnt from.
+
+        Raises:
+            DataError: The store is not the one the experiment was prepared for, or lacks labels.
+        """
+        if self.fingerprint not in {None, store.fingerprint}:
+            raise DataError(
+                f"the store {self.store} has the fingerprint {store.fingerprint[:12]}, where this run was started on "
+                f"{str(self.fingerprint)[:12]}. Give the store it was started on, or a new name"
+            )
+        labels = self.task.labels(store.index)
+        fold = split(store.index, self.folds, labels=labels)
+        return Material(store=store, fold=fold, labels=labels)
+
+    def begin(self, material: Material, *, encoder_weights: Path | None = None) -> TrainState:
+        """Make the networks and the optimiser, at epoch 0.
+
+        Args:
+            material: What will be learnt from.
+            encoder_weights: Checkpoint folder of the pre-trained encoder, if ``start`` names one.
+
+        Raises:
+            SettingsError: The pre-trained encoder has other sizes.
+        """
+        channels = material.store.signal.shape[1]
+        train_labels = None if material.labels is None else material.labels[material.fold.train]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "weights"))
+            encoder = self.model.build(channels=channels)
+            objective = self.task.build(encoder, channels=channels, labels=train_labels)
+        if self.start is not None and self.start.weights == "pretrained":
+            assert encoder_weights is not None
+            hand_over(read_weights(encoder_weights), encoder, source=self.start.encoder)
+        return TrainState(objective, self.optim.build(objective))
+
+
+def setting_names(settings: BaseModel, *, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of all settings that hold a value, such as ``optim.lr``."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from setting_names(value, prefix=f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _check_name(name: str, experiment: Experiment) -> None:
+    names = list(setting_names(experiment))
+    if name in names:
+        return
+    last = name.rsplit(".", 1)[-1]
+    close = difflib.get_close_matches(name, names, n=2) or [other for other in names if other.endswith(f".{last}")]
+    hint = f" Did you mean {' or '.join(close)}?" if close else f" There are: {', '.join(names)}"
+    raise SettingsError(f"no setting is called {name!r}.{hint}")
+
+
+def _dotted(place: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in place) + ": " if place else ""

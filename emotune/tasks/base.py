@@ -1,0 +1,62 @@
+"""What the training loop needs of a task."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from emotune.base import Settings
+from emotune.data.batches import Batch
+from emotune.models import Encoder
+
+Sums = dict[str, float]
+"""Numbers that may be added over batches and workers; metrics are computed from them at the end."""
+
+
+class Objective(nn.Module, ABC):
+    """A head and a loss on an encoder. The encoder is the submodule ``encoder``."""
+
+    encoder: Encoder
+
+    @abstractmethod
+    def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
+        """Return the mean loss of a batch, to be minimised.
+
+        Args:
+            batch: Signals, and labels where the task has them.
+            generator: Source of everything random in the task itself (masks).
+        """
+
+    @abstractmethod
+    def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return what `summarise` needs of one batch, as sums."""
+
+    @abstractmethod
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Turn the sums over all batches into metrics by name, ``loss`` among them."""
+
+    def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return sums of what needs no learning, measured as `measure` does; none by default."""
+        del batch, generator
+        return {}
+
+
+class TaskSettings(Settings, ABC):
+    """Base of the tasks' settings."""
+
+    @abstractmethod
+    def labels(self, index: pd.DataFrame) -> np.ndarray | None:
+        """Return a label for each segment of a store (NaN: none), or None if the task needs no labels."""
+
+    @abstractmethod
+    def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> Objective:
+        """Make the objective.
+
+        Args:
+            encoder: The network below the head.
+            channels: Channels of the signals.
+            labels: Labels of the training segments, as from `labels`.
+        """

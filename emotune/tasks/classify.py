@@ -1,0 +1,151 @@
+"""Fine-tuning: high or low arousal or valence, from the class token's representation.
+
+Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D, equation 4.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from emotune.data.batches import Batch
+from emotune.errors import DataError
+from emotune.models import Encoder
+from emotune.tasks.base import Objective, Sums, TaskSettings
+
+
+class Classify(TaskSettings):
+    """Tell high from low ratings; the defaults are the published ECG classifier."""
+
+    kind: Literal["classify"] = "classify"
+
+    target: Literal["arousal", "valence"] = "arousal"
+    """The rating that is predicted."""
+
+    threshold: float | Literal["mean"] = "mean"
+    """A rating above this is high; ``mean`` is the mean over all rated recordings of the store."""
+
+    hidden: tuple[int, ...] = (1024, 512)
+    """Hidden units of the classifier's layers."""
+
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Dropout after each hidden layer of the classifier."""
+
+    frozen: bool = False
+    """Train the classifier only and leave the encoder as it is."""
+
+    def labels(self, index: pd.DataFrame) -> np.ndarray:
+        """Return 1 (high), 0 (low) or NaN (not rated) for each segment.
+
+        The mean is taken over recordings, not segments, so that long recordings count once.
+
+        Raises:
+            DataError: No recording is rated, or all fall on one side.
+        """
+        column = f"rating_{self.target}"
+        recordings = index.drop_duplicates(["corpus", "subject", "session"])[column].dropna()
+        if recordings.empty:
+            raise DataError(f"the store has no ratings of {self.target}; task.target needs a rated corpus")
+        threshold = float(recordings.mean()) if self.threshold == "mean" else self.threshold
+        ratings = index[column].to_numpy(dtype=float)
+        labels = np.where(np.isnan(ratings), np.nan, (ratings > threshold).astype(float))
+        if len(np.unique(labels[~np.isnan(labels)])) < 2:
+            raise DataError(
+                f"every rating of {self.target} lies on one side of {threshold:g}; set task.threshold so that "
+                f"ratings between {recordings.min():g} and {recordings.max():g} fall on both sides"
+            )
+        return labels
+
+    def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "ClassifyObjective":
+        """Make the objective; the positive class is weighted by negatives / positives of the labels."""
+        del channels
+        assert labels is not None
+        positive = float((labels == 1).sum())
+        negative = float((labels == 0).sum())
+        if not positive or not negative:
+            raise DataError(
+                f"the training segments have {positive:.0f} high and {negative:.0f} low labels of {self.target}; "
+                "both are needed. Use another fold or another seed"
+            )
+        return ClassifyObjective(self, encoder, positive_weight=negative / positive)
+
+
+class ClassifyObjective(Objective):
+    """Weighted binary cross-entropy on a fully connected network over ``e_CLS``."""
+
+    def __init__(self, settings: Classify, encoder: Encoder, *, positive_weight: float) -> None:
+        super().__init__()
+        self.settings = settings
+        self.encoder = encoder
+        sizes = [encoder.width, *settings.hidden]
+        layers: list[nn.Module] = []
+        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(settings.dropout)]
+        self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+        self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
+        if settings.frozen:
+            encoder.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> "ClassifyObjective":  # noqa: FBT001, FBT002 (torch's signature)
+        """Switch to training; a frozen encoder stays in evaluation mode, without dropout."""
+        super().train(mode)
+        if self.settings.frozen:
+            self.encoder.eval()
+        return self
+
+    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
+        """Return the logit of the high class."""
+        return self.head(self.encoder.summarise(signals))[:, 0]
+
+    def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
+        """Return equation 4, averaged over the batch."""
+        del generator
+        return self._cross_entropy(self.logits(batch.signals), batch, reduction="mean")
+
+    def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return the summed loss and the four counts of the confusion matrix."""
+        del generator
+        assert batch.label is not None
+        logits = self.logits(batch.signals)
+        high = logits > 0
+        truth = batch.label > 0.5
+        return {
+            "error": self._cross_entropy(logits, batch, reduction="sum").item(),
+            "true_high": float((high & truth).sum()),
+            "false_high": float((high & ~truth).sum()),
+            "true_low": float((~high & ~truth).sum()),
+            "false_low": float((~high & truth).sum()),
+        }
+
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return loss, accuracy, F1 averaged over both classes, and balanced accuracy."""
+        true_high, false_high = sums["true_high"], sums["false_high"]
+        true_low, false_low = sums["true_low"], sums["false_low"]
+        count = true_high + false_high + true_low + false_low
+        f1_high = ratio(2 * true_high, 2 * true_high + false_high + false_low)
+        f1_low = ratio(2 * true_low, 2 * true_low + false_high + false_low)
+        recall_high = ratio(true_high, true_high + false_low)
+        recall_low = ratio(true_low, true_low + false_high)
+        return {
+            "loss": sums["error"] / count,
+            "accuracy": (true_high + true_low) / count,
+            "macro_f1": (f1_high + f1_low) / 2,
+            "balanced_accuracy": (recall_high + recall_low) / 2,
+        }
+
+    def _cross_entropy(self, logits: Float[Tensor, " batch"], batch: Batch, *, reduction: str) -> Tensor:
+        assert batch.label is not None
+        return functional.binary_cross_entropy_with_logits(
+            logits, batch.label, pos_weight=self.get_buffer("positive_weight"), reduction=reduction
+        )
+
+
+def ratio(part: float, whole: float) -> float:
+    """Return part / whole, and 0 for nothing of nothing (scikit-learn's convention)."""
+    return part / whole if whole else 0.0

@@ -1,0 +1,120 @@
+"""Pre-training: hide spans of the signal and predict the hidden values.
+
+Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section III-C, equation 3.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from emotune.data.batches import Batch
+from emotune.models import Encoder
+from emotune.tasks.base import Objective, Sums, TaskSettings
+from emotune.tasks.masking import hidden_rows, span_mask
+
+
+class MaskedValues(TaskSettings):
+    """Hide spans of the signal, on all channels at once, and predict the hidden values."""
+
+    kind: Literal["masked_values"] = "masked_values"
+
+    start_probability: float = Field(default=0.0325, gt=0, lt=1)
+    """Share of the samples that start a hidden span."""
+
+    span: int = Field(default=20, ge=1)
+    """Length of a hidden span, in samples."""
+
+    head: int = Field(default=128, ge=1)
+    """Hidden units of the network that predicts the values."""
+
+    def labels(self, index: pd.DataFrame) -> np.ndarray | None:
+        """Return None: the signal is its own answer."""
+        del index
+
+    def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "MaskedValueObjective":
+        """Make the objective; the labels are not used."""
+        del labels
+        return MaskedValueObjective(self, encoder, channels=channels)
+
+
+class MaskedValueObjective(Objective):
+    """Mean squared error at the hidden samples, from representations computed there only."""
+
+    def __init__(self, settings: MaskedValues, encoder: Encoder, *, channels: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.encoder = encoder
+        self.head = nn.Sequential(
+            nn.Linear(encoder.width, settings.head), nn.ReLU(), nn.Linear(settings.head, channels)
+        )
+
+    def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
+        """Return equation 3, averaged over all hidden samples of the batch."""
+        error, points = self.squared_error(batch.signals, self._mask(batch.signals, generator))
+        return error / points
+
+    def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return the summed squared error and the number of hidden values."""
+        error, points = self.squared_error(batch.signals, self._mask(batch.signals, generator))
+        return {"error": error.item(), "points": float(points)}
+
+    def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return the errors, on the same masks, of predicting zero and of linear interpolation."""
+        mask = self._mask(batch.signals, generator)
+        hidden = mask[:, None].expand_as(batch.signals)
+        signals = batch.signals.double()
+        interpolated = interpolate_linearly(signals, mask)
+        return {
+            "error_zero": signals[hidden].square().sum().item(),
+            "error_interpolated": (signals - interpolated)[hidden].square().sum().item(),
+            "points": float(hidden.sum()),
+        }
+
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return the mean squared error (``loss``) and those of the references where they were measured."""
+        names = {"error": "loss", "error_zero": "loss_zero", "error_interpolated": "loss_interpolated"}
+        return {name: sums[key] / sums["points"] for key, name in names.items() if key in sums}
+
+    def squared_error(
+        self, signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
+    ) -> tuple[Float[Tensor, ""], int]:
+        """Return the summed squared error at the hidden samples, and how many values they are."""
+        rows, weights = hidden_rows(mask)
+        shown = signals.masked_fill(mask[:, None], 0.0)
+        predicted = self.head(self.encoder(shown, rows + 1))
+        target = signals.transpose(1, 2).gather(1, rows[:, :, None].expand(-1, -1, signals.shape[1]))
+        error = ((predicted - target).square() * weights[:, :, None]).sum()
+        return error, int(mask.sum()) * signals.shape[1]
+
+    def _mask(
+        self, signals: Float[Tensor, "batch channel time"], generator: torch.Generator
+    ) -> Bool[Tensor, "batch time"]:
+        return span_mask(
+            (signals.shape[0], signals.shape[2]),
+            start_probability=self.settings.start_probability,
+            span=self.settings.span,
+            generator=generator,
+        ).to(signals.device)
+
+
+def interpolate_linearly(
+    signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "batch channel time"]:
+    """Fill the hidden samples by straight lines between their shown neighbours.
+
+    Before the first and after the last shown sample its value is held. A signal that is wholly
+    hidden becomes zero.
+    """
+    time = np.arange(signals.shape[2])
+    filled = signals.cpu().numpy().copy()
+    for signal, hidden in zip(filled, mask.cpu().numpy(), strict=True):
+        shown = ~hidden
+        for channel in signal:
+            channel[hidden] = np.interp(time[hidden], time[shown], channel[shown]) if shown.any() else 0.0
+    return torch.from_numpy(filled).to(signals)

@@ -1,0 +1,159 @@
+"""Checkpoints: written whole or not at all, checked when read, without pickle, two generations kept.
+
+A checkpoint is a folder ``epoch-000009`` with ``weights.safetensors``, ``optimiser.safetensors``,
+``state.json`` (epoch, reports of all epochs, and what the caller adds) and ``manifest.json`` (size
+and SHA-256 of each file), which is written last.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emotune.errors import DamageError
+from emotune.files import new_folder, sha256_of
+from emotune.training.loop import EpochReport, TrainState
+
+logger = logging.getLogger(__name__)
+GENERATIONS = 2
+FILES = ("weights.safetensors", "optimiser.safetensors", "state.json")
+
+
+def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) -> Path:
+    """Write a checkpoint, then remove all but the newest two generations.
+
+    Args:
+        root: Folder of one run's checkpoints; made if it is not there.
+        state: What to save.
+        about: What describes the run (JSON), read back by `read_about`.
+
+    Returns:
+        The folder of the checkpoint. If one of this epoch is there already and undamaged, it is
+        kept as it is.
+
+    Raises:
+        OSError: The disk is full or cannot be written; earlier checkpoints are untouched.
+    """
+    folder = root / f"epoch-{state.epoch:06d}"
+    if folder.exists():
+        if is_intact(folder):
+            return folder
+        shutil.rmtree(folder)
+    with new_folder(folder) as draft:
+        _write(draft, state, about)
+    for old in generations(root)[GENERATIONS:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
+    try:
+        save_file(_contiguous(state.objective.state_dict()), draft / "weights.safetensors")
+        save_file(_flatten(state), draft / "optimiser.safetensors")
+    except SafetensorError as error:
+        # safetensors reports a full disk as its own kind of error
+        raise OSError(f"the checkpoint {draft} could not be written: {error}") from error
+    content = {"epoch": state.epoch, "history": [asdict(report) for report in state.history], "about": dict(about)}
+    (draft / "state.json").write_text(json.dumps(content))
+    manifest = {name: {"bytes": (draft / name).stat().st_size, "sha256": sha256_of(draft / name)} for name in FILES}
+    (draft / "manifest.json").write_text(json.dumps(manifest))
+
+
+def generations(root: Path) -> list[Path]:
+    """Return the checkpoints in a folder, newest first."""
+    return sorted(root.glob("epoch-*"), reverse=True) if root.is_dir() else []
+
+
+def is_intact(folder: Path) -> bool:
+    """Tell whether every file of a checkpoint is what its manifest says."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return set(manifest) == set(FILES) and all(
+            (folder / name).stat().st_size == entry["bytes"] and sha256_of(folder / name) == entry["sha256"]
+            for name, entry in manifest.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def newest_checkpoint(root: Path, *, up_to: int | None = None) -> Path | None:
+    """Return the newest undamaged checkpoint, if any; damaged ones are named in a warning.
+
+    Args:
+        root: Folder of one run's checkpoints.
+        up_to: Look only at checkpoints of this epoch or earlier.
+    """
+    for folder in generations(root):
+        if up_to is not None and int(folder.name.removeprefix("epoch-")) > up_to:
+            continue
+        if is_intact(folder):
+            return folder
+        logger.warning("checkpoint %s is damaged; going back to the one before it", folder)
+    return None
+
+
+def restore(folder: Path, state: TrainState) -> None:
+    """Load a checkpoint into a state that was made from the same experiment.
+
+    Raises:
+        DamageError: A file of the checkpoint is not what was written.
+    """
+    content = read_state(folder)
+    state.objective.load_state_dict(load_file(folder / "weights.safetensors"))
+    _unflatten(state, load_file(folder / "optimiser.safetensors"))
+    state.history[:] = [EpochReport(**report) for report in content["history"]]
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return all weights of a checkpoint by name, checked against its manifest.
+
+    Raises:
+        DamageError: A file of the checkpoint is not what was written.
+    """
+    read_state(folder)
+    return load_file(folder / "weights.safetensors")
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return what ``state.json`` holds: epoch, history and about; all files are checked first.
+
+    Raises:
+        DamageError: A file of the checkpoint is not what was written.
+    """
+    if not is_intact(folder):
+        raise DamageError(
+            f"{folder} is not an undamaged checkpoint: its files differ from manifest.json. Use another generation"
+        )
+    return json.loads((folder / "state.json").read_text())
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _flatten(state: TrainState) -> dict[str, Tensor]:
+    names = {id(parameter): name for name, parameter in state.objective.named_parameters()}
+    return _contiguous(
+        {
+            f"{names[id(parameter)]}|{key}": torch.as_tensor(value)
+            for parameter, values in state.optimiser.state.items()
+            for key, value in values.items()
+        }
+    )
+
+
+def _unflatten(state: TrainState, tensors: Mapping[str, Tensor]) -> None:
+    parameters = dict(state.objective.named_parameters())
+    state.optimiser.state.clear()
+    for name, tensor in tensors.items():
+        parameter, key = name.rsplit("|", 1)
+        value = tensor if key == "step" else tensor.to(parameters[parameter].device)
+        state.optimiser.state[parameters[parameter]][key] = value
