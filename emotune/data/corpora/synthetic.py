@@ -1,0 +1,209 @@
+"""Made-up ECG and EEG whose right answer is known: for tests, for the demonstration, for a first look."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from emotune.base import Settings
+from emotune.data.reader import Item, Reader
+from emotune.data.recording import Modality, Recording
+from emotune.randomness import stream
+
+FS = 256
+STATES = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Arousal and valence, low (-1) or high (1), in the order a subject goes through them."""
+
+WAVES = np.deg2rad([-70.0, -15.0, 0.0, 15.0, 100.0])
+"""Where in the cycle P, Q, R, S and T have their peaks (McSharry et al. 2003, table 1)."""
+HEIGHTS = np.array([0.15, -0.1, 1.0, -0.2, 0.3])
+"""Of P, Q, R, S and T, in mV."""
+WIDTHS = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
+"""Of P, Q, R, S and T, in radians of the cycle at 60 beats per minute (the same table)."""
+
+EEG_CHANNELS = ("F7", "F3", "T7", "P7", "O1", "O2", "P8", "T8", "F4", "F8")
+ALPHA_BY_CHANNEL = np.array([0.5, 0.6, 0.6, 1.1, 1.5, 1.5, 1.1, 0.6, 0.6, 0.5])
+LEFT_BY_CHANNEL = np.array([1, 1, 1, 1, 1, -1, -1, -1, -1, -1])
+
+Wave = Float[np.ndarray, " time"]
+
+
+class Synthetic(Settings):
+    """How much to make up, and how strongly the states show."""
+
+    subjects: int = Field(default=12, ge=1)
+    """Number of people."""
+
+    seconds_per_state: float = Field(default=120.0, gt=0)
+    """Length of a recording; each subject has one in each of the four states."""
+
+    seed: int = Field(default=0, ge=0)
+    """Decides everything that is drawn; a subject does not depend on how many there are."""
+
+    arousal_heart_rate: float = Field(default=10.0, ge=0)
+    """ECG: how much faster the heart beats at high arousal, in beats per minute."""
+
+    arousal_variability: float = Field(default=2.5, ge=1)
+    """ECG: how many times larger heart-rate variability is at low arousal."""
+
+    valence_t_wave: float = Field(default=1.8, ge=1)
+    """ECG: how many times higher the T wave is at high valence."""
+
+    arousal_alpha: float = Field(default=1.8, ge=1)
+    """EEG: how many times larger the alpha rhythm is at low arousal."""
+
+    valence_asymmetry: float = Field(default=1.8, ge=1)
+    """EEG: how many times larger alpha is on the right than on the left at high valence."""
+
+    noise: float = Field(default=1.0, ge=0)
+    """Noise and baseline wander, as a multiple of the usual."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """What makes a subject different from others; the differences are larger than the states'."""
+
+    heart_rate: float
+    """At rest, in beats per minute."""
+    variability: float
+    """Relative spread of the heart rate."""
+    shape: Float[np.ndarray, " wave"]
+    """Factors on the heights of P, Q, R, S and T."""
+    gain: float
+    """Factor on everything: how well the electrodes conduct."""
+    alpha_frequency: float
+    alpha_height: float
+    """Of the alpha rhythm, in uV."""
+
+
+def make_person(random: np.random.Generator) -> Person:
+    """Draw a subject."""
+    return Person(
+        heart_rate=float(np.clip(random.normal(70, 11), 48, 100)),
+        variability=float(0.03 * np.exp(random.normal(0, 0.4))),
+        shape=np.exp(random.normal(0, [0.3, 0.3, 0.1, 0.3, 0.35])),
+        gain=float(np.exp(random.normal(0, 0.3))),
+        alpha_frequency=float(random.uniform(8.5, 11.5)),
+        alpha_height=float(12 * np.exp(random.normal(0, 0.4))),
+    )
+
+
+def make_ecg(
+    person: Person, *, state: tuple[int, int], settings: Synthetic, random: np.random.Generator
+) -> Float[np.ndarray, "channel time"]:
+    """Make one lead of ECG at 256 Hz, in mV.
+
+    A phase runs through the cardiac cycle with the momentary heart rate, which swings with
+    breathing (about 0.25 Hz) and blood pressure (0.1 Hz); P, Q, R, S and T are Gaussians over it.
+
+    Args:
+        person: Whose it is.
+        state: Arousal and valence, each -1 or 1.
+        settings: Length and strength of the effects.
+        random: Where the rest comes from.
+
+    Source:
+        McSharry et al., "A dynamical model for generating synthetic electrocardiogram signals",
+        IEEE Trans. Biomed. Eng. 50(3), 2003. Their equations of motion follow these Gaussians; we
+        write the sum down at once, so that it can be vectorised.
+    """
+    arousal, valence = state
+    time = np.arange(round(settings.seconds_per_state * FS)) / FS
+    rate = person.heart_rate + arousal * settings.arousal_heart_rate / 2
+    swing = person.variability * settings.arousal_variability ** (-arousal / 2)
+    breath = np.sin(2 * np.pi * (random.uniform(0.2, 0.3) * time + random.uniform()))
+    pressure = np.sin(2 * np.pi * (0.1 * time + random.uniform()))
+    beats = np.cumsum(rate / 60 * (1 + swing * (1.2 * breath + 0.8 * pressure))) / FS + random.uniform()
+    shape = HEIGHTS * person.shape * np.array([1, 1, 1, 1, settings.valence_t_wave ** (valence / 2)])
+    clean = _waves(2 * np.pi * beats, heights=shape, widths=WIDTHS * np.sqrt(rate / 60))
+    wander = 0.15 * np.sin(2 * np.pi * (0.05 * time + random.uniform())) + 0.05 * breath
+    noise = 0.03 * random.standard_normal(len(time))
+    return (person.gain * clean + settings.noise * (wander + noise))[None].astype(np.float32)
+
+
+def _waves(phase: Wave, *, heights: Float[np.ndarray, " wave"], widths: Float[np.ndarray, " wave"]) -> Wave:
+    signal = np.zeros_like(phase)
+    for centre, height, width in zip(WAVES, heights, widths, strict=True):
+        distance = np.mod(phase - centre + np.pi, 2 * np.pi) - np.pi
+        signal += height * np.exp(-(distance**2) / (2 * width**2))
+    return signal
+
+
+def make_eeg(
+    person: Person, *, state: tuple[int, int], settings: Synthetic, random: np.random.Generator
+) -> Float[np.ndarray, "channel time"]:
+    """Make ten channels of EEG at 256 Hz, in uV: a background that falls with frequency, and alpha.
+
+    Arousal makes alpha smaller everywhere; valence shifts it to the right side.
+
+    Args:
+        person: Whose it is.
+        state: Arousal and valence, each -1 or 1.
+        settings: Length and strength of the effects.
+        random: Where the rest comes from.
+    """
+    arousal, valence = state
+    length = round(settings.seconds_per_state * FS)
+    frequency = np.fft.rfftfreq(length, 1 / FS)
+    background = _coloured(
+        1 / np.maximum(frequency, 0.5), channels=len(EEG_CHANNELS), length=length, random=random
+    )
+    rhythm = np.exp(-(((frequency - person.alpha_frequency) / 0.7) ** 2) / 2)
+    shared = _coloured(rhythm, channels=1, length=length, random=random)
+    own = _coloured(rhythm, channels=len(EEG_CHANNELS), length=length, random=random)
+    height = person.alpha_height * settings.arousal_alpha ** (-arousal / 2)
+    sides = settings.valence_asymmetry ** (-valence * LEFT_BY_CHANNEL / 4)
+    alpha = height * (ALPHA_BY_CHANNEL * sides)[:, None] * (0.8 * shared + 0.6 * own)
+    return (alpha + 10 * settings.noise * background).astype(np.float32)
+
+
+def _coloured(
+    spectrum: Float[np.ndarray, " frequency"], *, channels: int, length: int, random: np.random.Generator
+) -> Float[np.ndarray, "channel time"]:
+    """Draw noise of unit variance with a given amplitude spectrum."""
+    white = np.fft.rfft(random.standard_normal((channels, length)), axis=1)
+    signal = np.fft.irfft(white * spectrum, n=length, axis=1)
+    return signal / signal.std(axis=1, keepdims=True)
+
+
+def read(folder: Path | None, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    """Make up the recordings, subject by subject."""
+    del folder
+    make = make_ecg if modality == "ecg" else make_eeg
+    for number in range(settings.subjects):
+        person = make_person(stream(settings.seed, "person", number))
+        for state in STATES:
+            random = stream(settings.seed, modality, number, *state)
+            ratings = stream(settings.seed, "ratings", number, *state).uniform(-1.5, 1.5, size=2) + 5
+            yield Recording(
+                signal=make(person, state=state, settings=settings, random=random),
+                fs=float(FS),
+                modality=modality,
+                subject=f"s{number + 1:03d}",
+                session=_name(state),
+                channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
+                ratings=dict(
+                    zip(("arousal", "valence"), (ratings + 2 * np.array(state)).tolist(), strict=True)
+                ),
+                rating_range=(1.0, 9.0),
+                condition=_name(state),
+            )
+
+
+def _name(state: tuple[int, int]) -> str:
+    arousal, valence = ("high" if side > 0 else "low" for side in state)
+    return f"{arousal} arousal, {valence} valence"
+
+
+READER = Reader(
+    name="synthetic",
+    modalities=("ecg", "eeg"),
+    licence="none needed",
+    where="made up on the spot; give no folder",
+    description="ECG and EEG with a known answer: arousal and valence show, larger ones of the person",
+    settings=Synthetic,
+    read=read,
+)

@@ -1,0 +1,227 @@
+"""The segment store: all segments of a corpus in one memory-mapped array, and a table about them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from jaxtyping import Float32
+from pydantic import ValidationError
+
+from emotune.base import Settings
+from emotune.data.recording import Modality
+from emotune.errors import DataError
+from emotune.files import sha256_of
+
+SIGNAL_FILE = "signal.npy"
+INDEX_FILE = "index.parquet"
+ABOUT_FILE = "about.json"
+
+ALL_CHANNELS = "all"
+"""The ``channel`` of a row that holds every channel of its recording."""
+
+
+class FileRecord(Settings):
+    """What a file of the store must look like."""
+
+    size: int
+    """In bytes."""
+
+    sha256: str
+
+
+class About(Settings):
+    """What a store says about itself."""
+
+    format: Literal[1] = 1
+    corpus: str
+    modality: Modality
+    rate: int
+    """Samples per second."""
+    seconds: float
+    """Length of a segment."""
+    channels: tuple[str, ...]
+    """Names of a segment's channels; just ``ecg`` where each lead is a segment of its own."""
+    settings: dict[str, Any]
+    """How the recordings were prepared."""
+    corpus_settings: dict[str, Any]
+    """How the corpus was read."""
+    corpus_fingerprint: str
+    """Hash of the files it was read from."""
+    recordings: int
+    segments: int
+    hours: float
+    """Length of all recordings that were used, however many channels they have."""
+    skipped: tuple[str, ...]
+    """Recordings that were left out, and why."""
+    software: dict[str, str]
+    files: dict[str, FileRecord]
+    fingerprint: str
+    """Hash of signal, index and settings: equal fingerprints are equal data."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """A store in a few numbers."""
+
+    corpus: str
+    modality: str
+    segments: int
+    subjects: int
+    recordings: int
+    hours: float
+    """Of segments; for ECG each lead counts."""
+    seconds: float
+    rate: int
+    channels: tuple[str, ...]
+    conditions: dict[str, int]
+    """Segments by condition; those without one are not counted."""
+    ratings: dict[str, int]
+    """Segments that have a rating, by its name."""
+    skipped: tuple[str, ...]
+    settings: dict[str, Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentStore:
+    """Segments of one corpus and modality, read-only.
+
+    Attributes:
+        path: The folder.
+        signal: Every segment, mapped from the disk and shared by all processes of a machine.
+        index: A row per segment: corpus, subject, session, channel, start (seconds), condition,
+            ``rating_*`` and the scale they are on (NaN where there is none).
+        about: How it was made.
+    """
+
+    path: Path
+    signal: Float32[np.ndarray, "segment channel time"]
+    index: pd.DataFrame
+    about: About
+
+    @classmethod
+    def open(cls, path: Path) -> "SegmentStore":
+        """Open a store. Nothing but the index is read.
+
+        Raises:
+            DataError: There is no store, or one of its files is missing or not what was written.
+        """
+        path = Path(path)
+        about = read_about(path)
+        for name, record in about.files.items():
+            _check_size(path / name, record=record)
+        try:
+            signal = np.load(path / SIGNAL_FILE, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise _damaged(path / SIGNAL_FILE, reason=str(error)) from error
+        try:
+            index = pd.read_parquet(path / INDEX_FILE)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise _damaged(path / INDEX_FILE, reason=str(error)) from error
+        shape = (about.segments, len(about.channels), round(about.seconds * about.rate))
+        if signal.shape != shape:
+            raise _damaged(path / SIGNAL_FILE, reason=f"its shape is {signal.shape} in place of {shape}")
+        if len(index) != len(signal):
+            raise _damaged(path / INDEX_FILE, reason=f"it has {len(index)} rows in place of {len(signal)}")
+        return cls(path=path, signal=signal, index=index, about=about)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copied memory map would carry all the data; its path is enough to open it again.
+        return SegmentStore.open, (self.path,)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of signal, index and settings."""
+        return self.about.fingerprint
+
+    @property
+    def modality(self) -> Modality:
+        """What was recorded."""
+        return self.about.modality
+
+    @property
+    def rate(self) -> int:
+        """Samples per second."""
+        return self.about.rate
+
+    @property
+    def seconds(self) -> float:
+        """Length of a segment."""
+        return self.about.seconds
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of a segment's channels."""
+        return self.about.channels
+
+    def verify(self) -> None:
+        """Read every byte and compare it with what was written.
+
+        Raises:
+            DataError: A file has changed.
+        """
+        for name, record in self.about.files.items():
+            if sha256_of(self.path / name) != record.sha256:
+                raise _damaged(self.path / name, reason="its content has changed since it was written")
+
+    def describe(self) -> Description:
+        """Sum the store up."""
+        conditions = self.index.loc[self.index["condition"] != "", "condition"].value_counts().sort_index()
+        ratings = self.index.filter(regex="^rating_(?!low$|high$)").count()
+        rated = {name.removeprefix("rating_"): count for name, count in ratings.to_dict().items() if count}
+        return Description(
+            corpus=self.about.corpus,
+            modality=self.modality,
+            segments=len(self),
+            subjects=len(self.index["subject"].unique()),
+            recordings=self.about.recordings,
+            hours=round(len(self) * self.seconds / 3600, 4),
+            seconds=self.seconds,
+            rate=self.rate,
+            channels=self.channels,
+            conditions=dict(zip(conditions.index.tolist(), conditions.tolist(), strict=True)),
+            ratings=rated,
+            skipped=self.about.skipped,
+            settings=self.about.settings,
+            fingerprint=self.fingerprint,
+        )
+
+
+def read_about(path: Path) -> About:
+    """Read what a store says about itself.
+
+    Raises:
+        DataError: There is no store, or its ``about.json`` is damaged.
+    """
+    file = path / ABOUT_FILE
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is not a segment store: it has no {ABOUT_FILE}. Make one with `emotune data prepare`."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(file, reason=str(error)) from error
+    try:
+        return About.model_validate(json.loads(text))
+    except (json.JSONDecodeError, ValidationError) as error:
+        raise _damaged(file, reason=str(error).splitlines()[0]) from error
+
+
+def _check_size(file: Path, *, record: FileRecord) -> None:
+    if not file.is_file():
+        raise _damaged(file, reason="it is missing")
+    size = file.stat().st_size
+    if size != record.size:
+        raise _damaged(file, reason=f"it has {size} bytes in place of {record.size}")
+
+
+def _damaged(file: Path, *, reason: str) -> DataError:
+    return DataError(f"{file} is damaged: {reason}. Remove the store and prepare it again.")
