@@ -66,6 +66,17 @@ class Transformer(Settings):
             raise ValueError(f"heads: {self.heads} does not divide the width {self.width} (the last of channels)")
         return self
 
+    def flops(self, *, channels: int, samples: int) -> float:
+        """Return the floating-point operations of one forward pass of one signal (a multiply-add is 2)."""
+        steps, width = samples + 1, self.width
+        sizes = [channels, *self.channels]
+        stem = sum(
+            2 * samples * before * after * kernel
+            for before, after, kernel in zip(sizes[:-1], sizes[1:], self.kernels, strict=True)
+        )
+        block = 8 * steps * width**2 + 4 * steps**2 * width + 4 * steps * width * self.feedforward
+        return float(stem + self.layers * block)
+
     def build(self, *, channels: int) -> "Encoder":
         """Make the encoder for signals of so many channels, with freshly drawn weights."""
         return Encoder(self, channels=channels)

@@ -38,11 +38,6 @@ class Objective(nn.Module, ABC):
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Turn the sums over all batches into metrics by name, ``loss`` among them."""
 
-    def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return sums of what needs no learning, measured as `measure` does; none by default."""
-        del batch, generator
-        return {}
-
 
 class TaskSettings(Settings, ABC):
     """Base of the tasks' settings."""
@@ -60,3 +55,16 @@ class TaskSettings(Settings, ABC):
             channels: Channels of the signals.
             labels: Labels of the training segments, as from `labels`.
         """
+
+    def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return what predictions that need no learning would score on a batch; nothing by default.
+
+        Args:
+            batch: Segments, in the order in which `Objective.measure` sees them.
+            generator: In the state in which `Objective.measure` finds it, so that masks are equal.
+
+        Returns:
+            Sums by metric name, and under ``points`` what they are to be divided by.
+        """
+        del batch, generator
+        return {}

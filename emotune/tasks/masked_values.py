@@ -42,6 +42,26 @@ class MaskedValues(TaskSettings):
         del labels
         return MaskedValueObjective(self, encoder, channels=channels)
 
+    def mask(
+        self, signals: Float[Tensor, "batch channel time"], *, generator: torch.Generator
+    ) -> Bool[Tensor, "batch time"]:
+        """Draw which samples of each signal to hide."""
+        shape = (signals.shape[0], signals.shape[2])
+        chance, span = self.start_probability, self.span
+        return span_mask(shape, start_probability=chance, span=span, generator=generator).to(signals.device)
+
+    def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return the errors, on the same masks, of predicting zero and of linear interpolation."""
+        mask = self.mask(batch.signals, generator=generator)
+        hidden = mask[:, None].expand_as(batch.signals)
+        signals = batch.signals.double()
+        interpolated = interpolate_linearly(signals, mask)
+        return {
+            "loss_zero": signals[hidden].square().sum().item(),
+            "loss_interpolated": (signals - interpolated)[hidden].square().sum().item(),
+            "points": float(hidden.sum()),
+        }
+
 
 class MaskedValueObjective(Objective):
     """Mean squared error at the hidden samples, from representations computed there only."""
@@ -56,30 +76,17 @@ class MaskedValueObjective(Objective):
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return equation 3, averaged over all hidden samples of the batch."""
-        error, points = self.squared_error(batch.signals, self._mask(batch.signals, generator))
+        error, points = self.squared_error(batch.signals, self.settings.mask(batch.signals, generator=generator))
         return error / points
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed squared error and the number of hidden values."""
-        error, points = self.squared_error(batch.signals, self._mask(batch.signals, generator))
+        error, points = self.squared_error(batch.signals, self.settings.mask(batch.signals, generator=generator))
         return {"error": error.item(), "points": float(points)}
 
-    def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return the errors, on the same masks, of predicting zero and of linear interpolation."""
-        mask = self._mask(batch.signals, generator)
-        hidden = mask[:, None].expand_as(batch.signals)
-        signals = batch.signals.double()
-        interpolated = interpolate_linearly(signals, mask)
-        return {
-            "error_zero": signals[hidden].square().sum().item(),
-            "error_interpolated": (signals - interpolated)[hidden].square().sum().item(),
-            "points": float(hidden.sum()),
-        }
-
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Return the mean squared error (``loss``) and those of the references where they were measured."""
-        names = {"error": "loss", "error_zero": "loss_zero", "error_interpolated": "loss_interpolated"}
-        return {name: sums[key] / sums["points"] for key, name in names.items() if key in sums}
+        """Return the mean squared error over all hidden values, as ``loss``."""
+        return {"loss": sums["error"] / sums["points"]}
 
     def squared_error(
         self, signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
@@ -91,16 +98,6 @@ class MaskedValueObjective(Objective):
         target = signals.transpose(1, 2).gather(1, rows[:, :, None].expand(-1, -1, signals.shape[1]))
         error = ((predicted - target).square() * weights[:, :, None]).sum()
         return error, int(mask.sum()) * signals.shape[1]
-
-    def _mask(
-        self, signals: Float[Tensor, "batch channel time"], generator: torch.Generator
-    ) -> Bool[Tensor, "batch time"]:
-        return span_mask(
-            (signals.shape[0], signals.shape[2]),
-            start_probability=self.settings.start_probability,
-            span=self.settings.span,
-            generator=generator,
-        ).to(signals.device)
 
 
 def interpolate_linearly(

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from emotune.data.batches import Batch, BatchPlan, batch_count, batches
+from emotune.data.batches import Batch, batches, count_batches
 from emotune.data.folds import Fold
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.randomness import derive_seed
-from emotune.tasks import Objective
+from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
 from emotune.training.optim import Optim
+
+EVALUATION_BATCH = 128
+"""Segments per batch when measuring: no setting, so that masks and sums do not depend on the batch size."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def train_epoch(state: TrainState, material: Material, plan: Plan) -> EpochRepor
     metrics = {"train/loss": _train(state, material, plan, epoch=epoch)}
     seconds = time.monotonic() - started
     if len(material.fold.val):
-        metrics |= evaluate(state.objective, material, material.fold.val, plan=plan, prefix="val")
+        metrics |= evaluate(state.objective, material, material.fold.val, prefix="val")
     metrics["train/lr"] = state.optimiser.param_groups[0]["lr"]
     metrics["train/segments_per_second"] = len(material.fold.train) / max(seconds, 1e-9)
     report = EpochReport(epoch, metrics)
@@ -101,13 +104,21 @@ def train_epoch(state: TrainState, material: Material, plan: Plan) -> EpochRepor
 
 def _train(state: TrainState, material: Material, plan: Plan, *, epoch: int) -> float:
     rows = material.fold.train
-    steps = batch_count(len(rows), plan.batch_size)
+    steps = count_batches(len(rows), size=plan.batch_size)
     generator = torch.Generator().manual_seed(derive_seed(plan.seed, "mask", epoch))
     torch.manual_seed(derive_seed(plan.seed, "dropout", epoch))
     state.objective.train()
-    order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True)
+    order = batches(
+        material.store,
+        rows,
+        size=plan.batch_size,
+        seed=plan.seed,
+        epoch=epoch,
+        shuffle=True,
+        labels=material.labels,
+    )
     total = 0.0
-    for number, batch in enumerate(batches(material.store, rows, plan=order, labels=material.labels)):
+    for number, batch in enumerate(order):
         step = (epoch - 1) * steps + number
         rate = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
         total += _step(state, batch, rate=rate, generator=generator) * len(batch.rows)
@@ -126,10 +137,7 @@ def _step(state: TrainState, batch: Batch, *, rate: float, generator: torch.Gene
     return loss.item()
 
 
-@torch.no_grad()
-def evaluate(
-    objective: Objective, material: Material, rows: np.ndarray, *, plan: Plan, prefix: str
-) -> dict[str, float]:
+def evaluate(objective: Objective, material: Material, rows: np.ndarray, *, prefix: str) -> dict[str, float]:
     """Measure an objective on segments; what is random in the task is the same in every call.
 
     So two configurations with the same task see the same masks.
@@ -138,29 +146,25 @@ def evaluate(
         Metrics by name, each with the prefix: ``val/loss`` for ``prefix="val"``.
     """
     objective.eval()
-    return _summarise(objective, objective.measure, material, rows, size=plan.batch_size, prefix=prefix)
+    sums = _add_up(objective.measure, material, rows)
+    return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
-def measure_references(
-    objective: Objective, material: Material, rows: np.ndarray, *, plan: Plan, prefix: str
-) -> dict[str, float]:
-    """Measure what needs no learning on the same segments and masks as `evaluate`."""
-    return _summarise(objective, objective.references, material, rows, size=plan.batch_size, prefix=prefix)
+def measure_references(task: TaskSettings, material: Material, rows: np.ndarray, *, prefix: str) -> dict[str, float]:
+    """Measure predictions that need no learning, on the same segments and masks as `evaluate`."""
+    sums = _add_up(task.references, material, rows)
+    points = sums.pop("points", 1.0)
+    return {f"{prefix}/{name}": value / points for name, value in sums.items()}
 
 
-def _summarise(  # noqa: PLR0913 (shared by the two above, and private)
-    objective: Objective,
-    measure: Callable[..., Sums],
-    material: Material,
-    rows: np.ndarray,
-    *,
-    size: int,
-    prefix: str,
-) -> dict[str, float]:
+@torch.no_grad()
+def _add_up(measure: Callable[..., Sums], material: Material, rows: np.ndarray) -> Sums:
     generator = torch.Generator().manual_seed(derive_seed(0, "evaluation"))
-    order = BatchPlan(size=size, seed=0, epoch=0, shuffle=False)
+    order = batches(
+        material.store, rows, size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, labels=material.labels
+    )
     sums: Sums = {}
-    for batch in batches(material.store, rows, plan=order, labels=material.labels):
+    for batch in order:
         for name, value in measure(batch, generator=generator).items():
             sums[name] = sums.get(name, 0.0) + value
-    return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()} if sums else {}
+    return sums
