@@ -46,16 +46,16 @@ class Synthetic(Settings):
     arousal_heart_rate: float = Field(default=10.0, ge=0)
     """ECG: how much faster the heart beats at high arousal, in beats per minute."""
 
-    arousal_variability: float = Field(default=2.5, ge=1)
+    arousal_variability: float = Field(default=2.0, ge=1)
     """ECG: how many times larger heart-rate variability is at low arousal."""
 
-    valence_t_wave: float = Field(default=1.8, ge=1)
+    valence_t_wave: float = Field(default=1.6, ge=1)
     """ECG: how many times higher the T wave is at high valence."""
 
-    arousal_alpha: float = Field(default=1.8, ge=1)
+    arousal_alpha: float = Field(default=1.6, ge=1)
     """EEG: how many times larger the alpha rhythm is at low arousal."""
 
-    valence_asymmetry: float = Field(default=1.8, ge=1)
+    valence_asymmetry: float = Field(default=1.6, ge=1)
     """EEG: how many times larger alpha is on the right than on the left at high valence."""
 
     noise: float = Field(default=1.0, ge=0)
@@ -77,17 +77,20 @@ class Person:
     alpha_frequency: float
     alpha_height: float
     """Of the alpha rhythm, in uV."""
+    asymmetry: float
+    """How many times larger alpha is on the right than on the left."""
 
 
 def make_person(random: np.random.Generator) -> Person:
     """Draw a subject."""
     return Person(
-        heart_rate=float(np.clip(random.normal(70, 11), 48, 100)),
-        variability=float(0.03 * np.exp(random.normal(0, 0.4))),
-        shape=np.exp(random.normal(0, [0.3, 0.3, 0.1, 0.3, 0.35])),
+        heart_rate=float(np.clip(random.normal(70, 12), 48, 100)),
+        variability=float(0.03 * np.exp(np.clip(random.normal(0, 0.7), -1.2, 1.2))),
+        shape=np.exp(random.normal(0, [0.3, 0.3, 0.1, 0.3, 0.5])),
         gain=float(np.exp(random.normal(0, 0.3))),
         alpha_frequency=float(random.uniform(8.5, 11.5)),
-        alpha_height=float(12 * np.exp(random.normal(0, 0.4))),
+        alpha_height=float(12 * np.exp(random.normal(0, 0.5))),
+        asymmetry=float(np.exp(random.normal(0, 0.5))),
     )
 
 
@@ -155,7 +158,8 @@ def make_eeg(
     shared = _coloured(rhythm, channels=1, length=length, random=random)
     own = _coloured(rhythm, channels=len(EEG_CHANNELS), length=length, random=random)
     height = person.alpha_height * settings.arousal_alpha ** (-arousal / 2)
-    sides = settings.valence_asymmetry ** (-valence * LEFT_BY_CHANNEL / 4)
+    ratio = person.asymmetry * settings.valence_asymmetry ** (valence / 2)
+    sides = ratio ** (-LEFT_BY_CHANNEL / 2)
     alpha = height * (ALPHA_BY_CHANNEL * sides)[:, None] * (0.8 * shared + 0.6 * own)
     return (alpha + 10 * settings.noise * background).astype(np.float32)
 
