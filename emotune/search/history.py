@@ -1,0 +1,83 @@
+"""What a sampler may know when it proposes a configuration."""
+
+import bisect
+from collections.abc import Mapping
+
+import numpy as np
+from ConfigSpace import Configuration, ConfigurationSpace
+
+from emotune.search.records import Evaluation, Value
+
+Key = tuple[tuple[str, Value], ...]
+
+
+def key_of(values: Mapping[str, Value]) -> Key:
+    """Return what two configurations have in common exactly if they are equal."""
+    return tuple(sorted(values.items()))
+
+
+class History:
+    """All configurations decided so far and the results that may be seen, in an order of their own.
+
+    Results are kept by rung and in the order of the configurations' numbers, so that what is learnt
+    from them does not depend on the order in which they came.
+    """
+
+    def __init__(self, space: ConfigurationSpace) -> None:
+        self._space = space
+        self._configurations: list[dict[str, Value]] = []
+        self._keys: set[Key] = set()
+        self._vectors = np.empty((0, len(space)))
+        self._encoded = 0
+        self._results: dict[int, list[tuple[int, float]]] = {}
+        self._running: set[int] = set()
+
+    @property
+    def configurations(self) -> list[dict[str, Value]]:
+        """Values of all configurations, by number."""
+        return self._configurations
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the configurations with an evaluation whose result may not be seen yet."""
+        return sorted(self._running)
+
+    @property
+    def rungs(self) -> list[int]:
+        """The rungs that have results, the lowest first."""
+        return sorted(self._results)
+
+    def results(self, rung: int) -> list[tuple[int, float]]:
+        """Return configuration and loss of each result of a rung, by number; failures have infinity."""
+        return self._results[rung]
+
+    def knows(self, values: Mapping[str, Value]) -> bool:
+        """Tell whether a configuration with exactly these values was decided before."""
+        return key_of(values) in self._keys
+
+    def vectors(self) -> np.ndarray:
+        """Return ConfigSpace's vectors of all configurations, shape (configuration, hyperparameter).
+
+        Inactive values are NaN.
+        """
+        count = len(self._configurations)
+        if count > len(self._vectors):
+            grown = np.empty((max(2 * len(self._vectors), count, 64), len(self._space)))
+            grown[: self._encoded] = self._vectors[: self._encoded]
+            self._vectors = grown
+        for row in range(self._encoded, count):
+            self._vectors[row] = Configuration(self._space, values=self._configurations[row]).get_array()
+        self._encoded = count
+        return self._vectors[:count]
+
+    def started(self, evaluation: Evaluation) -> None:
+        """Take note that an evaluation was decided."""
+        self._running.add(evaluation.config_id)
+        if evaluation.config_id == len(self._configurations):
+            self._configurations.append(evaluation.values)
+            self._keys.add(key_of(evaluation.values))
+
+    def ended(self, evaluation: Evaluation, *, loss: float) -> None:
+        """Take note of a result; a failure has the loss infinity."""
+        self._running.discard(evaluation.config_id)
+        bisect.insort(self._results.setdefault(evaluation.rung, []), (evaluation.config_id, loss))

@@ -1,0 +1,97 @@
+"""The density model of hpbandster 0.7.4, with a fence around its faults.
+
+It draws from NumPy's global generator, refuses ordinals, knows no forbidden clauses, divides by zero for
+a categorical seen at one level, uses deprecated names and hides every error behind a random configuration.
+"""
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+from hpbandster.optimizers.config_generators.bohb import BOHB
+
+from emotune.search.history import History
+from emotune.search.translation import Translation, Values
+
+log = logging.getLogger(__name__)
+
+TRIES = 8
+"""Proposals asked for in one decision, each the best of 64 candidates."""
+
+
+def propose(
+    space: ConfigurationSpace, history: History, generator: np.random.Generator
+) -> Iterator[Values] | None:
+    """Propose configurations by hpbandster's model of the highest rung that has enough results.
+
+    The model is built afresh, from the results in the order of the configurations' numbers, so that it is
+    a function of the history. NumPy's global generator is seeded for it and put back afterwards.
+
+    Returns:
+        Up to `TRIES` legal configurations, or None while no rung has enough results.
+
+    Source:
+        Falkner et al., "BOHB", ICML 2018 (arXiv:1807.01774), as implemented in hpbandster 0.7.4.
+    """
+    translation = Translation(space)
+    if not len(translation.space):
+        return None
+    with fenced(generator):
+        model = BOHB(translation.space, random_fraction=0, logger=log)
+        for rung in reversed(history.rungs):
+            teach(model, history=history, rung=rung, translation=translation)
+            if model.kde_models:
+                return _proposals(model, translation=translation, generator=generator)
+    return None
+
+
+def teach(model: BOHB, *, history: History, rung: int, translation: Translation) -> None:
+    """Tell the model all results of a rung and let it fit its densities once, after the last.
+
+    hpbandster uses the densities of the highest rung that has them and drops results of lower ones, so
+    that teaching from the top until there are densities gives the model that teaching everything would.
+    """
+    results = history.results(rung)
+    for number, (config_id, loss) in enumerate(results, start=1):
+        job = SimpleNamespace(
+            id=config_id,
+            exception=None,
+            result={"loss": loss if math.isfinite(loss) else math.inf},
+            kwargs={"budget": rung, "config": translation.forward(history.configurations[config_id])},
+        )
+        model.new_result(job, update_model=number == len(results))
+
+
+def _proposals(model: BOHB, *, translation: Translation, generator: np.random.Generator) -> Iterator[Values]:
+    for _ in range(TRIES):
+        with fenced(generator):
+            proposal, about = model.get_config(0)
+        if not about.get("model_based_pick"):
+            continue
+        values = translation.back({name: _plain(value) for name, value in proposal.items()})
+        if values is not None:
+            yield values
+
+
+def _plain(value: object) -> int | float:
+    """Return a number of NumPy as one of Python; the translated space holds numbers only."""
+    return value.item() if isinstance(value, np.generic) else value  # pyright: ignore[reportReturnType]
+
+
+@contextlib.contextmanager
+def fenced(generator: np.random.Generator) -> Iterator[None]:
+    """Lend NumPy's global generator, seeded from ours, and silence the warnings that are known."""
+    before = np.random.get_state()  # noqa: NPY002 (hpbandster draws from it)
+    np.random.seed(int(generator.integers(2**32)))  # noqa: NPY002
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Please use", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", message="After 0.17", category=FutureWarning)
+            yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

@@ -1,0 +1,294 @@
+"""The search as a pure state machine: ask for work, tell results."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, SupportsFloat
+
+from ConfigSpace import ConfigurationSpace
+
+from emotune.errors import DamageError, SettingsError, StudyChangedError
+from emotune.randomness import stream
+from emotune.search.brackets import Plan
+from emotune.search.clock import VirtualClock
+from emotune.search.history import History
+from emotune.search.records import Ended, Evaluation, Record, Started, Value
+from emotune.search.sampler import Proposal, sample
+from emotune.search.searchers import SearchSettings, search_settings
+from emotune.search.space import copy_of, space_digest
+from emotune.search.state import Outcome, SearchState, parse_state
+
+Cost = Callable[[dict[str, Value]], float]
+"""Virtual seconds that one epoch of a configuration lasts."""
+
+
+class Optimizer:
+    """A search, as a function of the space, the settings and the losses.
+
+    `ask` gives the next piece of work, `tell` takes its result, in any order. Losses are minimised. There
+    is no hidden random state, no clock and no file, so that a search restored from `state` goes on as if
+    nothing had happened. In strict order decisions are made on a virtual clock with ``concurrency``
+    workers: the table of evaluations does not depend on the order in which results really come.
+
+    Args:
+        space: Where to search. It is copied.
+        min_budget: Epochs of the first rung.
+        max_budget: Epochs of the last rung.
+        eta: Factor between rungs; one in ``eta`` goes on.
+        seed: Source of all randomness.
+        concurrency: How many evaluations may run at the same time.
+        kind: A name in `emotune.search.searchers.SEARCHERS`.
+        evaluations: End after so many evaluations; None for no such end.
+        brackets: End after so many brackets; None for no such end.
+        options: Further fields of `emotune.search.searchers.SearchSettings`, and ``cost``: the virtual
+            seconds per epoch of a configuration (default: 1), which is not part of the state.
+
+    Raises:
+        SettingsError: A setting is impossible or unknown.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 (the contract with callers)
+        self,
+        space: ConfigurationSpace,
+        min_budget: int = 1,
+        max_budget: int = 27,
+        eta: int = 3,
+        seed: int = 0,
+        concurrency: int = 1,
+        kind: str = "bohb",
+        evaluations: int | None = None,
+        brackets: int | None = None,
+        **options: Any,
+    ) -> None:
+        cost: Cost | None = options.pop("cost", None)
+        limits = {"evaluations": evaluations, "brackets": brackets}
+        budget = {"min_budget": min_budget, "max_budget": max_budget, "eta": eta}
+        self.settings: SearchSettings = search_settings(
+            kind, {**budget, "seed": seed, "concurrency": concurrency, **limits, **options}
+        )
+        self.fallbacks = 0
+        self._cost = cost
+        self._space = copy_of(space)
+        self._evaluations: list[Evaluation] = []
+        self._losses: dict[int, float] = {}
+        self._schedule = self.settings.new_schedule()
+        self._clock = VirtualClock(self.settings.concurrency)
+        self._history = History(self._space)
+
+    def ask(self) -> Evaluation | None:
+        """Return the next piece of work; None if a result has to be told first, or nothing is left."""
+        plan = self._next_plan()
+        if plan is None:
+            return None
+        evaluation = self._evaluation(plan, proposal=self._proposal(plan))
+        self._start(evaluation)
+        return evaluation
+
+    def tell(self, evaluation_id: int, loss: SupportsFloat | None) -> None:
+        """Take the result of an evaluation. None, nan and infinities are failures.
+
+        Raises:
+            SettingsError: There is no such evaluation, or its result was told before.
+        """
+        if not 0 <= evaluation_id < len(self._evaluations):
+            raise SettingsError(
+                f"there is no evaluation {evaluation_id}; {len(self._evaluations)} were asked for"
+            )
+        if evaluation_id in self._losses:
+            raise SettingsError(f"the result of evaluation {evaluation_id} was told before")
+        value = math.inf if loss is None else float(loss)
+        self._losses[evaluation_id] = value if math.isfinite(value) else math.inf
+        if self.settings.order == "free":
+            self._see(evaluation_id)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is running and nothing is left to ask."""
+        return len(self._losses) == len(self._evaluations) and self._next_plan() is None
+
+    def running(self) -> list[Evaluation]:
+        """Return what was asked for and not told yet, by number. A new driver dispatches these again."""
+        return [evaluation for evaluation in self._evaluations if evaluation.id not in self._losses]
+
+    def results(self) -> list[tuple[Evaluation, float | None]]:
+        """Return the evaluations that have a result, each with its loss; None for a failure."""
+        told = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
+        return [(evaluation, _finite(self._losses[evaluation.id])) for evaluation in told]
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that `from_state` needs, as plain JSON."""
+        outcomes = [self._outcome(evaluation) for evaluation in self._evaluations]
+        settings = self.settings.model_dump()
+        return SearchState(
+            space=space_digest(self._space), settings=settings, evaluations=outcomes
+        ).as_document()
+
+    @classmethod
+    def from_state(
+        cls, space: ConfigurationSpace, state: Mapping[str, Any], *, cost: Cost | None = None
+    ) -> "Optimizer":
+        """Restore a search without building any model again.
+
+        Args:
+            space: The space it was started with.
+            state: What `state` returned.
+            cost: The virtual cost it was started with.
+
+        Raises:
+            StudyChangedError: The space is another one.
+            DamageError: It is no such state, or does not follow from its settings.
+        """
+        parsed = parse_state(state)
+        if parsed.space != space_digest(space):
+            raise StudyChangedError("the search was started with another space; restore that or start afresh")
+        told = [outcome for outcome in parsed.evaluations if outcome.status != "running"]
+        optimizer = cls(space, **parsed.settings, cost=cost)
+        optimizer.replay(
+            [outcome.evaluation for outcome in parsed.evaluations],
+            losses={each.evaluation.id: math.inf if each.loss is None else each.loss for each in told},
+        )
+        return optimizer
+
+    def replay(self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float]) -> None:
+        """Take over earlier decisions and results, instead of deciding anew.
+
+        Args:
+            evaluations: All decisions, by number.
+            losses: Results by evaluation; infinity for a failure.
+
+        Raises:
+            DamageError: In strict order: these decisions do not follow from the settings and the losses.
+        """
+        if not set(losses) <= {evaluation.id for evaluation in evaluations}:
+            raise DamageError(f"there is a result of evaluation {max(losses)}, which was never started")
+        self._losses.update(losses)
+        for evaluation in evaluations:
+            self._check_follows(evaluation)
+            self._start(evaluation)
+        if self.settings.order == "free":
+            for evaluation_id in sorted(losses):
+                self._see(evaluation_id)
+
+    def _check_follows(self, evaluation: Evaluation) -> None:
+        """Refuse a recorded decision that would have been another one."""
+        proposal = Proposal(evaluation.values, evaluation.origin)
+        plan = self._next_plan() if self.settings.order == "strict" else _plan_of(evaluation)
+        expected = self._evaluation(plan, proposal=proposal) if plan else None
+        if expected != evaluation:
+            raise DamageError(
+                f"evaluation {evaluation.id} of the record does not follow from the settings and the results "
+                "before it; was the record changed, or the search started with other settings?"
+            )
+
+    def _next_plan(self) -> Plan | None:
+        most = self.settings.most_evaluations
+        if most is not None and len(self._evaluations) >= most:
+            return None
+        return self._next_strictly() if self.settings.order == "strict" else self._next_freely()
+
+    def _next_freely(self) -> Plan | None:
+        """Decide by what has come in."""
+        idle = self.settings.concurrency - (len(self._evaluations) - len(self._losses))
+        return self._schedule.next_plan() if idle > 0 else None
+
+    def _next_strictly(self) -> Plan | None:
+        """Decide at the earliest virtual time at which there is something to do.
+
+        A decision waits for all results that end by then; it does not see any that ends later.
+        """
+        while True:
+            plan = self._schedule.next_plan() if self._clock.can_start else None
+            ending = self._clock.next_to_end
+            if plan is not None or ending is None or ending not in self._losses:
+                return plan
+            self._clock.advance()
+            self._see(ending)
+
+    def _proposal(self, plan: Plan) -> Proposal:
+        """Return the values of a plan: the configuration's own, or new ones."""
+        if plan.config_id is not None:
+            return Proposal(self._history.configurations[plan.config_id], "promotion")
+        number = len(self._history.configurations)
+        generator = stream(self.settings.seed, "configuration", number)
+        proposal = sample(self._space, history=self._history, settings=self.settings, generator=generator)
+        self.fallbacks += proposal.fell_back
+        return proposal
+
+    def _evaluation(self, plan: Plan, *, proposal: Proposal) -> Evaluation:
+        is_new = plan.config_id is None
+        ladder = self.settings.ladder
+        return Evaluation(
+            id=len(self._evaluations),
+            config_id=len(self._history.configurations) if plan.config_id is None else plan.config_id,
+            bracket=plan.bracket,
+            rung=plan.rung,
+            from_epoch=0 if is_new else ladder[plan.rung - 1],
+            to_epoch=ladder[plan.rung],
+            values=proposal.values,
+            origin=proposal.origin,
+        )
+
+    def _start(self, evaluation: Evaluation) -> None:
+        """Take note of a decision."""
+        seconds = 1.0 if self._cost is None else self._cost(evaluation.values)
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise SettingsError(f"cost must be a number above 0, not {seconds}, for {evaluation.values}")
+        epochs = evaluation.to_epoch - evaluation.from_epoch
+        self._evaluations.append(evaluation)
+        self._clock.start(evaluation.id, seconds=epochs * seconds)
+        self._schedule.started(evaluation)
+        self._history.started(evaluation)
+
+    def _see(self, evaluation_id: int) -> None:
+        """Let a result count in the decisions from now on."""
+        evaluation = self._evaluations[evaluation_id]
+        self._schedule.ended(evaluation, loss=self._losses[evaluation_id])
+        self._history.ended(evaluation, loss=self._losses[evaluation_id])
+
+    def _outcome(self, evaluation: Evaluation) -> Outcome:
+        if evaluation.id not in self._losses:
+            return Outcome(evaluation=evaluation, status="running", loss=None)
+        loss = _finite(self._losses[evaluation.id])
+        return Outcome(evaluation=evaluation, status="failed" if loss is None else "done", loss=loss)
+
+
+def optimizer_from_records(
+    space: ConfigurationSpace,
+    records: Iterable[Record],
+    *,
+    mode: Literal["min", "max"] = "min",
+    settings: Mapping[str, Any],
+) -> Optimizer:
+    """Rebuild a search from its journal.
+
+    Args:
+        space: Where is searched.
+        records: The journal; only what was started and ended counts. If something was recorded twice, the
+            first record counts.
+        mode: Whether the recorded objective is minimised or maximised.
+        settings: Keyword arguments of `Optimizer`.
+
+    Raises:
+        DamageError: The records do not follow from the settings.
+    """
+    evaluations: dict[int, Evaluation] = {}
+    losses: dict[int, float] = {}
+    sign = 1.0 if mode == "min" else -1.0
+    for record in records:
+        if isinstance(record, Started):
+            evaluations.setdefault(record.evaluation.id, record.evaluation)
+        elif isinstance(record, Ended):
+            objective = math.inf if record.objective is None else sign * record.objective
+            losses.setdefault(record.evaluation_id, objective if math.isfinite(objective) else math.inf)
+    optimizer = Optimizer(space, **settings)
+    optimizer.replay([evaluations[number] for number in sorted(evaluations)], losses=losses)
+    return optimizer
+
+
+def _plan_of(evaluation: Evaluation) -> Plan:
+    """Return the plan that an evaluation carries out."""
+    config_id = evaluation.config_id if evaluation.origin == "promotion" else None
+    return Plan(config_id, evaluation.bracket, evaluation.rung)
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None

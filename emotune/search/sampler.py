@@ -1,0 +1,92 @@
+"""Where new configurations come from."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+
+from emotune.search import hpbandster_model
+from emotune.search.history import History
+from emotune.search.records import Origin, Value
+from emotune.search.space import values_of
+
+log = logging.getLogger(__name__)
+
+RANDOM_TRIES = 32
+"""How often a configuration that was decided before is drawn again; then the space counts as exhausted."""
+
+Values = dict[str, Value]
+Propose = Callable[[ConfigurationSpace, History, np.random.Generator], Iterator[Values] | None]
+"""A model: legal proposals, the most promising first, or None as long as there are too few results."""
+
+MODELS: dict[str, Propose] = {"hpbandster": hpbandster_model.propose}
+RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3}
+"""Share of random configurations where the settings do not say one."""
+
+
+class Proposal(NamedTuple):
+    """A new configuration. ``fell_back``: there was a model, but no legal proposal came from it."""
+
+    values: Values
+    origin: Origin
+    fell_back: bool = False
+
+
+class SamplerSettings(Protocol):
+    """What a sampler needs of the settings of a search."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, one of `MODELS`, or ``none``."""
+        ...
+
+    @property
+    def random_fraction(self) -> float:
+        """Share of random configurations although there is a model."""
+        ...
+
+
+def sample(
+    space: ConfigurationSpace, *, history: History, settings: SamplerSettings, generator: np.random.Generator
+) -> Proposal:
+    """Propose the next configuration.
+
+    The first one is the space's default. Then a share is random, and the others come from the model as
+    soon as there is one. Configurations that were decided before are avoided as long as that is possible.
+
+    Args:
+        space: Where to look; its random state is used up.
+        history: All that may be known.
+        settings: Which model, and how much of it.
+        generator: Source of all randomness: equal arguments give equal proposals.
+
+    Returns:
+        Legal values, and where they truly came from.
+    """
+    if not history.configurations:
+        return Proposal(values_of(space.get_default_configuration()), "default")
+    if settings.model not in MODELS or generator.random() < settings.random_fraction:
+        return Proposal(_random_values(space, history=history, generator=generator), "random")
+    proposals = MODELS[settings.model](space, history, generator)
+    if proposals is None:
+        return Proposal(_random_values(space, history=history, generator=generator), "random")
+    legal = 0
+    for legal, values in enumerate(proposals, start=1):  # noqa: B007 (counts)
+        if not history.knows(values):
+            return Proposal(values, "model")
+    if legal == 0:
+        log.warning("the model %s made no legal proposal; this configuration is random", settings.model)
+    return Proposal(_random_values(space, history=history, generator=generator), "random", legal == 0)
+
+
+def _random_values(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Values:
+    """Draw from the space's own distributions, if possible something new."""
+    space.seed(int(generator.integers(2**32)))
+    values = values_of(space.sample_configuration())
+    for _ in range(RANDOM_TRIES):
+        if not history.knows(values):
+            break
+        values = values_of(space.sample_configuration())
+    return values
