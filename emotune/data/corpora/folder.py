@@ -1,0 +1,256 @@
+"""Your own recordings: a folder of .npz, EDF, WFDB or CSV files, and a manifest that says whose they are."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from emotune.base import Settings
+from emotune.data.channels import TEN_CHANNELS, normalise_name, volts_per
+from emotune.data.formats import RawChannel, RawFile, files_of, read_file
+from emotune.data.reader import Item, Reader
+from emotune.data.recording import PER_VOLT, Modality, Recording, Unreadable
+from emotune.errors import DataError
+
+MANIFEST = "manifest.csv"
+REQUIRED = ("file", "subject")
+OPTIONAL = (
+    "session",
+    "modality",
+    "fs",
+    "condition",
+    "labels",
+    "arousal",
+    "valence",
+    "rating_low",
+    "rating_high",
+    "units",
+    "channels",
+)
+LIST_SEPARATOR = "|"
+
+
+class Folder(Settings):
+    """Which channels of the files to take."""
+
+    eeg_channels: tuple[str, ...] = TEN_CHANNELS
+    """EEG channels, in this order; every recording must have them. Old and dotted names are understood."""
+
+    ecg_channels: tuple[str, ...] = ()
+    """ECG leads by name; all that a file has if empty."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the manifest."""
+
+    file: str
+    subject: str
+    session: str
+    modality: Literal["ecg", "eeg", ""]
+    fs: float | None
+    condition: str
+    ratings: Mapping[str, float]
+    rating_range: tuple[float, float]
+    units: str
+    channels: tuple[str, ...]
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """Read ``manifest.csv``, subject by subject, otherwise in its order.
+
+    Columns ``file`` and ``subject`` must be there. ``session`` is the file's name without ending
+    if not given, ``condition`` (or ``labels``) what the whole recording is, ``arousal`` and
+    ``valence`` its ratings on a scale from ``rating_low`` (1) to ``rating_high`` (9). ``modality``,
+    ``fs``, ``units`` and ``channels`` (names with ``|`` between them) go before what the file says.
+    Other columns are not read.
+
+    Raises:
+        DataError: There is no manifest, or something in it is wrong; the message names the line.
+    """
+    file = folder / MANIFEST
+    try:
+        table = pd.read_csv(
+            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} has no {MANIFEST}; write one with the columns file and subject") from error
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"{file} cannot be read as a table: {error}") from error
+    _check_columns(file, columns=list(table.columns))
+    entries: list[Entry] = []
+    for number, line in enumerate(table.to_dict("records"), start=2):
+        values = {str(name): str(value).strip() for name, value in line.items()}
+        entries.append(_entry(values, place=f"{file}, line {number}"))
+    _check_entries(file, folder=folder, entries=entries)
+    return sorted(entries, key=lambda entry: entry.subject)
+
+
+def _check_columns(file: Path, *, columns: list[str]) -> None:
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise DataError(f"{file} has no column {' and '.join(missing)}; it has: {', '.join(columns)}")
+    absent = [name for name in OPTIONAL if name not in columns]
+    for name in columns:
+        meant = difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.8)
+        if meant and name not in OPTIONAL:
+            raise DataError(f"{file} has a column {name!r}, which is not read. Did you mean {meant[0]!r}?")
+
+
+def _check_entries(file: Path, *, folder: Path, entries: list[Entry]) -> None:
+    if not entries:
+        raise DataError(f"{file} lists no recordings")
+    seen: set[tuple[str, str]] = set()
+    for entry in entries:
+        key = (entry.subject, entry.session)
+        if key in seen:
+            raise DataError(f"{file} lists session {entry.session} of subject {entry.subject} twice")
+        seen.add(key)
+        if not (folder / entry.file).resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{file} lists {entry.file}, which lies outside of {folder}")
+
+
+def _entry(values: Mapping[str, str], *, place: str) -> Entry:
+    if not values["file"] or not values["subject"]:
+        raise DataError(f"{place}: file and subject must be given")
+    ratings = {name: _number(values, name, place=place) for name in ("arousal", "valence")}
+    low, high = (_number(values, name, place=place) for name in ("rating_low", "rating_high"))
+    condition = values.get("condition") or values.get("labels", "")
+    return Entry(
+        file=values["file"],
+        subject=values["subject"],
+        session=values.get("session") or Path(values["file"]).stem,
+        modality=_modality(values, place=place),
+        fs=_number(values, "fs", place=place),
+        condition="" if LIST_SEPARATOR in condition else condition,
+        ratings={name: value for name, value in ratings.items() if value is not None},
+        rating_range=(1.0 if low is None else low, 9.0 if high is None else high),
+        units=values.get("units", ""),
+        channels=tuple(
+            name.strip() for name in values.get("channels", "").split(LIST_SEPARATOR) if name.strip()
+        ),
+    )
+
+
+def _modality(values: Mapping[str, str], *, place: str) -> Literal["ecg", "eeg", ""]:
+    match values.get("modality", "").lower():
+        case "ecg" | "eeg" | "" as modality:
+            return modality
+        case other:
+            raise DataError(f"{place}: modality is {other!r}, where ecg or eeg was expected")
+
+
+def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None:
+    text = values.get(name, "")
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{place}: {name} is {text!r}, where a number was expected")
+    return number
+
+
+def read(folder: Path | None, modality: Modality, settings: Folder) -> Iterator[Item]:
+    """Read all recordings of a modality, subject by subject. Files without it are passed over."""
+    assert folder is not None
+    for entry in read_manifest(folder):
+        if entry.modality not in {"", modality}:
+            continue
+        try:
+            recording = _recording(
+                read_file(folder / entry.file), entry=entry, modality=modality, settings=settings
+            )
+        except DataError as error:
+            yield Unreadable(subject=entry.subject, source=entry.file, reason=str(error))
+            continue
+        if recording is not None:
+            yield recording
+
+
+def _recording(raw: RawFile, *, entry: Entry, modality: Modality, settings: Folder) -> Recording | None:
+    named = _as_manifest_says(raw.channels, entry=entry)
+    channels = [channel for channel in named if channel.kind == modality]
+    if not channels:
+        return None
+    channels = _choose(channels, names=settings.eeg_channels if modality == "eeg" else settings.ecg_channels)
+    rates = {channel.fs for channel in channels}
+    if len(rates) > 1 or len({len(channel.samples) for channel in channels}) > 1:
+        raise DataError(f"its {modality} channels have several rates or lengths; leave some out")
+    fs = rates.pop()
+    if fs is None:
+        raise DataError(f"its sampling rate is not known; give it in the column fs of {MANIFEST}")
+    scales = [volts_per(channel.unit) for channel in channels]
+    factors = [1.0 if scale is None else scale * PER_VOLT[modality] for scale in scales]
+    return Recording(
+        signal=np.stack(
+            [channel.samples * factor for channel, factor in zip(channels, factors, strict=True)]
+        ),
+        fs=fs,
+        modality=modality,
+        subject=entry.subject,
+        session=entry.session,
+        channels=tuple(channel.name for channel in channels),
+        ratings=entry.ratings,
+        rating_range=entry.rating_range,
+        condition=entry.condition,
+        intervals=raw.intervals,
+        source=entry.file,
+        calibrated=None not in scales,
+    )
+
+
+def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: Entry) -> list[RawChannel]:
+    """Let the manifest's rate, unit, modality and names go before the file's."""
+    names = entry.channels or tuple(channel.name for channel in channels)
+    if len(names) != len(channels):
+        raise DataError(f"it has {len(channels)} channels, but {MANIFEST} names {len(names)}")
+    return [
+        dataclasses.replace(
+            channel,
+            name=name,
+            kind=entry.modality or channel.kind,
+            unit=entry.units or channel.unit,
+            fs=entry.fs or channel.fs,
+        )
+        for name, channel in zip(names, channels, strict=True)
+    ]
+
+
+def _choose(channels: list[RawChannel], *, names: tuple[str, ...]) -> list[RawChannel]:
+    """Put the channels of these names into this order; all as they are if there are no names."""
+    if not names:
+        return channels
+    by_name = {normalise_name(channel.name): channel for channel in channels}
+    missing = [name for name in names if normalise_name(name) not in by_name]
+    if missing:
+        raise DataError(f"it has no channel {', '.join(missing)}; it has {', '.join(by_name)}")
+    return [dataclasses.replace(by_name[normalise_name(name)], name=name) for name in names]
+
+
+def files(folder: Path) -> list[Path]:
+    """Return all files that are read."""
+    return [
+        folder / MANIFEST,
+        *(file for entry in read_manifest(folder) for file in files_of(folder / entry.file)),
+    ]
+
+
+READER = Reader(
+    name="folder",
+    modalities=("ecg", "eeg"),
+    licence="yours",
+    where="your own recordings; the folder needs a manifest.csv with the columns file and subject",
+    description="A folder of .npz, EDF, WFDB (.hea) or CSV recordings with a manifest",
+    settings=Folder,
+    read=read,
+    files=files,
+)

@@ -1,0 +1,209 @@
+"""Reading single files: .npz, EDF, WFDB and CSV become named channels."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import edfio
+import numpy as np
+import pandas as pd
+import wfdb
+from jaxtyping import Float
+
+from emotune.data.channels import Kind, kind_of
+from emotune.data.recording import Interval
+from emotune.errors import DataError
+
+LARGEST_ARCHIVE = 8 * 2**30
+"""Bytes that an archive may unpack to; a recording of a day with 64 channels has half of that."""
+
+TIME_COLUMNS = {"time", "t", "timestamp", "seconds"}
+
+
+@dataclass(frozen=True, eq=False)
+class RawChannel:
+    """A channel as it stands in a file."""
+
+    name: str
+    kind: Kind
+    unit: str
+    fs: float | None
+    """Samples per second; None if the file does not tell."""
+    samples: Float[np.ndarray, " time"]
+
+
+@dataclass(frozen=True, eq=False)
+class RawFile:
+    """All channels of a file, and its labelled parts."""
+
+    channels: tuple[RawChannel, ...]
+    intervals: tuple[Interval, ...] = ()
+
+
+def read_file(path: Path) -> RawFile:
+    """Read a recording; the name's ending tells the format.
+
+    Raises:
+        DataError: The file is missing, damaged, truncated or of an unknown format. The message
+            does not name the file.
+    """
+    read = FORMATS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(f"files ending in {path.suffix!r} cannot be read; there are {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise DataError("the file is missing")
+    try:
+        return read(path)
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return all files that belong to a recording: for WFDB the header and what stands beside it."""
+    if path.suffix.lower() != ".hea":
+        return [path]
+    return sorted({path, *path.parent.glob(f"{path.stem}.*")})
+
+
+def read_npz(path: Path) -> RawFile:
+    """Read int16 samples with a scale and an offset per channel.
+
+    The arrays are ``x`` (channel, time), ``scale``, ``offset``, ``channels``, ``kinds``, ``units``
+    (one per channel), ``fs``, and ``seg_start``, ``seg_end`` (seconds), ``seg_label`` for its parts.
+
+    Raises:
+        DataError: It is damaged, or lacks one of them.
+    """
+    arrays = _load_arrays(path)
+    try:
+        physical = arrays["x"] * arrays["scale"][:, None] + arrays["offset"][:, None]
+        parts = zip(arrays["seg_start"], arrays["seg_end"], arrays["seg_label"], strict=True)
+        intervals = tuple(Interval(float(start), float(end), str(label)) for start, end, label in parts)
+        columns = zip(arrays["channels"], arrays["kinds"], arrays["units"], physical, strict=True)
+        fs = float(arrays["fs"])
+        return RawFile(tuple(_of_npz(*column, fs=fs) for column in columns), intervals)
+    except KeyError as error:
+        raise DataError(f"the archive holds no array {error}") from error
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(f"the arrays do not fit together: {error}") from error
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > LARGEST_ARCHIVE:
+            raise DataError(f"it would unpack to {size / 2**30:.0f} GiB, more than a recording can have")
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"the archive is damaged: {error}") from error
+
+
+def _of_npz(name: str, kind: str, unit: str, samples: np.ndarray, *, fs: float) -> RawChannel:
+    known: Kind = "ecg" if kind == "ecg" else "eeg" if kind == "eeg" else "other"
+    return RawChannel(name=str(name), kind=known, unit=str(unit), fs=fs, samples=samples)
+
+
+def read_edf(path: Path) -> RawFile:
+    """Read EDF or EDF+; annotations with a duration become labelled parts.
+
+    Raises:
+        DataError: It is damaged, discontinuous, or not as long as its header says.
+    """
+    _check_edf_size(path)
+    try:
+        content = edfio.read_edf(path, lazy_load_data=False)
+        if not content.is_continuous:
+            raise DataError("it has gaps (EDF+D); cut it into continuous files")
+        channels = tuple(
+            RawChannel(
+                name=signal.label,
+                kind=kind_of(signal.label),
+                unit=signal.physical_dimension,
+                fs=float(signal.sampling_frequency),
+                samples=signal.data,
+            )
+            for signal in content.signals
+        )
+        parts = [(note.onset, note.duration, note.text) for note in content.annotations if note.duration]
+    except (ValueError, LookupError, ArithmeticError) as error:
+        raise DataError(f"the EDF file is damaged: {error}") from error
+    return RawFile(channels, tuple(Interval(onset, onset + length, text) for onset, length, text in parts))
+
+
+def _check_edf_size(path: Path) -> None:
+    """Compare a file's size with its header, since readers pass truncated files without a word."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        fixed = file.read(256)
+        try:
+            header, records, signals = int(fixed[184:192]), int(fixed[236:244]), int(fixed[252:256])
+            file.seek(256 + 216 * signals)
+            lengths = [int(file.read(8)) for _ in range(signals)]
+        except (ValueError, OSError) as error:
+            raise DataError(f"it has no EDF header: {error}") from error
+    expected = header + records * 2 * sum(lengths)
+    if records < 0 or header != 256 * (signals + 1) or size != expected:
+        raise DataError(f"it has {size} bytes, where its EDF header says {expected}. Is it truncated?")
+
+
+def read_wfdb(path: Path) -> RawFile:
+    """Read a WFDB record by its header; samples marked as invalid become NaN.
+
+    Raises:
+        DataError: It is damaged, or its signal file is missing or truncated.
+    """
+    try:
+        record: Any = wfdb.rdrecord(str(path.with_suffix("")))
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise DataError(f"the WFDB record is damaged: {error}") from error
+    if record.p_signal is None or not record.sig_name:
+        raise DataError("the WFDB record has no signals of one rate")
+    columns = zip(record.sig_name, record.units, record.p_signal.T, strict=True)
+    return RawFile(
+        tuple(
+            RawChannel(name=name, kind=kind_of(name), unit=unit or "", fs=float(record.fs), samples=samples)
+            for name, unit, samples in columns
+        )
+    )
+
+
+def read_csv(path: Path) -> RawFile:
+    """Read a table with a column per channel and names in the first line; a time column is left out.
+
+    Raises:
+        DataError: It is no such table, or holds something that is no number.
+    """
+    try:
+        table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"it is no table of numbers with names in the first line: {error}") from error
+    table = table.drop(columns=[name for name in table.columns if str(name).strip().lower() in TIME_COLUMNS])
+    wrong = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    if wrong:
+        raise DataError(f"column {', '.join(wrong)} holds something that is not a number")
+    return RawFile(
+        tuple(
+            RawChannel(
+                name=str(name),
+                kind=kind_of(str(name)),
+                unit="",
+                fs=None,
+                samples=table[name].to_numpy(dtype=np.float64),
+            )
+            for name in table.columns
+        )
+    )
+
+
+FORMATS: dict[str, Callable[[Path], RawFile]] = {
+    ".npz": read_npz,
+    ".edf": read_edf,
+    ".hea": read_wfdb,
+    ".csv": read_csv,
+}
+"""How to read a file, by the ending of its name."""
