@@ -1,0 +1,223 @@
+"""MLflow says what the journal says, whatever happened in between."""
+
+import http.server
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mlflow.tracking import MlflowClient
+
+from emotune.search.records import Opened, Record
+from emotune.tracking.cursor import FILE, mlflow_runs, public_uri, read_cursor, where_to_look
+from emotune.tracking.mlflow import MlflowMirror, deliver_all
+
+Content = Callable[..., dict[str, dict[str, Any]]]
+CANARY = "s3cr3t-canary"
+
+
+def folder_of(path: Path, *, name: str = "folder") -> Path:
+    folder = path / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def slowest_call(mirror: MlflowMirror, records: list[Record], *, first: int) -> float:
+    """Hand records to a mirror and return the longest time it took over one."""
+    slowest = 0.0
+    for number, record in enumerate(records, first):
+        begin = time.perf_counter()
+        mirror(record, number)
+        slowest = max(slowest, time.perf_counter() - begin)
+    return slowest
+
+
+def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
+    uri: str, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    folder = folder_of(tmp_path)
+    mirror = MlflowMirror(uri, folder=folder, name="demo")
+    slowest_call(mirror, records, first=0)
+    assert mirror.close(60)
+    first = content(uri)
+    assert set(first) == {"search", "0", "1", "2"}
+    assert [point[:2] for point in first["0"]["points"] if point[0] == "val/loss"] == [
+        ("val/loss", 1), ("val/loss", 2), ("val/loss", 3),
+    ]  # fmt: skip
+    assert first["0"]["name"] == "c0000-lr3e-4-layers2"
+    assert first["search"]["status"] == "FINISHED"
+    (folder / FILE).unlink()
+    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert content(uri) == first
+    assert set(mlflow_runs(folder)) == {0, 1, 2}
+    assert where_to_look(folder) == f"mlflow ui --backend-store-uri {uri}"
+
+
+def test_artifacts_lie_beside_the_database(
+    uri: str, tmp_path: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = folder_of(tmp_path, name="elsewhere")
+    monkeypatch.chdir(elsewhere)
+    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert len(list((tmp_path / "mlartifacts").rglob("study.yaml"))) == 1
+    assert not list(elsewhere.iterdir())
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.tuples(st.integers(1, 15), st.sampled_from(["kept", "old", "lost"])), max_size=3),
+    new=st.uuids(),
+)
+def test_restarts_anywhere_end_in_the_same_content(
+    uri: str,
+    tmp_path: Path,
+    records: list[Record],
+    content: Content,
+    cuts: list[tuple[int, str]],
+    new: object,
+) -> None:
+    name = f"n{new}"
+    folder = folder_of(tmp_path, name=name)
+    for cut, cursor in sorted(cuts):
+        before = (folder / FILE).read_bytes() if (folder / FILE).exists() else b""
+        mirror = MlflowMirror(uri, folder=folder, name=name)
+        mirror.catch_up(records[: cut - 1])
+        mirror(records[cut - 1], cut - 1)
+        assert mirror.close(60)
+        if cursor == "old":  # as if it had been killed between sending and noting that
+            (folder / FILE).write_bytes(before)
+        if cursor == "lost":
+            (folder / FILE).unlink()
+    assert deliver_all(records, tracking_uri=uri, folder=folder, name=name)
+    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="whole"), name="whole")
+    assert content(uri, name=name) == content(uri, name="whole")
+    assert read_cursor(folder).delivered == len(records)
+
+
+def test_a_database_that_is_locked_stops_nobody(
+    uri: str, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    mirror = MlflowMirror(uri, folder=folder_of(tmp_path), name="demo")
+    slowest_call(mirror, records[:4], first=0)
+    lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None, timeout=30)
+    lock.execute("BEGIN EXCLUSIVE")
+    assert slowest_call(mirror, records[4:], first=4) < 0.05
+    assert not mirror.close(1.0)
+    lock.execute("ROLLBACK")
+    lock.close()
+    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert set(content(uri)) == {"search", "0", "1", "2"}
+
+
+def test_another_store_and_a_deleted_experiment_get_everything_again(
+    uri: str, template: Path, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    folder, other = folder_of(tmp_path), f"sqlite:///{folder_of(tmp_path, name='other') / 'mlflow.db'}"
+    (tmp_path / "other" / "mlflow.db").write_bytes(template.read_bytes())
+    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
+    assert content(other) == content(uri)
+    client = MlflowClient(tracking_uri=other)
+    client.delete_experiment(read_cursor(folder).experiment_id)
+    assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
+    assert content(other) == content(uri)
+
+
+def test_an_experiment_deleted_under_way_comes_back(
+    uri: str, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    folder = folder_of(tmp_path)
+    mirror = MlflowMirror(uri, folder=folder, name="demo")
+    slowest_call(mirror, records[:5], first=0)
+    deadline = time.monotonic() + 30
+    while read_cursor(folder).delivered < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    MlflowClient(tracking_uri=uri).delete_experiment(read_cursor(folder).experiment_id)
+    slowest_call(mirror, records[5:], first=5)
+    assert mirror.close(60)
+    assert {key: run["status"] for key, run in content(uri).items()} == {
+        "search": "FINISHED", "0": "FINISHED", "1": "FAILED", "2": "FAILED",
+    }  # fmt: skip
+
+
+def test_a_run_the_user_deleted_stays_deleted(
+    uri: str, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    folder = folder_of(tmp_path)
+    assert deliver_all(records[:8], tracking_uri=uri, folder=folder, name="demo")
+    client = MlflowClient(tracking_uri=uri)
+    run = mlflow_runs(folder)[0]
+    client.delete_run(run)
+    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert client.get_run(run).info.lifecycle_stage == "deleted"
+    assert content(uri)["2"]["status"] == "FAILED"
+
+
+def test_a_search_started_over_has_runs_of_its_own(uri: str, tmp_path: Path, records: list[Record]) -> None:
+    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="old"), name="demo")
+    first = records[0]
+    assert isinstance(first, Opened)
+    fresh = [first.model_copy(update={"time": first.time + 60}), *records[1:3]]
+    assert deliver_all(fresh, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = read_cursor(tmp_path / "folder").experiment_id
+    assert len(client.search_runs([experiment])) == 4 + 3
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_refused_password_is_said_once_and_never_shown(
+    refusing: int, tmp_path: Path, records: list[Record], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    mirror = MlflowMirror(
+        f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=folder_of(tmp_path), name="demo"
+    )
+    assert slowest_call(mirror, records, first=0) < 0.05
+    time.sleep(2)
+    assert not mirror.close(0.5)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("emotune")]
+    assert [f"MLflow at http://127.0.0.1:{refusing}" in line for line in ours] == [True, True]
+    assert "refuses the password" in ours[0]
+    assert CANARY not in caplog.text
+
+
+def test_uris_lose_their_credentials_and_nothing_else() -> None:
+    assert public_uri("https://me:p@ss@host:1/x") == "https://host:1/x"
+    assert public_uri("sqlite:////data/a@b/mlflow.db") == "sqlite:////data/a@b/mlflow.db"
+    assert public_uri("postgresql://h/d?password=x&a=1") == "postgresql://h/d?password=...&a=1"
+
+
+def test_a_damaged_cursor_is_no_cursor(
+    uri: str, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    folder = folder_of(tmp_path)
+    for damage in ("", "{", json.dumps({"delivered": -1})):
+        (folder / FILE).write_text(damage)
+        assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert set(content(uri)) == {"search", "0", "1", "2"}

@@ -1,0 +1,95 @@
+"""What MLflow is told is a pure function of the journal."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotune.search.records import Opened, Record
+from emotune.tracking.plan import Changes, Plan, run_name, search_id
+from emotune.tracking.provenance import provenance
+
+
+def planned(records: list[Record]) -> Changes:
+    plan = Plan(kind="configuration", provenance={"python": "3"})
+    changes: Changes = {}
+    for record in records:
+        plan.absorb(record, changes)
+    return changes
+
+
+def test_each_configuration_has_one_run_with_its_epochs_in_steps(records: list[Record]) -> None:
+    changes = planned(records)
+    assert set(changes) == {"search", "0", "1", "2"}
+    losses = [(step, value) for key, value, _, step in changes["0"].metrics if key == "val/loss"]
+    assert losses == [(1, 0.9), (2, 0.7), (3, 0.8)]
+    assert [(step, value) for key, value, _, step in changes["0"].metrics if key == "objective"] == [
+        (1, 0.9),
+        (3, 0.8),
+    ]
+    assert changes["0"].params == {"optim.lr": "0.0003", "model.layers": "2"}
+    assert changes["0"].tags["emotune.origin"] == "random"
+    assert changes["0"].tags["emotune.rung"] == "1"
+    assert changes["0"].status == "FINISHED"
+
+
+def test_what_is_not_finite_is_a_tag_and_never_a_number(records: list[Record]) -> None:
+    changes = planned(records)
+    assert changes["1"].tags["emotune.status"] == "diverged"
+    assert changes["2"].tags["emotune.status"] == "failed"
+    assert changes["2"].tags["emotune.error"] == "the disk is full"
+    assert changes["1"].status == changes["2"].status == "FAILED"
+    assert all(math.isfinite(value) for change in changes.values() for _, value, _, _ in change.metrics)
+    assert not any(key == "val/loss" for key, *_ in changes["1"].metrics)
+
+
+def test_the_incumbent_is_the_best_of_those_trained_longest_over_all_epochs(records: list[Record]) -> None:
+    points = planned(records)["search"].metrics
+    assert [(step, value) for key, value, _, step in points if key == "incumbent/val/loss"] == [
+        (1, 0.9),
+        (5, 0.8),
+    ]
+
+
+def test_an_interruption_ends_the_runs_and_the_next_record_takes_them_up(records: list[Record]) -> None:
+    cut = next(n for n, one in enumerate(records) if one.kind == "closed") + 1
+    assert {key: change.status for key, change in planned(records[:cut]).items()} == {
+        "search": "KILLED", "0": "KILLED", "1": "FAILED", "2": "FAILED",
+    }  # fmt: skip
+    resumed = planned(records[: cut + 1])
+    assert (resumed["search"].status, resumed["0"].status) == ("RUNNING", "RUNNING")
+
+
+def test_a_long_run_has_no_summary_beside_it(records: list[Record]) -> None:
+    plan, changes = Plan(kind="pretrain", provenance={"python": "3"}), Changes()
+    for record in records[:2]:
+        plan.absorb(record, changes)
+    assert set(changes) == {"0"}
+    assert changes["0"].name == "demo"
+    assert changes["0"].tags["emotune.kind"] == "pretrain"
+    assert changes["0"].tags["emotune.python"] == "3"
+    assert changes["0"].documents
+
+
+def test_another_search_of_the_same_name_has_another_identity(records: list[Record]) -> None:
+    first = records[0]
+    assert isinstance(first, Opened)
+    assert search_id(first) != search_id(first.model_copy(update={"time": first.time + 1}))
+
+
+def test_run_names_are_short_and_sort_by_number() -> None:
+    assert run_name(7, {"optim.lr": 3e-4, "model.layers": 2}) == "c0007-lr3e-4-layers2"
+    assert run_name(12, {"a.p": 0.25, "b": True, "c.lr": 1.5e-3}) == "c0012-p0.25-btrue-lr1.5e-3"
+
+
+@given(
+    st.dictionaries(st.text(max_size=20), st.integers() | st.floats() | st.booleans() | st.text(), max_size=9)
+)
+def test_run_names_never_grow_long(values: dict[str, int | float | bool | str]) -> None:
+    assert len(run_name(3, values)) <= 60
+
+
+def test_provenance_is_text_without_private_matters() -> None:
+    facts = provenance()
+    assert {"python", "platform", "node", "version.numpy"} <= set(facts)
+    assert not any("/" in value for key, value in facts.items() if key != "platform")
