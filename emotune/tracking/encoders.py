@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def log_encoder(
     module = module.to("cpu").eval()
     with torch.inference_mode():
         answer = module(torch.from_numpy(batch)).numpy()
-    with _default_uri(tracking_uri):
+    with _default_uri(tracking_uri), warnings.catch_warnings():
+        # said by MLflow of its own code, while that is imported
+        warnings.filterwarnings(
+            "ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning
+        )
         Model.log(
             artifact_path=None,
             name=FOLDER,
@@ -73,19 +78,25 @@ def log_encoder(
     return True
 
 
-def download_encoder(run_id: str, *, tracking_uri: str, to: Path) -> Path:
+def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path:
     """Fetch the files of an encoder that was logged into a run.
 
+    Args:
+        run_id: The run.
+        tracking_uri: Where it is; None is MLflow's own default.
+        to: Folder for the encoders of all runs.
+
     Returns:
-        The folder that holds them, in ``to``.
+        The folder that holds them: ``to/RUN_ID/encoder``.
 
     Raises:
         SettingsError: There is no such run, it has no encoder, or the server cannot be used.
     """
-    to.mkdir(parents=True, exist_ok=True)
+    destination = to / run_id
+    destination.mkdir(parents=True, exist_ok=True)
     try:
         path = mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path=FOLDER, dst_path=str(to), tracking_uri=tracking_uri
+            run_id=run_id, artifact_path=FOLDER, dst_path=str(destination), tracking_uri=tracking_uri
         )
     except (MlflowException, OSError) as error:
         raise SettingsError(
@@ -107,12 +118,13 @@ def _digest(folder: Path) -> str:
 @contextlib.contextmanager
 def _default_uri(uri: str) -> Iterator[None]:
     """Make a URI MLflow's default for a while: logging a model knows no other way to be told."""
-    before, variable = mlflow.get_tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI")
+    variable = os.environ.pop("MLFLOW_TRACKING_URI", None)
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
-        if variable is None:
-            # set_tracking_uri writes it, perhaps with a password, and every child process would inherit it
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        # it also wrote the variable, perhaps with a password, for every child process to inherit
+        mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]: undoes it; MLflow itself does so
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
