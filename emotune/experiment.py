@@ -103,13 +103,13 @@ class Experiment(Settings):
         Raises:
             SettingsError: A name is unknown, or a value is not allowed.
         """
-        content = self.model_dump(mode="json", exclude_unset=True)
+        content = self.model_dump(mode="json")
         for name, value in values.items():
             _check_name(name, self)
             place = content
             *path, last = name.split(".")
             for key in path:
-                place = place.setdefault(key, self._kind_of(key))
+                place = place[key]
             place[last] = value.item() if isinstance(value, np.generic) else value
         try:
             return Experiment.model_validate(content)
@@ -117,11 +117,6 @@ class Experiment(Settings):
             details = "; ".join(f"{_dotted(one['loc'])}{one['msg'].removeprefix('Value error, ')}" for one in error.errors())
             given = ", ".join(f"{name} = {value}" for name, value in values.items())
             raise SettingsError(f"{given}: {details}") from error
-
-    def _kind_of(self, key: str) -> dict[str, str]:
-        """A part that was left at its default keeps its kind when one of its fields is set."""
-        kind = getattr(getattr(self, key), "kind", None)
-        return {"kind": kind} if kind else {}
 
     def plan(self) -> Plan:
         """Return what the loop needs to know."""
@@ -152,15 +147,20 @@ class Experiment(Settings):
         Raises:
             SettingsError: The pre-trained encoder has other sizes.
         """
+        state = self.begin_untrained(material)
+        if self.start is not None and self.start.weights == "pretrained":
+            assert encoder_weights is not None
+            hand_over(read_weights(encoder_weights), state.objective.encoder, source=self.start.encoder)
+        return state
+
+    def begin_untrained(self, material: Material) -> TrainState:
+        """Make the networks with freshly drawn weights, and the optimiser, at epoch 0."""
         channels = material.store.signal.shape[1]
         train_labels = None if material.labels is None else material.labels[material.fold.train]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
-        if self.start is not None and self.start.weights == "pretrained":
-            assert encoder_weights is not None
-            hand_over(read_weights(encoder_weights), encoder, source=self.start.encoder)
         return TrainState(objective, self.optim.build(objective))
 
 

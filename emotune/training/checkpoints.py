@@ -8,7 +8,7 @@ and SHA-256 of each file), which is written last.
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from emotune.training.loop import EpochReport, TrainState
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2
-FILES = ("weights.safetensors", "optimiser.safetensors", "state.json")
+WHAT_WAS_LEARNT = ("weights.safetensors", "state.json")
+FILES = (*WHAT_WAS_LEARNT, "optimiser.safetensors")
 
 
 def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) -> Path:
@@ -63,8 +64,25 @@ def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
         raise OSError(f"the checkpoint {draft} could not be written: {error}") from error
     content = {"epoch": state.epoch, "history": [asdict(report) for report in state.history], "about": dict(about)}
     (draft / "state.json").write_text(json.dumps(content))
-    manifest = {name: {"bytes": (draft / name).stat().st_size, "sha256": sha256_of(draft / name)} for name in FILES}
-    (draft / "manifest.json").write_text(json.dumps(manifest))
+    _write_manifest(draft, FILES)
+
+
+def _write_manifest(folder: Path, files: Sequence[str]) -> None:
+    manifest = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in files}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def export_weights(checkpoint: Path, *, to: Path) -> None:
+    """Write a checkpoint without the optimiser's state into a new folder, for use rather than for going on.
+
+    Raises:
+        DamageError: A file of the checkpoint is not what was written.
+    """
+    read_state(checkpoint)
+    with new_folder(to) as draft:
+        for name in WHAT_WAS_LEARNT:
+            shutil.copyfile(checkpoint / name, draft / name)
+        _write_manifest(draft, WHAT_WAS_LEARNT)
 
 
 def generations(root: Path) -> list[Path]:
@@ -76,7 +94,7 @@ def is_intact(folder: Path) -> bool:
     """Tell whether every file of a checkpoint is what its manifest says."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        return set(manifest) == set(FILES) and all(
+        return set(manifest) >= set(WHAT_WAS_LEARNT) and all(
             (folder / name).stat().st_size == entry["bytes"] and sha256_of(folder / name) == entry["sha256"]
             for name, entry in manifest.items()
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from emotune.data.batches import Batch, batches, count_batches
+from emotune.data.batches import Batch, BatchPlan, batch_count, batches
 from emotune.data.folds import Fold
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
@@ -39,6 +39,15 @@ class Material:
     fold: Fold
     labels: np.ndarray | None
     """One label per segment of the store, or None."""
+
+    def shortened(self, segments: int) -> "Material":
+        """Return at most so many training and validation segments."""
+        fold = Fold(train=self.fold.train[:segments], val=self.fold.val[:segments], test=self.fold.test)
+        return Material(self.store, fold, self.labels)
+
+    def without_validation(self) -> "Material":
+        """Return the training segments only."""
+        return Material(self.store, Fold(self.fold.train, self.fold.val[:0], self.fold.test), self.labels)
 
 
 @dataclass(frozen=True)
@@ -104,21 +113,13 @@ def train_epoch(state: TrainState, material: Material, plan: Plan) -> EpochRepor
 
 def _train(state: TrainState, material: Material, plan: Plan, *, epoch: int) -> float:
     rows = material.fold.train
-    steps = count_batches(len(rows), size=plan.batch_size)
+    steps = batch_count(len(rows), plan.batch_size)
     generator = torch.Generator().manual_seed(derive_seed(plan.seed, "mask", epoch))
     torch.manual_seed(derive_seed(plan.seed, "dropout", epoch))
     state.objective.train()
-    order = batches(
-        material.store,
-        rows,
-        size=plan.batch_size,
-        seed=plan.seed,
-        epoch=epoch,
-        shuffle=True,
-        labels=material.labels,
-    )
+    order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True)
     total = 0.0
-    for number, batch in enumerate(order):
+    for number, batch in enumerate(batches(material.store, rows, plan=order, labels=material.labels)):
         step = (epoch - 1) * steps + number
         rate = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
         total += _step(state, batch, rate=rate, generator=generator) * len(batch.rows)
@@ -160,11 +161,9 @@ def measure_references(task: TaskSettings, material: Material, rows: np.ndarray,
 @torch.no_grad()
 def _add_up(measure: Callable[..., Sums], material: Material, rows: np.ndarray) -> Sums:
     generator = torch.Generator().manual_seed(derive_seed(0, "evaluation"))
-    order = batches(
-        material.store, rows, size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, labels=material.labels
-    )
+    order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False)
     sums: Sums = {}
-    for batch in order:
+    for batch in batches(material.store, rows, plan=order, labels=material.labels):
         for name, value in measure(batch, generator=generator).items():
             sums[name] = sums.get(name, 0.0) + value
     return sums

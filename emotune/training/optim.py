@@ -42,9 +42,10 @@ class Optim(Settings):
 
     @model_validator(mode="after")
     def _refuse_what_has_no_effect(self) -> "Optim":
-        idle = {"step_epochs", "step_factor"} & self.model_fields_set
+        fields = type(self).model_fields
+        idle = [name for name in ("step_epochs", "step_factor") if getattr(self, name) != fields[name].default]
         if self.schedule == "linear" and idle:
-            raise ValueError(f"{min(idle)} has no effect with schedule: linear. Remove it or set schedule: step")
+            raise ValueError(f"{idle[0]} has no effect with schedule: linear. Remove it or set schedule: step")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas {self.betas} must lie between 0 and 1 (1 excluded)")
         return self

@@ -1,0 +1,144 @@
+"""How a running search looks: a live table on a terminal, one plain line per event elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from emotune.search.desk import Observer
+from emotune.search.preview import preview
+from emotune.search.records import Closed, Ended, EpochDone, Opened, Record, Started
+from emotune.search.study import Study
+
+
+class Progress:
+    """What is known of a running search, from its records alone.
+
+    Args:
+        study: The study.
+        name: Name of the search.
+    """
+
+    def __init__(self, study: Study, *, name: str) -> None:
+        self.name = name
+        self.aim = study.objective
+        self.total_epochs = sum(one.to_epoch - one.from_epoch for one in preview(study))
+        self.running: dict[int, Started] = {}
+        self.epochs: dict[int, EpochDone] = {}
+        self.started: dict[int, Started] = {}
+        self.done = 0
+        self.trained_epochs = 0
+        self.best: tuple[int, float, int] | None = None
+        self._begun = time.monotonic()
+        self._trained_before = 0
+
+    def take(self, record: Record) -> str | None:
+        """Take in a record and return a line about it, if it is an event."""
+        match record:
+            case Opened():
+                return f"search {record.name}: study {record.digest}, seed {record.seed}, {record.concurrency} at a time"
+            case Started():
+                return self._take_start(record)
+            case EpochDone():
+                self.epochs[record.evaluation_id] = record
+                return None
+            case Ended():
+                return self._take_end(record)
+            case Closed():
+                return f"search {self.name}: {record.state}{f' ({record.reason})' if record.reason else ''}"
+
+    def begin(self) -> None:
+        """Take note that from now on records are new."""
+        self._begun = time.monotonic()
+        self._trained_before = self.trained_epochs
+
+    def _take_start(self, record: Started) -> str:
+        one = record.evaluation
+        self.running[one.id] = self.started[one.id] = record
+        values = " ".join(f"{name}={_short(value)}" for name, value in one.values.items())
+        return f"evaluation {one.id} (configuration {one.config_id}, {one.origin}): epochs {one.from_epoch}-{one.to_epoch}, {values}"
+
+    def _take_end(self, record: Ended) -> str:
+        one = self.started[record.evaluation_id].evaluation
+        self.running.pop(record.evaluation_id, None)
+        self.done += 1
+        self.trained_epochs += one.to_epoch - one.from_epoch
+        if record.objective is None:
+            return f"evaluation {one.id} failed after {record.seconds:.1f} s: {record.error}"
+        key = (-one.to_epoch, self.aim.as_loss(record.objective), one.config_id)
+        if self.best is None or key < self.best:
+            self.best = key
+        return f"evaluation {one.id} done: {self.aim.metric} {record.objective:.6g} at epoch {one.to_epoch}, {record.seconds:.1f} s; best {self.describe_best()}"
+
+    def describe_best(self) -> str:
+        """Return the best so far in words."""
+        if self.best is None:
+            return "none yet"
+        return f"{self.aim.as_loss(self.best[1]):.6g} (configuration {self.best[2]}, epoch {-self.best[0]})"
+
+    def remaining_seconds(self) -> float | None:
+        """Estimate the time left from the pace of this driver."""
+        trained = self.trained_epochs - self._trained_before
+        if not trained:
+            return None
+        return (time.monotonic() - self._begun) / trained * max(0, self.total_epochs - self.trained_epochs)
+
+    def render(self) -> Group:
+        """Return the table of running evaluations and a line about the whole."""
+        table = Table("evaluation", "configuration", "epoch", self.aim.metric, "origin", "values")
+        for number, record in sorted(self.running.items()):
+            one = record.evaluation
+            last = self.epochs.get(number)
+            value = None if last is None else last.metrics.get(self.aim.metric)
+            table.add_row(
+                str(one.id),
+                str(one.config_id),
+                f"{last.epoch if last else one.from_epoch}/{one.to_epoch}",
+                "" if value is None else f"{value:.5g}",
+                one.origin,
+                " ".join(f"{name}={_short(entry)}" for name, entry in one.values.items()),
+            )
+        left = self.remaining_seconds()
+        eta = "" if left is None else f", about {_duration(left)} left"
+        share = f"{self.trained_epochs}/{self.total_epochs} epochs{eta}"
+        return Group(Text(f"{self.name}: {self.done} evaluations, {share}; best {self.describe_best()}"), table)
+
+
+@contextmanager
+def follow(study: Study, *, name: str, known: int) -> Iterator[Observer]:
+    """Show a search while it runs; gives the observer that has to be told.
+
+    Args:
+        study: The study.
+        name: Name of the search.
+        known: Number of records of earlier drivers, which are not shown again.
+    """
+    progress = Progress(study, name=name)
+    console = Console(stderr=True, highlight=False)
+
+    def observe(record: Record, number: int) -> None:
+        line = progress.take(record)
+        if number < known:
+            progress.begin()
+        elif line is not None:
+            console.print(line, markup=False, soft_wrap=True)
+
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=4, get_renderable=progress.render, transient=True):
+            yield observe
+    else:
+        yield observe
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

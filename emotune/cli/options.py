@@ -1,0 +1,69 @@
+"""Options that several commands share, and the three things that the machine decides."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from emotune.errors import SettingsError
+from emotune.search.folder import SearchFolder, find_searches, storage_folder
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+storage_option = click.option(
+    "--storage",
+    default="results",
+    envvar="EMOTUNE_STORAGE",
+    show_default=True,
+    show_envvar=True,
+    metavar="DIR_OR_URL",
+    help="Folder that holds the results; the driver and all workers must see it.",
+)
+tracking_option = click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    metavar="URI",
+    help="MLflow server or database.  [default: sqlite database in the storage folder]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+set_option = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; may be given several times."
+)
+
+
+def find_store(store: str) -> Path:
+    """Return the folder of a store given by path."""
+    return Path(store).expanduser().absolute()
+
+
+def find_folder(name: str, *, storage: str) -> SearchFolder:
+    """Return the folder of an existing search.
+
+    Raises:
+        SettingsError: There is no such search.
+    """
+    root = storage_folder(storage)
+    folder = SearchFolder.of(name, storage=root)
+    if not folder.journal.is_file():
+        known = ", ".join(found.name for found in find_searches(root))
+        raise SettingsError(f"there is no search {name!r} in {root}; there are: {known or 'none'}")
+    return folder
+
+
+def default_tracking_uri(uri: str | None, *, storage: Path) -> str:
+    """Return the tracking URI, by default a database beside the results."""
+    return uri or f"sqlite:///{storage / 'mlflow.db'}"
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def console() -> Console:
+    """Return a console for people, on stderr, so that stdout carries answers only."""
+    return Console(stderr=True, highlight=False)

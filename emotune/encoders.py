@@ -1,0 +1,151 @@
+"""Pre-trained encoders: found by name, run or path, and used on raw signals."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from emotune.data.recording import Recording
+from emotune.data.segments import PrepareSettings, cut, standardise_subject, usable
+from emotune.errors import SettingsError
+from emotune.experiment import Experiment
+from emotune.models.weights import encoder_part
+from emotune.search.folder import SearchFolder
+from emotune.search.journal import read_journal
+from emotune.search.results import evaluation_results, find_best, opened
+from emotune.tracking.cursor import read_cursor
+from emotune.tracking.encoders import download_encoder, log_encoder
+from emotune.training.checkpoints import export_weights, newest_checkpoint, read_state, read_weights
+
+
+def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None) -> Path:
+    """Return the checkpoint folder of a pre-trained encoder.
+
+    Args:
+        source: A checkpoint folder, the folder or name of a search (whose best configuration is
+            taken), or an MLflow run (``runs:/ID`` or its number).
+        storage: Where searches are kept.
+        tracking_uri: The MLflow server that knows the run.
+
+    Raises:
+        SettingsError: There is nothing of that name, or the search has no result yet.
+        DamageError: All its checkpoints are damaged.
+    """
+    path = Path(source)
+    if (path / "manifest.json").is_file():
+        return path
+    for folder in (SearchFolder(path), SearchFolder(storage / source)):
+        if folder.journal.is_file():
+            return best_checkpoint(folder)
+    run = source.removeprefix("runs:/")
+    if len(run) == 32 and run.isalnum():
+        return download_encoder(run, tracking_uri=tracking_uri, to=storage / ".encoders")
+    raise SettingsError(
+        f"no encoder {source!r}: it is neither a checkpoint folder, nor a search in {storage}, nor an MLflow run"
+    )
+
+
+def best_checkpoint(folder: SearchFolder) -> Path:
+    """Return the newest undamaged checkpoint of a search's best configuration.
+
+    Raises:
+        SettingsError: The search has no result, or its checkpoints are gone.
+    """
+    records = read_journal(folder.journal)
+    best = find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"]) if records else None
+    if best is None:
+        raise SettingsError(f"the search {folder.name!r} has no result yet: let it finish its first evaluations")
+    checkpoint = newest_checkpoint(folder.checkpoints(best.config_id))
+    if checkpoint is None:
+        raise SettingsError(f"no undamaged checkpoint of configuration {best.config_id} in {folder.path}")
+    return checkpoint
+
+
+def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
+    """Log a search's best encoder into its configuration's MLflow run, as a model with a signature.
+
+    Returns:
+        The run, or None if MLflow does not know the configuration yet.
+
+    Raises:
+        SettingsError: The search has no result.
+        MlflowException: MLflow cannot be reached.
+    """
+    checkpoint = best_checkpoint(folder)
+    run = read_cursor(folder.path).runs.get(str(int(checkpoint.parent.name)))
+    if run is None:
+        return None
+    encoder = PretrainedEncoder(checkpoint)
+    example = np.zeros((1, len(encoder.channels), encoder.preparation.samples), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as scratch:
+        export_weights(checkpoint, to=Path(scratch) / "encoder")
+        log_encoder(
+            run, module=encoder, example=example, folder=Path(scratch) / "encoder", tracking_uri=tracking_uri
+        )
+    return run
+
+
+class PretrainedEncoder(nn.Module):
+    """An encoder with its preparation of signals, in evaluation mode.
+
+    Args:
+        checkpoint: A checkpoint folder.
+
+    Raises:
+        DamageError: The checkpoint is not what was written.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__()
+        about = read_state(checkpoint)["about"]
+        self.experiment = Experiment.model_validate(about["experiment"])
+        self.preparation = PrepareSettings.model_validate(about["preparation"])
+        self.channels = tuple(about["channels"])
+        self.encoder = self.experiment.model.build(channels=len(self.channels))
+        self.encoder.load_state_dict(encoder_part(read_weights(checkpoint)))
+        self.eval()
+
+    def forward(self, signals: Float[torch.Tensor, "batch channel time"]) -> Float[torch.Tensor, "batch width"]:
+        """Return ``e_CLS`` of prepared segments."""
+        return self.encoder.summarise(signals)
+
+    def embed(self, signal: Float[np.ndarray, "channel sample"], fs: float) -> Float[np.ndarray, "segment width"]:
+        """Embed a raw recording: filtered, resampled, standardised and cut as in pre-training.
+
+        Args:
+            signal: One recording, mV for ECG and uV for EEG; as many channels as in pre-training.
+            fs: Samples per second.
+
+        Returns:
+            ``e_CLS`` of each segment, one after the other.
+
+        Raises:
+            SettingsError: The number of channels is another.
+            DataError: The signal cannot be used: not finite, flat, implausible, or shorter than a segment.
+        """
+        if signal.ndim != 2 or len(signal) != len(self.channels):
+            raise SettingsError(
+                f"a signal of shape {signal.shape} was given, expected ({len(self.channels)}, samples) for "
+                f"{', '.join(self.channels)}"
+            )
+        recording = Recording(
+            signal=signal,
+            fs=float(fs),
+            modality=self.preparation.modality,
+            subject="embedded",
+            session="signal",
+            channels=self.channels,
+            source="memory",
+        )
+        strict = self.preparation.model_copy(update={"skip_bad": False})
+        skipped: list[str] = []
+        ready = list(usable([recording], settings=strict, skipped=skipped))
+        if skipped:
+            raise SettingsError(skipped[0])
+        (prepared,) = standardise_subject(ready)
+        segments = torch.from_numpy(cut(prepared, samples=strict.samples))
+        with torch.no_grad():
+            return torch.cat([self(part) for part in segments.split(64)]).numpy()

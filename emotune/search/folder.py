@@ -1,0 +1,99 @@
+"""Where a search lies on disk."""
+
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from emotune.errors import SettingsError
+from emotune.files import safe_name
+
+
+@dataclass(frozen=True)
+class SearchFolder:
+    """The folder of one search: its journal, its configurations' checkpoints, its mirror's cursor."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, name: str, *, storage: Path) -> "SearchFolder":
+        """Return the folder of a search by name; it need not exist.
+
+        Raises:
+            SettingsError: The name cannot be a folder's name.
+        """
+        return cls(storage / safe_name(name))
+
+    @property
+    def name(self) -> str:
+        """Name of the search."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """Every decision and result: the truth about the search."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def stop_request(self) -> Path:
+        """Present while somebody has asked the driver to stop."""
+        return self.path / "stop"
+
+    @property
+    def encoder(self) -> Path:
+        """Copy of the pre-trained encoder that the search starts from."""
+        return self.path / "encoder"
+
+    @property
+    def driver_alive(self) -> bool:
+        """Whether a driver holds the journal now."""
+        try:
+            handle = os.open(self.journal.with_suffix(".lock"), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def checkpoints(self, config_id: int) -> Path:
+        """Folder of a configuration's checkpoints."""
+        return self.path / "configurations" / f"{config_id:05d}"
+
+    def put_aside(self) -> Path:
+        """Rename the folder, so that a new search can have its name; nothing is deleted."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = self.path.with_name(f"{self.name}.until-{stamp}")
+        number = 2
+        while aside.exists():
+            aside = self.path.with_name(f"{self.name}.until-{stamp}-{number}")
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+
+def storage_folder(storage: str) -> Path:
+    """Return the folder that a storage option names.
+
+    Raises:
+        SettingsError: It is a URL other than ``file://``.
+    """
+    parsed = urlparse(storage)
+    if parsed.scheme == "file":
+        return Path(unquote(parsed.path)).absolute()
+    if "://" in storage:
+        raise SettingsError(
+            f"--storage: {storage!r} was given, but results can be kept in folders only; give a folder that the driver "
+            "and all workers see"
+        )
+    return Path(storage).absolute()
+
+
+def find_searches(storage: Path) -> list[SearchFolder]:
+    """Return the searches kept in a folder, by name."""
+    return [SearchFolder(journal.parent) for journal in sorted(storage.glob("*/journal.jsonl"))]

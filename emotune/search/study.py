@@ -1,0 +1,193 @@
+"""A study: what is searched, over which values, for how long. One YAML file each."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ConfigSpace import ConfigurationSpace
+from pydantic import Field, JsonValue, model_validator
+
+import emotune
+from emotune.base import Settings
+from emotune.documents import Document, load_document, parse
+from emotune.errors import SettingsError
+from emotune.experiment import Experiment
+from emotune.search.brackets import rungs
+from emotune.search.space import edges, load_space, space_as_document
+
+SEARCH_SPACES = Path(emotune.__file__).parents[1] / "search_spaces"
+
+
+class Budget(Settings):
+    """How long configurations are trained, and when the search ends."""
+
+    min: int = Field(ge=1)
+    """Epochs of the first rung."""
+
+    max: int = Field(ge=1)
+    """Epochs of the last rung."""
+
+    eta: int = Field(default=3, ge=2)
+    """Factor between rungs; about one in ``eta`` configurations goes on."""
+
+    brackets: int | None = Field(default=None, ge=1)
+    """Brackets to run; if neither this nor ``evaluations`` is given, each bracket of HyperBand once."""
+
+    evaluations: int | None = Field(default=None, ge=1)
+    """Evaluations to run."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Budget":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; exchange them")
+        return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which configurations are compared."""
+        return rungs(self.min, self.max, self.eta)
+
+    @property
+    def bracket_limit(self) -> int | None:
+        """Brackets to run, with the default filled in."""
+        return len(self.rungs) if self.brackets is None and self.evaluations is None else self.brackets
+
+
+class Aim(Settings):
+    """Which metric is made best."""
+
+    metric: str = "val/loss"
+    """Name of a metric that every epoch reports."""
+
+    mode: Literal["min", "max"] = "min"
+    """Whether small or large values are good."""
+
+    def as_loss(self, value: float) -> float:
+        """Turn a value of the metric into a loss."""
+        return value if self.mode == "min" else -value
+
+
+class Study(Settings):
+    """A search in full: base experiment, objective, budget, searcher, space and seed."""
+
+    base: Experiment = Experiment()
+    """What all configurations have in common; the values of the space replace its settings."""
+
+    objective: Aim = Aim()
+    """Which metric is made best."""
+
+    budget: Budget
+    """How long configurations are trained, and when the search ends."""
+
+    searcher: dict[str, JsonValue] = {"kind": "bohb"}
+    """The searcher's ``kind`` and its options."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the search itself: which configurations are tried."""
+
+    space: dict[str, Any]
+    """The search space in ConfigSpace's own format."""
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> "Study":
+        if self.base.epochs < self.budget.max:
+            raise ValueError(
+                f"base.epochs: {self.base.epochs} is less than budget.max {self.budget.max}; the learning rate would be "
+                "0 before the last rung. Remove base.epochs or make it at least as large"
+            )
+        return self
+
+    def configuration_space(self) -> ConfigurationSpace:
+        """Return the space as ConfigSpace's object, seeded by nothing: the search has seeds of its own."""
+        return load_space(self.space)
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
+        content = self.model_dump(mode="json", exclude={"space"})
+        return content | {"space": space_as_document(self.configuration_space())}
+
+    def digest(self) -> str:
+        """Hash everything that decides the results."""
+        return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the results: not where the store and the encoder lie, not how the work is done."""
+        document = self.as_document()
+        base = {key: value for key, value in document["base"].items() if key not in {"store", "compute"}}
+        if base["start"]:
+            base["start"] = {key: value for key, value in base["start"].items() if key != "encoder"}
+        return document | {"base": base}
+
+
+def find_study(name: str) -> Path:
+    """Return the file of a study given by path or by the name of a file in ``search_spaces``.
+
+    Raises:
+        SettingsError: There is no such file.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folders = (Path("search_spaces"), SEARCH_SPACES)
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise SettingsError(
+        f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}"
+    )
+
+
+def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
+    """Read a study and try both ends of every range and every choice on the experiment.
+
+    Args:
+        path: A study file.
+        assignments: Replacements such as ``budget.max=9``, by dotted path in the file.
+
+    Raises:
+        SettingsError: Anything is misspelt, missing or impossible; the message names file and line.
+    """
+    document = _train_to_the_last_rung(load_document(path).overridden(assignments))
+    study = parse(document, Study)
+    _try_edges(study, document)
+    return study
+
+
+def _train_to_the_last_rung(document: Document) -> Document:
+    """Unless the base says otherwise, a run is as long as the largest budget."""
+    budget, base = document.content.get("budget"), document.content.get("base", {})
+    if not isinstance(budget, dict) or not isinstance(base, dict) or "epochs" in base:
+        return document
+    if not isinstance(budget.get("max"), int):
+        return document
+    content = document.content | {"base": base | {"epochs": budget["max"]}}
+    return dataclasses.replace(document, content=content)
+
+
+def _try_edges(study: Study, document: Document) -> None:
+    try:
+        space = study.configuration_space()
+    except SettingsError as error:
+        raise SettingsError(f"{document.where(('space',))}: {error}") from error
+    for values in edges(space):
+        try:
+            study.base.with_values(values)
+        except SettingsError as error:
+            raise SettingsError(
+                f"{document.where(('space', 'hyperparameters'))}: the space allows {error}"
+            ) from error
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
+    """Name the settings in which two documents differ, with both values."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, prefix=f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key} was {json.dumps(before)} and is now {json.dumps(after)}")
+    return found

@@ -1,0 +1,120 @@
+"""Ray and Tune as the search uses them: connect, run one trial per evaluation, end in order."""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.stopper import Stopper
+
+from emotune.search.tune_searcher import DeskSearcher, FailureCallback
+from emotune.trainables.evaluation import EvaluationTrainable
+
+logger = logging.getLogger(__name__)
+
+
+class StopWhenAsked(Stopper):
+    """Tells Tune to end all evaluations once a signal has come or the search cannot go on."""
+
+    def __init__(self, searcher: DeskSearcher) -> None:
+        self.signal: signal.Signals | None = None
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never stop a single evaluation."""
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        """Tell whether everything shall end now."""
+        return self.signal is not None or self._searcher.failure is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing in Tune's own files."""
+        return {}
+
+
+def connect(concurrency: int | None) -> None:
+    """Connect to the cluster that Ray finds, or start one on this machine.
+
+    Args:
+        concurrency: Evaluations at a time, for which a cluster on this machine makes room.
+    """
+    if ray.is_initialized():
+        return
+    _set_defaults()
+    local = {"num_cpus": max(concurrency or 1, os.cpu_count() or 1), "include_dashboard": False}
+    found = os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").exists()  # noqa: S108
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
+
+
+def cluster_cpus() -> int:
+    """Return the number of CPUs of the cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _set_defaults() -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # what goes wrong in a trial is told by the search itself, in a line
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def carry_out(searcher: DeskSearcher) -> signal.Signals | None:
+    """Let Tune carry out what the searcher hands out, until it is finished, failed or a signal comes.
+
+    Tune's own files are only a cache and go to a temporary folder.
+
+    Returns:
+        The signal that ended it, if one did.
+    """
+    stopper = StopWhenAsked(searcher)
+    scratch = tempfile.mkdtemp(prefix="emotune-tune-")
+    try:
+        with _signals(stopper):
+            tune.Tuner(
+                tune.with_resources(EvaluationTrainable, {"cpu": 1}),
+                tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=scratch,
+                    callbacks=[FailureCallback(searcher)],
+                    stop=stopper,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()
+        return stopper.signal
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _signals(stopper: StopWhenAsked) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into an orderly end, and the second into an immediate one."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stopper.signal is not None:
+            raise KeyboardInterrupt
+        stopper.signal = signal.Signals(number)
+        logger.warning("%s: saving and stopping; once more ends at once", stopper.signal.name)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

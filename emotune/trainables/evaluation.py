@@ -1,0 +1,194 @@
+"""What Ray Tune runs for an evaluation: a class kept warm between evaluations.
+
+Starting an actor and importing torch costs seconds, a new job in a warm one milliseconds. So the
+actor is reused (``reset_config``), and keeps the store it has opened.
+"""
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from emotune.base import Settings
+from emotune.data.store import SegmentStore
+from emotune.errors import TrainingDivergedError
+from emotune.experiment import Experiment
+from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
+from emotune.training.loop import EpochReport, Material, TrainState, evaluate, measure_references, train_epoch
+
+STEP_SECONDS = 0.2
+"""A Tune step trains whole epochs for about this long, so that short epochs do not drown the driver in results."""
+
+SAVING_SHARE = 0.1
+"""Checkpoints may take this share of the time; an epoch is always saved if it took ten times as long."""
+
+
+class Job(Settings):
+    """One evaluation, as handed to a worker."""
+
+    evaluation_id: int
+    config_id: int
+    from_epoch: int
+    to_epoch: int
+    experiment: Experiment
+    """The base experiment with the configuration's values."""
+    checkpoints: Path
+    """Folder of the configuration's checkpoints, seen by driver and workers."""
+    encoder: Path | None = None
+    """Checkpoint of the pre-trained encoder to start from."""
+    measure_test: bool = False
+    """Measure on the test segments after the last epoch."""
+
+
+class Worker:
+    """Carries out one job: goes on from the newest checkpoint, trains, saves.
+
+    Args:
+        job: What to train, from where to where.
+    """
+
+    def __init__(self, job: Job) -> None:
+        torch.set_num_threads(job.experiment.compute.threads)
+        self.job = job
+        self.material = open_material(job.experiment)
+        self.plan = job.experiment.plan()
+        self.state = job.experiment.begin(self.material, encoder_weights=job.encoder)
+        self._go_on()
+        self._references = references(job.experiment)
+        self._reported = job.from_epoch
+        self._saved_epoch = self.state.epoch
+        self._saved_at = time.monotonic()
+        self._saving_seconds = 0.0
+
+    def _go_on(self) -> None:
+        folder = newest_checkpoint(self.job.checkpoints, up_to=self.job.to_epoch)
+        if folder is not None:
+            restore(folder, self.state)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch of the job is done."""
+        return self.state.epoch >= self.job.to_epoch
+
+    def work(self, seconds: float) -> list[EpochReport]:
+        """Train whole epochs for about so long, and return the reports that were not returned before.
+
+        At least one epoch is trained, unless all are done. Epochs that an earlier worker trained
+        and saved are reported too.
+
+        Raises:
+            TrainingDivergedError: The loss is no longer finite.
+        """
+        end = time.monotonic() + seconds
+        while not self.finished:
+            report = train_epoch(self.state, self.material, self.plan)
+            report.metrics.update(self._references)
+            if self.finished and self.job.measure_test:
+                report.metrics.update(self._measure_test())
+            self._save_when_due()
+            if time.monotonic() >= end:
+                break
+        reports = self.state.history[self._reported :]
+        self._reported = self.state.epoch
+        return reports
+
+    def _measure_test(self) -> dict[str, float]:
+        test = self.material.fold.test
+        return evaluate(self.state.objective, self.material, test, prefix="test") if len(test) else {}
+
+    def _save_when_due(self) -> None:
+        trained = time.monotonic() - self._saved_at
+        if self.finished or self._saving_seconds <= SAVING_SHARE * trained:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint of the present epoch if there is none yet."""
+        if self.state.epoch == self._saved_epoch:
+            return
+        started = time.monotonic()
+        save_checkpoint(self.job.checkpoints, self.state, about=describe(self.job.experiment, self.material))
+        self._saved_epoch, self._saved_at = self.state.epoch, time.monotonic()
+        self._saving_seconds = self._saved_at - started
+
+
+class EvaluationTrainable(tune.Trainable):
+    """One evaluation as Tune's class API wants it: a step trains some epochs."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin a job in a fresh actor."""
+        self.worker = Worker(Job.model_validate_json(config["job"]))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another job in this warm actor."""
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train some epochs.
+
+        Returns:
+            ``reports`` (epoch and metrics, each epoch once), ``done``, and ``diverged``: None or
+            why the loss is no longer a number.
+        """
+        try:
+            reports = self.worker.work(STEP_SECONDS)
+        except TrainingDivergedError as error:
+            return {"reports": [], "diverged": str(error), "done": True}
+        return {
+            "reports": [{"epoch": report.epoch, "metrics": report.metrics} for report in reports],
+            "diverged": None,
+            "done": self.worker.finished,
+        }
+
+    def cleanup(self) -> None:
+        """Save what was trained since the last checkpoint, when the search is stopped in order."""
+        self.worker.save()
+
+
+@lru_cache(maxsize=4)
+def _open_store(path: str) -> SegmentStore:
+    return SegmentStore.open(Path(path))
+
+
+@lru_cache(maxsize=8)
+def _material(data: str) -> Material:
+    experiment = Experiment.model_validate_json(data)
+    return experiment.material(_open_store(experiment.store))
+
+
+@lru_cache(maxsize=8)
+def _references(data: str) -> dict[str, float]:
+    material = _material(data)
+    return measure_references(Experiment.model_validate_json(data).task, material, material.fold.val, prefix="val")
+
+
+def _data_part(experiment: Experiment) -> str:
+    """Only what decides segments, labels and masks, so that jobs on the same data share them."""
+    parts = {"store", "fingerprint", "folds", "task"}
+    return Experiment(epochs=500).model_copy(update={name: getattr(experiment, name) for name in parts}).model_dump_json()
+
+
+def open_material(experiment: Experiment) -> Material:
+    """Open an experiment's store and choose its segments; kept for the next job on the same data."""
+    return _material(_data_part(experiment))
+
+
+def references(experiment: Experiment) -> dict[str, float]:
+    """Measure what needs no learning on the validation segments, once per worker and task."""
+    return _references(_data_part(experiment))
+
+
+def describe(experiment: Experiment, material: Material) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: experiment, channels, and how its signals were prepared."""
+    store = material.store
+    return {
+        "experiment": experiment.model_dump(mode="json"),
+        "channels": list(store.channels),
+        "modality": store.modality,
+        "rate": store.rate,
+        "seconds": store.seconds,
+        "preparation": store.about.settings,
+    }

@@ -1,0 +1,7 @@
+"""Search the fine-tuning: ray submit cluster.yaml tune_finetune.py -- --store /shared/stores/ecg"""
+
+from emotune.cli import run_command
+from emotune.cli.search import search_command
+
+if __name__ == "__main__":
+    run_command(search_command("ecg_finetune"))
