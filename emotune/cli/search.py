@@ -12,17 +12,18 @@ import click
 from emotune.cli.display import follow
 from emotune.cli.options import console, default_tracking_uri, find_store, set_option, storage_option, tracking_option
 from emotune.data.store import SegmentStore
-from emotune.encoders import find_encoder
+from emotune.encoders import find_encoder, publish_best
 from emotune.errors import DataError, SearchFailedError, SettingsError
 from emotune.search.folder import SearchFolder, storage_folder
 from emotune.search.journal import Journal, read_journal
 from emotune.search.preview import count_rungs, estimate_hours, preview, probe_seconds
 from emotune.search.records import Closed, Record
 from emotune.search.run import RunOptions, kept_encoder, run_study, settle
-from emotune.search.results import evaluation_results, find_best
+from emotune.search.results import evaluation_results, find_best, search_state
 from emotune.search.study import Study, find_study, load_study
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
+from emotune.tracking.store import OUTAGES, brief
 
 PATIENCE = 20.0
 """Seconds to wait at the end for a tracking server; what it missed is delivered by the next start."""
@@ -122,7 +123,9 @@ def run(study: Study, request: Request) -> int:
             delivered = mirror.close(PATIENCE)
     if not delivered:
         console().print("MLflow has not received everything; the same command, or `emotune sync`, delivers the rest")
-    return _conclude(settled, records, folder)
+    if delivered and search_state(records, alive=False) == "finished":
+        _publish(folder, uri=uri)
+    return _conclude(settled, records, folder, known=known)
 
 
 def _encoder(study: Study, folder: SearchFolder, request: Request, *, uri: str) -> Path | None:
@@ -131,8 +134,18 @@ def _encoder(study: Study, folder: SearchFolder, request: Request, *, uri: str) 
     return kept_encoder(folder) or find_encoder(study.base.start.encoder, storage=request.storage, tracking_uri=uri)
 
 
-def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> int:
+def _publish(folder: SearchFolder, *, uri: str) -> None:
+    """Log the best encoder; a server that is away takes nothing from the search."""
+    try:
+        publish_best(folder, tracking_uri=uri)
+    except OUTAGES as error:
+        console().print(f"the best encoder is not in MLflow yet; `emotune sync` logs it: {brief(error)}", markup=False)
+
+
+def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder, *, known: int) -> int:
     last = records[-1]
+    if known == len(records):
+        console().print(f"the search {folder.name!r} is finished; nothing was left to do")
     best = find_best(evaluation_results(records), mode=study.objective.mode)
     if isinstance(last, Closed) and last.state == "interrupted":
         console().print(f"stopped; nothing is lost. Go on with:\n  {shlex.join(sys.argv)}", soft_wrap=True)

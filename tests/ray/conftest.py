@@ -1,0 +1,81 @@
+"""A small store, and the program as a user runs it: a process with a real Ray cluster."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare import prepare
+from emotune.data.segments import PrepareSettings
+
+TINY = [
+    "base.model.channels=[4, 8]",
+    "base.model.kernels=[9, 5]",
+    "base.model.feedforward=16",
+    "base.folds.segments=48",
+    "base.batch_size=16",
+]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stores") / "synthetic"
+    prepare(
+        "synthetic",
+        folder=None,
+        store=path,
+        settings=PrepareSettings(seconds=1.0),
+        corpus_settings=Synthetic(subjects=6, seconds_per_state=20.0),
+    )
+    return path
+
+
+@dataclass
+class Program:
+    """Runs ``emotune`` in processes of their own; whatever they leave behind is ended with the test."""
+
+    store: Path
+    storage: Path
+    started: list[subprocess.Popen] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        environment = os.environ | {"RAY_AUTH_MODE": "disabled", "EMOTUNE_STORAGE": str(self.storage)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "emotune", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def search(self, name: str, *more: str, concurrency: int = 1) -> subprocess.Popen:
+        sets = [part for setting in TINY for part in ("--set", setting)]
+        options = ["--store", str(self.store), "--name", name, "--concurrency", str(concurrency)]
+        return self.start("search", "smoke", *options, *sets, *more)
+
+    def status(self, name: str) -> dict:
+        process = self.start("status", name, "--json")
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        return json.loads(output)
+
+
+@pytest.fixture
+def program(store: Path, tmp_path: Path) -> Iterator[Program]:
+    running = Program(store=store, storage=tmp_path / "results")
+    yield running
+    for process in running.started:
+        try:
+            os.killpg(process.pid, 9)
+        except ProcessLookupError:
+            continue
+        process.communicate()
