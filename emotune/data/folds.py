@@ -41,9 +41,9 @@ class Folds(Settings):
 class Fold:
     """Row numbers of the index table, ascending, none on two sides."""
 
-    train: Rows
-    val: Rows
-    test: Rows
+    train: Int64[np.ndarray, " train"]
+    val: Int64[np.ndarray, " val"]
+    test: Int64[np.ndarray, " test"]
 
 
 def split(index: pd.DataFrame, folds: Folds, *, labels: Float[np.ndarray, " segment"] | None = None) -> Fold:
@@ -119,7 +119,7 @@ def _choose(means: Float[np.ndarray, " subject"], *, among: Rows, folds: Folds) 
     return chosen
 
 
-def _draw_evenly(rows: Rows, *, subject_of: Rows, count: int, seed: int) -> Rows:
+def _draw_evenly(rows: Rows, *, subject_of: Rows, count: int, seed: int) -> Int64[np.ndarray, " drawn"]:
     """Draw rows in turns, one of every subject, until there are enough."""
     shuffled = stream(seed, "segments").permutation(len(rows))
     turns = pd.Series(subject_of[shuffled]).groupby(subject_of[shuffled]).cumcount().to_numpy()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from pydantic import Field, model_validator
 
 from emotune.base import Settings
@@ -120,18 +120,17 @@ def standardise_subject(recordings: list[Recording]) -> list[Recording]:
         for name, samples in zip(recording.channels, recording.signal, strict=True):
             parts.setdefault(name, []).append(samples)
     joined = {name: np.concatenate(samples) for name, samples in parts.items()}
-    moments = {name: (float(samples.mean()), float(samples.std())) for name, samples in joined.items()}
-    return [dataclasses.replace(one, signal=_standardised(one, moments=moments)) for one in recordings]
+    means = {name: samples.mean() for name, samples in joined.items()}
+    spreads = {name: samples.std() for name, samples in joined.items()}
+    return [_standardise(recording, means=means, spreads=spreads) for recording in recordings]
 
 
-def _standardised(
-    recording: Recording, *, moments: dict[str, tuple[float, float]]
-) -> Float[np.ndarray, "channel time"]:
-    rows = [
-        standardise(samples, mean=moments[name][0], spread=moments[name][1])
-        for name, samples in zip(recording.channels, recording.signal, strict=True)
-    ]
-    return np.stack(rows)
+def _standardise(
+    recording: Recording, *, means: dict[str, np.float64], spreads: dict[str, np.float64]
+) -> Recording:
+    mean = np.array([means[name] for name in recording.channels])
+    spread = np.array([spreads[name] for name in recording.channels])
+    return dataclasses.replace(recording, signal=standardise(recording.signal, mean=mean, spread=spread))
 
 
 def cut(recording: Recording, *, samples: int) -> Float32[np.ndarray, "segment channel time"]:

@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotune.data.folds import Fold, Folds, split
+from emotune.errors import SettingsError
+
+
+def table(sizes: list[int]) -> pd.DataFrame:
+    subjects = np.repeat([f"s{number}" for number in range(len(sizes))], sizes)
+    shuffled = np.random.default_rng(len(sizes)).permutation(subjects)
+    return pd.DataFrame({"corpus": "made up", "subject": shuffled})
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[pd.DataFrame, Folds, np.ndarray | None]:
+    index = table(draw(st.lists(st.integers(1, 12), min_size=4, max_size=15)))
+    count = draw(st.integers(2, index["subject"].nunique()))
+    folds = Folds(
+        count=count,
+        index=draw(st.integers(0, count - 1)),
+        validation=draw(st.sampled_from([0.0, 0.2, 0.5, 0.9])),
+        seed=draw(st.integers(0, 5)),
+    )
+    labels = np.random.default_rng(draw(st.integers(0, 5))).integers(0, 2, len(index)).astype(float)
+    return index, folds, draw(st.sampled_from([None, labels]))
+
+
+def sides(index: pd.DataFrame, fold: Fold) -> list[set[str]]:
+    return [set(index["subject"].iloc[rows]) for rows in (fold.train, fold.val, fold.test)]
+
+
+@given(tables())
+def test_nobody_is_on_two_sides_and_every_row_is_on_one(case: tuple) -> None:
+    index, folds, labels = case
+    fold = split(index, folds, labels=labels)
+    train, val, test = sides(index, fold)
+    assert not train & val
+    assert not train & test
+    assert not val & test
+    assert sorted([*fold.train, *fold.val, *fold.test]) == list(range(len(index)))
+    assert train
+    assert test
+    assert bool(val) == (folds.validation > 0)
+
+
+@given(tables())
+def test_the_test_sets_hold_every_row_once_and_everybody_evenly(case: tuple) -> None:
+    index, folds, labels = case
+    tests = [
+        split(index, folds.model_copy(update={"index": n}), labels=labels).test for n in range(folds.count)
+    ]
+    assert sorted(np.concatenate(tests)) == list(range(len(index)))
+    people = [index["subject"].iloc[rows].nunique() for rows in tests]
+    assert max(people) - min(people) <= 1
+
+
+@given(tables())
+def test_equal_settings_give_equal_folds(case: tuple) -> None:
+    index, folds, labels = case
+    first, second = (split(index, folds, labels=labels) for _ in range(2))
+    assert first.train.tolist() == second.train.tolist()
+    assert first.val.tolist() == second.val.tolist()
+    assert first.test.tolist() == second.test.tolist()
+
+
+@given(tables(), st.integers(1, 60))
+def test_a_share_of_the_training_segments_is_even_over_subjects(case: tuple, wanted: int) -> None:
+    index, folds, labels = case
+    whole = split(index, folds, labels=labels)
+    part = split(index, folds.model_copy(update={"segments": wanted}), labels=labels)
+    assert set(part.train) <= set(whole.train)
+    assert len(part.train) == min(wanted, len(whole.train))
+    assert part.val.tolist() == whole.val.tolist()
+    assert part.test.tolist() == whole.test.tolist()
+    taken = index["subject"].iloc[part.train].value_counts()
+    for subject, available in index["subject"].iloc[whole.train].value_counts().items():
+        assert taken.get(subject, 0) >= min(available, taken.max() - 1)
+
+
+def test_labels_are_spread_over_the_folds() -> None:
+    index = table([10] * 20)
+    high = index["subject"].isin([f"s{number}" for number in range(10)]).to_numpy().astype(float)
+    for number in range(5):
+        fold = split(index, Folds(index=number), labels=high)
+        assert high[fold.test].mean() == pytest.approx(0.5)
+        assert 0.2 < high[fold.val].mean() < 0.8
+
+
+def test_rows_without_a_label_are_left_out() -> None:
+    index = table([4] * 8)
+    labels = np.where(np.arange(32) % 3 == 0, np.nan, 1.0)
+    fold = split(index, Folds(), labels=labels)
+    used = np.concatenate([fold.train, fold.val, fold.test])
+    assert sorted(used) == np.flatnonzero(~np.isnan(labels)).tolist()
+
+
+def test_another_seed_parts_the_people_otherwise() -> None:
+    index = table([3] * 15)
+    assert len({tuple(split(index, Folds(seed=seed)).test) for seed in range(6)}) > 1
+
+
+def test_two_corpora_may_use_the_same_name_for_different_people() -> None:
+    index = pd.concat([table([3] * 3), table([3] * 3).assign(corpus="other")], ignore_index=True)
+    assert len(split(index, Folds(count=6)).test) == 3
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (Folds(count=5), "5 folds by subject need at least 5 subjects, but the data have 4"),
+        (Folds(count=3, index=3), "fold 3 was asked for, but 3 folds count from 0 to 2"),
+    ],
+)
+def test_the_impossible_is_refused_with_numbers(folds: Folds, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        split(table([2] * 4), folds)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emotune.data.signals import band_pass, heart_rates, resample, standardise
+from emotune.errors import DataError
+
+
+@pytest.fixture(params=[256.0, 1000.0, 2048.0])
+def fs(request: pytest.FixtureRequest) -> float:
+    return request.param
+
+
+def response(fs: float) -> tuple[np.ndarray, np.ndarray]:
+    impulse = np.zeros((1, round(80 * fs)))
+    impulse[0, impulse.shape[1] // 2] = 1
+    return np.fft.rfftfreq(impulse.shape[1], 1 / fs), np.abs(np.fft.rfft(band_pass(impulse, fs=fs)[0]))
+
+
+def test_the_band_has_its_edges_where_it_says(fs: float) -> None:
+    frequency, gain = response(fs)
+    assert np.isfinite(gain).all()
+    for edge in (0.8, 50.0):  # a single pass has -3 dB there, both together have -6 dB
+        assert gain[np.argmin(np.abs(frequency - edge))] == pytest.approx(0.5, rel=0.03)
+    assert np.abs(gain[(frequency > 1.2) & (frequency < 40)] - 1).max() < 0.03
+    assert gain[frequency < 0.4].max() < 1e-3
+    assert gain[frequency > 90].max() < 1e-2
+
+
+def test_nothing_is_shifted_in_time(fs: float) -> None:
+    impulse = np.zeros((1, round(20 * fs) // 2 * 2 + 1))
+    impulse[0, impulse.shape[1] // 2] = 1
+    filtered = band_pass(impulse, fs=fs)[0]
+    assert np.argmax(filtered) == impulse.shape[1] // 2
+    assert filtered == pytest.approx(filtered[::-1], abs=1e-9)
+
+
+def test_a_large_offset_leaves_no_trace() -> None:
+    wave = np.sin(2 * np.pi * 7 * np.arange(2560) / 256)[None]
+    assert np.abs(band_pass(wave + 1e4, fs=256.0) - band_pass(wave, fs=256.0)).max() < 1e-6
+
+
+@pytest.mark.parametrize("low_rate", [80.0, 100.0])
+def test_a_rate_too_low_for_the_band_is_refused(low_rate: float) -> None:
+    with pytest.raises(DataError, match=r"holds nothing above (40|50) Hz.*band reaches 50 Hz"):
+        band_pass(np.ones((1, 5000)), fs=low_rate)
+
+
+@given(
+    fs=st.sampled_from([128.0, 160.0, 200.0, 256.0, 360.0, 500.0, 1000.0, 2048.0]),
+    frequency=st.floats(1, 50),
+    seconds=st.floats(8, 20),
+)
+@settings(max_examples=30, deadline=None)
+def test_resampling_keeps_what_the_new_rate_can_hold(fs: float, frequency: float, seconds: float) -> None:
+    length = round(seconds * fs)
+    wave = np.sin(2 * np.pi * frequency * np.arange(length) / fs)[None]
+    new = resample(wave, fs=fs, rate=128)
+    assert new.shape == (1, int(np.ceil(length * 128 / fs)))
+    expected = np.sin(2 * np.pi * frequency * np.arange(new.shape[1]) / 128)
+    assert new[0, 128:-128] == pytest.approx(expected[128:-128], abs=0.02)
+
+
+@pytest.mark.parametrize("frequency", [80.0, 100.0, 120.0])
+def test_resampling_keeps_aliases_out(frequency: float) -> None:
+    wave = np.sin(2 * np.pi * frequency * np.arange(20_000) / 1000)[None]
+    assert np.abs(resample(wave, fs=1000.0, rate=128)[0, 128:-128]).max() < 0.03
+
+
+def test_standardising_by_its_own_moments_gives_zero_and_one() -> None:
+    signal = np.random.default_rng(0).normal([[5], [-1000]], [[3], [0.01]], (2, 1000))
+    new = standardise(signal, mean=signal.mean(axis=1), spread=signal.std(axis=1))
+    assert new.mean(axis=1) == pytest.approx(0, abs=1e-9)
+    assert new.std(axis=1) == pytest.approx(1)
+
+
+@given(
+    rate=st.floats(40, 180), fs=st.sampled_from([128.0, 256.0, 1000.0]), scale=st.sampled_from([1e-3, 1, 1e5])
+)
+@settings(max_examples=20, deadline=None)
+def test_the_heart_rate_of_a_regular_heart_is_found_in_any_unit(rate: float, fs: float, scale: float) -> None:
+    time = np.arange(round(30 * fs)) / fs
+    distance = np.mod(time, 60 / rate) - 0.2
+    beats = np.exp(-((distance / 0.012) ** 2)) + 0.2 * np.exp(-(((distance - 0.12) / 0.03) ** 2))
+    noisy = beats + 0.02 * np.random.default_rng(0).standard_normal(len(time))
+    assert heart_rates(scale * noisy, fs=fs) == pytest.approx((rate, rate), rel=0.03)
+
+
+def test_too_little_signal_has_no_heart_rate() -> None:
+    assert np.isnan(heart_rates(np.ones(100), fs=128.0)).all()
