@@ -1,0 +1,1 @@
+"""Tables, pictures and the page about a search, from its journal alone."""

@@ -1,0 +1,145 @@
+"""A search's journal as tidy tables."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from emotune.search.records import EpochDone, Record
+from emotune.search.results import EvaluationResult, evaluation_results, opened
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a search optimises."""
+
+    metric: str
+    mode: str
+
+    @property
+    def sign(self) -> int:
+        """1 if smaller is better, -1 if larger is."""
+        return 1 if self.mode == "min" else -1
+
+
+def objective_of(records: Sequence[Record]) -> Objective:
+    """Return what the study says it optimises; the validation loss if it says nothing."""
+    given = opened(records).study.get("objective") or {}
+    return Objective(metric=given.get("metric", "val/loss"), mode=given.get("mode", "min"))
+
+
+def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row per configuration, the best first.
+
+    Best is who was trained longest, and among those who has the best objective: what was seen after few
+    epochs does not compare with what was seen after many. Configurations without a result come last.
+
+    Returns:
+        Columns ``config``, ``epochs`` (trained with a result), ``objective``, ``status`` (of the last
+        evaluation), ``origin``, ``bracket``, ``seconds`` (of work), and one per searched value.
+    """
+    groups: dict[int, list[EvaluationResult]] = {}
+    for result in evaluation_results(records):
+        groups.setdefault(result.evaluation.config_id, []).append(result)
+    columns = ["config", "epochs", "objective", "status", "origin", "bracket", "seconds"]
+    frame = pd.DataFrame([_row(results) for results in groups.values()])
+    if frame.empty:
+        return pd.DataFrame(columns=columns)
+    order = pd.DataFrame(
+        {
+            "epochs": -frame["epochs"],
+            "objective": objective_of(records).sign * frame["objective"].astype(float),
+        }
+    )
+    return frame.loc[order.sort_values(["epochs", "objective"], kind="stable").index].reset_index(drop=True)
+
+
+def _row(results: list[EvaluationResult]) -> dict[str, Any]:
+    """Describe one configuration by its evaluations, in the order they were decided."""
+    first, last = results[0], results[-1]
+    done = [one for one in results if one.status == "done" and one.objective is not None]
+    return {
+        "config": first.evaluation.config_id,
+        "epochs": done[-1].evaluation.to_epoch if done else 0,
+        "objective": done[-1].objective if done else None,
+        "status": last.status,
+        "origin": first.evaluation.origin,
+        "bracket": first.evaluation.bracket,
+        "seconds": sum(one.seconds or 0.0 for one in results),
+        **first.evaluation.values,
+    }
+
+
+def learning_curves(records: Sequence[Record]) -> pd.DataFrame:
+    """Return one row per configuration, epoch and metric: ``config``, ``epoch``, ``metric``, ``value``."""
+    rows = [
+        (record.config_id, record.epoch, metric, value)
+        for record in records
+        if isinstance(record, EpochDone)
+        for metric, value in record.metrics.items()
+        if value is not None
+    ]
+    frame = pd.DataFrame(rows, columns=["config", "epoch", "metric", "value"])
+    return frame.sort_values(["config", "epoch"], kind="stable", ignore_index=True)
+
+
+def incumbents(records: Sequence[Record]) -> pd.DataFrame:
+    """Return how the best result improved while the search went on.
+
+    Returns:
+        One row per evaluation with a result, in the order they ended: ``trained`` (epochs of all
+        evaluations so far), ``epochs`` and ``objective`` of the best of those trained longest.
+    """
+    sign, trained, rows = objective_of(records).sign, 0, []
+    best: tuple[int, float] | None = None
+    by_id = {result.evaluation.id: result for result in evaluation_results(records)}
+    for record in records:
+        if record.kind != "ended":
+            continue
+        evaluation = by_id[record.evaluation_id].evaluation
+        trained += evaluation.to_epoch - evaluation.from_epoch
+        if record.objective is None:
+            continue
+        new = (evaluation.to_epoch, record.objective)
+        if best is None or (new[0], -sign * new[1]) > (best[0], -sign * best[1]):
+            best = new
+        rows.append((trained, *best))
+    return pd.DataFrame(rows, columns=["trained", "epochs", "objective"])
+
+
+def rank_agreement(records: Sequence[Record]) -> pd.DataFrame:
+    """Return how well a smaller budget foretells a larger one: Spearman's rank correlation of the objectives.
+
+    Only configurations that have a result at both are compared. As only the best are promoted, the agreement
+    among all of them is usually better than what is seen here.
+
+    Returns:
+        One row per pair of rungs: ``fewer`` and ``more`` epochs, ``configurations`` shared, ``spearman``
+        (missing for fewer than three configurations, or if all are equal at one of the rungs).
+    """
+    done = [one for one in evaluation_results(records) if one.status == "done" and one.objective is not None]
+    rows = [(one.evaluation.config_id, one.evaluation.to_epoch, one.objective) for one in done]
+    table = pd.DataFrame(rows, columns=["config", "epochs", "objective"]).pivot_table(
+        index="config", columns="epochs", values="objective"
+    )
+    pairs = [
+        (fewer, more, *_spearman(table.filter([fewer, more]).dropna()))
+        for fewer, more in itertools.combinations(sorted(table.columns), 2)
+    ]
+    return pd.DataFrame(pairs, columns=["fewer", "more", "configurations", "spearman"])
+
+
+def _spearman(pair: pd.DataFrame) -> tuple[int, float | None]:
+    ranks = pair.rank()
+    if len(pair) < 3 or (ranks.nunique() < 2).any():
+        return len(pair), None
+    return len(pair), float(ranks.iloc[:, 0].corr(ranks.iloc[:, 1]))
+
+
+def held_out_scores(records: Sequence[Record]) -> pd.DataFrame:
+    """Return the last ``test/...`` metrics of each configuration that has some, one row per metric."""
+    curves = learning_curves(records)
+    held_out = [str(metric).startswith("test/") for metric in curves["metric"]]
+    return curves.loc[held_out].drop_duplicates(["config", "metric"], keep="last", ignore_index=True)
