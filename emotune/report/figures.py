@@ -107,11 +107,13 @@ def draw_values(records: Sequence[Record]) -> str | None:
 
 
 def _scatter(axes: Axes, table: pd.DataFrame, *, name: str) -> None:
+    best = table["config"].iloc[0]
     table = table.dropna(subset=[name])  # a value that does not apply to a configuration
     values = table[name].astype(float)
     sizes = 14 + 60 * table["epochs"] / table["epochs"].max()
     axes.scatter(values, table["objective"], s=sizes, color=_INK, alpha=0.4, linewidths=0)
-    axes.scatter(values.iloc[:1], table["objective"].iloc[:1], s=sizes.iloc[:1], color=_ACCENT, zorder=3)
+    chosen = table["config"] == best
+    axes.scatter(values[chosen], table["objective"][chosen], s=sizes[chosen], color=_ACCENT, zorder=3)
     low, high = min(values), max(values)
     if low > 0 and high / low >= 30:
         axes.set_xscale("log")

@@ -85,7 +85,7 @@ def _facts(records: Sequence[Record], results: Sequence[EvaluationResult]) -> li
         ("evaluations ended", str(len(ended))),
         ("of them failed", str(sum(one.status == "failed" for one in ended))),
         ("epochs trained", str(epochs)),
-        ("of work", _span(sum(one.seconds or 0.0 for one in ended))),
+        ("of work", _span(sum((one.seconds or 0.0 for one in ended), start=0.0))),
         ("from first to last record", _span(records[-1].time - records[0].time)),
     ]
 

@@ -67,7 +67,7 @@ def _row(results: list[EvaluationResult]) -> dict[str, Any]:
         "status": last.status,
         "origin": first.evaluation.origin,
         "bracket": first.evaluation.bracket,
-        "seconds": sum(one.seconds or 0.0 for one in results),
+        "seconds": sum((one.seconds or 0.0 for one in results), start=0.0),
         **first.evaluation.values,
     }
 

@@ -26,8 +26,9 @@ p { margin: .3rem 0 .8rem; max-width: 46rem; }
 .facts div { background: var(--soft); border-radius: .5rem; padding: .5rem .9rem; }
 .facts b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .facts span { color: var(--dim); font-size: .85rem; }
-.wide { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; max-height: 34rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; width: fit-content; max-width: 100%;
+  border: 1px solid var(--line); border-radius: .5rem; max-height: 34rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .8rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
 td.text { white-space: normal; min-width: 20rem; overflow-wrap: anywhere; }
 th { position: sticky; top: 0; background: var(--soft); font-weight: 600; }

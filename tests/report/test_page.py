@@ -1,0 +1,100 @@
+"""The page is complete, harmless and needs nothing but a browser."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
+from emotune.report.page import write_report
+from emotune.search.records import Record
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, identities and text, and checks that what is opened is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href", "action"):
+                self.addresses.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def page(records: list[Record], tmp_path: Path) -> str:
+    write_report(records, tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text()
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    assert not reader.open
+    return reader
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    reader = read(page)
+    assert not {"script", "iframe", "img", "object", "embed"} & set(reader.tags)
+    assert all(address.startswith(("#", "data:")) for address in reader.addresses)
+    assert not re.search(r"https?://|@import|url\((?!#)", page)
+    assert len(reader.ids) == len(set(reader.ids))
+
+
+def test_what_the_journal_says_is_shown_as_text(page: str) -> None:
+    reader = read(page)
+    assert "<script>alert('x')</script>" in reader.text
+    assert "the loss is nan <script>" in reader.text
+    assert "Configuration 0: val/loss 0.01 after 2 epochs" in reader.text
+    assert "test/f1" in reader.text
+    assert "0.8" in reader.text
+    assert reader.tags.count("svg") == 3
+
+
+def test_the_pictures_take_the_pages_colours(records: list[Record]) -> None:
+    for svg in (draw_learning_curves(records), draw_incumbents(records), draw_values(records)):
+        assert svg is not None
+        assert "currentColor" in svg
+        assert "var(--accent)" in svg
+        assert not set(re.findall(r"#[0-9a-f]{6}\b", svg)) - {"#000000", "#ffffff"}
+
+
+def test_equal_journals_give_equal_pages(page: str, records: list[Record], tmp_path: Path) -> None:
+    write_report(records, tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == page
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_a_search_that_has_hardly_begun_has_a_page(
+    records: list[Record], tmp_path: Path, length: int
+) -> None:
+    write_report(records[:length], tmp_path / "report.html")
+    text = read((tmp_path / "report.html").read_text()).text
+    assert "interrupted" in text
+    assert ("No evaluation has a result yet" in text) == (length < 4)
