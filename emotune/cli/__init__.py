@@ -17,6 +17,7 @@ COMMANDS = {
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),
     "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder once."),
     "report": ("emotune.cli.report", "Write one self-contained page about a search."),
+    "compare": ("emotune.cli.report", "Show the scores of several runs side by side."),
     "sync": ("emotune.cli.report", "Deliver to MLflow what it has missed."),
 }
 

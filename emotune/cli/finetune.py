@@ -58,8 +58,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
         name=name or experiment.stem,
         storage=storage_folder(storage),
         tracking_uri=tracking_uri,
-        options=RunOptions(concurrency=1, measure_test=True),
-        kind="finetune",
+        options=RunOptions(concurrency=1, purpose="finetune", measure_test=True),
     )
     folder = SearchFolder.of(request.name, storage=request.storage)
     if fresh:

@@ -14,6 +14,7 @@ from emotune.cli.options import console, default_tracking_uri, find_store, set_o
 from emotune.data.store import SegmentStore
 from emotune.encoders import find_encoder, publish_best
 from emotune.errors import DataError, SearchFailedError, SettingsError
+from emotune.report.tables import leaderboard
 from emotune.search.folder import SearchFolder, storage_folder
 from emotune.search.journal import Journal, read_journal
 from emotune.search.preview import count_rungs, estimate_hours, preview, probe_seconds
@@ -24,6 +25,9 @@ from emotune.search.study import Study, find_study, load_study
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, brief
+
+LEADERS = 5
+"""Configurations shown at the end."""
 
 PATIENCE = 20.0
 """Seconds to wait at the end for a tracking server; what it missed is delivered by the next start."""
@@ -37,8 +41,6 @@ class Request:
     storage: Path
     tracking_uri: str | None
     options: RunOptions
-    kind: str
-    """Tag of the MLflow runs: configuration, finetune, pretrain."""
 
 
 def search_command(default: str | None) -> click.Command:
@@ -93,7 +95,6 @@ def search_command(default: str | None) -> click.Command:
             storage=storage_folder(storage),
             tracking_uri=tracking_uri,
             options=RunOptions(concurrency=concurrency),
-            kind="configuration",
         )
         if fresh:
             put_aside(SearchFolder.of(request.name, storage=request.storage))
@@ -114,7 +115,7 @@ def run(study: Study, request: Request) -> int:
         raise SettingsError("no segment store was given; give --store, or base.store in the study")
     settled = settle(study, store=find_store(study.base.store), encoder=encoder)
     folder.path.mkdir(parents=True, exist_ok=True)
-    mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.kind)
+    mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
     known = len(read_journal(folder.journal)) if folder.journal.exists() else 0
     with follow(settled, name=request.name, known=known) as display:
         try:
@@ -153,6 +154,9 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder, *, 
     if best is None:
         raise SearchFailedError(f"not one evaluation of {folder.name!r} gave a result; see `emotune status {folder.name}`")
     values = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in best.values.items())
+    console().print(
+        leaderboard(records).head(LEADERS).to_string(index=False, float_format="{:.5g}".format), markup=False, soft_wrap=True
+    )
     console().print(
         f"best: {study.objective.metric} {best.objective:.6g} after {best.epochs} epochs, configuration {best.config_id}: {values}\n"
         f"results in {folder.path}\n"

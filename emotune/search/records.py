@@ -46,6 +46,8 @@ class Opened(Settings):
     """When, in seconds since 1970 (for people; nothing is decided by it)."""
     format: int = 1
     name: str
+    purpose: Literal["configuration", "pretrain", "finetune", "fold"] = "configuration"
+    """What a configuration of it is: one of a search, or a single run of some kind."""
     study: dict[str, Any]
     """The study as it was resolved: base experiment, space, budget, objective, searcher."""
     digest: str

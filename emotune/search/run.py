@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emotune.data.store import SegmentStore
 from emotune.errors import SearchFailedError, StudyChangedError
@@ -35,6 +35,8 @@ class RunOptions:
 
     concurrency: int | None = None
     """Evaluations at a time; by default the cluster's CPUs, and later what the search was started with."""
+    purpose: Literal["configuration", "pretrain", "finetune", "fold"] = "configuration"
+    """What a configuration is, for MLflow and for people."""
     measure_test: bool = False
     """Measure the test segments after the last epoch (single runs only)."""
 
@@ -131,6 +133,7 @@ def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunO
         Opened(
             time=time.time(),
             name=folder.name,
+            purpose=options.purpose,
             study=study.as_document(),
             digest=study.digest(),
             seed=study.seed,

@@ -101,8 +101,8 @@ class Study(Settings):
         return self
 
     def configuration_space(self) -> ConfigurationSpace:
-        """Return the space as ConfigSpace's object, seeded by nothing: the search has seeds of its own."""
-        return load_space(self.space)
+        """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
+        return load_space(self.space) if self.space["hyperparameters"] else ConfigurationSpace()
 
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
@@ -169,7 +169,7 @@ def _train_to_the_last_rung(document: Document) -> Document:
 
 def _try_edges(study: Study, document: Document) -> None:
     try:
-        space = study.configuration_space()
+        space = load_space(study.space)
     except SettingsError as error:
         raise SettingsError(f"{document.where(('space',))}: {error}") from error
     for values in edges(space):

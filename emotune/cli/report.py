@@ -1,0 +1,95 @@
+"""``emotune report``, ``compare`` and ``sync``: results for people, and for MLflow."""
+
+from pathlib import Path
+
+import click
+
+from emotune.cli.options import (
+    default_tracking_uri,
+    find_folder,
+    json_option,
+    print_json,
+    storage_option,
+    tracking_option,
+)
+from emotune.encoders import publish_best
+from emotune.errors import SettingsError
+from emotune.report.page import write_report
+from emotune.search.folder import storage_folder
+from emotune.search.journal import read_journal
+from emotune.search.results import last_metrics, opened, status_document
+from emotune.tracking.mlflow import deliver_all
+
+
+@click.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: report.html in its folder]")
+@storage_option
+def report(name: str, *, out: Path | None, storage: str) -> None:
+    """Write one self-contained HTML page about the search or run NAME.
+
+    \b
+    Example:
+      emotune report first --out first.html
+    """
+    folder = find_folder(name, storage=storage)
+    page = folder.path / "report.html" if out is None else out
+    if not page.parent.is_dir():
+        raise SettingsError(f"--out: the folder {page.parent} does not exist; make it first")
+    write_report(read_journal(folder.journal), page)
+    click.echo(str(page))
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@storage_option
+@json_option
+def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
+    """Show the last scores of the best configurations of several searches or runs side by side.
+
+    \b
+    Example:
+      emotune compare demo-pretrained demo-scratch
+    """
+    scores = {name: _scores(name, storage=storage) for name in names}
+    if as_json:
+        print_json(scores)
+        return
+    metrics = sorted({metric for one in scores.values() for metric in one if metric.startswith(("val/", "test/"))})
+    width = max(len(name) for name in names)
+    click.echo(" " * 24 + "  ".join(f"{name:>{width}}" for name in names))
+    for metric in metrics:
+        row = [one.get(metric) for one in scores.values()]
+        cells = [f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}" for value in row]
+        click.echo(f"{metric:<24}" + "  ".join(cells))
+
+
+def _scores(name: str, *, storage: str) -> dict[str, float | None]:
+    records = read_journal(find_folder(name, storage=storage).journal)
+    best = status_document(records, alive=False)["best"] if records else None
+    if best is None:
+        raise SettingsError(f"{name!r} has no result yet: let it finish")
+    return last_metrics(records, best["config_id"])
+
+
+@click.command()
+@click.argument("name")
+@storage_option
+@tracking_option
+def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
+    """Deliver to MLflow what it has missed of the search or run NAME, and log the best encoder.
+
+    \b
+    Example:
+      emotune sync first --tracking-uri http://tracking.lab:5000
+    """
+    folder = find_folder(name, storage=storage)
+    uri = default_tracking_uri(tracking_uri, storage=storage_folder(storage))
+    records = read_journal(folder.journal)
+    purpose = opened(records).purpose
+    if not deliver_all(records, tracking_uri=uri, folder=folder.path, name=name, kind=purpose):
+        click.echo("MLflow does not have everything yet; try again when it can be reached", err=True)
+        return 1
+    run = publish_best(folder, tracking_uri=uri)
+    click.echo(f"MLflow has all {len(records)} records of {name}; the best encoder is in run {run}")
+    return 0
