@@ -1,7 +1,10 @@
 """Reading single files: .npz, EDF, WFDB and CSV become named channels."""
 
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,20 @@ from emotune.errors import DataError
 
 LARGEST_ARCHIVE = 8 * 2**30
 """Bytes that an archive may unpack to; a recording of a day with 64 channels has half of that."""
+
+ARCHIVE_FAULTS = (
+    ValueError,
+    LookupError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise, one changed byte at a time, when an archive is damaged."""
 
 TIME_COLUMNS = {"time", "t", "timestamp", "seconds"}
 
@@ -88,7 +105,7 @@ def read_npz(path: Path) -> RawFile:
     except KeyError as error:
         raise DataError(f"the archive holds no array {error}") from error
     except (ValueError, TypeError, IndexError) as error:
-        raise DataError(f"the arrays do not fit together: {error}") from error
+        raise DataError(f"the arrays do not fit together: {_line(error)}") from error
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -99,8 +116,8 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
             raise DataError(f"it would unpack to {size / 2**30:.0f} GiB, more than a recording can have")
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"the archive is damaged: {error}") from error
+    except ARCHIVE_FAULTS as error:
+        raise DataError(f"the archive is damaged: {_line(error)}") from error
 
 
 def _of_npz(name: str, kind: str, unit: str, samples: np.ndarray, *, fs: float) -> RawChannel:
@@ -131,7 +148,7 @@ def read_edf(path: Path) -> RawFile:
         )
         parts = [(note.onset, note.duration, note.text) for note in content.annotations if note.duration]
     except (ValueError, LookupError, ArithmeticError) as error:
-        raise DataError(f"the EDF file is damaged: {error}") from error
+        raise DataError(f"the EDF file is damaged: {_line(error)}") from error
     return RawFile(channels, tuple(Interval(onset, onset + length, text) for onset, length, text in parts))
 
 
@@ -145,7 +162,7 @@ def _check_edf_size(path: Path) -> None:
             file.seek(256 + 216 * signals)
             lengths = [int(file.read(8)) for _ in range(signals)]
         except (ValueError, OSError) as error:
-            raise DataError(f"it has no EDF header: {error}") from error
+            raise DataError(f"it has no EDF header: {_line(error)}") from error
     expected = header + records * 2 * sum(lengths)
     if records < 0 or header != 256 * (signals + 1) or size != expected:
         raise DataError(f"it has {size} bytes, where its EDF header says {expected}. Is it truncated?")
@@ -160,13 +177,19 @@ def read_wfdb(path: Path) -> RawFile:
     try:
         record: Any = wfdb.rdrecord(str(path.with_suffix("")))
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise DataError(f"the WFDB record is damaged: {error}") from error
+        raise DataError(f"the WFDB record is damaged: {_line(error)}") from error
     if record.p_signal is None or not record.sig_name:
         raise DataError("the WFDB record has no signals of one rate")
     columns = zip(record.sig_name, record.units, record.p_signal.T, strict=True)
     return RawFile(
         tuple(
-            RawChannel(name=name, kind=kind_of(name), unit=unit or "", fs=float(record.fs), samples=samples)
+            RawChannel(
+                name=name or "",
+                kind=kind_of(name or ""),
+                unit=unit or "",
+                fs=float(record.fs),
+                samples=samples,
+            )
             for name, unit, samples in columns
         )
     )
@@ -181,7 +204,7 @@ def read_csv(path: Path) -> RawFile:
     try:
         table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"it is no table of numbers with names in the first line: {error}") from error
+        raise DataError(f"it is no table of numbers with names in the first line: {_line(error)}") from error
     table = table.drop(columns=[name for name in table.columns if str(name).strip().lower() in TIME_COLUMNS])
     wrong = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     if wrong:
@@ -198,6 +221,11 @@ def read_csv(path: Path) -> RawFile:
             for name in table.columns
         )
     )
+
+
+def _line(error: Exception) -> str:
+    """Return an error's message as one line."""
+    return " ".join(str(error).split())
 
 
 FORMATS: dict[str, Callable[[Path], RawFile]] = {

@@ -83,7 +83,7 @@ def prepare(
         "corpus_settings": chosen.model_dump(mode="json"),
         "corpus_fingerprint": fingerprint_of(reader, folder=folder),
     }
-    if store.exists():
+    if store.exists() and not (store.is_dir() and not any(store.iterdir())):
         return _already_there(store, origin=origin)
     with _disk_errors(store), new_folder(store) as draft:
         skipped: list[str] = []
@@ -177,6 +177,8 @@ def fingerprint_of(reader: AnyReader, *, folder: Path | None) -> str:
 
 
 def _already_there(store: Path, *, origin: Mapping[str, Any]) -> Summary:
+    if not (store / ABOUT_FILE).is_file():
+        raise SettingsError(f"{store} is there already and is no segment store. Give another folder.")
     about = SegmentStore.open(store).about
     different = [key for key, value in origin.items() if getattr(about, key) != value]
     if different:
@@ -231,7 +233,7 @@ def _disk_errors(store: Path) -> Iterator[None]:
                 f"{store}: the disk is full ({error.strerror}). Nothing was left behind; make room "
                 "or give another folder."
             ) from error
-        if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+        if store.exists():
             raise SettingsError(
                 f"{store} was made by someone else meanwhile. Try again, or give another folder."
             ) from error

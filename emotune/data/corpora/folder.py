@@ -82,7 +82,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no {MANIFEST}; write one with the columns file and subject") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{file} cannot be read as a table: {error}") from error
+        raise DataError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from error
     _check_columns(file, columns=list(table.columns))
     entries: list[Entry] = []
     for number, line in enumerate(table.to_dict("records"), start=2):

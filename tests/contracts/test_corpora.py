@@ -1,0 +1,112 @@
+"""What every reader of the table promises. A newcomer needs an example of its files, and nothing else."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emotune.data import corpora
+from emotune.data.corpora import CORPORA
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare import prepare
+from emotune.data.reader import AnyReader
+from emotune.data.recording import Modality, Recording
+from emotune.data.segments import PrepareSettings
+from emotune.data.store import SegmentStore
+
+
+def write_folder(folder: Path) -> Path:
+    lines = ["file,subject,fs,units,arousal,valence"]
+    source = CORPORA["synthetic"]
+    ecg = source.read(None, "ecg", Synthetic(subjects=2, seconds_per_state=25))
+    eeg = source.read(None, "eeg", Synthetic(subjects=2, seconds_per_state=25))
+    for number, (heart, brain) in enumerate(zip(ecg, eeg, strict=True)):
+        assert isinstance(heart, Recording)
+        assert isinstance(brain, Recording)
+        header = ",".join((*heart.channels, *brain.channels))
+        samples = np.concatenate([heart.signal, brain.signal]).T
+        np.savetxt(folder / f"{number}.csv", samples, delimiter=",", header=header, comments="", fmt="%.5f")
+        lines.append(
+            f"{number}.csv,{heart.subject},256,,{heart.ratings['arousal']},{heart.ratings['valence']}"
+        )
+    (folder / "manifest.csv").write_text("\n".join(lines))
+    return folder
+
+
+EXAMPLES: dict[str, Callable[[Path], Path | None]] = {
+    "folder": write_folder,
+    "synthetic": lambda folder: None,
+}
+"""A small corpus of every kind."""
+
+PAIRS = [(reader, modality) for reader in CORPORA.values() for modality in reader.modalities]
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: f"{pair[0].name}-{pair[1]}")
+def pair(request: pytest.FixtureRequest) -> tuple[AnyReader, Modality]:
+    return request.param
+
+
+@pytest.fixture
+def recordings(pair: tuple[AnyReader, Modality], tmp_path: Path) -> list[Recording]:
+    reader, modality = pair
+    items = list(reader.read(EXAMPLES[reader.name](tmp_path), modality, reader.settings()))
+    assert all(isinstance(item, Recording) for item in items)
+    return [item for item in items if isinstance(item, Recording)]
+
+
+def test_no_reader_is_forgotten() -> None:
+    modules = [
+        importlib.import_module(f"{corpora.__name__}.{one.name}")
+        for one in pkgutil.iter_modules(corpora.__path__)
+    ]
+    assert [module.READER for module in modules] == list(CORPORA.values())
+    assert set(EXAMPLES) == set(CORPORA)
+
+
+def test_it_tells_what_it_is(pair: tuple[AnyReader, Modality]) -> None:
+    reader, _ = pair
+    assert CORPORA[reader.name] is reader
+    assert all((reader.licence, reader.where, reader.description))
+
+
+def test_its_settings_survive_json_and_do_not_clash(pair: tuple[AnyReader, Modality]) -> None:
+    settings = pair[0].settings()
+    assert type(settings).model_validate_json(settings.model_dump_json()) == settings
+    assert not set(type(settings).model_fields) & set(PrepareSettings.model_fields)
+
+
+def test_every_recording_is_sound(recordings: list[Recording], pair: tuple[AnyReader, Modality]) -> None:
+    assert recordings
+    for recording in recordings:
+        recording.check()
+        assert recording.modality == pair[1]
+
+
+def test_a_subjects_recordings_come_together_and_have_different_names(recordings: list[Recording]) -> None:
+    order = list(dict.fromkeys(recording.subject for recording in recordings))
+    assert [recording.subject for recording in recordings] == sorted(
+        (recording.subject for recording in recordings), key=order.index
+    )
+    names = {(recording.subject, recording.session) for recording in recordings}
+    assert len(names) == len(recordings)
+
+
+def test_it_becomes_a_store_and_the_same_one_again(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
+    reader, modality = pair
+    source = tmp_path / "source"
+    source.mkdir()
+    folder = EXAMPLES[reader.name](source)
+    settings = PrepareSettings(modality=modality)
+    first, second = (
+        prepare(reader, folder=folder, store=tmp_path / name, settings=settings).fingerprint
+        for name in ("a", "b")
+    )
+    assert first == second
+    assert not prepare(reader, folder=folder, store=tmp_path / "a", settings=settings).written
+    store = SegmentStore.open(tmp_path / "a")
+    store.verify()
+    assert np.isfinite(store.signal).all()

@@ -1,0 +1,290 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emotune.data.corpora import CORPORA
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare import Summary, parse_settings, prepare
+from emotune.data.reader import AnyReader, Item, Reader
+from emotune.data.recording import Modality, Recording, Unreadable
+from emotune.data.segments import PrepareSettings
+from emotune.data.signals import band_pass, resample
+from emotune.data.store import SegmentStore
+from emotune.errors import DataError, SettingsError
+
+SMALL = Synthetic(subjects=3, seconds_per_state=35)
+Make = Callable[..., Recording]
+
+
+def prepare_small(store: Path, *, made_up: Synthetic = SMALL, **settings: object) -> Summary:
+    given = PrepareSettings.model_validate(settings)
+    return prepare("synthetic", folder=None, store=store, settings=given, corpus_settings=made_up)
+
+
+def reader_of(*items: Item) -> AnyReader:
+    """A corpus that consists of just these."""
+
+    def read(folder: Path | None, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+        yield from items
+
+    return Reader(
+        name="these",
+        modalities=("ecg", "eeg"),
+        licence="none",
+        where="here",
+        description="a few recordings",
+        settings=Synthetic,
+        read=read,
+    )
+
+
+def prepare_these(store: Path, *items: Item, **settings: object) -> Summary:
+    return prepare(
+        reader_of(*items), folder=None, store=store, settings=PrepareSettings.model_validate(settings)
+    )
+
+
+@pytest.mark.parametrize(("modality", "channels"), [("ecg", 1), ("eeg", 10)])
+def test_segments_follow_each_other_and_the_remainder_is_dropped(
+    tmp_path: Path, modality: str, channels: int
+) -> None:
+    summary = prepare_small(tmp_path / "store", modality=modality)
+    store = SegmentStore.open(tmp_path / "store")
+    assert store.signal.shape == (3 * 4 * 3, channels, 1280)
+    assert store.signal.dtype == np.float32
+    assert (summary.recordings, summary.segments, summary.skipped) == (12, 36, ())
+    assert summary.hours == pytest.approx(12 * 35 / 3600, abs=1e-4)
+    for _, rows in store.index.groupby(["subject", "session"]):
+        assert rows["start"].tolist() == [0.0, 10.0, 20.0]
+    assert store.index["rating_arousal"].between(1, 9).all()
+
+
+@pytest.mark.parametrize("modality", ["ecg", "eeg"])
+def test_a_subject_has_zero_mean_and_unit_variance_in_every_channel(tmp_path: Path, modality: str) -> None:
+    prepare_small(tmp_path / "store", modality=modality, made_up=Synthetic(subjects=3, seconds_per_state=40))
+    store = SegmentStore.open(tmp_path / "store")
+    for _, rows in store.index.groupby("subject"):
+        mine = store.signal[rows.index.to_numpy()].astype(np.float64)
+        assert mine.mean(axis=(0, 2)) == pytest.approx(0, abs=1e-3)
+        assert mine.std(axis=(0, 2)) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_segment_is_the_filtered_resampled_standardised_signal(
+    tmp_path: Path, make_recording: Make
+) -> None:
+    two = [make_recording(session=session, ratings={"arousal": 3.0}) for session in ("a", "b")]
+    two[1] = make_recording(session="b", signal=two[1].signal * 3)
+    prepare_these(tmp_path / "store", *two)
+    store = SegmentStore.open(tmp_path / "store")
+    clean = [resample(band_pass(one.signal, fs=256.0), fs=256.0, rate=128) for one in two]
+    joined = np.concatenate(clean, axis=1)
+    expected = np.concatenate([(one[0] - joined.mean()) / joined.std() for one in clean]).reshape(6, 1, 1280)
+    assert store.signal[:] == pytest.approx(expected, abs=1e-5)
+    assert store.index["rating_arousal"].isna().tolist() == [False] * 3 + [True] * 3
+    assert store.index["rating_low"].isna().tolist() == [False] * 3 + [True] * 3
+
+
+def test_each_lead_is_a_segment_of_its_own(tmp_path: Path, make_recording: Make) -> None:
+    lead = make_recording().signal
+    prepare_these(
+        tmp_path / "store", make_recording(signal=np.concatenate([lead, -2 * lead]), channels=("I", "II"))
+    )
+    store = SegmentStore.open(tmp_path / "store")
+    assert store.index["channel"].tolist() == ["I"] * 3 + ["II"] * 3
+    assert store.index["start"].tolist() == [0.0, 10.0, 20.0] * 2
+    assert store.signal[3:] == pytest.approx(-store.signal[:3], abs=1e-4)
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (prepare_small(tmp_path / name) for name in ("one", "two"))
+    assert first.fingerprint == second.fingerprint
+    for name in ("signal.npy", "index.parquet", "about.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert prepare_small(tmp_path / "three", band=(1.0, 40.0)).fingerprint != first.fingerprint
+
+
+def test_a_subject_does_not_depend_on_the_others(tmp_path: Path) -> None:
+    prepare_small(tmp_path / "few", made_up=Synthetic(subjects=2, seconds_per_state=35))
+    prepare_small(tmp_path / "many")
+    few, many = (SegmentStore.open(tmp_path / name) for name in ("few", "many"))
+    assert np.array_equal(few.signal, many.signal[: len(few)])
+    pd.testing.assert_frame_equal(few.index, many.index.iloc[: len(few)])
+
+
+def test_the_same_store_is_made_once_and_another_is_refused(tmp_path: Path) -> None:
+    first = prepare_small(tmp_path / "store")
+    before = (tmp_path / "store/signal.npy").stat().st_mtime_ns
+    again = prepare_small(tmp_path / "store")
+    assert (first.written, again.written, again.fingerprint) == (True, False, first.fingerprint)
+    assert (tmp_path / "store/signal.npy").stat().st_mtime_ns == before
+    with pytest.raises(SettingsError, match="holds a store with other settings"):
+        prepare_small(tmp_path / "store", seconds=5)
+    with pytest.raises(SettingsError, match="holds a store with other corpus settings"):
+        prepare_small(tmp_path / "store", made_up=Synthetic(subjects=2))
+
+
+def test_a_bad_recording_stops_everything_or_is_skipped_and_listed(
+    tmp_path: Path, make_recording: Make
+) -> None:
+    flat = make_recording(session="flat", signal=np.full((1, 7680), 3.0))
+    torn = Unreadable(subject="s03", source="s03/v13.edf", reason="is it truncated?")
+    good = make_recording(session="good")
+    for bad, message in (
+        (flat, "session flat .*never moves"),
+        (torn, r"subject s03 \(s03/v13.edf\): is it truncated"),
+    ):
+        with pytest.raises(DataError, match=message):
+            prepare_these(tmp_path / "store", good, bad)
+        assert list(tmp_path.iterdir()) == []
+    summary = prepare_these(tmp_path / "store", flat, good, torn, skip_bad=True)
+    assert (summary.recordings, len(summary.skipped)) == (1, 2)
+    assert "never moves" in summary.skipped[0]
+    assert SegmentStore.open(tmp_path / "store").describe().skipped == summary.skipped
+
+
+def test_a_short_recording_is_listed_and_harms_nobody(tmp_path: Path, make_recording: Make) -> None:
+    short = make_recording(session="short", signal=make_recording().signal[:, :2000])
+    summary = prepare_these(tmp_path / "store", short, make_recording(session="long"))
+    assert summary.segments == 3
+    assert "7.8 s, shorter than a segment of 10 s" in summary.skipped[0]
+
+
+def test_nothing_usable_is_an_error(tmp_path: Path, make_recording: Make) -> None:
+    with pytest.raises(DataError, match="no usable recording"):
+        prepare_these(tmp_path / "store", make_recording(signal=make_recording().signal[:, :2000]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_must_keep_a_subject_together(tmp_path: Path, make_recording: Make) -> None:
+    order = [
+        make_recording(subject=name, session=str(number)) for number, name in enumerate(("s1", "s2", "s1"))
+    ]
+    with pytest.raises(DataError, match=r"subject s1.*one after the other"):
+        prepare_these(tmp_path / "store", *order)
+
+
+def test_a_channel_that_the_filter_empties_is_refused(tmp_path: Path, make_recording: Make) -> None:
+    slow = np.sin(2 * np.pi * 0.05 * np.arange(7680) / 256)[None]
+    eeg = make_recording("eeg", signal=np.repeat(30 * slow, 10, axis=0))
+    with pytest.raises(DataError, match=r"channel F7, F3.* has nothing between 0\.8 and 50 Hz"):
+        prepare_these(tmp_path / "store", eeg, modality="eeg")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"second": 5}, "no setting of synthetic is called 'second'. Did you mean 'seconds'"),
+        ({"band": (0.5, 80.0)}, "reaches 80 Hz, but 128 samples per second hold nothing from 64 Hz"),
+        ({"band": (40.0, 2.0)}, "edges must be above 0 and rise"),
+        ({"seconds": 10.001}, "not a whole number of samples"),
+        ({"subjects": 0}, "subjects .*greater than or equal to 1"),
+    ],
+)
+def test_an_impossible_setting_is_refused_in_a_line(values: dict, message: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        parse_settings("synthetic", values=values)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_by_name_reach_the_right_side() -> None:
+    ours, theirs = parse_settings("synthetic", values={"seconds": 20, "subjects": 3, "skip_bad": True})
+    assert ours == PrepareSettings(seconds=20, skip_bad=True)
+    assert theirs == Synthetic(subjects=3)
+
+
+def test_input_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    settings = PrepareSettings()
+    with pytest.raises(SettingsError, match="there is no corpus 'amigo'; there are: folder, synthetic"):
+        prepare("amigo", folder=None, store=tmp_path / "s", settings=settings)
+    with pytest.raises(SettingsError, match="folder needs the folder of its files"):
+        prepare("folder", folder=None, store=tmp_path / "s", settings=settings)
+    with pytest.raises(SettingsError, match="is not a folder"):
+        prepare("folder", folder=tmp_path / "none", store=tmp_path / "s", settings=settings)
+    with pytest.raises(SettingsError, match="reads no folder"):
+        prepare("synthetic", folder=tmp_path, store=tmp_path / "s", settings=settings)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare import prepare
+from emotune.data.segments import PrepareSettings
+from emotune.errors import DataError
+
+try:
+    prepare("synthetic", folder=None, store=Path(sys.argv[1]), settings=PrepareSettings(),
+            corpus_settings=Synthetic(subjects=2000, seconds_per_state=120))
+except DataError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+def test_killed_in_the_middle_leaves_no_store(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(store)], cwd=Path(__file__).parents[2])
+    deadline = time.monotonic() + 60
+    while not any(file.stat().st_size > 1_000_000 for file in tmp_path.glob(".store.*.draft/signal.npy")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not store.exists()
+    assert prepare_small(store).written
+    SegmentStore.open(store).verify()
+
+
+def test_a_full_disk_is_a_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
+    def allow_small_files_only() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path / "store")],
+        cwd=Path(__file__).parents[2],
+        preexec_fn=allow_small_files_only,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("refused: ")
+    assert "the disk is full" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_a_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=f"cannot be written: .*{os.sep}file"):
+        prepare_small(tmp_path / "file" / "store")
+
+
+def test_something_else_is_never_overwritten_but_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("do not lose")
+    with pytest.raises(SettingsError, match=r"is no segment store\. Give another folder"):
+        prepare_small(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert prepare_small(tmp_path / "empty").written
+
+
+@pytest.mark.parametrize(("modality", "segments", "subjects"), [("ecg", 4226, 184), ("eeg", 661, 25)])
+def test_real_recordings_become_a_store(
+    real_data: Path, tmp_path: Path, modality: Modality, segments: int, subjects: int
+) -> None:
+    summary = prepare(
+        "folder", folder=real_data, store=tmp_path / "store", settings=PrepareSettings(modality=modality)
+    )
+    store = SegmentStore.open(tmp_path / "store")
+    assert (len(store), store.describe().subjects, summary.skipped) == (segments, subjects, ())
+    assert np.isfinite(store.signal).all()
+    assert {"rest", "arithmetic"} <= set(store.describe().conditions)
+    assert CORPORA["folder"].name == store.about.corpus
