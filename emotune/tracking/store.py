@@ -174,7 +174,7 @@ def artifact_location(uri: str, *, name: str) -> str | None:
 
 def brief(error: BaseException) -> str:
     """Return an error in one line without credentials."""
-    line = " ".join(public_uri(str(error)).split())
+    line = " ".join(public_uri(str(error)).split("[SQL:")[0].split())
     return line[:300] or type(error).__name__
 
 
