@@ -1,0 +1,123 @@
+"""Promises of checkpoints: whole or not at all, damage is noticed, the one before it is used, and no pickle."""
+
+import ast
+import json
+import logging
+import resource
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import emotune
+from emotune.data.store import SegmentStore
+from emotune.errors import DamageError
+from emotune.experiment import Experiment
+from emotune.training.checkpoints import (
+    export_weights,
+    generations,
+    is_intact,
+    newest_checkpoint,
+    read_state,
+    read_weights,
+    restore,
+    save_checkpoint,
+)
+from emotune.training.loop import TrainState, fit
+
+
+@pytest.fixture(scope="module")
+def state(store: SegmentStore) -> TrainState:
+    experiment = Experiment.model_validate(
+        {"model": {"channels": (2, 4), "kernels": (3, 3), "feedforward": 4}, "folds": {"segments": 8}, "epochs": 40}
+    )
+    material = experiment.material(store)
+    begun = experiment.begin(material)
+    fit(begun, material, experiment.plan(), until=1, report=lambda report, state: None)
+    return begun
+
+
+def saved(root: Path, state: TrainState) -> Path:
+    return save_checkpoint(root, state, about={"note": "x"})
+
+
+def test_two_generations_are_kept(tmp_path: Path, state: TrainState) -> None:
+    longer = TrainState(state.objective, state.optimiser, list(state.history))
+    for _ in range(4):
+        saved(tmp_path, longer)
+        longer.history.append(longer.history[-1])
+    assert [folder.name for folder in generations(tmp_path)] == ["epoch-000004", "epoch-000003"]
+    assert newest_checkpoint(tmp_path, up_to=3) == tmp_path / "epoch-000003"
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_any_flipped_bit_and_any_cut_is_noticed(
+    tmp_path_factory: pytest.TempPathFactory, state: TrainState, data: st.DataObject
+) -> None:
+    folder = saved(tmp_path_factory.mktemp("run"), state)
+    file = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    content = bytearray(file.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del content[place:]
+    before = json.loads(file.read_bytes()) if file.name == "manifest.json" else None
+    file.write_bytes(content)
+    try:
+        harmless = before is not None and json.loads(content) == before
+    except ValueError:
+        harmless = False
+    assert is_intact(folder) == harmless
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, state: TrainState, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = saved(tmp_path, state)
+    newer = saved(tmp_path, TrainState(state.objective, state.optimiser, state.history * 2))
+    (newer / "weights.safetensors").write_bytes(b"short")
+    with caplog.at_level(logging.WARNING):
+        assert newest_checkpoint(tmp_path) == older
+    assert "epoch-000002 is damaged" in caplog.text
+    with pytest.raises(DamageError, match="epoch-000002"):
+        restore(newer, state)
+    assert is_intact(saved(tmp_path, TrainState(state.objective, state.optimiser, state.history * 2)))
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_half_written(tmp_path: Path, state: TrainState) -> None:
+    older = saved(tmp_path, state)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"could not be written|File too large"):
+            saved(tmp_path, TrainState(state.objective, state.optimiser, state.history * 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [older]
+    assert is_intact(older)
+
+
+def test_exported_weights_are_for_use_only(tmp_path: Path, state: TrainState) -> None:
+    export_weights(saved(tmp_path, state), to=tmp_path / "export")
+    assert {file.name for file in (tmp_path / "export").iterdir()} == {
+        "manifest.json",
+        "state.json",
+        "weights.safetensors",
+    }
+    assert set(read_weights(tmp_path / "export")) == set(state.objective.state_dict())
+    assert read_state(tmp_path / "export")["about"] == {"note": "x"}
+
+
+def test_nothing_in_the_package_unpickles() -> None:
+    for file in Path(emotune.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not {"pickle", "cloudpickle", "joblib"} & {name.name for name in node.names}, file
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"torch.load", "np.load"}:
+                safe = {"allow_pickle=False", "weights_only=True"} & {ast.unparse(word) for word in node.keywords} or any(
+                    word.arg in {"allow_pickle", "weights_only"} for word in node.keywords
+                )
+                assert safe, f"{file}: {ast.unparse(node)}"
