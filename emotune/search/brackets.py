@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from emotune.errors import SettingsError
 from emotune.search.records import Evaluation
@@ -19,6 +19,7 @@ class Plan(NamedTuple):
     rung: int
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Decides what is started next. Its state follows from what it was told, in whatever order."""
 

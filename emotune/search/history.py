@@ -4,8 +4,9 @@ import bisect
 from collections.abc import Mapping
 
 import numpy as np
-from ConfigSpace import Configuration, ConfigurationSpace
+from ConfigSpace import ConfigurationSpace
 
+from emotune.search.encoding import Encoding, Rows
 from emotune.search.records import Evaluation, Value
 
 Key = tuple[tuple[str, Value], ...]
@@ -24,10 +25,11 @@ class History:
     """
 
     def __init__(self, space: ConfigurationSpace) -> None:
-        self._space = space
+        self.encoding = Encoding(space)
+        self._size = space.estimate_size()
         self._configurations: list[dict[str, Value]] = []
         self._keys: set[Key] = set()
-        self._vectors = np.empty((0, len(space)))
+        self._vectors = np.empty((0, len(self.encoding.names)))
         self._encoded = 0
         self._results: dict[int, list[tuple[int, float]]] = {}
         self._running: set[int] = set()
@@ -52,21 +54,18 @@ class History:
         return self._results[rung]
 
     def knows(self, values: Mapping[str, Value]) -> bool:
-        """Tell whether a configuration with exactly these values was decided before."""
-        return key_of(values) in self._keys
+        """Tell whether a configuration with these values was decided before, unless all of them were."""
+        return len(self._keys) < self._size and key_of(values) in self._keys
 
-    def vectors(self) -> np.ndarray:
-        """Return ConfigSpace's vectors of all configurations, shape (configuration, hyperparameter).
-
-        Inactive values are NaN.
-        """
+    def vectors(self) -> Rows:
+        """Return all configurations as rows, by number; inactive values are NaN."""
         count = len(self._configurations)
         if count > len(self._vectors):
-            grown = np.empty((max(2 * len(self._vectors), count, 64), len(self._space)))
+            grown = np.empty((max(2 * len(self._vectors), count, 64), len(self.encoding.names)))
             grown[: self._encoded] = self._vectors[: self._encoded]
             self._vectors = grown
         for row in range(self._encoded, count):
-            self._vectors[row] = Configuration(self._space, values=self._configurations[row]).get_array()
+            self._vectors[row] = self.encoding.encode(self._configurations[row])
         self._encoded = count
         return self._vectors[:count]
 

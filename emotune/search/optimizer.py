@@ -12,6 +12,7 @@ from emotune.search.brackets import Plan
 from emotune.search.clock import VirtualClock
 from emotune.search.history import History
 from emotune.search.records import Ended, Evaluation, Record, Started, Value
+from emotune.search.rungs_model import rung_weights
 from emotune.search.sampler import Proposal, sample
 from emotune.search.searchers import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
@@ -60,16 +61,15 @@ class Optimizer:
         **options: Any,
     ) -> None:
         cost: Cost | None = options.pop("cost", None)
-        limits = {"evaluations": evaluations, "brackets": brackets}
+        named = {"seed": seed, "concurrency": concurrency, "evaluations": evaluations, "brackets": brackets}
         budget = {"min_budget": min_budget, "max_budget": max_budget, "eta": eta}
-        self.settings: SearchSettings = search_settings(
-            kind, {**budget, "seed": seed, "concurrency": concurrency, **limits, **options}
-        )
+        self.settings: SearchSettings = search_settings(kind, {**budget, **named, **options})
         self.fallbacks = 0
         self._cost = cost
         self._space = copy_of(space)
         self._evaluations: list[Evaluation] = []
         self._losses: dict[int, float] = {}
+        self._running: dict[int, Evaluation] = {}
         self._schedule = self.settings.new_schedule()
         self._clock = VirtualClock(self.settings.concurrency)
         self._history = History(self._space)
@@ -93,9 +93,10 @@ class Optimizer:
             raise SettingsError(
                 f"there is no evaluation {evaluation_id}; {len(self._evaluations)} were asked for"
             )
-        if evaluation_id in self._losses:
+        if evaluation_id not in self._running:
             raise SettingsError(f"the result of evaluation {evaluation_id} was told before")
         value = math.inf if loss is None else float(loss)
+        del self._running[evaluation_id]
         self._losses[evaluation_id] = value if math.isfinite(value) else math.inf
         if self.settings.order == "free":
             self._see(evaluation_id)
@@ -103,23 +104,26 @@ class Optimizer:
     @property
     def finished(self) -> bool:
         """Whether nothing is running and nothing is left to ask."""
-        return len(self._losses) == len(self._evaluations) and self._next_plan() is None
+        return not self._running and self._next_plan() is None
 
     def running(self) -> list[Evaluation]:
         """Return what was asked for and not told yet, by number. A new driver dispatches these again."""
-        return [evaluation for evaluation in self._evaluations if evaluation.id not in self._losses]
+        return list(self._running.values())
 
     def results(self) -> list[tuple[Evaluation, float | None]]:
         """Return the evaluations that have a result, each with its loss; None for a failure."""
         told = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
         return [(evaluation, _finite(self._losses[evaluation.id])) for evaluation in told]
 
+    def weights(self) -> dict[int, float]:
+        """Return how much each rung counts in the model ``rungs``, by its epochs; a low one misleads."""
+        return {self.settings.ladder[rung]: weight for rung, weight in rung_weights(self._history).items()}
+
     def state(self) -> dict[str, Any]:
         """Return everything that `from_state` needs, as plain JSON."""
         outcomes = [self._outcome(evaluation) for evaluation in self._evaluations]
-        settings = self.settings.model_dump()
         return SearchState(
-            space=space_digest(self._space), settings=settings, evaluations=outcomes
+            space=space_digest(self._space), settings=self.settings.model_dump(), evaluations=outcomes
         ).as_document()
 
     @classmethod
@@ -170,8 +174,10 @@ class Optimizer:
 
     def _check_follows(self, evaluation: Evaluation) -> None:
         """Refuse a recorded decision that would have been another one."""
-        proposal = Proposal(evaluation.values, evaluation.origin)
         plan = self._next_plan() if self.settings.order == "strict" else _plan_of(evaluation)
+        is_promotion = plan is not None and plan.config_id in range(len(self._history.configurations))
+        recorded = Proposal(evaluation.values, evaluation.origin)
+        proposal = self._proposal(plan) if plan and is_promotion else recorded
         expected = self._evaluation(plan, proposal=proposal) if plan else None
         if expected != evaluation:
             raise DamageError(
@@ -187,8 +193,8 @@ class Optimizer:
 
     def _next_freely(self) -> Plan | None:
         """Decide by what has come in."""
-        idle = self.settings.concurrency - (len(self._evaluations) - len(self._losses))
-        return self._schedule.next_plan() if idle > 0 else None
+        idle = len(self._running) < self.settings.concurrency
+        return self._schedule.next_plan() if idle else None
 
     def _next_strictly(self) -> Plan | None:
         """Decide at the earliest virtual time at which there is something to do.
@@ -209,7 +215,8 @@ class Optimizer:
             return Proposal(self._history.configurations[plan.config_id], "promotion")
         number = len(self._history.configurations)
         generator = stream(self.settings.seed, "configuration", number)
-        proposal = sample(self._space, history=self._history, settings=self.settings, generator=generator)
+        how = self.settings.model_dump(include={"model", "random_fraction"})
+        proposal = sample(self._space, history=self._history, generator=generator, **how)
         self.fallbacks += proposal.fell_back
         return proposal
 
@@ -232,17 +239,18 @@ class Optimizer:
         seconds = 1.0 if self._cost is None else self._cost(evaluation.values)
         if not (math.isfinite(seconds) and seconds > 0):
             raise SettingsError(f"cost must be a number above 0, not {seconds}, for {evaluation.values}")
-        epochs = evaluation.to_epoch - evaluation.from_epoch
+        seconds *= evaluation.to_epoch - evaluation.from_epoch
         self._evaluations.append(evaluation)
-        self._clock.start(evaluation.id, seconds=epochs * seconds)
+        if evaluation.id not in self._losses:
+            self._running[evaluation.id] = evaluation
+        self._clock.start(evaluation.id, seconds=seconds)
         self._schedule.started(evaluation)
         self._history.started(evaluation)
 
     def _see(self, evaluation_id: int) -> None:
         """Let a result count in the decisions from now on."""
-        evaluation = self._evaluations[evaluation_id]
-        self._schedule.ended(evaluation, loss=self._losses[evaluation_id])
-        self._history.ended(evaluation, loss=self._losses[evaluation_id])
+        for listener in (self._schedule, self._history):
+            listener.ended(self._evaluations[evaluation_id], loss=self._losses[evaluation_id])
 
     def _outcome(self, evaluation: Evaluation) -> Outcome:
         if evaluation.id not in self._losses:
@@ -285,9 +293,8 @@ def optimizer_from_records(
 
 
 def _plan_of(evaluation: Evaluation) -> Plan:
-    """Return the plan that an evaluation carries out."""
-    config_id = evaluation.config_id if evaluation.origin == "promotion" else None
-    return Plan(config_id, evaluation.bracket, evaluation.rung)
+    is_new = evaluation.origin != "promotion"
+    return Plan(None if is_new else evaluation.config_id, evaluation.bracket, evaluation.rung)
 
 
 def _finite(loss: float) -> float | None:

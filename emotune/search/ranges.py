@@ -142,7 +142,7 @@ Hyperparameter = Annotated[
 ]
 
 
-def check_range(lower: float, upper: float, *, log: bool, default: float | None) -> None:
+def check_range(lower: int | float, upper: int | float, *, log: bool, default: int | float | None) -> None:
     """Refuse a range that no number lies in, or no logarithm, or not the default.
 
     Raises:

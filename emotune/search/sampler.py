@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from emotune.search import hpbandster_model
+from emotune.search import hpbandster_model, rungs_model
 from emotune.search.history import History
 from emotune.search.records import Origin, Value
 from emotune.search.space import values_of
@@ -21,8 +21,8 @@ Values = dict[str, Value]
 Propose = Callable[[ConfigurationSpace, History, np.random.Generator], Iterator[Values] | None]
 """A model: legal proposals, the most promising first, or None as long as there are too few results."""
 
-MODELS: dict[str, Propose] = {"hpbandster": hpbandster_model.propose}
-RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3}
+MODELS: dict[str, Propose] = {"hpbandster": hpbandster_model.propose, "rungs": rungs_model.propose}
+RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 1 / 5}
 """Share of random configurations where the settings do not say one."""
 
 
@@ -34,22 +34,13 @@ class Proposal(NamedTuple):
     fell_back: bool = False
 
 
-class SamplerSettings(Protocol):
-    """What a sampler needs of the settings of a search."""
-
-    @property
-    def model(self) -> str:
-        """Name of the model, one of `MODELS`, or ``none``."""
-        ...
-
-    @property
-    def random_fraction(self) -> float:
-        """Share of random configurations although there is a model."""
-        ...
-
-
 def sample(
-    space: ConfigurationSpace, *, history: History, settings: SamplerSettings, generator: np.random.Generator
+    space: ConfigurationSpace,
+    *,
+    history: History,
+    model: str,
+    random_fraction: float,
+    generator: np.random.Generator,
 ) -> Proposal:
     """Propose the next configuration.
 
@@ -59,7 +50,8 @@ def sample(
     Args:
         space: Where to look; its random state is used up.
         history: All that may be known.
-        settings: Which model, and how much of it.
+        model: Name of the model, one of `MODELS`, or ``none``.
+        random_fraction: Share of random configurations although there is a model.
         generator: Source of all randomness: equal arguments give equal proposals.
 
     Returns:
@@ -67,9 +59,9 @@ def sample(
     """
     if not history.configurations:
         return Proposal(values_of(space.get_default_configuration()), "default")
-    if settings.model not in MODELS or generator.random() < settings.random_fraction:
+    if model not in MODELS or generator.random() < random_fraction:
         return Proposal(_random_values(space, history=history, generator=generator), "random")
-    proposals = MODELS[settings.model](space, history, generator)
+    proposals = MODELS[model](space, history, generator)
     if proposals is None:
         return Proposal(_random_values(space, history=history, generator=generator), "random")
     legal = 0
@@ -77,7 +69,7 @@ def sample(
         if not history.knows(values):
             return Proposal(values, "model")
     if legal == 0:
-        log.warning("the model %s made no legal proposal; this configuration is random", settings.model)
+        log.warning("the model %s made no legal proposal; this configuration is random", model)
     return Proposal(_random_values(space, history=history, generator=generator), "random", legal == 0)
 
 

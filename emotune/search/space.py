@@ -20,7 +20,7 @@ from ConfigSpace import (
 from ConfigSpace.conditions import Condition, Conjunction
 from ConfigSpace.hyperparameters import Hyperparameter, NumericalHyperparameter
 from ConfigSpace.read_and_write.dictionary import CONDITION_DECODERS, FORBIDDEN_DECODERS
-from ConfigSpace.util import deactivate_inactive_hyperparameters
+from ConfigSpace.types import NotSet
 from pydantic import TypeAdapter, ValidationError
 
 from emotune.errors import SettingsError
@@ -106,9 +106,19 @@ def values_of(configuration: Configuration) -> dict[str, Value]:
 def legal_values(space: ConfigurationSpace, *, values: Mapping[str, Value]) -> dict[str, Value] | None:
     """Leave out the inactive values; None if what remains is not legal in the space."""
     try:
-        return values_of(deactivate_inactive_hyperparameters(dict(values), space))
+        return values_of(Configuration(space, values=active_values(space, values=values)))
     except ValueError:
         return None
+
+
+def active_values(space: ConfigurationSpace, *, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Leave out the values of hyperparameters that are inactive given the others."""
+    active: dict[str, Any] = {name: values.get(name, NotSet) for name in space}
+    # a space names parents before their children
+    for name in space.conditional_hyperparameters:
+        if not all(condition.satisfied_by_value(active) for condition in space.parent_conditions_of[name]):
+            active[name] = NotSet
+    return {name: value for name, value in active.items() if value is not NotSet}
 
 
 def edges(space: ConfigurationSpace) -> Iterator[dict[str, Value]]:
@@ -140,6 +150,11 @@ def ends(hyperparameter: Hyperparameter) -> list[Value]:
         case NumericalHyperparameter():
             return [plain(hyperparameter.lower), plain(hyperparameter.upper)]
     raise AssertionError(f"unknown kind of hyperparameter: {hyperparameter}")
+
+
+def is_unordered(hyperparameter: Hyperparameter) -> bool:
+    """Tell whether a hyperparameter has choices without an order (a constant has one)."""
+    return isinstance(hyperparameter, CategoricalHyperparameter | Constant)
 
 
 def suggestion(word: str, *, among: Iterable[str]) -> str:
@@ -179,15 +194,18 @@ def _check_names(item: Any, *, section: str, space: ConfigurationSpace) -> list[
     """Return what hyperparameters a condition or forbidden clause speaks of; refuse unknown ones."""
     if not isinstance(item, dict):
         raise SettingsError(f"space: an entry of {section} must be a mapping with its type, not {item!r}")
-    if item.get("type") not in KINDS[section]:
+    if item.get("type") not in list(KINDS[section]):
         raise SettingsError(
             f"space: {section}: type {item.get('type')!r} is not known; there are {', '.join(KINDS[section])}"
         )
     names = [item[role] for role in ROLES if role in item]
-    for part in (*item.get("conditions", []), *item.get("clauses", [])):
-        names += _check_names(part, section=section, space=space)
+    for key in ("conditions", "clauses"):
+        parts = item.get(key, [])
+        if not isinstance(parts, list):
+            raise SettingsError(f"space: {section}: {key} must be a list, not {parts!r}")
+        names += [name for part in parts for name in _check_names(part, section=section, space=space)]
     for name in names:
-        if name not in space:
+        if name not in list(space):
             raise SettingsError(
                 f"space: {section} speak of {name!r}, which is not a hyperparameter here"
                 f"{suggestion(str(name), among=space)}"

@@ -1,0 +1,78 @@
+"""What every searcher of the table promises, in every combination it offers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from ConfigSpace import ConfigurationSpace
+
+from emotune.search import Evaluation, Optimizer
+from emotune.search.brackets import rungs
+from emotune.search.checker import violations
+from emotune.search.sampler import MODELS, RANDOM_FRACTIONS
+from emotune.search.searchers import SEARCHERS, search_settings
+
+COMBINATIONS = [
+    (kind, schedule, model, order)
+    for kind, searcher in SEARCHERS.items()
+    for schedule in searcher.schedules
+    for model in searcher.models
+    for order in ("strict", "free")
+]
+
+
+def space() -> ConfigurationSpace:
+    return ConfigurationSpace({"lr": (0.0, 1.0), "layers": (1, 4), "kind": ["a", "b"]})
+
+
+def loss(evaluation: Evaluation) -> float | None:
+    lr = float(evaluation.values["lr"])
+    return None if lr > 0.9 else (lr - 0.4) ** 2 + 1 / evaluation.to_epoch
+
+
+@pytest.fixture(params=COMBINATIONS, ids="-".join)
+def optimizer(request: pytest.FixtureRequest) -> Optimizer:
+    kind, schedule, model, order = request.param
+    return Optimizer(
+        space(), 1, 9, kind=kind, schedule=schedule, model=model, order=order, concurrency=3, evaluations=45
+    )
+
+
+def test_it_searches_to_the_end_and_is_restored_on_the_way(optimizer: Optimizer) -> None:
+    first = optimizer.ask()
+    assert first is not None
+    assert first.values == dict(space().get_default_configuration())
+    assert first.origin == "default"
+    while not optimizer.finished:
+        while optimizer.ask():
+            assert len(optimizer.running()) <= 3
+        newest = optimizer.running()[-1]
+        optimizer.tell(newest.id, loss(newest))
+        if newest.id % 7 == 0:
+            optimizer = Optimizer.from_state(space(), json.loads(json.dumps(optimizer.state())))
+    assert optimizer.ask() is None
+    assert len(optimizer.results()) == 45
+    assert violations(optimizer.settings, optimizer.results()) == []
+    budgets = {each.to_epoch for each, _ in optimizer.results()}
+    assert budgets <= set(rungs(1, 9, 3))
+    assert 9 in budgets
+    assert (optimizer.settings.schedule == "full") == (budgets == {9})
+    assert any(each.origin == "model" for each, _ in optimizer.results()) == (
+        optimizer.settings.model != "none"
+    )
+
+
+def test_every_searcher_has_a_sentence_and_known_parts() -> None:
+    for kind, searcher in SEARCHERS.items():
+        assert searcher.sentence
+        assert search_settings(kind, {}).schedule == searcher.schedules[0]
+        assert set(searcher.models) <= {*MODELS, "none"}
+    assert {model for searcher in SEARCHERS.values() for model in searcher.models} == {*MODELS, "none"}
+    assert set(RANDOM_FRACTIONS) == set(MODELS)
+
+
+def test_the_core_loads_neither_ray_nor_torch_nor_mlflow() -> None:
+    code = "import sys, emotune.search; print(sorted({'ray', 'torch', 'mlflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

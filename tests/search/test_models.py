@@ -1,0 +1,197 @@
+import logging
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from ConfigSpace import ConfigurationSpace
+from hpbandster.optimizers.config_generators.bohb import BOHB
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emotune.search import Optimizer, hpbandster_model, rungs_model, sampler
+from emotune.search.density import Density
+from emotune.search.encoding import Encoding
+from emotune.search.history import History
+from emotune.search.records import Evaluation
+from emotune.search.space import legal_values, load_space, values_of
+from emotune.search.translation import Translation
+from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of
+
+MODELS = sorted(sampler.MODELS)
+
+
+def history_of(
+    space: ConfigurationSpace, counts: dict[int, int], *, loss: Any = loss_of, seed: int = 0
+) -> History:
+    """Return a history in which so many random configurations have results at each rung."""
+    space.seed(seed)
+    history = History(space)
+    for number in range(max(counts.values())):
+        values = values_of(space.sample_configuration())
+        for rung, count in counts.items():
+            if number < count:
+                evaluation = Evaluation(
+                    id=0,
+                    config_id=number,
+                    bracket=0,
+                    rung=rung,
+                    from_epoch=0,
+                    to_epoch=3**rung,
+                    values=values,
+                    origin="random",
+                )
+                history.started(evaluation)
+                value = loss(evaluation)
+                history.ended(evaluation, loss=math.inf if value is None else value)
+    return history
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("schedule", ["sync", "async"])
+def test_late_configurations_come_from_the_model(model: str, schedule: str) -> None:
+    optimizer = Optimizer(mixed_space(), evaluations=110, model=model, schedule=schedule)
+    run_to_the_end(optimizer, loss=lambda each: loss_of(each, failures=9))
+    late = [e.origin for e, _ in optimizer.results() if e.origin != "promotion"][-40:]
+    expected = 1 - optimizer.settings.random_fraction
+    assert late.count("model") / len(late) == pytest.approx(expected, abs=0.25)
+    assert optimizer.fallbacks == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_model_finds_the_good_region(model: str) -> None:
+    space = load_space(
+        {
+            "hyperparameters": [
+                {"name": "x", "type": "uniform_float", "lower": 0, "upper": 1},
+                {"name": "y", "type": "ordinal", "sequence": ["s", "m", "l", "xl"]},
+                {"name": "z", "type": "categorical", "choices": ["a", "b", "c"]},
+            ]
+        }
+    )
+
+    def loss(each: Evaluation) -> float:
+        x, y, z = each.values["x"], each.values["y"], each.values["z"]
+        return (float(x) - 0.3) ** 2 + 0.3 * (y != "l") + 0.3 * (z != "b")
+
+    history = history_of(space, {0: 150}, loss=loss)
+    proposed = []
+    for seed in range(12):
+        proposals = sampler.MODELS[model](space, history, np.random.default_rng(seed))
+        assert proposals is not None
+        proposed.append(next(proposals))
+    assert np.median([abs(float(values["x"]) - 0.3) for values in proposed]) < 0.15
+    assert sum(values["z"] == "b" for values in proposed) >= 9
+    assert sum(values["y"] == "l" for values in proposed) >= 5
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@given(documents(), st.sampled_from(MODELS), st.integers(0, 9))
+def test_proposals_are_legal_and_repeatable(document: dict[str, Any], model: str, seed: int) -> None:
+    space = space_of(document)
+    history = history_of(space, {0: 24, 1: 8}, loss=lambda each: loss_of(each, failures=5))
+    found = []
+    for _ in range(2):
+        proposals = sampler.MODELS[model](space, history, np.random.default_rng(seed))
+        if proposals is not None:
+            found.append(next(proposals, None))
+    assert found[:1] == found[1:]
+    for values in found:
+        if values is not None:
+            assert legal_values(space, values=values) == values
+            assert all(type(value) in {int, float, str, bool} for value in values.values())
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(documents())
+def test_translation_and_encoding_lead_back(document: dict[str, Any]) -> None:
+    space = space_of(document)
+    translation = Translation(space)
+    encoding = Encoding(space)
+    for configuration in space.sample_configuration(5):
+        values = values_of(configuration)
+        assert translation.back(translation.forward(values)) == values
+        row = encoding.encode(values)
+        assert {name for name, place in zip(encoding.names, row, strict=True) if not np.isnan(place)} == set(
+            values
+        )
+        decoded = encoding.decode(np.nan_to_num(row))
+        for name, value in values.items():
+            assert decoded[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
+    for configuration in translation.space.sample_configuration(5) if len(translation.space) else []:
+        back = translation.back(
+            {name: int(v) if hasattr(v, "item") else v for name, v in configuration.items()}
+        )
+        assert back is None or legal_values(space, values=back) == back
+
+
+def test_teaching_from_the_top_is_teaching_everything() -> None:
+    space = ConfigurationSpace({"a": (0.0, 1.0), "b": (1, 9), "c": ["x", "y", "z"]})
+    history = history_of(space, {0: 40, 1: 13, 2: 5})
+    translation = Translation(space)
+    generator = np.random.default_rng(0)
+    with hpbandster_model.fenced(generator):
+        whole = BOHB(translation.space, random_fraction=0)
+        for rung in history.rungs:
+            for number, loss in history.results(rung):
+                config = translation.forward(history.configurations[number])
+                kwargs = {"budget": rung, "config": config}
+                whole.new_result(SimpleNamespace(id=0, exception=None, result={"loss": loss}, kwargs=kwargs))
+        top = BOHB(translation.space, random_fraction=0)
+        for rung in (2, 1):
+            hpbandster_model.teach(top, history=history, rung=rung, translation=translation)
+    assert max(whole.kde_models) == 1
+    assert list(top.kde_models) == [1]
+    for side in ("good", "bad"):
+        ours, theirs = top.kde_models[1][side], whole.kde_models[1][side]
+        assert np.array_equal(ours.data, theirs.data)
+        assert np.array_equal(ours.bw, theirs.bw)
+
+
+def test_a_model_that_cannot_propose_is_not_called_the_origin(caplog: pytest.LogCaptureFixture) -> None:
+    space = mixed_space()
+    history = history_of(space, {0: 40})
+    asked = {"model": "hpbandster", "random_fraction": 0.0}
+    broken = dict(sampler.MODELS, hpbandster=lambda *_: iter(()))
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, logger="emotune"):
+        patch.setattr(sampler, "MODELS", broken)
+        proposal = sampler.sample(space, history=history, **asked, generator=np.random.default_rng(0))
+    assert proposal.origin == "random"
+    assert proposal.fell_back
+    assert "no legal proposal" in caplog.text
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_configurations_are_new_while_there_are_new_ones(model: str) -> None:
+    space = ConfigurationSpace({"a": ["p", "q", "r"], "b": (1, 8)})
+    optimizer = Optimizer(space, evaluations=40, max_budget=1, model=model)
+    run_to_the_end(optimizer)
+    keys = [tuple(each.values.items()) for each, _ in optimizer.results()]
+    assert len(set(keys[:18])) == 18
+    assert len(keys) == 40, "an exhausted space is searched on"
+
+
+def test_a_density_integrates_to_one_and_draws_what_it_says() -> None:
+    generator = np.random.default_rng(0)
+    rows = np.column_stack([generator.random(9), generator.random(9), generator.integers(3, size=9)])
+    rows[::3, 1] = np.nan
+    density = Density(rows, choices=np.array([0, 0, 3]))
+    grid = (np.arange(50) + 0.5) / 50
+    points = np.stack(np.meshgrid(grid, grid, np.arange(3.0), indexing="ij"), axis=-1).reshape(-1, 3)
+    values = np.exp(density.log(points))
+    assert values.sum() / 2500 == pytest.approx(1, abs=0.01)
+    drawn = density.draw(20_000, generator=generator)
+    for dimension in range(3):
+        expected = (values / values.sum()) @ points[:, dimension]
+        assert drawn[:, dimension].mean() == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0)])
+def test_a_rung_counts_as_far_as_it_agrees_with_those_above(sign: int, expected: float) -> None:
+    space = ConfigurationSpace({"x": (0.0, 1.0)})
+    turn = lambda each: float(each.values["x"]) * (sign if each.rung else 1)  # noqa: E731
+    history = history_of(space, {0: 40, 1: 20}, loss=turn)
+    assert rungs_model.rung_weights(history) == {0: pytest.approx(expected, abs=0.02), 1: 1.0}
+    assert rungs_model.rung_weights(history_of(space, {0: 9})) == {}
+    assert rungs_model.rung_weights(history_of(space, {0: 10})) == {0: 0.5}
