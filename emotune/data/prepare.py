@@ -1,6 +1,5 @@
 """Recordings become a segment store: the only writer of stores."""
 
-import difflib
 import errno
 import hashlib
 import importlib.metadata
@@ -10,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from emotune.base import Settings
 from emotune.data.corpora import CORPORA
@@ -109,35 +106,6 @@ def find_reader(corpus: str | AnyReader) -> AnyReader:
     if corpus not in CORPORA:
         raise SettingsError(f"there is no corpus {corpus!r}; there are: {', '.join(CORPORA)}")
     return CORPORA[corpus]
-
-
-def parse_settings(corpus: str | AnyReader, *, values: Mapping[str, Any]) -> tuple[PrepareSettings, Settings]:
-    """Sort settings given by name into those of preparing and those of the corpus.
-
-    Args:
-        corpus: Name of a corpus in `CORPORA`, or a reader.
-        values: Settings by name, as a person gave them.
-
-    Raises:
-        SettingsError: There is no such corpus or setting, or a value is not allowed.
-    """
-    reader = find_reader(corpus)
-    ours, theirs = set(PrepareSettings.model_fields), set(reader.settings.model_fields)
-    for name in values:
-        if name not in ours | theirs:
-            meant = difflib.get_close_matches(name, sorted(ours | theirs), n=1)
-            hint = (
-                f"Did you mean {meant[0]!r}?" if meant else f"There are: {', '.join(sorted(ours | theirs))}"
-            )
-            raise SettingsError(f"no setting of {reader.name} is called {name!r}. {hint}")
-    try:
-        return (
-            PrepareSettings.model_validate({name: value for name, value in values.items() if name in ours}),
-            reader.settings.model_validate({name: value for name, value in values.items() if name in theirs}),
-        )
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in error.errors())
-        raise SettingsError("; ".join(fault.removeprefix("Value error, ") for fault in faults)) from error
 
 
 def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSettings) -> None:
