@@ -1,4 +1,4 @@
-"""Search the fine-tuning: ray submit cluster.yaml tune_finetune.py -- --store /shared/stores/ecg"""
+"""Search the fine-tuning: ``ray submit cluster.yaml tune_finetune.py -- --store STORE``."""
 
 from emotune.cli import run_command
 from emotune.cli.search import search_command

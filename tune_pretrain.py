@@ -1,4 +1,4 @@
-"""Search the pre-training: ray submit cluster.yaml tune_pretrain.py -- --store /shared/stores/ecg"""
+"""Search the pre-training: ``ray submit cluster.yaml tune_pretrain.py -- --store STORE``."""
 
 from emotune.cli import run_command
 from emotune.cli.search import search_command

@@ -82,9 +82,7 @@ def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
     example = np.zeros((1, len(encoder.channels), encoder.preparation.samples), dtype=np.float32)
     with tempfile.TemporaryDirectory() as scratch:
         export_weights(checkpoint, to=Path(scratch) / "encoder")
-        log_encoder(
-            run, module=encoder, example=example, folder=Path(scratch) / "encoder", tracking_uri=tracking_uri
-        )
+        log_encoder(run, module=encoder, example=example, folder=Path(scratch) / "encoder", tracking_uri=tracking_uri)
     return run
 
 
@@ -112,7 +110,7 @@ class PretrainedEncoder(nn.Module):
         """Return ``e_CLS`` of prepared segments."""
         return self.encoder.summarise(signals)
 
-    def embed(self, signal: Float[np.ndarray, "channel sample"], fs: float) -> Float[np.ndarray, "segment width"]:
+    def embed(self, signal: Float[np.ndarray, "channel sample"], fs: int | float) -> Float[np.ndarray, "segment width"]:
         """Embed a raw recording: filtered, resampled, standardised and cut as in pre-training.
 
         Args:

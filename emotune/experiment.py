@@ -114,7 +114,9 @@ class Experiment(Settings):
         try:
             return Experiment.model_validate(content)
         except ValidationError as error:
-            details = "; ".join(f"{_dotted(one['loc'])}{one['msg'].removeprefix('Value error, ')}" for one in error.errors())
+            details = "; ".join(
+                f"{_dotted(one['loc'])}{one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+            )
             given = ", ".join(f"{name} = {value}" for name, value in values.items())
             raise SettingsError(f"{given}: {details}") from error
 

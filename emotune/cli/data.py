@@ -7,7 +7,8 @@ import click
 
 from emotune.cli.options import find_store, json_option, print_json, set_option
 from emotune.data.corpora import CORPORA
-from emotune.data.prepare import find_reader, prepare as prepare_store
+from emotune.data.prepare import find_reader
+from emotune.data.prepare import prepare as prepare_store
 from emotune.data.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.documents import Document, parse
@@ -15,7 +16,7 @@ from emotune.documents import Document, parse
 
 @click.group()
 def data() -> None:
-    """Prepare and describe segment stores.
+    r"""Prepare and describe segment stores.
 
     \b
     Example:
@@ -28,7 +29,7 @@ def data() -> None:
 @data.command("list")
 @json_option
 def list_corpora(*, as_json: bool) -> None:
-    """List the corpora that can be read.
+    r"""List the corpora that can be read.
 
     \b
     Example:
@@ -67,7 +68,7 @@ def prepare(
     seconds: float | None,
     assignments: tuple[str, ...],
 ) -> None:
-    """Filter, resample, standardise and cut the recordings of CORPUS in RAW_DIR.
+    r"""Filter, resample, standardise and cut the recordings of CORPUS in RAW_DIR.
 
     --set takes settings of the preparation (rate, band, order, skip_bad) and of the corpus
     (see `emotune data list`).
@@ -93,7 +94,9 @@ def prepare(
     for line in summary.skipped:
         click.echo(f"left out: {line}")
     done = "written to" if summary.written else "already there:"
-    click.echo(f"{summary.segments} segments of {summary.recordings} recordings ({summary.hours:.2f} h) {done} {summary.store}")
+    click.echo(
+        f"{summary.segments} segments of {summary.recordings} recordings ({summary.hours:.2f} h) {done} {summary.store}"
+    )
 
 
 @data.command()
@@ -101,7 +104,7 @@ def prepare(
 @json_option
 @click.option("--verify", is_flag=True, help="Read every byte and compare it with what was written.")
 def describe(store: str, *, as_json: bool, verify: bool) -> None:
-    """Describe a segment store.
+    r"""Describe a segment store.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from emotune.search.desk import Observer
 from emotune.search.preview import preview
-from emotune.search.records import Closed, Ended, EpochDone, Opened, Record, Started
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.search.study import Study
 
 
@@ -40,7 +40,9 @@ class Progress:
         """Take in a record and return a line about it, if it is an event."""
         match record:
             case Opened():
-                return f"search {record.name}: study {record.digest}, seed {record.seed}, {record.concurrency} at a time"
+                return (
+                    f"search {record.name}: study {record.digest}, seed {record.seed}, {record.concurrency} at a time"
+                )
             case Started():
                 return self._take_start(record)
             case EpochDone():
@@ -59,8 +61,8 @@ class Progress:
     def _take_start(self, record: Started) -> str:
         one = record.evaluation
         self.running[one.id] = self.started[one.id] = record
-        values = " ".join(f"{name}={_short(value)}" for name, value in one.values.items())
-        return f"evaluation {one.id} (configuration {one.config_id}, {one.origin}): epochs {one.from_epoch}-{one.to_epoch}, {values}"
+        what = f"evaluation {one.id} (configuration {one.config_id}, {one.origin})"
+        return f"{what}: epochs {one.from_epoch}-{one.to_epoch} {_values(one)}".rstrip()
 
     def _take_end(self, record: Ended) -> str:
         one = self.started[record.evaluation_id].evaluation
@@ -72,7 +74,8 @@ class Progress:
         key = (-one.to_epoch, self.aim.as_loss(record.objective), one.config_id)
         if self.best is None or key < self.best:
             self.best = key
-        return f"evaluation {one.id} done: {self.aim.metric} {record.objective:.6g} at epoch {one.to_epoch}, {record.seconds:.1f} s; best {self.describe_best()}"
+        result = f"{self.aim.metric} {record.objective:.6g} at epoch {one.to_epoch}, {record.seconds:.1f} s"
+        return f"evaluation {one.id} done: {result}; best {self.describe_best()}"
 
     def describe_best(self) -> str:
         """Return the best so far in words."""
@@ -100,7 +103,7 @@ class Progress:
                 f"{last.epoch if last else one.from_epoch}/{one.to_epoch}",
                 "" if value is None else f"{value:.5g}",
                 one.origin,
-                " ".join(f"{name}={_short(entry)}" for name, entry in one.values.items()),
+                _values(one),
             )
         left = self.remaining_seconds()
         eta = "" if left is None else f", about {_duration(left)} left"
@@ -132,6 +135,10 @@ def follow(study: Study, *, name: str, known: int) -> Iterator[Observer]:
             yield observe
     else:
         yield observe
+
+
+def _values(evaluation: Evaluation) -> str:
+    return " ".join(f"{name}={_short(value)}" for name, value in evaluation.values.items())
 
 
 def _short(value: object) -> str:

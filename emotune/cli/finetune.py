@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from emotune.cli.options import find_store, json_option, print_json, set_option, storage_option, tracking_option
-from emotune.cli.search import Request, put_aside, run
+from emotune.cli.running import Request, put_aside, run
 from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
@@ -40,7 +40,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
     as_json: bool,
     fresh: bool,
 ) -> int:
-    """Fine-tune as EXPERIMENT says, and measure on the subjects that were held out for testing.
+    r"""Fine-tune as EXPERIMENT says, and measure on the subjects that were held out for testing.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="finetune", measure_test=True),
     )
-    folder = SearchFolder.of(request.name, storage=request.storage)
+    folder = request.folder
     if fresh:
         put_aside(folder)
     code = run(single_run(settings, aim=Aim(metric="val/macro_f1", mode="max")), request)

@@ -11,7 +11,7 @@ from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, find_searches, storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.results import opened, status_document
-from emotune.tracking.cursor import read_cursor
+from emotune.tracking.cursor import mlflow_runs
 
 
 def read_status(folder: SearchFolder) -> dict[str, Any]:
@@ -25,8 +25,7 @@ def read_status(folder: SearchFolder) -> dict[str, Any]:
     records = read_journal(folder.journal)
     if not records:
         raise SettingsError(f"the search {folder.name!r} has no record yet; start it again with the same command")
-    runs = {int(key): run for key, run in read_cursor(folder.path).runs.items() if key.isdigit()}
-    return status_document(records, alive=alive, mlflow_runs=runs)
+    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.path))
 
 
 @click.command()
@@ -34,7 +33,7 @@ def read_status(folder: SearchFolder) -> dict[str, Any]:
 @storage_option
 @json_option
 def status(name: str | None, *, storage: str, as_json: bool) -> None:
-    """Show all searches, or the search NAME in full.
+    r"""Show all searches, or the search NAME in full.
 
     \b
     Example:
@@ -64,9 +63,14 @@ def _headline(document: dict[str, Any]) -> str:
 
 def _show(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
-    click.echo(f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<8} {'objective':>12}  values")
+    click.echo(
+        f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<8} {'objective':>12}  values"
+    )
     for one in document["evaluations"]:
-        values = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in one["values"].items())
+        values = " ".join(
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in one["values"].items()
+        )
         objective = "" if one["objective"] is None else f"{one['objective']:.6g}"
         epochs = f"{one['from_epoch']}-{one['to_epoch']}"
         click.echo(
@@ -79,7 +83,7 @@ def _show(document: dict[str, Any]) -> None:
 @click.argument("name")
 @storage_option
 def stop(name: str, *, storage: str) -> None:
-    """Ask the running search NAME to stop after its running evaluations.
+    r"""Ask the running search NAME to stop after its running evaluations.
 
     \b
     Example:
@@ -97,7 +101,7 @@ def stop(name: str, *, storage: str) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Experiment file to write.")
 @storage_option
 def best(name: str, *, out: Path, storage: str) -> None:
-    """Write the best configuration of the search NAME as a complete experiment.
+    r"""Write the best configuration of the search NAME as a complete experiment.
 
     \b
     Example:

@@ -100,6 +100,7 @@ class Stem(nn.Module):
         self.last_norm = nn.LayerNorm(settings.width)
 
     def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch time width"]:
+        """Return a feature for each sample."""
         features = self.convolutions[0](signals)
         features = functional.relu(self.first_norm(features.transpose(1, 2)).transpose(1, 2))
         for convolution in list(self.convolutions)[1:]:
@@ -186,7 +187,7 @@ class Encoder(nn.Module):
                 else. None returns all, time + 1 of them.
         """
         features = self.dropout(self.stem(signals))
-        token = self.class_token.expand(len(signals), 1, -1)
+        token = self.class_token.expand(signals.shape[0], 1, -1)
         steps = torch.cat([token, features], dim=1)
         states = self.dropout(self.position_norm(steps + sinusoids(steps.shape[1], self.width).to(steps)))
         *others, last = self.blocks
@@ -196,7 +197,7 @@ class Encoder(nn.Module):
 
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
         """Return ``e_CLS`` only; the last block is computed for one row."""
-        rows = torch.zeros(len(signals), 1, dtype=torch.int64, device=signals.device)
+        rows = torch.zeros(signals.shape[0], 1, dtype=torch.int64, device=signals.device)
         return self(signals, rows)[:, 0]
 
 

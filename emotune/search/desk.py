@@ -42,9 +42,7 @@ class Desk:
         observers: Who follows the search.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, *, journal: Journal, aim: Aim, observers: Sequence[Observer] = ()
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, *, journal: Journal, aim: Aim, observers: Sequence[Observer] = ()) -> None:
         self.optimizer = optimizer
         self.stopping = False
         self._journal = journal
@@ -88,7 +86,11 @@ class Desk:
         return evaluation
 
     def report(self, evaluation_id: int, *, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Take in an epoch; one that is known already (from before a crash) is passed over."""
+        """Take in an epoch; one that is known already (from before a crash) is passed over.
+
+        Raises:
+            SearchFailedError: The objective's metric is not among those reported.
+        """
         evaluation = self._out[evaluation_id]
         if epoch <= self._epochs.get(evaluation.config_id, 0):
             return
@@ -110,12 +112,10 @@ class Desk:
         Args:
             evaluation_id: Which one.
             diverged: Why its loss is no longer a number, if so; then it is the worst result.
-
-        Raises:
-            SearchFailedError: The objective's metric is not among those reported.
         """
         evaluation = self._out[evaluation_id]
-        objective = None if diverged else self._value.get(evaluation.config_id)
+        assert diverged or self._epochs[evaluation.config_id] == evaluation.to_epoch
+        objective = None if diverged else self._value[evaluation.config_id]
         error = diverged or (f"{self._aim.metric} is not finite" if objective is None else None)
         self._end(evaluation, objective=objective, error=error)
         self._alike.clear()
@@ -143,8 +143,8 @@ class Desk:
         self._alike[kind] += 1
         if self._alike[kind] >= SAME_FAILURES:
             raise SearchFailedError(
-                f"{SAME_FAILURES} evaluations in a row failed in the same way, the last one with: {error}. Mend the cause "
-                "and start the search under a new name or with --fresh"
+                f"{SAME_FAILURES} evaluations in a row failed in the same way, the last one with: {error}. Mend the "
+                "cause and start the search under a new name or with --fresh"
             )
 
     def close(self, record: Closed) -> None:

@@ -71,9 +71,7 @@ def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | 
     )
 
 
-def search_state(
-    records: Sequence[Record], *, alive: bool
-) -> Literal["running", "interrupted", "finished", "failed"]:
+def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running", "interrupted", "finished", "failed"]:
     """Tell how a search stands.
 
     Args:

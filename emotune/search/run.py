@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emotune.data.store import SegmentStore
-from emotune.errors import SearchFailedError, StudyChangedError
+from emotune.errors import StudyChangedError
 from emotune.files import sha256_of
 from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
@@ -54,9 +54,7 @@ def settle(study: Study, *, store: Path, encoder: Path | None) -> Study:
         SettingsError: There are too few subjects for the folds.
     """
     opened_store = SegmentStore.open(store)
-    base = study.base.model_copy(
-        update={"store": str(store.absolute()), "fingerprint": opened_store.fingerprint}
-    )
+    base = study.base.model_copy(update={"store": str(store.absolute()), "fingerprint": opened_store.fingerprint})
     if encoder is not None and base.start is not None:
         model = type(base.model).model_validate(read_state(encoder)["about"]["experiment"]["model"])
         start = base.start.model_copy(update={"sha256": sha256_of(encoder / "weights.safetensors")})
@@ -69,7 +67,7 @@ def run_study(
     study: Study,
     folder: SearchFolder,
     *,
-    options: RunOptions = RunOptions(),  # noqa: B008 (frozen)
+    options: RunOptions = RunOptions(),
     encoder: Path | None = None,
     observers: Sequence[Observer] = (),
 ) -> list[Record]:
@@ -113,13 +111,12 @@ def check_unchanged(study: Study, first: Opened) -> None:
     Raises:
         StudyChangedError: Naming the settings that differ.
     """
-    if study.digest() == first.digest:
-        return
     changes = differences(Study.model_validate(first.study).deciding(), study.deciding())
-    raise StudyChangedError(
-        f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was started "
-        "from, another --name, or --fresh to start over"
-    )
+    if changes:
+        raise StudyChangedError(
+            f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was "
+            "started from, another --name, or --fresh to start over"
+        )
 
 
 def _is_finished(records: Sequence[Record]) -> bool:
@@ -211,9 +208,7 @@ def _job_maker(study: Study, folder: SearchFolder, *, encoder: Path | None, opti
 
 
 def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, concurrency: int) -> None:
-    searcher = DeskSearcher(
-        desk, make_job=make_job, concurrency=concurrency, stop_requested=folder.stop_request.exists
-    )
+    searcher = DeskSearcher(desk, make_job=make_job, concurrency=concurrency, stop_requested=folder.stop_request.exists)
     received = carry_out(searcher)
     if searcher.failure is not None:
         desk.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))

@@ -10,15 +10,15 @@ from typing import Any, Literal
 from ConfigSpace import ConfigurationSpace
 from pydantic import Field, JsonValue, model_validator
 
-import emotune
 from emotune.base import Settings
 from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.search.brackets import rungs
+from emotune.search.searchers import search_settings
 from emotune.search.space import edges, load_space, space_as_document
 
-SEARCH_SPACES = Path(emotune.__file__).parents[1] / "search_spaces"
+SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 class Budget(Settings):
@@ -82,7 +82,7 @@ class Study(Settings):
     budget: Budget
     """How long configurations are trained, and when the search ends."""
 
-    searcher: dict[str, JsonValue] = {"kind": "bohb"}
+    searcher: dict[str, JsonValue] = Field(default={"kind": "bohb"})
     """The searcher's ``kind`` and its options."""
 
     seed: int = Field(default=0, ge=0)
@@ -95,8 +95,8 @@ class Study(Settings):
     def _check_epochs(self) -> "Study":
         if self.base.epochs < self.budget.max:
             raise ValueError(
-                f"base.epochs: {self.base.epochs} is less than budget.max {self.budget.max}; the learning rate would be "
-                "0 before the last rung. Remove base.epochs or make it at least as large"
+                f"base.epochs: {self.base.epochs} is less than budget.max {self.budget.max}; the learning rate "
+                "would be 0 before the last rung. Remove base.epochs or make it at least as large"
             )
         return self
 
@@ -135,9 +135,7 @@ def find_study(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    raise SettingsError(
-        f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}"
-    )
+    raise SettingsError(f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}")
 
 
 def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
@@ -152,6 +150,7 @@ def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
     """
     document = _train_to_the_last_rung(load_document(path).overridden(assignments))
     study = parse(document, Study)
+    _try_searcher(study, document)
     _try_edges(study, document)
     return study
 
@@ -167,6 +166,14 @@ def _train_to_the_last_rung(document: Document) -> Document:
     return dataclasses.replace(document, content=content)
 
 
+def _try_searcher(study: Study, document: Document) -> None:
+    options = {name: value for name, value in study.searcher.items() if name != "kind"}
+    try:
+        search_settings(str(study.searcher.get("kind", "bohb")), options)
+    except SettingsError as error:
+        raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
+
+
 def _try_edges(study: Study, document: Document) -> None:
     try:
         space = load_space(study.space)
@@ -176,9 +183,7 @@ def _try_edges(study: Study, document: Document) -> None:
         try:
             study.base.with_values(values)
         except SettingsError as error:
-            raise SettingsError(
-                f"{document.where(('space', 'hyperparameters'))}: the space allows {error}"
-            ) from error
+            raise SettingsError(f"{document.where(('space', 'hyperparameters'))}: the space allows {error}") from error
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:

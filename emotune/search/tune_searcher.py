@@ -29,9 +29,7 @@ class DeskSearcher(Searcher):
         stop_requested: Asked before each evaluation; once true, no more are handed out.
     """
 
-    def __init__(
-        self, desk: Desk, *, make_job: MakeJob, concurrency: int, stop_requested: Callable[[], bool]
-    ) -> None:
+    def __init__(self, desk: Desk, *, make_job: MakeJob, concurrency: int, stop_requested: Callable[[], bool]) -> None:
         super().__init__()
         self._desk = desk
         self._make_job = make_job
@@ -74,9 +72,7 @@ class DeskSearcher(Searcher):
     def _take_reports(self, trial_id: str, result: dict[str, Any]) -> None:
         try:
             for report in result["reports"]:
-                self._desk.report(
-                    self.evaluations[trial_id], epoch=report["epoch"], metrics=report["metrics"]
-                )
+                self._desk.report(self.evaluations[trial_id], epoch=report["epoch"], metrics=report["metrics"])
         except SearchFailedError as error:
             self.failure = error
 

@@ -52,7 +52,7 @@ def connect(concurrency: int | None) -> None:
         return
     _set_defaults()
     local = {"num_cpus": max(concurrency or 1, os.cpu_count() or 1), "include_dashboard": False}
-    found = os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").exists()  # noqa: S108
+    found = os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").exists()
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
 
 

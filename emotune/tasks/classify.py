@@ -3,6 +3,7 @@
 Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D, equation 4.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Literal
 
@@ -85,7 +86,7 @@ class ClassifyObjective(Objective):
         self.encoder = encoder
         sizes = [encoder.width, *settings.hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(settings.dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
         self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)

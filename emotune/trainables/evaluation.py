@@ -17,7 +17,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
-from emotune.training.loop import EpochReport, Material, TrainState, evaluate, measure_references, train_epoch
+from emotune.training.loop import EpochReport, Material, evaluate, measure_references, train_epoch
 
 STEP_SECONDS = 0.2
 """A Tune step trains whole epochs for about this long, so that short epochs do not drown the driver in results."""
@@ -168,7 +168,9 @@ def _references(data: str) -> dict[str, float]:
 def _data_part(experiment: Experiment) -> str:
     """Only what decides segments, labels and masks, so that jobs on the same data share them."""
     parts = {"store", "fingerprint", "folds", "task"}
-    return Experiment(epochs=500).model_copy(update={name: getattr(experiment, name) for name in parts}).model_dump_json()
+    return (
+        Experiment(epochs=500).model_copy(update={name: getattr(experiment, name) for name in parts}).model_dump_json()
+    )
 
 
 def open_material(experiment: Experiment) -> Material:

@@ -58,9 +58,7 @@ def test_it_searches_to_the_end_and_is_restored_on_the_way(optimizer: Optimizer)
     assert budgets <= set(rungs(1, 9, 3))
     assert 9 in budgets
     assert (optimizer.settings.schedule == "full") == (budgets == {9})
-    assert any(each.origin == "model" for each, _ in optimizer.results()) == (
-        optimizer.settings.model != "none"
-    )
+    assert any(each.origin == "model" for each, _ in optimizer.results()) == (optimizer.settings.model != "none")
 
 
 def test_every_searcher_has_a_sentence_and_known_parts() -> None:

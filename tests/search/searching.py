@@ -61,18 +61,12 @@ def table(optimizer: Optimizer) -> list[dict[str, Any]]:
     return optimizer.state()["evaluations"]
 
 
-CHOICES = st.lists(
-    st.one_of(st.integers(-9, 9), st.sampled_from("abcxyz")), min_size=1, max_size=4, unique=True
-)
+CHOICES = st.lists(st.one_of(st.integers(-9, 9), st.sampled_from("abcxyz")), min_size=1, max_size=4, unique=True)
 
 
 @st.composite
 def ranges(draw: st.DrawFn, name: str) -> dict[str, Any]:
-    kind = draw(
-        st.sampled_from(
-            ["uniform_float", "uniform_int", "categorical", "ordinal", "constant", "normal_float"]
-        )
-    )
+    kind = draw(st.sampled_from(["uniform_float", "uniform_int", "categorical", "ordinal", "constant", "normal_float"]))
     if kind in {"categorical", "ordinal"}:
         return {"name": name, "type": kind, {"ordinal": "sequence"}.get(kind, "choices"): draw(CHOICES)}
     if kind == "constant":
@@ -104,16 +98,12 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         if draw(st.integers(0, 2)) == 0:
             parent = found[draw(st.integers(0, number - 1))]
             value = draw(st.sampled_from(levels(parent)))
-            conditions.append(
-                {"type": "EQ", "child": names[number], "parent": parent["name"], "value": value}
-            )
+            conditions.append({"type": "EQ", "child": names[number], "parent": parent["name"], "value": value})
     document: dict[str, Any] = {"hyperparameters": found, "conditions": conditions}
     children = {condition["child"] for condition in conditions}
     pair = [each for each in found if each["name"] not in children][:2]
     if len(pair) == 2 and draw(st.booleans()):
-        clauses = [
-            {"type": "EQUALS", "name": e["name"], "value": draw(st.sampled_from(levels(e)))} for e in pair
-        ]
+        clauses = [{"type": "EQUALS", "name": e["name"], "value": draw(st.sampled_from(levels(e)))} for e in pair]
         document["forbiddens"] = [{"type": "AND", "clauses": clauses}]
     return document
 

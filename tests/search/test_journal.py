@@ -74,9 +74,7 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     found = read_journal(tmp_path / "j.jsonl")
     assert found == records
     assert isinstance(found[0], Started)
-    assert [type(value) for value in found[0].evaluation.values.values()] == [
-        type(v) for v in values.values()
-    ]
+    assert [type(value) for value in found[0].evaluation.values.values()] == [type(v) for v in values.values()]
     assert read_journal(tmp_path / "none.jsonl") == []
 
 
@@ -110,9 +108,7 @@ def test_a_last_record_torn_at_any_byte_is_cut_off(
 
 @SHARED_FOLDER
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_damage_with_line_and_byte(
-    tmp_path: Path, whole: bytes, place: float, bit: int
-) -> None:
+def test_a_flipped_bit_is_damage_with_line_and_byte(tmp_path: Path, whole: bytes, place: float, bit: int) -> None:
     damaged = bytearray(whole)
     byte = int(place * len(damaged))
     damaged[byte] ^= 1 << bit
@@ -139,9 +135,7 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_end(tmp_path: Path, whole: b
 
 
 @pytest.mark.parametrize("change", ["swap", "drop", "twice", "unknown", "empty"])
-def test_lines_that_are_whole_but_not_as_written_are_damage(
-    tmp_path: Path, whole: bytes, change: str
-) -> None:
+def test_lines_that_are_whole_but_not_as_written_are_damage(tmp_path: Path, whole: bytes, change: str) -> None:
     lines = whole.splitlines(keepends=True)
     match change:
         case "swap":
@@ -197,9 +191,7 @@ with Journal.open(Path(sys.argv[1]), owner="holder"):
 
 def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         with pytest.raises(BusyError, match=f"pid {holder.pid}"):

@@ -22,9 +22,7 @@ from tests.search.searching import documents, loss_of, mixed_space, run_to_the_e
 MODELS = sorted(sampler.MODELS)
 
 
-def history_of(
-    space: ConfigurationSpace, counts: dict[int, int], *, loss: Any = loss_of, seed: int = 0
-) -> History:
+def history_of(space: ConfigurationSpace, counts: dict[int, int], *, loss: Any = loss_of, seed: int = 0) -> History:
     """Return a history in which so many random configurations have results at each rung."""
     space.seed(seed)
     history = History(space)
@@ -113,16 +111,12 @@ def test_translation_and_encoding_lead_back(document: dict[str, Any]) -> None:
         values = values_of(configuration)
         assert translation.back(translation.forward(values)) == values
         row = encoding.encode(values)
-        assert {name for name, place in zip(encoding.names, row, strict=True) if not np.isnan(place)} == set(
-            values
-        )
+        assert {name for name, place in zip(encoding.names, row, strict=True) if not np.isnan(place)} == set(values)
         decoded = encoding.decode(np.nan_to_num(row))
         for name, value in values.items():
             assert decoded[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
     for configuration in translation.space.sample_configuration(5) if len(translation.space) else []:
-        back = translation.back(
-            {name: int(v) if hasattr(v, "item") else v for name, v in configuration.items()}
-        )
+        back = translation.back({name: int(v) if hasattr(v, "item") else v for name, v in configuration.items()})
         assert back is None or legal_values(space, values=back) == back
 
 

@@ -28,9 +28,7 @@ searches = st.fixed_dictionaries(
         "evaluations": st.integers(1, 40),
         "order": st.sampled_from(["strict", "free"]),
     }
-) | st.fixed_dictionaries(
-    {"kind": st.just("asha"), "concurrency": st.integers(1, 4), "evaluations": st.just(40)}
-)
+) | st.fixed_dictionaries({"kind": st.just("asha"), "concurrency": st.integers(1, 4), "evaluations": st.just(40)})
 
 
 def at_random(optimizer: Optimizer, chance: random.Random, *, failures: int) -> None:
@@ -63,9 +61,7 @@ def test_every_search_is_legal(
 @pytest.mark.parametrize("kind", ["hyperband", "asha"])
 @pytest.mark.parametrize("concurrency", [1, 2, 5])
 @pytest.mark.parametrize("failures", [0, 3])
-def test_strict_order_gives_one_table_whatever_the_real_order(
-    kind: str, concurrency: int, failures: int
-) -> None:
+def test_strict_order_gives_one_table_whatever_the_real_order(kind: str, concurrency: int, failures: int) -> None:
     def searched(chance: random.Random) -> list[dict[str, Any]]:
         optimizer = Optimizer(
             mixed_space(),
@@ -211,9 +207,7 @@ def test_whoever_fails_after_a_promotion_is_replaced_by_the_next_best(concurrenc
     order = [3, 1, 4, 0, 5, 8, 2, 6, 7]
     run_to_the_end(
         optimizer,
-        loss=lambda each: (
-            None if each.rung == 1 and each.config_id in order[:3] else order.index(each.config_id)
-        ),
+        loss=lambda each: None if each.rung == 1 and each.config_id in order[:3] else order.index(each.config_id),
     )
     by_rung = {r: [e.config_id for e, _ in optimizer.results() if e.rung == r] for r in range(3)}
     assert by_rung[1] == order[:6], "three places, and three that failed"

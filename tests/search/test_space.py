@@ -147,9 +147,7 @@ WORDS = ["uniform_float", "categorical", "ordinal", "constant", "a", "b"]
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
-@given(
-    st.lists(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(WORDS) | JSON), max_size=3), JSON, JSON
-)
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(WORDS) | JSON), max_size=3), JSON, JSON)
 def test_nothing_but_settings_errors_escapes(found: list[Any], conditions: Any, forbiddens: Any) -> None:
     document = {"hyperparameters": found, "conditions": conditions, "forbiddens": forbiddens}
     assert "\n" not in refusal_of(document)

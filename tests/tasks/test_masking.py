@@ -51,7 +51,7 @@ def test_hidden_rows_list_every_hidden_step_once(steps: int, seed: int, multiple
 
 
 def test_too_short_signals_are_refused() -> None:
-    with pytest.raises(SettingsError, match="at least 0.1 is needed"):
+    with pytest.raises(SettingsError, match=r"at least 0\.1 is needed"):
         draw(10, chance=0.05)
 
 

@@ -117,7 +117,7 @@ def test_nothing_in_the_package_unpickles() -> None:
             if isinstance(node, ast.Import):
                 assert not {"pickle", "cloudpickle", "joblib"} & {name.name for name in node.names}, file
             if isinstance(node, ast.Call) and ast.unparse(node.func) in {"torch.load", "np.load"}:
-                safe = {"allow_pickle=False", "weights_only=True"} & {ast.unparse(word) for word in node.keywords} or any(
-                    word.arg in {"allow_pickle", "weights_only"} for word in node.keywords
-                )
+                safe = {"allow_pickle=False", "weights_only=True"} & {
+                    ast.unparse(word) for word in node.keywords
+                } or any(word.arg in {"allow_pickle", "weights_only"} for word in node.keywords)
                 assert safe, f"{file}: {ast.unparse(node)}"

@@ -76,10 +76,10 @@ def test_divergence_is_told(store: SegmentStore) -> None:
     assert state.history == []
 
 
-@given(
-    warmup=st.integers(0, 20), epochs=st.integers(21, 60), steps=st.integers(1, 9), lr=st.floats(1e-5, 1.0)
-)
-def test_linear_schedule_rises_to_its_peak_and_falls_to_nothing(warmup: int, epochs: int, steps: int, lr: float) -> None:
+@given(warmup=st.integers(0, 20), epochs=st.integers(21, 60), steps=st.integers(1, 9), lr=st.floats(1e-5, 1.0))
+def test_linear_schedule_rises_to_its_peak_and_falls_to_nothing(
+    warmup: int, epochs: int, steps: int, lr: float
+) -> None:
     optim = Optim(lr=lr, warmup_epochs=warmup)
     rates = [optim.learning_rate(step, steps_per_epoch=steps, epochs=epochs) for step in range(steps * epochs)]
     peak = max(0, warmup * steps - 1)

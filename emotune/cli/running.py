@@ -1,0 +1,125 @@
+"""A search from the command line to the last word: encoder, MLflow, display, and what to do next."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotune.cli.display import follow
+from emotune.cli.options import console, default_tracking_uri, find_store
+from emotune.encoders import find_encoder, publish_best
+from emotune.errors import SearchFailedError, SettingsError
+from emotune.report.tables import leaderboard
+from emotune.search.folder import SearchFolder
+from emotune.search.journal import Journal, read_journal
+from emotune.search.records import Closed, Record
+from emotune.search.results import evaluation_results, find_best, search_state
+from emotune.search.run import RunOptions, kept_encoder, run_study, settle
+from emotune.search.study import Study
+from emotune.tracking.cursor import where_to_look
+from emotune.tracking.mlflow import MlflowMirror
+from emotune.tracking.store import OUTAGES, brief
+
+LEADERS = 5
+"""Configurations shown at the end."""
+
+PATIENCE = 20.0
+"""Seconds to wait at the end for a tracking server; what it missed is delivered by the next start."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for on the command line."""
+
+    name: str
+    storage: Path
+    tracking_uri: str | None
+    options: RunOptions
+
+    @property
+    def folder(self) -> SearchFolder:
+        """Where the search lies or shall lie."""
+        return SearchFolder.of(self.name, storage=self.storage)
+
+
+def run(study: Study, request: Request) -> int:
+    """Run a study with everything around it.
+
+    Returns:
+        The exit code: 0, or 128 and the number of the signal that ended it.
+    """
+    folder = request.folder
+    uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
+    if not study.base.store:
+        raise SettingsError("no segment store was given; give --store, or base.store in the study")
+    encoder = _encoder(study, request, uri=uri)
+    settled = settle(study, store=find_store(study.base.store), encoder=encoder)
+    known = len(read_journal(folder.journal)) if folder.journal.exists() else 0
+    folder.path.mkdir(parents=True, exist_ok=True)
+    mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
+    delivered = False
+    try:
+        with follow(settled, name=request.name, known=known) as display:
+            records = run_study(settled, folder, options=request.options, encoder=encoder, observers=[mirror, display])
+    finally:
+        delivered = mirror.close(PATIENCE)
+    if delivered and search_state(records, alive=False) == "finished":
+        _publish(folder, uri=uri)
+    if known == len(records):
+        console().print(f"the search {folder.name!r} is finished; nothing was left to do")
+    return _conclude(settled, records, folder)
+
+
+def _encoder(study: Study, request: Request, *, uri: str) -> Path | None:
+    if study.base.start is None:
+        return None
+    kept = kept_encoder(request.folder)
+    return kept or find_encoder(study.base.start.encoder, storage=request.storage, tracking_uri=uri)
+
+
+def _publish(folder: SearchFolder, *, uri: str) -> None:
+    """Log the best encoder; a server that is away takes nothing from the search."""
+    try:
+        publish_best(folder, tracking_uri=uri)
+    except SettingsError:
+        return  # there is no result: the search itself says so
+    except OUTAGES as error:
+        console().print(
+            f"the best encoder is not in MLflow yet; `emotune sync {folder.name}` logs it: {brief(error)}", markup=False
+        )
+
+
+def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> int:
+    last = records[-1]
+    if isinstance(last, Closed) and last.state == "interrupted":
+        console().print(f"stopped; nothing is lost. Go on with:\n  {shlex.join(sys.argv)}", soft_wrap=True)
+        return 128 + signal.Signals[last.reason] if last.reason else 0
+    best = find_best(evaluation_results(records), mode=study.objective.mode)
+    if best is None:
+        raise SearchFailedError(
+            f"not one evaluation of {folder.name!r} gave a result; see `emotune status {folder.name}`"
+        )
+    board = leaderboard(records).head(LEADERS).to_string(index=False, float_format="{:.5g}".format)
+    lines = [
+        board,
+        f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs",
+        f"results in {folder.path}",
+        f"compare the runs: {where_to_look(folder.path)}",
+    ]
+    console().print("\n".join(lines), markup=False, soft_wrap=True)
+    return 0
+
+
+def put_aside(folder: SearchFolder) -> None:
+    """Keep a search under another name, unless a driver is alive on it.
+
+    Raises:
+        BusyError: A driver is alive on it.
+    """
+    if not folder.path.exists():
+        return
+    with Journal.open(folder.journal, owner=folder.name):
+        aside = folder.put_aside()
+    console().print(f"the old results are kept in {aside}", soft_wrap=True)
