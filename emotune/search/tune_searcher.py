@@ -38,7 +38,9 @@ class DeskSearcher(Searcher):
         self.evaluations: dict[str, int] = {}
         self.failure: SearchFailedError | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(  # pyright: ignore[reportIncompatibleMethodOverride] (Tune annotates it without its own FINISHED)
+        self, trial_id: str
+    ) -> dict[str, Any] | str | None:
         """Return the next job, None to wait, or that the search is over."""
         if self._stop_requested():
             self._desk.stopping = True

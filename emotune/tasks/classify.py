@@ -53,7 +53,7 @@ class Classify(TaskSettings):
         recordings = index.drop_duplicates(["corpus", "subject", "session"])[column].dropna()
         if recordings.empty:
             raise DataError(f"the store has no ratings of {self.target}; task.target needs a rated corpus")
-        threshold = float(recordings.mean()) if self.threshold == "mean" else self.threshold
+        threshold = float(recordings.to_numpy(dtype=float).mean()) if self.threshold == "mean" else self.threshold
         ratings = index[column].to_numpy(dtype=float)
         labels = np.where(np.isnan(ratings), np.nan, (ratings > threshold).astype(float))
         if len(np.unique(labels[~np.isnan(labels)])) < 2:
