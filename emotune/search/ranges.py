@@ -72,6 +72,12 @@ class NormalFloat(FloatRange):
     mu: Float
     sigma: Annotated[float, Field(gt=0)]
 
+    @model_validator(mode="after")
+    def check_the_middle(self) -> "NormalFloat":
+        """Refuse a bell that is not over the range."""
+        check_bell(self.mu, self.sigma, lower=self.lower, upper=self.upper)
+        return self
+
 
 class NormalInt(IntRange):
     """Whole numbers near ``mu`` more often: a prior."""
@@ -79,6 +85,12 @@ class NormalInt(IntRange):
     type: Literal["normal_int"]
     mu: Float
     sigma: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def check_the_middle(self) -> "NormalInt":
+        """Refuse a bell that is not over the range."""
+        check_bell(self.mu, self.sigma, lower=self.lower, upper=self.upper)
+        return self
 
 
 class BetaFloat(FloatRange):
@@ -154,6 +166,18 @@ def check_range(lower: int | float, upper: int | float, *, log: bool, default: i
         raise ValueError(f"a logarithmic range must begin above 0, not at {lower}")
     if default is not None and not lower <= default <= upper:
         raise ValueError(f"the default {default} is outside {lower} to {upper}")
+
+
+def check_bell(mu: float, sigma: float, *, lower: int | float, upper: int | float) -> None:
+    """Refuse a normal distribution whose middle is outside the range, or that is next to a point.
+
+    Raises:
+        ValueError: It is so.
+    """
+    if not lower <= mu <= upper:
+        raise ValueError(f"mu {mu} is outside {lower} to {upper}")
+    if sigma < 1e-3 * (upper - lower):
+        raise ValueError(f"sigma {sigma} must be at least a thousandth of the range {lower} to {upper}")
 
 
 def check_distinct(values: list[Any], *, default: Any) -> None:

@@ -30,7 +30,7 @@ from emotune.search.records import Value
 HYPERPARAMETER: TypeAdapter[HyperparameterSettings] = TypeAdapter(HyperparameterSettings)
 SECTIONS = ("hyperparameters", "conditions", "forbiddens")
 BOILERPLATE = ("name", "format_version", "python_module_version")
-REFUSALS = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+REFUSALS = (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError)
 """What ConfigSpace raises where it does not like what it is given; its own errors are ValueErrors."""
 ROLES = ("child", "parent", "name", "left", "right")
 KINDS = {"conditions": CONDITION_DECODERS, "forbiddens": FORBIDDEN_DECODERS}
@@ -57,9 +57,7 @@ def load_space(document: Mapping[str, Any]) -> ConfigurationSpace:
             raise SettingsError(f"space: {section} must be a list of entries, each with its type")
     checked = [_checked(item) for item in document.get("hyperparameters", [])]
     if not checked:
-        raise SettingsError(
-            "space: there is no hyperparameter to search; list at least one under hyperparameters"
-        )
+        raise SettingsError("space: there is no hyperparameter to search; list at least one under hyperparameters")
     for item in checked:
         _decode({"hyperparameters": [item]}, blame=f"hyperparameter {item['name']!r}")
     parts: dict[str, list[Any]] = {"hyperparameters": checked}
@@ -169,9 +167,7 @@ def _checked(item: Any) -> dict[str, Any]:
         raise SettingsError(f"space: a hyperparameter must be a mapping with name and type, not {item!r}")
     name = item.get("name")
     if item.get("q") is not None:
-        raise SettingsError(
-            f"hyperparameter {name!r}: q: steps are not supported; use uniform_int or an ordinal"
-        )
+        raise SettingsError(f"hyperparameter {name!r}: q: steps are not supported; use uniform_int or an ordinal")
     try:
         parsed = HYPERPARAMETER.validate_python({key: item[key] for key in item if key != "q"})
     except ValidationError as error:
@@ -216,8 +212,9 @@ def _check_names(item: Any, *, section: str, space: ConfigurationSpace) -> list[
 def _decode(document: dict[str, list[Any]], *, blame: str) -> ConfigurationSpace:
     """Let ConfigSpace build a space; ``blame`` says whose fault a refusal is."""
     try:
-        # ConfigSpace takes apart what it is given
-        return ConfigurationSpace.from_serialized_dict(copy.deepcopy(document))
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            # ConfigSpace takes apart what it is given
+            return ConfigurationSpace.from_serialized_dict(copy.deepcopy(document))
     except REFUSALS as error:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split()) or type(error).__name__
         raise SettingsError(f"space: {blame}: {reason}") from error
