@@ -180,9 +180,12 @@ def _check_name(name: str, experiment: Experiment) -> None:
     names = list(setting_names(experiment))
     if name in names:
         return
-    last = name.rsplit(".", 1)[-1]
-    close = difflib.get_close_matches(name, names, n=2) or [other for other in names if other.endswith(f".{last}")]
-    hint = f" Did you mean {' or '.join(close)}?" if close else f" There are: {', '.join(names)}"
+    section, _, last = name.rpartition(".")
+    initials = "".join(word[:1] for word in last.split("_"))
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.75)
+    close += [other for other in names if other.rpartition(".")[2] in {last, initials} and other not in close]
+    inside = [other for other in names if other.startswith(f"{section}.")]
+    hint = f" Did you mean {' or '.join(close)}?" if close else f" There are: {', '.join(inside or names)}"
     raise SettingsError(f"no setting is called {name!r}.{hint}")
 
 

@@ -5,7 +5,6 @@ import click
 from emotune.cli.options import find_store, set_option, storage_option, tracking_option
 from emotune.cli.running import Request, put_aside, run
 from emotune.data.store import SegmentStore
-from emotune.errors import DataError
 from emotune.search.folder import storage_folder
 from emotune.search.preview import count_rungs, estimate_hours, preview, probe_seconds
 from emotune.search.run import RunOptions
@@ -87,11 +86,10 @@ def show_plan(study: Study, *, concurrency: int) -> None:
     configurations = len({one.config_id for one in evaluations})
     click.echo(f"{configurations} configurations, {len(evaluations)} evaluations, {epochs} epochs in total")
     click.echo(f"rungs at {', '.join(map(str, study.budget.rungs))} epochs")
-    try:
-        store = SegmentStore.open(find_store(study.base.store))
-    except DataError as error:
-        click.echo(f"no estimate of hours: {error}")
+    if not study.base.store:
+        click.echo("no estimate of hours without a segment store: give --store")
         return
+    store = SegmentStore.open(find_store(study.base.store))
     seconds = probe_seconds(study, store=store)
     hours = estimate_hours(study, evaluations, seconds_per_epoch=seconds, store=store)
     click.echo(

@@ -33,6 +33,9 @@ class Folds(Settings):
     segments: int | None = Field(default=None, ge=1)
     """At most so many training segments, drawn evenly over the subjects; all if not given."""
 
+    validation_segments: int | None = Field(default=None, ge=1)
+    """At most so many validation segments, drawn in the same way; all if not given."""
+
     seed: int = 0
     """Who is in which fold."""
 
@@ -77,10 +80,9 @@ def split(index: pd.DataFrame, folds: Folds, *, labels: Float[np.ndarray, " segm
     tests = _deal(means, folds=folds) == folds.index
     validates = _choose(means, among=np.flatnonzero(~tests), folds=folds)
     trains = ~tests & ~validates
-    train = np.flatnonzero(trains[subject_of])
-    if folds.segments is not None:
-        train = _draw_evenly(train, subject_of=subject_of[train], count=folds.segments, seed=folds.seed)
-    return Fold(train=rows[train], val=rows[validates[subject_of]], test=rows[tests[subject_of]])
+    train = _draw_evenly(trains, subject_of=subject_of, count=folds.segments, seed=folds.seed)
+    val = _draw_evenly(validates, subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
+    return Fold(train=rows[train], val=rows[val], test=rows[tests[subject_of]])
 
 
 def _check_enough(folds: Folds, *, subjects: int) -> None:
@@ -119,8 +121,12 @@ def _choose(means: Float[np.ndarray, " subject"], *, among: Rows, folds: Folds) 
     return chosen
 
 
-def _draw_evenly(rows: Rows, *, subject_of: Rows, count: int, seed: int) -> Int64[np.ndarray, " drawn"]:
-    """Draw rows in turns, one of every subject, until there are enough."""
-    shuffled = stream(seed, "segments").permutation(len(rows))
-    turns = pd.Series(subject_of[shuffled]).groupby(subject_of[shuffled]).cumcount().to_numpy()
-    return np.sort(rows[shuffled[np.argsort(turns, kind="stable")[:count]]])
+def _draw_evenly(subjects: np.ndarray, *, subject_of: np.ndarray, count: int | None, seed: int) -> Rows:
+    """Return the rows of the chosen subjects or, if that is more, so many drawn in turns, one of every subject."""
+    rows = np.flatnonzero(subjects[subject_of])
+    if count is None:
+        return rows
+    shuffled = rows[stream(seed, "segments").permutation(len(rows))]
+    owners = subject_of[shuffled]
+    turns = pd.Series(owners).groupby(owners).cumcount().to_numpy()
+    return np.sort(shuffled[np.argsort(turns, kind="stable")[:count]])

@@ -147,9 +147,7 @@ class _Reader:
         if text in _CONSTANTS:
             return _CONSTANTS[text]
         if _LEADING_ZERO.fullmatch(text):
-            raise self._refused(
-                event, f"{shorten(text)} has a leading zero: write the number without, or quote it"
-            )
+            raise self._refused(event, f"{shorten(text)} has a leading zero: write the number without, or quote it")
         if not _FLOAT.fullmatch(text):
             return text
         if len(text) > 400 or not math.isfinite(float(text)):
@@ -177,9 +175,7 @@ def shorten(value: Any) -> str:
         return "a list"
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxother = 60
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else shortener.repr(value)
-    )
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else shortener.repr(value)
 
 
 def load_document(path: Path) -> Document:
@@ -263,9 +259,7 @@ class _Dumper(yaml.SafeDumper):
     """Writes what `load_document` reads back unchanged: quoted wherever YAML 1.1 or 1.2 sees no text."""
 
 
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), [*"-+.0123456789"]
-)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), [*"-+.0123456789"])
 
 
 def dump_document(path: Path, content: Mapping[str, Any], *, header: str) -> None:

@@ -89,6 +89,10 @@ def _lines(problems: list[_Problem], document: Document) -> list[str]:
         # Of a union's alternatives, the one that was meant is the one whose parts were looked at.
         if not any(_inside(other.place, problem.place) for other in problems):
             grouped.setdefault(problem.place, []).append(problem)
+    misspelt = {place for problem in problems for place in _meant(problem)}
+    for place in misspelt & grouped.keys():
+        if grouped[place][0].details["type"] == "missing":
+            del grouped[place]
     return [f"{document.where(place)}: {_describe(group)}" for place, group in grouped.items()]
 
 
@@ -132,9 +136,21 @@ def _unknown(problem: _Problem) -> str:
     return f"{problem.name!r} is not a setting of {parent or 'this document'}{hint}"
 
 
-def _did_you_mean(given: str, known: list[str]) -> str:
+def _meant(problem: _Problem) -> list[Place]:
+    """Return the places that an unknown key may have been meant for: what is missing there needs no other line."""
+    if problem.details["type"] != "extra_forbidden":
+        return []
+    names = _alike(str(problem.place[-1]), list(problem.parent.get("properties", {})))
+    return [(*problem.place[:-1], name) for name in names]
+
+
+def _alike(given: str, known: list[str]) -> list[str]:
     close = difflib.get_close_matches(given, known, n=2)
-    close = close or [name for name in known if _initials(given) == name or given == _initials(name)]
+    return close or [name for name in known if _initials(given) == name or given == _initials(name)]
+
+
+def _did_you_mean(given: str, known: list[str]) -> str:
+    close = _alike(given, known)
     return f". Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 

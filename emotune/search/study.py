@@ -183,7 +183,22 @@ def _try_edges(study: Study, document: Document) -> None:
         try:
             study.base.with_values(values)
         except SettingsError as error:
-            raise SettingsError(f"{document.where(('space', 'hyperparameters'))}: the space allows {error}") from error
+            raise _blame(study, document, values) or SettingsError(
+                f"{document.where(('space', 'hyperparameters'))}: the space allows {error}"
+            ) from error
+
+
+def _blame(study: Study, document: Document, values: dict[str, Any]) -> SettingsError | None:
+    """Find the hyperparameter whose value is impossible by itself, if there is one."""
+    for number, entry in enumerate(study.space["hyperparameters"]):
+        name = entry["name"]
+        if name not in values:
+            continue
+        try:
+            study.base.with_values({name: values[name]})
+        except SettingsError as error:
+            return SettingsError(f"{document.where(('space', 'hyperparameters', number))}: {error}")
+    return None
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:

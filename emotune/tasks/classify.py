@@ -4,14 +4,15 @@ Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-
 """
 
 import itertools
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,14 +33,21 @@ class Classify(TaskSettings):
     threshold: float | Literal["mean"] = "mean"
     """A rating above this is high; ``mean`` is the mean over all rated recordings of the store."""
 
-    hidden: tuple[int, ...] = (1024, 512)
-    """Hidden units of the classifier's layers."""
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (1024, 512)
+    """Hidden units of the classifier's layers, as a list or, in a search space, as text such as ``1024-512``."""
 
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Dropout after each hidden layer of the classifier."""
 
     frozen: bool = False
     """Train the classifier only and leave the encoder as it is."""
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]+(-[0-9]+)*", value):
+            return tuple(int(part) for part in value.split("-"))
+        return tuple(value) if isinstance(value, list) else value
 
     def labels(self, index: pd.DataFrame) -> np.ndarray:
         """Return 1 (high), 0 (low) or NaN (not rated) for each segment.

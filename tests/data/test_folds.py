@@ -51,9 +51,7 @@ def test_nobody_is_on_two_sides_and_every_row_is_on_one(case: tuple) -> None:
 @given(tables())
 def test_the_test_sets_hold_every_row_once_and_everybody_evenly(case: tuple) -> None:
     index, folds, labels = case
-    tests = [
-        split(index, folds.model_copy(update={"index": n}), labels=labels).test for n in range(folds.count)
-    ]
+    tests = [split(index, folds.model_copy(update={"index": n}), labels=labels).test for n in range(folds.count)]
     assert sorted(np.concatenate(tests)) == list(range(len(index)))
     people = [index["subject"].iloc[rows].nunique() for rows in tests]
     assert max(people) - min(people) <= 1
@@ -121,3 +119,12 @@ def test_two_corpora_may_use_the_same_name_for_different_people() -> None:
 def test_the_impossible_is_refused_with_numbers(folds: Folds, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         split(table([2] * 4), folds)
+
+
+def test_validation_segments_are_drawn_evenly_over_their_subjects() -> None:
+    index = table([30] * 10)
+    few = split(index, Folds(validation=0.4, validation_segments=7))
+    everything = split(index, Folds(validation=0.4))
+    assert set(few.val) < set(everything.val)
+    assert sorted(index.iloc[few.val]["subject"].value_counts()) == [2, 2, 3]
+    assert np.array_equal(few.train, everything.train)

@@ -1,0 +1,151 @@
+"""Promises of the program: help with examples, mistakes in one line with exit code 2, answers as JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from emotune.cli import COMMANDS, emotune, main, run_command
+from emotune.cli.search import search_command
+from emotune.search.folder import SearchFolder
+from emotune.search.journal import Journal
+from tests.search.test_desk import drive
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, command: click.Command | None = None) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["emotune", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main() if command is None else run_command(command)
+        printed = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> SearchFolder:
+    folder = SearchFolder.of("done", storage=tmp_path / "results")
+    folder.path.mkdir(parents=True)
+    drive(folder.journal)
+    return folder
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found += commands(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+    return found
+
+
+@pytest.mark.parametrize("path", commands(emotune), ids=" ".join)
+def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> None:
+    outcome = run(*path, "--help")
+    assert outcome.code == 0
+    assert "Example:" in outcome.out
+    assert f"emotune {' '.join(path)}" in outcome.out.split("Example:")[1]
+
+
+def test_help_lists_every_command(run) -> None:
+    outcome = run("--help")
+    assert all(name in outcome.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("serach",), "No such command 'serach'"),
+        (("search", "smoke", "--conc", "2"), "No such option"),
+        (("search", "smok"), "there is no study 'smok'"),
+        (("search", "smoke"), "no segment store was given"),
+        (("search", "smoke", "--store", "nowhere"), "nowhere is not a segment store"),
+        (("search", "smoke", "--name", "../evil", "--store", "x"), "the name '../evil' cannot be used"),
+        (("search", "smoke", "--storage", "s3://bucket/x", "--store", "x"), "folders only"),
+        (("search", "smoke", "--set", "budget.max"), "expected key=value"),
+        (("search", "smoke", "--set", "budget.mx=9"), "Did you mean 'max'"),
+        (("status", "nobody"), "there is no search 'nobody'"),
+        (("stop", "nobody"), "there is no search 'nobody'"),
+        (("best", "nobody", "--out", "x.yaml"), "there is no search 'nobody'"),
+        (("data", "prepare", "nothing", "--store", "x"), "there is no corpus 'nothing'"),
+        (("data", "prepare", "folder", "--store", "x"), "needs the folder"),
+        (("data", "prepare", "synthetic", "--store", "x", "--set", "subject=3"), "Did you mean 'subjects'"),
+        (("data", "describe", "nowhere"), "not a segment store"),
+        (("finetune", "nowhere.yaml"), "nowhere.yaml"),
+        (("report", "nobody"), "there is no search 'nobody'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(run, arguments: tuple[str, ...], complaint: str) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert complaint in outcome.err
+    assert outcome.err.strip().count("\n") == 0
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+
+
+def test_status_answers_in_json(run, finished: SearchFolder) -> None:
+    outcome = run("status", "done", "--json")
+    assert outcome.code == 0
+    document = json.loads(outcome.out)
+    assert document["name"] == "t"
+    assert document["state"] == "interrupted"
+    assert len(document["evaluations"]) == 20
+    (one,) = json.loads(run("status", "--json").out)
+    assert one["best"] == document["best"]
+    assert "20 evaluations" in run("status").out
+    assert f"{document['best']['objective']:.6g}" in run("status", "done").out
+
+
+def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
+    with Journal.open(finished.journal, owner="other"):
+        assert json.loads(run("status", "done", "--json").out)["state"] == "running"
+        assert "stops when" in run("stop", "done").out
+        assert finished.stop_request.exists()
+        outcome = run("search", "smoke", "--name", "done", "--store", "x", "--fresh")
+        assert (outcome.code, "another driver is alive" in outcome.err) == (2, True)
+    assert run("stop", "done").code == 2
+
+
+def test_best_is_a_complete_experiment(run, finished: SearchFolder, tmp_path: Path) -> None:
+    assert run("best", "done", "--out", "best.yaml").code == 0
+    outcome = run("finetune", "best.yaml", "--store", "x")
+    assert "task.kind is 'masked_values'" in outcome.err
+    best = json.loads(run("status", "done", "--json").out)["best"]
+    assert f"lr: {best['values']['optim.lr']}" in (tmp_path / "best.yaml").read_text()
+
+
+def test_damage_is_named_with_its_place(run, finished: SearchFolder) -> None:
+    content = bytearray(finished.journal.read_bytes())
+    content[2000] ^= 1
+    finished.journal.write_bytes(content)
+    outcome = run("status", "done")
+    assert outcome.code == 2
+    assert str(finished.journal) in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_the_scripts_are_the_search_with_a_default_study(run) -> None:
+    script = search_command("ecg_pretrain")
+    assert "[STUDY]" in run("--help", command=script).out
+    plan = run("--dry-run", command=script)
+    assert plan.code == 0
+    assert "46 configurations, 65 evaluations, 6520 epochs in total" in plan.out
+
+
+def test_data_list_is_json(run) -> None:
+    rows = json.loads(run("data", "list", "--json").out)
+    assert {"name", "modalities", "licence", "where"} <= set(rows[0])
+    assert {"folder", "synthetic"} <= {row["name"] for row in rows}
