@@ -141,9 +141,7 @@ def _complaints(action: Callable[[], Any]) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(raw=_anything)
-def test_only_a_settings_error_escapes_from_any_file(
-    tmp_path_factory: pytest.TempPathFactory, raw: bytes
-) -> None:
+def test_only_a_settings_error_escapes_from_any_file(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_bytes(raw)
     for line in _complaints(lambda: parse(load_document(path), Experiment)):
@@ -151,12 +149,7 @@ def test_only_a_settings_error_escapes_from_any_file(
         assert len(line.splitlines()) == 1
 
 
-_scalar = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**30), 10**30)
-    | st.floats(allow_nan=False, allow_infinity=False)
-)
+_scalar = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 _text = st.text(max_size=12) | st.sampled_from(
     ["1e-4", "no", "010", "1_0", "~", "null", "=", "<<", "*a", "1:30", "0x1"]
 )
@@ -167,9 +160,7 @@ _content = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    content=st.dictionaries(_text.filter(bool), _content, min_size=1, max_size=4), header=st.text(max_size=40)
-)
+@given(content=st.dictionaries(_text.filter(bool), _content, min_size=1, max_size=4), header=st.text(max_size=40))
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], header: str
 ) -> None:
@@ -243,9 +234,7 @@ def test_every_mistake_has_its_line(write: Any, text: str, messages: list[str]) 
 def test_parts_are_parsed_and_missing_ones_named(write: Any) -> None:
     document = load_document(write("base:\n  epochs: 3\n  optim: {lr: 1e-2}\ntask: {kind: clasify}\n"))
     assert parse(document, Experiment, at=("base",)).optim.lr == 1e-2
-    adapter: TypeAdapter[Masking | Classify] = TypeAdapter(
-        Annotated[Masking | Classify, Field(discriminator="kind")]
-    )
+    adapter: TypeAdapter[Masking | Classify] = TypeAdapter(Annotated[Masking | Classify, Field(discriminator="kind")])
     with pytest.raises(SettingsError, match=r"study.yaml:4:1: task.kind: 'clasify' was given"):
         parse(document, adapter, at=("task",))
     with pytest.raises(SettingsError, match=r"study.yaml:1:1: 'base.model' is missing"):
@@ -262,9 +251,7 @@ def test_assignments_find_nested_dotted_and_new_keys() -> None:
     assert content == {"optim": {"lr": 1}, "space": {"optim.lr": {"low": 1}}, "list": [1, 2]}
 
 
-@pytest.mark.parametrize(
-    "assignment", ["lr", "=3", "lr=", "optim..lr=1", "lr.deeper=1", "a=010", "a=[1", "list.7=1"]
-)
+@pytest.mark.parametrize("assignment", ["lr", "=3", "lr=", "optim..lr=1", "lr.deeper=1", "a=010", "a=[1", "list.7=1"])
 def test_malformed_assignments_are_the_users_mistake(assignment: str) -> None:
     with pytest.raises(SettingsError, match=r"^--set .*: .+"):
         override({"lr": 1, "list": [1]}, [assignment])

@@ -58,9 +58,7 @@ def batch_count(rows: int, size: int, *, shards: int = 1) -> int:
     if rows == 0:
         return 0
     if rows < shards:
-        raise SettingsError(
-            f"{rows} segments cannot be shared out among {shards} workers. Use fewer workers."
-        )
+        raise SettingsError(f"{rows} segments cannot be shared out among {shards} workers. Use fewer workers.")
     return min(-(-rows // (size * shards)), rows // shards)
 
 

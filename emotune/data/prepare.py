@@ -84,9 +84,7 @@ def prepare(
         return _already_there(store, origin=origin)
     with _disk_errors(store), new_folder(store) as draft:
         skipped: list[str] = []
-        recordings = usable(
-            reader.read(folder, settings.modality, chosen), settings=settings, skipped=skipped
-        )
+        recordings = usable(reader.read(folder, settings.modality, chosen), settings=settings, skipped=skipped)
         with StoreWriter(draft, corpus=reader.name, samples=settings.samples, rate=settings.rate) as writer:
             for _, group in itertools.groupby(recordings, key=lambda recording: recording.subject):
                 writer.append(standardise_subject(list(group)))
@@ -115,9 +113,7 @@ def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSet
         )
     if reader.files is None:
         if folder is not None:
-            raise SettingsError(
-                f"{reader.name} is made up and reads no folder, but {folder} was given. Leave it out."
-            )
+            raise SettingsError(f"{reader.name} is made up and reads no folder, but {folder} was given. Leave it out.")
     elif folder is None:
         raise SettingsError(f"{reader.name} needs the folder of its files. Where to get it: {reader.where}")
     elif not folder.is_dir():
@@ -157,9 +153,7 @@ def _already_there(store: Path, *, origin: Mapping[str, Any]) -> Summary:
     return _summary(store, about=about, written=False)
 
 
-def _about(
-    writer: StoreWriter, *, origin: Mapping[str, Any], settings: PrepareSettings, skipped: list[str]
-) -> About:
+def _about(writer: StoreWriter, *, origin: Mapping[str, Any], settings: PrepareSettings, skipped: list[str]) -> About:
     files = writer.finish()
     return About(
         **origin,

@@ -111,19 +111,14 @@ class Recording:
 
     def _check_rate(self) -> None:
         if not (math.isfinite(self.fs) and self.fs > 0):
-            raise DataError(
-                f"{self}: the sampling rate is {self.fs}, where a number of Hz above 0 was expected"
-            )
+            raise DataError(f"{self}: the sampling rate is {self.fs}, where a number of Hz above 0 was expected")
 
     def _check_samples(self) -> None:
         if self.signal.size == 0:
-            raise DataError(
-                f"{self}: there is no signal in it. Take it out of the corpus or skip bad recordings."
-            )
+            raise DataError(f"{self}: there is no signal in it. Take it out of the corpus or skip bad recordings.")
         if len(self.channels) != len(self.signal):
             raise DataError(
-                f"{self}: {len(self.signal)} channels, but {len(self.channels)} names: "
-                f"{', '.join(self.channels)}"
+                f"{self}: {len(self.signal)} channels, but {len(self.channels)} names: {', '.join(self.channels)}"
             )
         bad = int(np.count_nonzero(~np.isfinite(self.signal)))
         if bad:
@@ -135,9 +130,7 @@ class Recording:
         flat = np.ptp(self.signal, axis=1) <= 1e-7 * top
         if flat.any():
             names = ", ".join(np.asarray(self.channels)[flat])
-            raise DataError(
-                f"{self}: channel {names} never moves. Was the electrode connected? Leave it out."
-            )
+            raise DataError(f"{self}: channel {names} never moves. Was the electrode connected? Leave it out.")
 
     def _check_spread(self) -> None:
         spread = float(np.median(self.signal.std(axis=1, dtype=np.float64)))

@@ -53,9 +53,7 @@ class PrepareSettings(Settings):
                 f"{self.rate / 2:g} Hz on; lower the edge or raise rate"
             )
         if not (self.seconds * self.rate).is_integer():
-            raise ValueError(
-                f"seconds: {self.seconds:g} s at {self.rate} Hz is not a whole number of samples"
-            )
+            raise ValueError(f"seconds: {self.seconds:g} s at {self.rate} Hz is not a whole number of samples")
         return self
 
     @property
@@ -85,9 +83,7 @@ def usable(items: Iterable[Item], *, settings: PrepareSettings, skipped: list[st
             skipped.append(str(error))
             continue
         if recording.signal.shape[1] < settings.samples:
-            skipped.append(
-                f"{recording}: {recording.seconds:.1f} s, shorter than a segment of {settings.seconds:g} s"
-            )
+            skipped.append(f"{recording}: {recording.seconds:.1f} s, shorter than a segment of {settings.seconds:g} s")
             continue
         yield recording
 
@@ -125,9 +121,7 @@ def standardise_subject(recordings: list[Recording]) -> list[Recording]:
     return [_standardise(recording, means=means, spreads=spreads) for recording in recordings]
 
 
-def _standardise(
-    recording: Recording, *, means: dict[str, np.float64], spreads: dict[str, np.float64]
-) -> Recording:
+def _standardise(recording: Recording, *, means: dict[str, np.float64], spreads: dict[str, np.float64]) -> Recording:
     mean = np.array([means[name] for name in recording.channels])
     spread = np.array([spreads[name] for name in recording.channels])
     return dataclasses.replace(recording, signal=standardise(recording.signal, mean=mean, spread=spread))

@@ -29,9 +29,7 @@ def write_folder(folder: Path) -> Path:
         header = ",".join((*heart.channels, *brain.channels))
         samples = np.concatenate([heart.signal, brain.signal]).T
         np.savetxt(folder / f"{number}.csv", samples, delimiter=",", header=header, comments="", fmt="%.5f")
-        lines.append(
-            f"{number}.csv,{heart.subject},256,,{heart.ratings['arousal']},{heart.ratings['valence']}"
-        )
+        lines.append(f"{number}.csv,{heart.subject},256,,{heart.ratings['arousal']},{heart.ratings['valence']}")
     (folder / "manifest.csv").write_text("\n".join(lines))
     return folder
 
@@ -60,8 +58,7 @@ def recordings(pair: tuple[AnyReader, Modality], tmp_path: Path) -> list[Recordi
 
 def test_no_reader_is_forgotten() -> None:
     modules = [
-        importlib.import_module(f"{corpora.__name__}.{one.name}")
-        for one in pkgutil.iter_modules(corpora.__path__)
+        importlib.import_module(f"{corpora.__name__}.{one.name}") for one in pkgutil.iter_modules(corpora.__path__)
     ]
     assert [module.READER for module in modules] == list(CORPORA.values())
     assert set(EXAMPLES) == set(CORPORA)
@@ -102,8 +99,7 @@ def test_it_becomes_a_store_and_the_same_one_again(pair: tuple[AnyReader, Modali
     folder = EXAMPLES[reader.name](source)
     settings = PrepareSettings(modality=modality)
     first, second = (
-        prepare(reader, folder=folder, store=tmp_path / name, settings=settings).fingerprint
-        for name in ("a", "b")
+        prepare(reader, folder=folder, store=tmp_path / name, settings=settings).fingerprint for name in ("a", "b")
     )
     assert first == second
     assert not prepare(reader, folder=folder, store=tmp_path / "a", settings=settings).written

@@ -25,8 +25,7 @@ def test_all_workers_together_see_every_row_once(
     store: SegmentStore, rows: np.ndarray, size: int, workers: int, seed: int, epoch: int
 ) -> None:
     parts = [
-        rows_of(store, rows, size=size, seed=seed, epoch=epoch, shard=(worker, workers))
-        for worker in range(workers)
+        rows_of(store, rows, size=size, seed=seed, epoch=epoch, shard=(worker, workers)) for worker in range(workers)
     ]
     assert sorted(row for part in parts for batch in part for row in batch) == rows.tolist()
     assert {len(part) for part in parts} == {batch_count(len(rows), size, shards=workers)}
@@ -57,9 +56,7 @@ def test_without_shuffling_rows_keep_their_order(store: SegmentStore) -> None:
 
 def test_a_batch_holds_the_segments_and_labels_of_its_rows(store: SegmentStore) -> None:
     labels = np.arange(len(store)) / 7
-    for batch in batches(
-        store, np.arange(20), plan=BatchPlan(size=6, seed=0, epoch=1, shuffle=True), labels=labels
-    ):
+    for batch in batches(store, np.arange(20), plan=BatchPlan(size=6, seed=0, epoch=1, shuffle=True), labels=labels):
         rows = batch.rows.numpy()
         assert np.array_equal(batch.signals.numpy(), store.signal[rows])
         assert batch.label is not None

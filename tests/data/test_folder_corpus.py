@@ -202,9 +202,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     assert reason(tmp_path, "eeg").startswith("it has no channel F8; it has F7, F3, T7")
 
 
-@given(
-    place=st.integers(0, 3000), value=st.integers(0, 255), name=st.sampled_from(["a.npz", "a.edf", "a.hea"])
-)
+@given(place=st.integers(0, 3000), value=st.integers(0, 255), name=st.sampled_from(["a.npz", "a.edf", "a.hea"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_gives_a_recording_or_a_clear_error(
     pristine: Path, tmp_path: Path, place: int, value: int, name: str

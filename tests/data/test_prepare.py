@@ -49,15 +49,11 @@ def reader_of(*items: Item) -> AnyReader:
 
 
 def prepare_these(store: Path, *items: Item, **settings: object) -> Summary:
-    return prepare(
-        reader_of(*items), folder=None, store=store, settings=PrepareSettings.model_validate(settings)
-    )
+    return prepare(reader_of(*items), folder=None, store=store, settings=PrepareSettings.model_validate(settings))
 
 
 @pytest.mark.parametrize(("modality", "channels"), [("ecg", 1), ("eeg", 10)])
-def test_segments_follow_each_other_and_the_remainder_is_dropped(
-    tmp_path: Path, modality: str, channels: int
-) -> None:
+def test_segments_follow_each_other_and_the_remainder_is_dropped(tmp_path: Path, modality: str, channels: int) -> None:
     summary = prepare_small(tmp_path / "store", modality=modality)
     store = SegmentStore.open(tmp_path / "store")
     assert store.signal.shape == (3 * 4 * 3, channels, 1280)
@@ -79,9 +75,7 @@ def test_a_subject_has_zero_mean_and_unit_variance_in_every_channel(tmp_path: Pa
         assert mine.std(axis=(0, 2)) == pytest.approx(1, abs=1e-3)
 
 
-def test_a_segment_is_the_filtered_resampled_standardised_signal(
-    tmp_path: Path, make_recording: Make
-) -> None:
+def test_a_segment_is_the_filtered_resampled_standardised_signal(tmp_path: Path, make_recording: Make) -> None:
     two = [make_recording(session=session, ratings={"arousal": 3.0}) for session in ("a", "b")]
     two[1] = make_recording(session="b", signal=two[1].signal * 3)
     prepare_these(tmp_path / "store", *two)
@@ -96,9 +90,7 @@ def test_a_segment_is_the_filtered_resampled_standardised_signal(
 
 def test_each_lead_is_a_segment_of_its_own(tmp_path: Path, make_recording: Make) -> None:
     lead = make_recording().signal
-    prepare_these(
-        tmp_path / "store", make_recording(signal=np.concatenate([lead, -2 * lead]), channels=("I", "II"))
-    )
+    prepare_these(tmp_path / "store", make_recording(signal=np.concatenate([lead, -2 * lead]), channels=("I", "II")))
     store = SegmentStore.open(tmp_path / "store")
     assert store.index["channel"].tolist() == ["I"] * 3 + ["II"] * 3
     assert store.index["start"].tolist() == [0.0, 10.0, 20.0] * 2
@@ -133,9 +125,7 @@ def test_the_same_store_is_made_once_and_another_is_refused(tmp_path: Path) -> N
         prepare_small(tmp_path / "store", made_up=Synthetic(subjects=2))
 
 
-def test_a_bad_recording_stops_everything_or_is_skipped_and_listed(
-    tmp_path: Path, make_recording: Make
-) -> None:
+def test_a_bad_recording_stops_everything_or_is_skipped_and_listed(tmp_path: Path, make_recording: Make) -> None:
     flat = make_recording(session="flat", signal=np.full((1, 7680), 3.0))
     torn = Unreadable(subject="s03", source="s03/v13.edf", reason="is it truncated?")
     good = make_recording(session="good")
@@ -166,9 +156,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path, make_recording: Make) -> Non
 
 
 def test_a_reader_must_keep_a_subject_together(tmp_path: Path, make_recording: Make) -> None:
-    order = [
-        make_recording(subject=name, session=str(number)) for number, name in enumerate(("s1", "s2", "s1"))
-    ]
+    order = [make_recording(subject=name, session=str(number)) for number, name in enumerate(("s1", "s2", "s1"))]
     with pytest.raises(DataError, match=r"subject s1.*one after the other"):
         prepare_these(tmp_path / "store", *order)
 
@@ -272,9 +260,7 @@ def test_something_else_is_never_overwritten_but_an_empty_folder_is_filled(tmp_p
 def test_real_recordings_become_a_store(
     real_data: Path, tmp_path: Path, modality: Modality, segments: int, subjects: int
 ) -> None:
-    summary = prepare(
-        "folder", folder=real_data, store=tmp_path / "store", settings=PrepareSettings(modality=modality)
-    )
+    summary = prepare("folder", folder=real_data, store=tmp_path / "store", settings=PrepareSettings(modality=modality))
     store = SegmentStore.open(tmp_path / "store")
     assert (len(store), store.describe().subjects, summary.skipped) == (segments, subjects, ())
     assert np.isfinite(store.signal).all()

@@ -35,9 +35,7 @@ def test_a_good_recording_passes(make_recording: Make, modality: str) -> None:
         ({"fs": 60.0}, "the heart would beat .* times a minute.*Is the sampling rate of 60 Hz right"),
     ],
 )
-def test_a_bad_recording_is_refused_in_a_line_that_names_it(
-    make_recording: Make, fields: dict, message: str
-) -> None:
+def test_a_bad_recording_is_refused_in_a_line_that_names_it(make_recording: Make, fields: dict, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         make_recording(**fields).check()
     text = str(caught.value)

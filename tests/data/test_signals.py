@@ -75,9 +75,7 @@ def test_standardising_by_its_own_moments_gives_zero_and_one() -> None:
     assert new.std(axis=1) == pytest.approx(1)
 
 
-@given(
-    rate=st.floats(40, 180), fs=st.sampled_from([128.0, 256.0, 1000.0]), scale=st.sampled_from([1e-3, 1, 1e5])
-)
+@given(rate=st.floats(40, 180), fs=st.sampled_from([128.0, 256.0, 1000.0]), scale=st.sampled_from([1e-3, 1, 1e5]))
 @settings(max_examples=20, deadline=None)
 def test_the_heart_rate_of_a_regular_heart_is_found_in_any_unit(rate: float, fs: float, scale: float) -> None:
     time = np.arange(round(30 * fs)) / fs

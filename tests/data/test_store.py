@@ -55,9 +55,7 @@ def scramble(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut_off, scramble])
 @pytest.mark.parametrize("name", ["signal.npy", "index.parquet", "about.json"])
-def test_damage_is_an_error_that_names_the_file(
-    copy: Path, name: str, damage: Callable[[Path], None]
-) -> None:
+def test_damage_is_an_error_that_names_the_file(copy: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(copy / name)
     with pytest.raises(DataError, match=name) as caught:
         SegmentStore.open(copy)

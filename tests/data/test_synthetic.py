@@ -41,9 +41,7 @@ def score(values: np.ndarray, high: np.ndarray, **how: object) -> float:
 
 @pytest.mark.parametrize("target", ["arousal", "valence"])
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
-def test_ten_seconds_tell_the_state_of_a_known_person_and_less_of_an_unknown(
-    modality: Modality, target: str
-) -> None:
+def test_ten_seconds_tell_the_state_of_a_known_person_and_less_of_an_unknown(modality: Modality, target: str) -> None:
     values, high, people = table(modality, target)
     unknown = score(values, high, groups=people, cv=GroupKFold(6))
     mine = values.copy()
@@ -63,9 +61,7 @@ def test_ten_seconds_tell_the_state_of_a_known_person_and_less_of_an_unknown(
         ("eeg", "valence", {"valence_asymmetry": 1}),
     ],
 )
-def test_without_the_stated_effect_nothing_tells_the_state(
-    modality: Modality, target: str, effects: dict
-) -> None:
+def test_without_the_stated_effect_nothing_tells_the_state(modality: Modality, target: str, effects: dict) -> None:
     values, high, people = table(modality, target, **effects)
     assert 0.3 < score(values, high, groups=people, cv=GroupKFold(6)) < 0.65
 

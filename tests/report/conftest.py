@@ -25,9 +25,7 @@ class Journal:
         ]
         self.number = 0
 
-    def evaluate(
-        self, config: int, *, losses: list[float | None], start: int = 0, error: str | None = None
-    ) -> None:
+    def evaluate(self, config: int, *, losses: list[float | None], start: int = 0, error: str | None = None) -> None:
         """Train a configuration for as many epochs as there are losses."""
         time = float(len(self.records))
         evaluation = Evaluation(

@@ -91,9 +91,7 @@ def test_equal_journals_give_equal_pages(page: str, records: list[Record], tmp_p
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
-def test_a_search_that_has_hardly_begun_has_a_page(
-    records: list[Record], tmp_path: Path, length: int
-) -> None:
+def test_a_search_that_has_hardly_begun_has_a_page(records: list[Record], tmp_path: Path, length: int) -> None:
     write_report(records[:length], tmp_path / "report.html")
     text = read((tmp_path / "report.html").read_text()).text
     assert "interrupted" in text

@@ -32,9 +32,7 @@ def searches(mode: str) -> st.SearchStrategy[list[Record]]:
 
 def _journal(results: list[tuple[int, int, float | None]], *, mode: str) -> list[Record]:
     study = {"objective": {"metric": "val/loss", "mode": mode}}
-    records: list[Record] = [
-        Opened(time=0.0, name="x", study=study, digest="d", seed=0, concurrency=1, software={})
-    ]
+    records: list[Record] = [Opened(time=0.0, name="x", study=study, digest="d", seed=0, concurrency=1, software={})]
     for number, (config, epochs, objective) in enumerate(sorted(results, key=lambda one: one[1])):
         evaluation = Evaluation(
             id=number, config_id=config, bracket=0, rung=epochs - 1, from_epoch=epochs - 1, to_epoch=epochs,
@@ -72,9 +70,7 @@ def test_leaderboard_and_incumbent_agree_with_the_best(mode: str, data: st.DataO
 
 def test_curves_hold_every_finite_number_once(records: list[Record]) -> None:
     curves = learning_curves(records)
-    reported = sum(
-        value is not None for one in records if isinstance(one, EpochDone) for value in one.metrics.values()
-    )
+    reported = sum(value is not None for one in records if isinstance(one, EpochDone) for value in one.metrics.values())
     assert len(curves) == reported
     assert not curves.duplicated(["config", "epoch", "metric"]).any()
 

@@ -73,9 +73,7 @@ class JournalWriter:
         )
 
     def close(self, state: Any) -> None:
-        self.records.append(
-            Closed(time=self.tick(), state=state, reason="a signal" if state == "interrupted" else "")
-        )
+        self.records.append(Closed(time=self.tick(), state=state, reason="a signal" if state == "interrupted" else ""))
 
 
 @pytest.fixture
@@ -104,9 +102,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, which take seconds to make."""
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
     folder = tmp_path_factory.mktemp("folder")
-    assert deliver_all(
-        JournalWriter().records, tracking_uri=f"sqlite:///{file}", folder=folder, name="template"
-    )
+    assert deliver_all(JournalWriter().records, tracking_uri=f"sqlite:///{file}", folder=folder, name="template")
     return file
 
 

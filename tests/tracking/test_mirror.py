@@ -195,9 +195,7 @@ def test_a_refused_password_is_said_once_and_never_shown(
     refusing: int, tmp_path: Path, records: list[Record], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    mirror = MlflowMirror(
-        f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=folder_of(tmp_path), name="demo"
-    )
+    mirror = MlflowMirror(f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=folder_of(tmp_path), name="demo")
     assert slowest_call(mirror, records, first=0) < 0.05
     time.sleep(2)
     assert not mirror.close(0.5)
@@ -213,9 +211,7 @@ def test_uris_lose_their_credentials_and_nothing_else() -> None:
     assert public_uri("postgresql://h/d?password=x&a=1") == "postgresql://h/d?password=...&a=1"
 
 
-def test_a_damaged_cursor_is_no_cursor(
-    uri: str, tmp_path: Path, records: list[Record], content: Content
-) -> None:
+def test_a_damaged_cursor_is_no_cursor(uri: str, tmp_path: Path, records: list[Record], content: Content) -> None:
     folder = folder_of(tmp_path)
     for damage in ("", "{", json.dumps({"delivered": -1})):
         (folder / FILE).write_text(damage)

@@ -82,9 +82,7 @@ def test_run_names_are_short_and_sort_by_number() -> None:
     assert run_name(12, {"a.p": 0.25, "b": True, "c.lr": 1.5e-3}) == "c0012-p0.25-btrue-lr1.5e-3"
 
 
-@given(
-    st.dictionaries(st.text(max_size=20), st.integers() | st.floats() | st.booleans() | st.text(), max_size=9)
-)
+@given(st.dictionaries(st.text(max_size=20), st.integers() | st.floats() | st.booleans() | st.text(), max_size=9))
 def test_run_names_never_grow_long(values: dict[str, int | float | bool | str]) -> None:
     assert len(run_name(3, values)) <= 60
 

@@ -120,7 +120,4 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("emotune")]
     assert sum("cannot be used now" in line for line in ours) <= 2, "once per outage and mirror"
     assert CANARY not in "\n".join(ours) + (folder / FILE).read_text()
-    assert (
-        where_to_look(folder)
-        == f"http://127.0.0.1:{server.port}/#/experiments/{read_cursor(folder).experiment_id}"
-    )
+    assert where_to_look(folder) == f"http://127.0.0.1:{server.port}/#/experiments/{read_cursor(folder).experiment_id}"

@@ -76,9 +76,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     """
     file = folder / MANIFEST
     try:
-        table = pd.read_csv(
-            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True
-        )
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError as error:
         raise DataError(f"{folder} has no {MANIFEST}; write one with the columns file and subject") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
@@ -132,9 +130,7 @@ def _entry(values: Mapping[str, str], *, place: str) -> Entry:
         ratings={name: value for name, value in ratings.items() if value is not None},
         rating_range=(1.0 if low is None else low, 9.0 if high is None else high),
         units=values.get("units", ""),
-        channels=tuple(
-            name.strip() for name in values.get("channels", "").split(LIST_SEPARATOR) if name.strip()
-        ),
+        channels=tuple(name.strip() for name in values.get("channels", "").split(LIST_SEPARATOR) if name.strip()),
     )
 
 
@@ -166,9 +162,7 @@ def read(folder: Path | None, modality: Modality, settings: Folder) -> Iterator[
         if entry.modality not in {"", modality}:
             continue
         try:
-            recording = _recording(
-                read_file(folder / entry.file), entry=entry, modality=modality, settings=settings
-            )
+            recording = _recording(read_file(folder / entry.file), entry=entry, modality=modality, settings=settings)
         except DataError as error:
             yield Unreadable(subject=entry.subject, source=entry.file, reason=str(error))
             continue
@@ -191,9 +185,7 @@ def _recording(raw: RawFile, *, entry: Entry, modality: Modality, settings: Fold
     scales = [volts_per(channel.unit) for channel in channels]
     factors = [1.0 if scale is None else scale * PER_VOLT[modality] for scale in scales]
     return Recording(
-        signal=np.stack(
-            [channel.samples * factor for channel, factor in zip(channels, factors, strict=True)]
-        ),
+        signal=np.stack([channel.samples * factor for channel, factor in zip(channels, factors, strict=True)]),
         fs=fs,
         modality=modality,
         subject=entry.subject,

@@ -151,9 +151,7 @@ def make_eeg(
     arousal, valence = state
     length = round(settings.seconds_per_state * FS)
     frequency = np.fft.rfftfreq(length, 1 / FS)
-    background = _coloured(
-        1 / np.maximum(frequency, 0.5), channels=len(EEG_CHANNELS), length=length, random=random
-    )
+    background = _coloured(1 / np.maximum(frequency, 0.5), channels=len(EEG_CHANNELS), length=length, random=random)
     rhythm = np.exp(-(((frequency - person.alpha_frequency) / 0.7) ** 2) / 2)
     shared = _coloured(rhythm, channels=1, length=length, random=random)
     own = _coloured(rhythm, channels=len(EEG_CHANNELS), length=length, random=random)
@@ -189,9 +187,7 @@ def read(folder: Path | None, modality: Modality, settings: Synthetic) -> Iterat
                 subject=f"s{number + 1:03d}",
                 session=_name(state),
                 channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
-                ratings=dict(
-                    zip(("arousal", "valence"), (ratings + 2 * np.array(state)).tolist(), strict=True)
-                ),
+                ratings=dict(zip(("arousal", "valence"), (ratings + 2 * np.array(state)).tolist(), strict=True)),
                 rating_range=(1.0, 9.0),
                 condition=_name(state),
             )
