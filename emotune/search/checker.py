@@ -35,9 +35,9 @@ def violations(
     """
     results = list(rows)
     evaluations = sorted([*(row[0] for row in results), *running], key=lambda each: each.id)
-    found = [*_wrong_numbers(evaluations), *_wrong_steps(settings, evaluations)]
+    found = [*_wrong_numbers(evaluations), *_wrong_steps(settings, evaluations=evaluations)]
     if not found:
-        found += _wrong_promotions(settings, results, evaluations=evaluations, finished=finished)
+        found += _wrong_promotions(settings, results=results, evaluations=evaluations, finished=finished)
     if best is not None and best != best_of(results):
         found.append(f"configuration {best} is called the best, but {best_of(results)} is")
     return found
@@ -57,7 +57,7 @@ def _wrong_numbers(evaluations: Sequence[Evaluation]) -> Iterator[str]:
         yield "the configurations are not numbered 0, 1, 2, ... in the order of their first evaluations"
 
 
-def _wrong_steps(settings: SearchSettings, evaluations: Sequence[Evaluation]) -> Iterator[str]:
+def _wrong_steps(settings: SearchSettings, *, evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """Check each evaluation against the one before it of the same configuration."""
     ladder = settings.ladder
     last: dict[int, Evaluation] = {}
@@ -77,7 +77,7 @@ def _wrong_steps(settings: SearchSettings, evaluations: Sequence[Evaluation]) ->
 
 
 def _wrong_promotions(
-    settings: SearchSettings, results: Sequence[Row], *, evaluations: Sequence[Evaluation], finished: bool
+    settings: SearchSettings, *, results: Sequence[Row], evaluations: Sequence[Evaluation], finished: bool
 ) -> Iterator[str]:
     """Check who went on, rung by rung of each bracket."""
     losses = {each.id: loss for each, loss in results}
@@ -89,7 +89,7 @@ def _wrong_promotions(
         failed = sum(each.id in losses and not _is_finite(losses[each.id]) for each in above)
         where = f"bracket {bracket}, rung {rung}"
         if settings.schedule == "async":
-            yield from _wrong_early(settings, there, above, losses=losses)
+            yield from _wrong_early(settings, there=there, above=above, losses=losses)
             continue
         standings = _standings(there, losses=losses)
         best = [number for _, number in standings[: len(above)]]
@@ -106,9 +106,9 @@ def _wrong_promotions(
 
 def _wrong_early(
     settings: SearchSettings,
+    *,
     there: Sequence[Evaluation],
     above: Sequence[Evaluation],
-    *,
     losses: Mapping[int, float | None],
 ) -> Iterator[str]:
     """Check asynchronous promotions. With one worker it is known what each decision saw."""

@@ -34,10 +34,10 @@ class Density:
     def log(self, rows: Rows) -> Float[np.ndarray, " row"]:
         """Return the logarithm of the density at some configurations."""
         numbers = self._choices == 0
-        kernels = self._log_numbers(rows[:, numbers], self._rows[:, numbers])
+        kernels = self._log_numbers(rows[:, numbers], centres=self._rows[:, numbers])
         flat = np.zeros(len(rows))
         for dimension in np.flatnonzero(~numbers):
-            kernels += self._log_choice(rows[:, dimension], int(dimension))
+            kernels += self._log_choice(rows[:, dimension], dimension=int(dimension))
             flat -= np.where(np.isnan(rows[:, dimension]), 0, math.log(self._choices[dimension]))
         everything = np.concatenate([kernels, flat[:, None]], axis=1)
         return logsumexp(everything, axis=1) - math.log(len(self._rows) + 1)
@@ -53,7 +53,7 @@ class Density:
         kept = np.where(self._choices == 0, near, np.where(stays, centres, uniform))
         return np.where(np.isnan(centres), uniform, kept)
 
-    def _log_numbers(self, rows: Rows, centres: Centres) -> Float[np.ndarray, "row centre"]:
+    def _log_numbers(self, rows: Rows, *, centres: Centres) -> Float[np.ndarray, "row centre"]:
         """Return the logarithm of the kernels' product over the dimensions that are numbers.
 
         The squared distance is written out, so that only matrix products have the size rows x centres.
@@ -65,9 +65,7 @@ class Density:
         masses = np.log(ndtr(high) - ndtr(low)) + math.log(self._bandwidth * math.sqrt(2 * math.pi))
         return -0.5 * squares / self._bandwidth**2 - active @ (masses * here).T
 
-    def _log_choice(
-        self, values: Float[np.ndarray, " row"], dimension: int
-    ) -> Float[np.ndarray, "row centre"]:
+    def _log_choice(self, values: Float[np.ndarray, " row"], *, dimension: int) -> Float[np.ndarray, "row centre"]:
         """Return the logarithm of the kernels of one dimension of choices."""
         centres = self._rows[:, dimension]
         levels = int(self._choices[dimension])

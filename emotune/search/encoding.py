@@ -64,9 +64,7 @@ class Encoding:
 
     def __init__(self, space: ConfigurationSpace) -> None:
         self.names = list(space)
-        self.choices = np.array(
-            [len(ends(space[name])) if is_unordered(space[name]) else 0 for name in space]
-        )
+        self.choices = np.array([len(ends(space[name])) if is_unordered(space[name]) else 0 for name in space])
         """Number of choices of each dimension; 0 for numbers and ordered values."""
         self._codes = [_code(space[name]) for name in space]
 

@@ -8,8 +8,9 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
@@ -24,9 +25,38 @@ TRIES = 8
 """Proposals asked for in one decision, each the best of 64 candidates."""
 
 
-def propose(
-    space: ConfigurationSpace, history: History, generator: np.random.Generator
-) -> Iterator[Values] | None:
+class SafeDensity:
+    """A density of hpbandster, also for choices of which only one has been seen.
+
+    The original divides by the number of choices seen less one, so that an unseen choice has an infinite
+    density and is proposed at once. Here at least two choices count as seen; the rest is the same formula.
+
+    Args:
+        data: The observations; choices by index.
+        bandwidths: Bandwidth of each dimension.
+        kinds: A letter for each dimension, ``c`` for numbers and ``u`` for choices.
+    """
+
+    def __init__(self, data: np.ndarray, *, bandwidths: np.ndarray, kinds: str) -> None:
+        self.data = data
+        self.bw = bandwidths
+        self._is_number = np.array([kind == "c" for kind in kinds])
+        self._seen = np.array([max(len(np.unique(column)), 2) for column in self.data.T])
+
+    def pdf(self, vector: Sequence[int | float]) -> float:
+        """Return the density at a point."""
+        place = np.asarray(vector, dtype=float)
+        numbers = np.exp(-(((self.data - place) / self.bw) ** 2) / 2) / (self.bw * math.sqrt(2 * math.pi))
+        choices = np.where(self.data == place, 1 - self.bw, self.bw / (self._seen - 1))
+        return float(np.where(self._is_number, numbers, choices).prod(axis=1).mean())
+
+
+def safe_density(fitted: Any) -> SafeDensity:
+    """Take over a density of statsmodels that hpbandster has fitted."""
+    return SafeDensity(fitted.data, bandwidths=np.asarray(fitted.bw), kinds=fitted.var_type)
+
+
+def propose(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Iterator[Values] | None:
     """Propose configurations by hpbandster's model of the highest rung that has enough results.
 
     The model is built afresh, from the results in the order of the configurations' numbers, so that it is
@@ -46,6 +76,8 @@ def propose(
         for rung in reversed(history.rungs):
             teach(model, history=history, rung=rung, translation=translation)
             if model.kde_models:
+                fitted = model.kde_models[rung]
+                model.kde_models[rung] = {side: safe_density(fitted[side]) for side in fitted}
                 return _proposals(model, translation=translation, generator=generator)
     return None
 
@@ -89,7 +121,7 @@ def fenced(generator: np.random.Generator) -> Iterator[None]:
     before = np.random.get_state()  # noqa: NPY002 (hpbandster draws from it)
     np.random.seed(int(generator.integers(2**32)))  # noqa: NPY002
     try:
-        with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Please use", category=DeprecationWarning)
             warnings.filterwarnings("ignore", message="After 0.17", category=FutureWarning)
             yield

@@ -136,10 +136,10 @@ def read_journal(path: Path) -> list[Record]:
 def encode(record: Record, *, sequence: int) -> bytes:
     """Return the line of a record."""
     body = RECORD.dump_json(record)
-    return b'{"n": %d, "crc": "%08x", "record": %s}\n' % (sequence, _checksum(sequence, body), body)
+    return b'{"n": %d, "crc": "%08x", "record": %s}\n' % (sequence, _checksum(body, sequence=sequence), body)
 
 
-def _checksum(sequence: int, body: bytes) -> int:
+def _checksum(body: bytes, *, sequence: int) -> int:
     return zlib.crc32(b"%d:%s" % (sequence, body))
 
 
@@ -171,13 +171,11 @@ def _decode(line: bytes, *, sequence: int, place: str) -> Record:
     try:
         return RECORD.validate_json(match[3])
     except ValidationError as error:
-        raise DamageError(
-            f"{place}: a record this version does not know; use the one that wrote it"
-        ) from error
+        raise DamageError(f"{place}: a record this version does not know; use the one that wrote it") from error
 
 
 def _is_sound(match: re.Match[bytes]) -> bool:
-    return int(match[2], 16) == _checksum(int(match[1]), match[3])
+    return int(match[2], 16) == _checksum(match[3], sequence=int(match[1]))
 
 
 def _lock(path: Path, *, owner: str) -> int:
@@ -188,9 +186,7 @@ def _lock(path: Path, *, owner: str) -> int:
     except BlockingIOError as error:
         holder = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "it has just started"
         os.close(handle)
-        raise BusyError(
-            f"{path}: another driver is alive on this search ({holder}); wait for it or stop it"
-        ) from error
+        raise BusyError(f"{path}: another driver is alive on this search ({holder}); wait for it or stop it") from error
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about = f"{owner}, pid {os.getpid()} on {socket.gethostname()} since {started}\n".encode()
     os.ftruncate(handle, 0)

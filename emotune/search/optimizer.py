@@ -90,9 +90,7 @@ class Optimizer:
             SettingsError: There is no such evaluation, or its result was told before.
         """
         if not 0 <= evaluation_id < len(self._evaluations):
-            raise SettingsError(
-                f"there is no evaluation {evaluation_id}; {len(self._evaluations)} were asked for"
-            )
+            raise SettingsError(f"there is no evaluation {evaluation_id}; {len(self._evaluations)} were asked for")
         if evaluation_id not in self._running:
             raise SettingsError(f"the result of evaluation {evaluation_id} was told before")
         value = math.inf if loss is None else float(loss)

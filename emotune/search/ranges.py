@@ -33,7 +33,7 @@ class FloatRange(Named):
     @model_validator(mode="after")
     def check_the_ends(self) -> "FloatRange":
         """Refuse what no number lies in, or no logarithm."""
-        check_range(self.lower, self.upper, log=self.log, default=self.default_value)
+        check_range(self.lower, upper=self.upper, log=self.log, default=self.default_value)
         return self
 
 
@@ -49,7 +49,7 @@ class IntRange(Named):
     @model_validator(mode="after")
     def check_the_ends(self) -> "IntRange":
         """Refuse what no number lies in, or no logarithm."""
-        check_range(self.lower, self.upper, log=self.log, default=self.default_value)
+        check_range(self.lower, upper=self.upper, log=self.log, default=self.default_value)
         return self
 
 
@@ -75,7 +75,7 @@ class NormalFloat(FloatRange):
     @model_validator(mode="after")
     def check_the_middle(self) -> "NormalFloat":
         """Refuse a bell that is not over the range."""
-        check_bell(self.mu, self.sigma, lower=self.lower, upper=self.upper)
+        check_bell(self.mu, sigma=self.sigma, lower=self.lower, upper=self.upper)
         return self
 
 
@@ -89,7 +89,7 @@ class NormalInt(IntRange):
     @model_validator(mode="after")
     def check_the_middle(self) -> "NormalInt":
         """Refuse a bell that is not over the range."""
-        check_bell(self.mu, self.sigma, lower=self.lower, upper=self.upper)
+        check_bell(self.mu, sigma=self.sigma, lower=self.lower, upper=self.upper)
         return self
 
 
@@ -154,7 +154,7 @@ Hyperparameter = Annotated[
 ]
 
 
-def check_range(lower: int | float, upper: int | float, *, log: bool, default: int | float | None) -> None:
+def check_range(lower: int | float, *, upper: int | float, log: bool, default: int | float | None) -> None:
     """Refuse a range that no number lies in, or no logarithm, or not the default.
 
     Raises:
@@ -168,7 +168,7 @@ def check_range(lower: int | float, upper: int | float, *, log: bool, default: i
         raise ValueError(f"the default {default} is outside {lower} to {upper}")
 
 
-def check_bell(mu: float, sigma: float, *, lower: int | float, upper: int | float) -> None:
+def check_bell(mu: float, *, sigma: float, lower: int | float, upper: int | float) -> None:
     """Refuse a normal distribution whose middle is outside the range, or that is next to a point.
 
     Raises:

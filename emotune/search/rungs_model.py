@@ -33,9 +33,7 @@ class Pair(NamedTuple):
     weight: float
 
 
-def propose(
-    space: ConfigurationSpace, history: History, generator: np.random.Generator
-) -> Iterator[Values] | None:
+def propose(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Iterator[Values] | None:
     """Propose configurations that look good at the rungs and unlike what did badly.
 
     Candidates are drawn from the densities of the good results, shared out by the rungs' weights, and
@@ -55,9 +53,7 @@ def propose(
     pairs = [_densities(history, rung=rung, weight=weight) for rung, weight in weights.items() if weight > 0]
     shares = np.array([pair.weight for pair in pairs])
     counts = generator.multinomial(CANDIDATES, shares / shares.sum())
-    drawn = [
-        pair.good.draw(int(count), generator=generator) for pair, count in zip(pairs, counts, strict=True)
-    ]
+    drawn = [pair.good.draw(int(count), generator=generator) for pair, count in zip(pairs, counts, strict=True)]
     decoded = (history.encoding.decode(row) for row in np.concatenate(drawn))
     candidates = [active_values(space, values=values) for values in decoded]
     checked = (legal_values(space, values=v) for v in _ranked(candidates, history=history, pairs=pairs))

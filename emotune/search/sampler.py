@@ -18,8 +18,11 @@ RANDOM_TRIES = 32
 """How often a configuration that was decided before is drawn again; then the space counts as exhausted."""
 
 Values = dict[str, Value]
-Propose = Callable[[ConfigurationSpace, History, np.random.Generator], Iterator[Values] | None]
-"""A model: legal proposals, the most promising first, or None as long as there are too few results."""
+Propose = Callable[..., Iterator[Values] | None]
+"""A model, as a function of ``(space, *, history, generator)``.
+
+It returns legal proposals, the most promising first, or None as long as there are too few results.
+"""
 
 MODELS: dict[str, Propose] = {"hpbandster": hpbandster_model.propose, "rungs": rungs_model.propose}
 RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 1 / 5}
@@ -61,7 +64,7 @@ def sample(
         return Proposal(values_of(space.get_default_configuration()), "default")
     if model not in MODELS or generator.random() < random_fraction:
         return Proposal(_random_values(space, history=history, generator=generator), "random")
-    proposals = MODELS[model](space, history, generator)
+    proposals = MODELS[model](space, history=history, generator=generator)
     if proposals is None:
         return Proposal(_random_values(space, history=history, generator=generator), "random")
     legal = 0

@@ -25,9 +25,7 @@ class Searcher:
 
 
 SEARCHERS: dict[str, Searcher] = {
-    "bohb": Searcher(
-        ("sync", "async"), ("hpbandster", "rungs"), "HyperBand with a density model of what did well"
-    ),
+    "bohb": Searcher(("sync", "async"), ("hpbandster", "rungs"), "HyperBand with a density model of what did well"),
     "hyperband": Searcher(("sync",), ("none",), "random configurations in synchronous brackets"),
     "asha": Searcher(("async",), ("none",), "random configurations, promoted as soon as they may be"),
     "random": Searcher(("full",), ("none",), "random configurations, each trained to the end"),
@@ -93,8 +91,7 @@ def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
     """
     if kind not in SEARCHERS:
         raise SettingsError(
-            f"no searcher is called {kind!r}; there are {', '.join(SEARCHERS)}"
-            f"{suggestion(kind, among=SEARCHERS)}"
+            f"no searcher is called {kind!r}; there are {', '.join(SEARCHERS)}{suggestion(kind, among=SEARCHERS)}"
         )
     searcher = SEARCHERS[kind]
     chosen = {"kind": kind, "schedule": searcher.schedules[0], "model": searcher.models[0], **options}
@@ -112,9 +109,7 @@ def _check_use(searcher: Searcher, *, options: Mapping[str, Any], settings: Sear
     for name, offered in (("schedule", searcher.schedules), ("model", searcher.models)):
         value = getattr(settings, name)
         if value not in offered:
-            raise SettingsError(
-                f"searcher {settings.kind!r} has no {name} {value!r}; it has {', '.join(offered)}"
-            )
+            raise SettingsError(f"searcher {settings.kind!r} has no {name} {value!r}; it has {', '.join(offered)}")
     if settings.model not in MODELS and "random_fraction" in options and settings.random_fraction < 1:
         raise SettingsError(
             f"searcher {settings.kind!r} has no model, so that random_fraction has no effect; leave it out"

@@ -222,8 +222,8 @@ def _decode(document: dict[str, list[Any]], *, blame: str) -> ConfigurationSpace
 
 def _configuration_with(space: ConfigurationSpace, *, name: str, value: Value) -> dict[str, Value] | None:
     """Return a legal configuration with one value set and active, changing as little else as possible."""
-    ancestors = _ancestors(space, name)
-    options = [_worth_trying(space, ancestor) for ancestor in ancestors]
+    ancestors = _ancestors(space, name=name)
+    options = [_worth_trying(space, name=ancestor) for ancestor in ancestors]
     defaults = {other: plain(space[other].default_value) for other in space}
     for combination in itertools.islice(itertools.product(*options), MOST_COMBINATIONS):
         values = {**defaults, **dict(zip(ancestors, combination, strict=True)), name: value}
@@ -233,7 +233,7 @@ def _configuration_with(space: ConfigurationSpace, *, name: str, value: Value) -
     return None
 
 
-def _ancestors(space: ConfigurationSpace, name: str) -> list[str]:
+def _ancestors(space: ConfigurationSpace, *, name: str) -> list[str]:
     """Return all hyperparameters that decide whether this one is active."""
     found: dict[str, None] = {}
     queue = [parent.name for parent in space.parents_of[name]]
@@ -245,7 +245,7 @@ def _ancestors(space: ConfigurationSpace, name: str) -> list[str]:
     return list(found)
 
 
-def _worth_trying(space: ConfigurationSpace, name: str) -> list[Value]:
+def _worth_trying(space: ConfigurationSpace, *, name: str) -> list[Value]:
     """Return the default, the ends and the values that conditions ask of a hyperparameter."""
     asked = [
         plain(value)

@@ -49,8 +49,7 @@ class Translation:
     def back(self, values: Mapping[str, Value]) -> Values | None:
         """Translate a configuration of hpbandster; None if it is not legal in the original space."""
         own = {
-            name: self._levels[name][int(value)] if name in self._levels else value
-            for name, value in values.items()
+            name: self._levels[name][int(value)] if name in self._levels else value for name, value in values.items()
         }
         return legal_values(self._original, values={**self._fixed, **own})
 
@@ -97,9 +96,7 @@ def _all_of(parts: list[Condition | Conjunction | bool]) -> Condition | Conjunct
     return AndConjunction(*open_parts)
 
 
-def _any_of(
-    parts: list[Condition | Conjunction | bool], *, like: Conjunction
-) -> Condition | Conjunction | bool:
+def _any_of(parts: list[Condition | Conjunction | bool], *, like: Conjunction) -> Condition | Conjunction | bool:
     open_parts = [part for part in parts if not isinstance(part, bool)]
     if True in [part for part in parts if isinstance(part, bool)]:
         return True

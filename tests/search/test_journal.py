@@ -19,7 +19,7 @@ from emotune.search.optimizer import optimizer_from_records
 from emotune.search.records import Closed, Ended, EpochDone, Record, Started
 from tests.search.searching import loss_of, mixed_space, table
 
-SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 25, "concurrency": 2, "seed": 3}
+SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 18, "concurrency": 2, "seed": 3}
 SHARED_FOLDER = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -123,7 +123,7 @@ def test_a_flipped_bit_is_damage_with_line_and_byte(tmp_path: Path, whole: bytes
     assert path.read_bytes() == damaged, "nothing is lost"
 
 
-@SHARED_FOLDER
+@settings(SHARED_FOLDER, max_examples=25)
 @given(cut=st.floats(0, 1))
 def test_a_journal_cut_anywhere_goes_on_to_the_same_end(tmp_path: Path, whole: bytes, cut: float) -> None:
     path = tmp_path / "journal.jsonl"
@@ -202,17 +202,19 @@ def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path) -> None:
 
 
 def enter_and_leave(path: Path, inside: Path, number: int) -> None:
-    """Open the journal again and again; while it is open, nobody else may be inside."""
-    for _ in range(50):
+    """Open the journal ten times; while it is open, nobody else may be inside."""
+    entered = 0
+    while entered < 10:
         try:
             with Journal.open(path, owner=f"process {number}") as journal:
                 mark = os.open(inside, os.O_CREAT | os.O_EXCL)
                 journal.append(Closed(time=number, state="finished"), durable=False)
-                time.sleep(0.001)
                 inside.unlink()
                 os.close(mark)
+                entered += 1
         except BusyError:
-            time.sleep(0.001)
+            pass
+        time.sleep(0.001)
 
 
 def test_two_processes_never_both_have_it(tmp_path: Path) -> None:
@@ -224,5 +226,4 @@ def test_two_processes_never_both_have_it(tmp_path: Path) -> None:
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
-    times = {record.time for record in read_journal(path)}
-    assert times == {0.0, 1.0}
+    assert sorted(record.time for record in read_journal(path)) == [0.0] * 10 + [1.0] * 10
