@@ -1,0 +1,1 @@
+"""Measurements of the project against its peers. They are not part of the package."""

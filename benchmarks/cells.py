@@ -1,0 +1,147 @@
+"""The cells of the comparison: one run of an optimiser on a problem, kept as a line of JSON when done."""
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from ConfigSpace import ConfigurationSpace
+
+from benchmarks.optimisers import OPTIMISERS, is_installed, make
+from benchmarks.problems import EPOCHS, Problem, problem_of
+from benchmarks.simulation import Task, incumbents, simulate
+from emotune.randomness import derive_seed
+
+RULES = 1
+"""Raise it whenever problems or simulation change in a way that makes kept results wrong."""
+POINTS = 40
+"""Equally spaced times at which the incumbent is looked at."""
+PRIOR_DRAWS = 300
+"""A good default configuration is the best of so many random ones, a bad one the worst."""
+
+
+class Cell(NamedTuple):
+    """What is run."""
+
+    optimiser: str
+    problem: str
+    seed: int
+    workers: int
+    priors: str
+    budget: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it.
+
+    Attributes:
+        cell: What was run.
+        software: What it was run with; results of other versions do not count.
+        regret: Normalised regret of the incumbent at `POINTS` times.
+        seconds: CPU time of the whole run.
+        observations: Rungs that were passed within the budget.
+    """
+
+    cell: Cell
+    software: str
+    regret: list[float]
+    seconds: float
+    observations: int
+
+    def line(self) -> str:
+        """Return the result as a line of JSON."""
+        rest = {"software": self.software, "regret": [round(value, 6) for value in self.regret]}
+        about = {"seconds": round(self.seconds, 2), "observations": self.observations}
+        return json.dumps({**self.cell._asdict(), **rest, **about})
+
+    @classmethod
+    def from_line(cls, line: str) -> "Result":
+        """Read a line."""
+        content = json.loads(line)
+        cell = Cell(**{name: content.pop(name) for name in Cell._fields})
+        return cls(cell, **content)
+
+
+@functools.cache
+def software_of(optimiser: str) -> str:
+    """Tell what an optimiser is run with: its version, for the project's own a hash of the search core."""
+    entry = OPTIMISERS[optimiser]
+    if entry.package != "emotune":
+        adapter = Path(__file__).parent / "optimisers" / f"{entry.module}.py"
+        digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:8]
+        version = importlib.metadata.version(entry.package.replace("_", "-"))
+        return f"{entry.package} {version}, adapter {digest}, rules {RULES}"
+    importlib.import_module(f"benchmarks.optimisers.{entry.module}")
+    names = sorted(name for name in sys.modules if name.startswith("emotune.search"))
+    files = [sys.modules[name].__file__ for name in names]
+    content = b"".join(Path(file).read_bytes() for file in files if file)
+    return f"emotune {hashlib.sha256(content).hexdigest()[:12]}, rules {RULES}"
+
+
+def run(cell: Cell) -> Result:
+    """Run a cell."""
+    problem = problem_of(cell.problem, seed=cell.seed)
+    assert problem.median > problem.best
+    space = space_with_default(problem, seed=cell.seed, priors=cell.priors)
+    started = time.process_time()
+    seed = derive_seed(cell.seed, cell.problem, cell.workers) % 2**31
+    optimiser = make(cell.optimiser, Task(space, seed, cell.workers, problem.cost))
+    observations = simulate(optimiser, problem, seed=cell.seed, workers=cell.workers, budget=cell.budget / cell.workers)
+    seconds = time.process_time() - started
+    end = cell.budget / cell.workers * EPOCHS
+    times = [end * (point + 1) / POINTS for point in range(POINTS)]
+    regret = incumbents(observations, times=times)
+    return Result(cell, software_of(cell.optimiser), regret, seconds, len(observations))
+
+
+def space_with_default(problem: Problem, *, seed: int, priors: str) -> ConfigurationSpace:
+    """Return the problem's space with a default configuration that is good, bad, or (none) at random."""
+    space = problem.new_space()
+    drawn = problem.draw(1 if priors == "none" else PRIOR_DRAWS, seed=derive_seed(seed, "default", priors))
+    choose = max if priors == "bad" else min
+    chosen = choose(drawn, key=problem.regret)
+    document = space.to_serialized_dict()
+    for about in document["hyperparameters"]:
+        about["default_value"] = chosen.get(about["name"], about["default_value"])
+    return ConfigurationSpace.from_serialized_dict(document)
+
+
+def read(journal: Path) -> dict[Cell, Result]:
+    """Read finished cells of the software that is installed now; a line cut short by a crash does not count."""
+    if not journal.exists():
+        return {}
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    results = [Result.from_line(line) for line in lines if line.endswith("}")]
+    here = [name for name in OPTIMISERS if is_installed(name)]
+    current = {name: software_of(name) for name in here}
+    return {result.cell: result for result in results if result.software == current.get(result.cell.optimiser)}
+
+
+def run_all(cells: Sequence[Cell], *, journal: Path, jobs: int) -> Iterator[tuple[Cell, BaseException | None]]:
+    """Run cells in processes of one thread each, and keep every result at once.
+
+    Yields:
+        Each cell when it is done, and what went wrong if it failed; failures are not kept.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(run, cell): cell for cell in cells}
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is None:
+                with journal.open("a", encoding="utf-8") as file:
+                    file.write(future.result().line() + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            yield futures[future], error

@@ -1,0 +1,68 @@
+"""The optimisers, by name."""
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.simulation import Optimiser, Task
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An optimiser of the table.
+
+    Attributes:
+        module: The adapter, in this package.
+        make: Name of its class, which takes a `Task` and the options.
+        package: What has to be installed for it.
+        options: Further arguments.
+        peer_bohb: Whether it is somebody else's BOHB.
+        several_only: Whether it differs from another entry only with several workers.
+    """
+
+    module: str
+    make: str
+    package: str
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    peer_bohb: bool = False
+    several_only: bool = False
+
+
+def _emotune(*, several_only: bool = False, **options: str) -> Entry:
+    return Entry("emotune_search", "Emotune", "emotune", options, several_only=several_only)
+
+
+OPTIMISERS: dict[str, Entry] = {
+    "emotune_bohb": _emotune(kind="bohb", model="hpbandster"),
+    "emotune_rungs": _emotune(kind="bohb", model="rungs"),
+    "emotune_rungs_async": _emotune(kind="bohb", model="rungs", schedule="async"),
+    "emotune_rungs_free": _emotune(kind="bohb", model="rungs", order="free", several_only=True),
+    "emotune_rungs_async_free": _emotune(kind="bohb", model="rungs", schedule="async", order="free", several_only=True),
+    "emotune_hyperband": _emotune(kind="hyperband"),
+    "emotune_asha": _emotune(kind="asha"),
+    "emotune_random": _emotune(kind="random"),
+    "random": Entry("random_search", "RandomSearch", "ConfigSpace"),
+    "hpbandster_bohb": Entry("hpbandster_bohb", "HpBandSter", "hpbandster", peer_bohb=True),
+    "ray_bohb": Entry("ray_bohb", "RayBohb", "ray", peer_bohb=True),
+    "syne_bohb": Entry("syne_tune_search", "SyneTune", "syne_tune", {"name": "BOHB"}, peer_bohb=True),
+    "syne_asha": Entry("syne_tune_search", "SyneTune", "syne_tune", {"name": "ASHA"}),
+    "optuna_tpe": Entry("optuna_tpe", "OptunaTpe", "optuna"),
+    "optuna_tpe_hyperband": Entry("optuna_tpe", "OptunaTpeHyperband", "optuna"),
+    "dehb": Entry("dehb_search", "Dehb", "dehb"),
+    "smac": Entry("smac_search", "Smac", "smac"),
+}
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether an optimiser can be made here."""
+    return importlib.util.find_spec(OPTIMISERS[name].package) is not None
+
+
+def make(name: str, task: Task) -> Optimiser:
+    """Make an optimiser. Peers are imported only here, because few environments have them all."""
+    entry = OPTIMISERS[name]
+    module = importlib.import_module(f"benchmarks.optimisers.{entry.module}")
+    return getattr(module, entry.make)(task, **entry.options)

@@ -1,0 +1,36 @@
+"""The project's own search, in all its variants."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.problems import LADDER
+from benchmarks.simulation import Task, Work
+from emotune.search import Evaluation, Optimizer
+
+
+class Emotune:
+    """`emotune.search.Optimizer`, told the costs as a real search tells it the networks' operations."""
+
+    def __init__(self, task: Task, **options: Any) -> None:
+        self._optimizer = Optimizer(
+            task.space,
+            min_budget=LADDER[0],
+            max_budget=LADDER[-1],
+            eta=3,
+            seed=task.seed,
+            concurrency=task.workers,
+            cost=task.cost,
+            **options,
+        )
+
+    def ask(self) -> Work | None:
+        """Ask the optimizer."""
+        evaluation: Evaluation | None = self._optimizer.ask()
+        if evaluation is None:
+            return None
+        return Work(evaluation.id, evaluation.values, evaluation.from_epoch, evaluation.to_epoch)
+
+    def tell(self, work: Work, losses: Sequence[float]) -> None:
+        """Tell it the last loss."""
+        assert isinstance(work.key, int)
+        self._optimizer.tell(work.key, losses[-1])

@@ -1,0 +1,43 @@
+"""Counting ones: as many ones as possible among choices, and as likely ones as possible among chances."""
+
+import numpy as np
+from ConfigSpace import Categorical, ConfigurationSpace, Float
+
+from benchmarks.problems.base import EPOCHS, Curve, Problem, Values
+from emotune.randomness import stream
+
+EACH = 8
+SAMPLES_PER_EPOCH = 27
+
+
+def counting_ones() -> Problem:
+    """Make the problem with eight choices and eight chances.
+
+    The loss is minus the number of choices that are 1, minus the share of ones in samples of each chance.
+    The budget is the number of samples, 729 of them in a full evaluation.
+
+    Source:
+        Falkner et al., "BOHB", ICML 2018 (arXiv:1807.01774), section 5.1.
+    """
+    choices = [f"choice{number}" for number in range(EACH)]
+    chances = [f"chance{number}" for number in range(EACH)]
+
+    def new_space() -> ConfigurationSpace:
+        bits = [Categorical(name, [0, 1]) for name in choices]
+        return ConfigurationSpace([*bits, *(Float(name, (0.0, 1.0)) for name in chances)])
+
+    def curve(values: Values, seed: int) -> Curve:
+        ones = sum(values[name] for name in choices)
+        probabilities = np.array([values[name] for name in chances])
+        generator = stream(seed, "counting-ones", *(repr(values[name]) for name in chances))
+        hits = generator.binomial(SAMPLES_PER_EPOCH, probabilities, size=(EPOCHS, EACH)).cumsum(axis=0)
+        drawn = SAMPLES_PER_EPOCH * np.arange(1, EPOCHS + 1)
+        return -ones - hits.sum(axis=1) / drawn
+
+    return Problem(
+        name="counting_ones",
+        new_space=new_space,
+        curve=curve,
+        truth=lambda values: -float(sum(values.values())),
+        best=-2.0 * EACH,
+    )

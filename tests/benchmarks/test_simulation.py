@@ -1,0 +1,151 @@
+"""The simulated workers, and the protocol of the project's own optimisers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.cells import POINTS, Cell, read, run, space_with_default
+from benchmarks.optimisers import OPTIMISERS, is_installed, make
+from benchmarks.optimisers.checkpoints import Checkpoints
+from benchmarks.optimisers.conditions import active_only
+from benchmarks.problems import EPOCHS, LADDER, problem_of
+from benchmarks.scores import SHARES, bohb_tests, complete, interval, with_ranks
+from benchmarks.simulation import Observation, Task, Work, incumbents, simulate
+
+OURS = [name for name in OPTIMISERS if name.startswith("emotune")]
+
+
+class Watched:
+    """Passes everything on, and checks the protocol."""
+
+    def __init__(self, optimiser: object, *, workers: int) -> None:
+        self.inner = optimiser
+        self.workers = workers
+        self.running: list[Work] = []
+        self.epochs = 0
+        self.trained = Checkpoints()
+
+    def ask(self) -> Work | None:
+        work = self.inner.ask()  # pyright: ignore[reportAttributeAccessIssue]
+        if work is not None:
+            assert work.from_epoch == self.trained.epochs(work.values)
+            self.running.append(work)
+            assert len(self.running) <= self.workers
+        return work
+
+    def tell(self, work: Work, losses: Sequence[float]) -> None:
+        assert 1 <= len(losses) <= work.to_epoch - work.from_epoch
+        assert np.isfinite(losses[:-1]).all()
+        assert np.isinf(losses[-1]) or len(losses) == work.to_epoch - work.from_epoch
+        self.running = [other for other in self.running if other.key != work.key]
+        self.epochs += len(losses)
+        self.trained.trained(work.values, epochs=work.to_epoch)
+        self.inner.tell(work, losses)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", ["random", *OURS])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_optimisers_keep_to_the_protocol_and_the_budget(name: str, workers: int) -> None:
+    problem = problem_of("learning_curves", seed=0)
+    task = Task(problem.new_space(), 0, workers, problem.cost)
+    watched = Watched(make(name, task), workers=workers)
+    budget = 3.0
+    observations = simulate(watched, problem, seed=0, workers=workers, budget=budget)
+    times = [each.time for each in observations]
+    assert times == sorted(times)
+    assert times[-1] <= budget * EPOCHS
+    assert {each.epoch for each in observations} <= set(LADDER)
+    assert min(each.regret for each in observations) < 1
+    if workers == 1:
+        assert budget * EPOCHS - EPOCHS <= watched.epochs <= budget * EPOCHS
+
+
+def test_equal_runs_are_equal() -> None:
+    cell = Cell("emotune_rungs_async", "mfh3_good", 1, 4, "none", 6.0)
+    first, second = run(cell), run(cell)
+    assert first.regret == second.regret
+    assert len(first.regret) == POINTS
+
+
+def test_the_incumbent_is_the_best_at_the_highest_rung_seen() -> None:
+    seen = [
+        Observation(1.0, 1, 0.5, 0.9),
+        Observation(2.0, 3, 0.7, 0.8),
+        Observation(3.0, 1, 0.1, 0.1),
+        Observation(4.0, 3, 0.6, 0.4),
+    ]
+    assert incumbents(seen, times=[0.5, 1.0, 2.5, 3.5, 9.0]) == [1.0, 0.9, 0.8, 0.8, 0.4]
+
+
+@pytest.mark.parametrize("name", ["mfh6_good", "learning_curves"])
+def test_defaults_are_as_good_as_was_asked_for(name: str) -> None:
+    problem = problem_of(name, seed=0)
+    regrets = {
+        priors: problem.regret(dict(space_with_default(problem, seed=2, priors=priors).get_default_configuration()))
+        for priors in ("good", "bad", "none")
+    }
+    assert regrets["good"] < 0.7
+    assert regrets["good"] < regrets["none"] <= regrets["bad"]
+    assert regrets["bad"] > 1
+
+
+def test_results_survive_a_round_trip_and_a_torn_line(tmp_path: Path) -> None:
+    result = run(Cell("random", "mfh3_good", 0, 1, "none", 2.0))
+    journal = tmp_path / "cells.jsonl"
+    other = json.dumps({**json.loads(result.line()), "software": "of long ago", "seed": 1})
+    journal.write_text(result.line() + "\n" + other + "\n" + result.line()[:50])
+    found = read(journal)
+    assert list(found) == [result.cell]
+    assert found[result.cell].regret == pytest.approx(result.regret, abs=1e-6)
+
+
+def test_inactive_values_are_left_out() -> None:
+    space = problem_of("learning_curves", seed=0).new_space()
+    for configuration in (space.sample_configuration() for _ in range(30)):
+        filled = {name: configuration.get(name, space[name].default_value) for name in space}
+        assert active_only(space, values=filled) == dict(configuration)
+
+
+def test_an_absent_peer_is_known_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_installed("random")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert not is_installed("dehb")
+
+
+def rows(regrets: dict[str, list[float]]) -> pd.DataFrame:
+    columns = [f"regret at {share:.0%}" for share in SHARES]
+    return pd.DataFrame(
+        [
+            {"optimiser": name, "problem": "p", "seed": seed, "workers": 1, **dict.fromkeys(columns, value)}
+            for name, values in regrets.items()
+            for seed, value in enumerate(values)
+        ]
+    )
+
+
+def test_tests_say_who_is_worse() -> None:
+    seeds = np.arange(12) / 100
+    table = rows({"hpbandster_bohb": (0.3 + seeds).tolist(), "emotune_rungs": (0.1 + seeds**2).tolist()})
+    found = bohb_tests(table).set_index("problem")
+    assert found.loc["p", "verdict"] == "better"
+    assert found.loc["all", "p"] < 0.01
+    swapped = rows({"hpbandster_bohb": (0.1 + seeds**2).tolist(), "emotune_rungs": (0.3 + seeds).tolist()})
+    assert set(bohb_tests(swapped)["verdict"]) == {"worse"}
+
+
+def test_ranks_compare_complete_seeds_only() -> None:
+    table = complete(rows({"random": [0.2, 0.4, 0.1], "emotune_rungs": [0.1, 0.4]}))
+    assert sorted(table["seed"].unique()) == [0, 1]
+    ranked = with_ranks(table).set_index(["optimiser", "seed"])["rank at 100%"]
+    assert ranked["emotune_rungs", 0] == 1
+    assert ranked["random", 1] == ranked["emotune_rungs", 1] == 1.5
+
+
+def test_interval_covers_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    found = [interval(random.normal(size=8)) for _ in range(2000)]
+    assert np.mean([abs(mean) <= half for mean, half in found]) == pytest.approx(0.95, abs=0.015)
