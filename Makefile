@@ -26,8 +26,19 @@ $(READY): requirements.lock pyproject.toml packaging/netifaces/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $(READY)
 
+# A search of pre-training, then the fine-tuning of its best encoder and of the same network from scratch.
+demo: export EMOTUNE_STORAGE := $(DEMO)
 demo: setup
-	BIN=$(BIN) DEMO=$(DEMO) sh ./demo.sh
+	$(BIN)/emotune data prepare synthetic --store $(DEMO)/store --seconds 2.5 \
+		--set subjects=24 --set seconds_per_state=60
+	$(BIN)/emotune search smoke --store $(DEMO)/store --name demo
+	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --name pretrained
+	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --scratch --name scratch
+	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --scratch --name scratch-slow \
+		--set optim.lr=1e-3
+	$(BIN)/emotune compare pretrained scratch scratch-slow
+	@echo "The page about the search:"
+	@$(BIN)/emotune report demo
 
 test: setup
 	$(BIN)/python -m pytest

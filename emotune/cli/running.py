@@ -103,7 +103,7 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
         )
     board = leaderboard(records).head(LEADERS).to_string(index=False, float_format="{:.5g}".format)
     lines = [
-        board,
+        *([board] if best.values else []),
         f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs",
         f"results in {folder.path}",
         f"compare the runs: {where_to_look(folder.path)}",

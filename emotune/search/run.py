@@ -1,7 +1,6 @@
 """Start a search or go on with one: the journal, Ray, the signals, the end."""
 
 import logging
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from emotune.files import sha256_of
 from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
-from emotune.search.optimizer import Optimizer
-from emotune.search.records import Closed, Ended, Evaluation, Opened, Record, Started
+from emotune.search.optimizer import Optimizer, optimizer_from_records
+from emotune.search.records import Closed, Evaluation, Opened, Record
 from emotune.search.results import opened
 from emotune.search.study import Study, differences
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
@@ -149,27 +148,23 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
     def cost(values: dict[str, Any]) -> float:
         return study.base.with_values(values).model.flops(channels=1, samples=1280)
 
-    searcher = {name: value for name, value in study.searcher.items() if name != "kind"}
-    optimizer = Optimizer(
+    budget = study.budget
+    return optimizer_from_records(
         study.configuration_space(),
-        study.budget.min,
-        study.budget.max,
-        study.budget.eta,
-        seed=study.seed,
-        concurrency=concurrency,
-        kind=str(study.searcher.get("kind", "bohb")),
-        evaluations=study.budget.evaluations,
-        brackets=study.budget.bracket_limit,
-        cost=cost,
-        **searcher,
+        records,
+        mode=study.objective.mode,
+        settings={
+            **study.searcher,
+            "min_budget": budget.min,
+            "max_budget": budget.max,
+            "eta": budget.eta,
+            "evaluations": budget.evaluations,
+            "brackets": budget.bracket_limit,
+            "seed": study.seed,
+            "concurrency": concurrency,
+            "cost": cost,
+        },
     )
-    losses = {
-        one.evaluation_id: math.inf if one.objective is None else study.objective.as_loss(one.objective)
-        for one in records
-        if isinstance(one, Ended)
-    }
-    optimizer.replay([one.evaluation for one in records if isinstance(one, Started)], losses=losses)
-    return optimizer
 
 
 def _keep_encoder(encoder: Path | None, folder: SearchFolder) -> Path | None:

@@ -31,9 +31,7 @@ class Cursor(Settings):
 
 def public_uri(uri: str) -> str:
     """Return a URI, or a text with URIs in it, without user names and passwords."""
-    return re.sub(
-        r"((?:password|token)=)[^&\s]+", r"\1...", re.sub(r"://[^/\s]*@", "://", uri), flags=re.IGNORECASE
-    )
+    return re.sub(r"((?:password|token)=)[^&\s]+", r"\1...", re.sub(r"://[^/\s]*@", "://", uri), flags=re.IGNORECASE)
 
 
 def read_cursor(folder: Path) -> Cursor:

@@ -60,9 +60,7 @@ def log_encoder(
         answer = module(torch.from_numpy(batch)).numpy()
     with _default_uri(tracking_uri), warnings.catch_warnings():
         # said by MLflow of its own code, while that is imported
-        warnings.filterwarnings(
-            "ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning
-        )
+        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
         Model.log(
             artifact_path=None,
             name=FOLDER,
@@ -99,9 +97,7 @@ def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path
             run_id=run_id, artifact_path=FOLDER, dst_path=str(destination), tracking_uri=tracking_uri
         )
     except (MlflowException, OSError) as error:
-        raise SettingsError(
-            f"run {run_id!r}: its encoder cannot be fetched from MLflow: {brief(error)}"
-        ) from None
+        raise SettingsError(f"run {run_id!r}: its encoder cannot be fetched from MLflow: {brief(error)}") from None
     return Path(path)
 
 

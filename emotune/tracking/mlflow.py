@@ -110,9 +110,7 @@ class MlflowMirror:
             number, records = item
             if number > len(self._records):
                 logger.error("record %d of the journal came after %d: not sent", number, len(self._records))
-            self._records.extend(
-                records[len(self._records) - number :] if number <= len(self._records) else []
-            )
+            self._records.extend(records[len(self._records) - number :] if number <= len(self._records) else [])
 
     def _deliver_slice(self) -> None:
         """Send what follows from the next records, and note that it was sent."""

@@ -100,9 +100,7 @@ class Plan:
         self.names[self.summary] = SUMMARY if self.summary == SUMMARY else record.name
         change = self._run(self.summary, changes, time=record.time)
         if self.summary == SUMMARY:
-            change.params |= {
-                key: value for key, value in _flat(record.study).items() if key.split(".")[0] != "space"
-            }
+            change.params |= {key: value for key, value in _flat(record.study).items() if key.split(".")[0] != "space"}
         change.params |= {"seed": str(record.seed), "concurrency": str(record.concurrency)}
         change.tags |= {f"emotune.{key}": value for key, value in self.provenance.items()}
         change.tags |= {f"emotune.version.{name}": version for name, version in record.software.items()}
@@ -149,9 +147,7 @@ class Plan:
             change.tags["emotune.error"] = record.error
         self.epochs += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is not None and math.isfinite(record.objective):
-            change.metrics.append(
-                ("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch)
-            )
+            change.metrics.append(("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch))
             self._improve(record, changes, epochs=evaluation.to_epoch)
 
     def _improve(self, record: Ended, changes: Changes, *, epochs: int) -> None:

@@ -84,14 +84,12 @@ class MlflowStore:
 
     def _log(self, run: str, *, change: Change) -> None:
         metrics = [
-            Metric(key=_word(key), value=value, timestamp=time, step=step)
-            for key, value, time, step in change.metrics
+            Metric(key=_word(key), value=value, timestamp=time, step=step) for key, value, time, step in change.metrics
         ]
         params = [Param(_word(key), value[:6000]) for key, value in change.params.items()]
         tags = [RunTag(key, value) for key, value in _tags(change).items()]
         calls = max(
-            math.ceil(len(part) / most)
-            for part, most in [(metrics, _METRICS), (params, _PARAMS), (tags, _TAGS)]
+            math.ceil(len(part) / most) for part, most in [(metrics, _METRICS), (params, _PARAMS), (tags, _TAGS)]
         )
         for call in range(calls):
             self._client.log_batch(

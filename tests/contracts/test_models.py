@@ -1,0 +1,59 @@
+"""What every model of the table promises."""
+
+import importlib
+import pkgutil
+
+import pytest
+import torch
+
+from emotune import models
+from emotune.base import Settings
+from emotune.models import MODELS
+
+SMALL = {"transformer": {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8}}
+
+
+@pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
+def settings(request: pytest.FixtureRequest) -> Settings:
+    model = request.param
+    return model.model_validate(SMALL[model.model_fields["kind"].default])
+
+
+def test_survives_a_round_trip_through_json(settings: Settings) -> None:
+    assert type(settings).model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("channels", [1, 10])
+def test_gives_a_representation_of_its_width(settings: Settings, channels: int) -> None:
+    encoder = settings.build(channels=channels).eval()
+    signals = torch.randn(3, channels, 60)
+    summary = encoder.summarise(signals)
+    assert summary.shape == (3, encoder.width)
+    assert torch.equal(summary, encoder.summarise(signals))
+
+
+def test_can_be_exported_for_any_number_of_signals(settings: Settings) -> None:
+    class Summary(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = settings.build(channels=1).eval()
+
+        def forward(self, signals: torch.Tensor) -> torch.Tensor:
+            return self.encoder.summarise(signals)
+
+    module = Summary()
+    batch = {"signals": {0: torch.export.Dim("batch")}}
+    exported = torch.export.export(module, (torch.randn(2, 1, 60),), dynamic_shapes=batch).module()
+    signals = torch.randn(5, 1, 60)
+    torch.testing.assert_close(exported(signals), module(signals))
+
+
+def test_flops_grow_with_the_signal(settings: Settings) -> None:
+    assert 0 < settings.flops(channels=1, samples=100) < settings.flops(channels=1, samples=200)
+
+
+def test_no_model_is_forgotten() -> None:
+    for module in pkgutil.iter_modules(models.__path__):
+        importlib.import_module(f"emotune.models.{module.name}")
+    with_kind = {one for one in Settings.__subclasses__() if one.__module__.startswith("emotune.models.")}
+    assert with_kind == set(MODELS)

@@ -1,0 +1,84 @@
+"""What every task of the table promises."""
+
+import importlib
+import math
+import pkgutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from emotune import tasks
+from emotune.data.batches import Batch
+from emotune.models import Transformer
+from emotune.tasks import TASKS, Objective, TaskSettings
+
+MODEL = Transformer(channels=(4, 8), kernels=(5, 3), feedforward=8)
+INDEX = pd.DataFrame(
+    {
+        "corpus": "c",
+        "subject": ["a", "b", "c", "d"],
+        "session": "1",
+        "rating_arousal": [1.0, 9.0, 3.0, 7.0],
+        "rating_valence": [9.0, 1.0, 2.0, 8.0],
+    }
+)
+
+
+@pytest.fixture(params=TASKS, ids=lambda task: task.__name__)
+def settings(request: pytest.FixtureRequest) -> TaskSettings:
+    return request.param()
+
+
+@pytest.fixture
+def objective(settings: TaskSettings) -> Objective:
+    torch.manual_seed(0)
+    return settings.build(MODEL.build(channels=1), channels=1, labels=settings.labels(INDEX))
+
+
+@pytest.fixture
+def batch(settings: TaskSettings) -> Batch:
+    labels = settings.labels(INDEX)
+    label = None if labels is None else torch.from_numpy(labels.astype(np.float32))
+    return Batch(signals=torch.randn(4, 1, 64), label=label, rows=torch.arange(4))
+
+
+def test_survives_a_round_trip_through_json(settings: TaskSettings) -> None:
+    assert type(settings).model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_loss_is_a_finite_number_that_can_be_learnt_from(objective: Objective, batch: Batch) -> None:
+    loss = objective.loss(batch, generator=torch.Generator().manual_seed(0))
+    assert loss.shape == ()
+    assert math.isfinite(loss.item())
+    loss.backward()
+    assert any(parameter.grad is not None for parameter in objective.encoder.parameters())
+
+
+def test_every_parameter_belongs_to_the_module(objective: Objective) -> None:
+    inside = {id(parameter) for parameter in objective.parameters()}
+    assert all(id(parameter) in inside for parameter in objective.encoder.parameters())
+    assert len(inside) > len(list(objective.encoder.parameters()))
+
+
+def test_sums_of_two_halves_are_those_of_the_whole(objective: Objective, batch: Batch) -> None:
+    objective.eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        whole = objective.measure(batch, generator=torch.Generator().manual_seed(3))
+        halves = [objective.measure(half(batch, part), generator=generator) for part in (slice(2), slice(2, 4))]
+    for name, value in whole.items():
+        assert sum(one[name] for one in halves) == pytest.approx(value, rel=1e-5), name
+    assert "loss" in objective.summarise(whole)
+
+
+def half(batch: Batch, part: slice) -> Batch:
+    label = None if batch.label is None else batch.label[part]
+    return Batch(signals=batch.signals[part], label=label, rows=batch.rows[part])
+
+
+def test_no_task_is_forgotten() -> None:
+    for module in pkgutil.iter_modules(tasks.__path__):
+        importlib.import_module(f"emotune.tasks.{module.name}")
+    assert set(TaskSettings.__subclasses__()) == set(TASKS)
