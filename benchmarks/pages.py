@@ -44,14 +44,14 @@ def _section(heading: str, group: pd.DataFrame) -> tuple[str, dict[str, pd.DataF
     left_out = len(group) - len(paired)
     frames = {
         "overall": overall(paired),
-        "by problem": by_problem(paired),
-        "tests": bohb_tests(paired),
+        "by problem": by_problem(group),
+        "tests": bohb_tests(group),
         "speed": speed_up(paired),
     }
     seeds = paired.groupby("problem")["seed"].nunique()
     lines = [f"## {heading}", "Seeds: " + ", ".join(f"{problem} {count}" for problem, count in seeds.items()) + "."]
     if left_out:
-        lines.append(f"Left out: {left_out} cells of seeds that not all optimisers have finished.")
+        lines.append(f"Left out of ranks and means over problems: {left_out} runs of seeds that not all have finished.")
     lines += ["### Over problems (mean ± 95 %)", _overall(frames["overall"])]
     lines += ["### Normalised regret at 100 % by problem (mean ± 95 %)", _by_problem(frames["by problem"])]
     if len(frames["tests"]):

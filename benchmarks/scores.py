@@ -92,7 +92,7 @@ def bohb_tests(table: pd.DataFrame) -> pd.DataFrame:
     for peer in sorted(peers):
         for optimiser in wide.columns.drop(peer):
             both = (wide[optimiser] - wide[peer]).dropna()
-            groups = [("all", both), *both.groupby("problem")]
+            groups = [("all", both), *both.groupby("problem")] if len(both) else []
             rows += [
                 {"optimiser": optimiser, "peer": peer, "problem": problem, **_signed_ranks(differences.to_numpy())}
                 for problem, differences in groups

@@ -3,8 +3,10 @@
 Searcher and scheduler are Ray's own. What calls them is a copy in small of ``TuneController``: one trial at
 most is suggested ahead (as for every searcher without a limiter), the scheduler chooses what runs, else
 pending trials do; a result goes to the scheduler, and to the searcher unless the decision is to stop; a trial
-is reported epoch by epoch. Left out: the time that pausing and starting a trial takes, which is to its
-advantage. A diverged trial goes on reporting infinity at no cost until it is halted.
+is reported epoch by epoch. Only the workers limit how much runs: with ``max_concurrent_trials=1`` Ray would add
+every trial after the first bracket to that one, and train it to the end. Left out: the time that pausing and
+starting a trial takes, which is to its advantage. A diverged trial goes on reporting infinity at no cost until
+it is halted.
 """
 
 import math
@@ -66,9 +68,7 @@ class RayBohb:
     def __init__(self, task: Task) -> None:
         self._random = GlobalNumpy(task.seed)
         with self._random.lent():
-            self._searcher = TuneBOHB(
-                task.space, metric="loss", mode="min", seed=task.seed, max_concurrent=task.workers
-            )
+            self._searcher = TuneBOHB(task.space, metric="loss", mode="min", seed=task.seed)
         # Any: it gets stand-ins
         self._scheduler: Any = HyperBandForBOHB("epoch", metric="loss", mode="min", max_t=EPOCHS, reduction_factor=3)
         self._controller = Controller(self._searcher, self._scheduler)
@@ -97,17 +97,21 @@ class RayBohb:
     def _next_trial(self) -> Trial | None:
         if self._going_on:
             return self._going_on.pop()
-        trials = self._controller.trials
-        if not any(trial.status == RayTrial.PENDING for trial in trials):
-            self._suggest()
+        self._suggest_ahead()
         trial = self._scheduler.choose_trial_to_run(self._controller)
         if trial is None:
-            trial = next((each for each in trials if each.status == RayTrial.PENDING), None)
+            pending = (each for each in self._controller.trials if each.status == RayTrial.PENDING)
+            trial = next(pending, None)
         if trial is not None:
             trial.status = RayTrial.RUNNING
+            # Tune does so while the trial runs: which bracket the next one joins depends on it
+            self._suggest_ahead()
         return trial
 
-    def _suggest(self) -> None:
+    def _suggest_ahead(self) -> None:
+        """Suggest a trial unless one is pending."""
+        if any(trial.status == RayTrial.PENDING for trial in self._controller.trials):
+            return
         number = len(self._controller.trials)
         values = self._searcher.suggest(f"{number:06d}")
         if values is not None:
