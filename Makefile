@@ -34,9 +34,7 @@ demo: setup
 	$(BIN)/emotune search smoke --store $(DEMO)/store --name demo
 	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --name pretrained
 	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --scratch --name scratch
-	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --scratch --name scratch-slow \
-		--set optim.lr=1e-3
-	$(BIN)/emotune compare pretrained scratch scratch-slow
+	$(BIN)/emotune compare pretrained scratch
 	@echo "The page about the search:"
 	@$(BIN)/emotune report demo
 
