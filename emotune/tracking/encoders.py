@@ -23,6 +23,8 @@ from emotune.files import sha256_of
 from emotune.tracking.store import brief
 
 FOLDER = "encoder"
+MODEL = "model"
+"""Not the folder's name: MLflow shows a model's files among the run's, under its name."""
 _TAG = "emotune.encoder_sha256"
 
 
@@ -51,7 +53,8 @@ def log_encoder(
     """
     client = MlflowClient(tracking_uri=tracking_uri)
     digest = _digest(folder)
-    if client.get_run(run_id).data.tags.get(_TAG) == digest:
+    run = client.get_run(run_id)
+    if run.data.tags.get(_TAG) == digest:
         return False
     client.log_artifacts(run_id, str(folder), FOLDER)
     batch = np.repeat(example.astype(np.float32), 2, axis=0)  # torch.export takes a size of 1 for a constant
@@ -61,9 +64,14 @@ def log_encoder(
     with _default_uri(tracking_uri), warnings.catch_warnings():
         # said by MLflow of its own code, while that is imported
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+        # made by hand, because MLflow would put it into the experiment that happens to be active
+        model = client.create_logged_model(
+            run.info.experiment_id, name=MODEL, source_run_id=run_id, params=dict(run.data.params)
+        )
         Model.log(
             artifact_path=None,
-            name=FOLDER,
+            name=MODEL,
+            model_id=model.model_id,
             flavor=mlflow.pytorch,
             run_id=run_id,
             pytorch_model=module,

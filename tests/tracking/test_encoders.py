@@ -48,6 +48,7 @@ def test_a_logged_encoder_answers_as_the_module_does(
     uri: str, run: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
     encoder = Encoder().eval()
     example = np.random.default_rng(0).normal(size=(1, 1, 64)).astype(np.float32)
     before = MlflowClient(tracking_uri=uri).get_run(run)
@@ -58,7 +59,10 @@ def test_a_logged_encoder_answers_as_the_module_does(
     assert (after.info.status, after.info.end_time) == (before.info.status, before.info.end_time)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    model = mlflow.pyfunc.load_model(f"models:/{after.outputs.model_outputs[0].model_id}")
+    logged = after.outputs.model_outputs[0].model_id
+    assert MlflowClient(tracking_uri=uri).get_logged_model(logged).experiment_id == after.info.experiment_id
+    assert not list(tmp_path.glob("mlruns/*"))
+    model = mlflow.pyfunc.load_model(f"models:/{logged}")
     for signals in (1, 3):
         batch = np.random.default_rng(signals).normal(size=(signals, 1, 64)).astype(np.float32)
         with torch.inference_mode():
