@@ -23,21 +23,24 @@ def counting_ones() -> Problem:
     chances = [f"chance{number}" for number in range(EACH)]
 
     def new_space() -> ConfigurationSpace:
-        bits = [Categorical(name, [0, 1]) for name in choices]
+        bits = [Categorical(name, ["zero", "one"]) for name in choices]
         return ConfigurationSpace([*bits, *(Float(name, (0.0, 1.0)) for name in chances)])
 
     def curve(values: Values, seed: int) -> Curve:
-        ones = sum(values[name] for name in choices)
+        ones = sum(values[name] == "one" for name in choices)
         probabilities = np.array([values[name] for name in chances])
         generator = stream(seed, "counting-ones", *(repr(values[name]) for name in chances))
         hits = generator.binomial(SAMPLES_PER_EPOCH, probabilities, size=(EPOCHS, EACH)).cumsum(axis=0)
         drawn = SAMPLES_PER_EPOCH * np.arange(1, EPOCHS + 1)
         return -ones - hits.sum(axis=1) / drawn
 
+    def truth(values: Values) -> float:
+        return -float(sum(values[name] == "one" for name in choices) + sum(values[name] for name in chances))
+
     return Problem(
         name="counting_ones",
         new_space=new_space,
         curve=curve,
-        truth=lambda values: -float(sum(values.values())),
+        truth=truth,
         best=-2.0 * EACH,
     )

@@ -68,7 +68,7 @@ def test_hartmann_loses_its_bias_and_noise_on_the_way() -> None:
 def test_counting_ones_counts() -> None:
     problem = problem_of("counting_ones", seed=0)
     names = list(problem.new_space())
-    ones = {name: 1 if name.startswith("choice") else 1.0 for name in names}
+    ones = {name: "one" if name.startswith("choice") else 1.0 for name in names}
     assert problem.truth(ones) == problem.best == -16
     assert problem.curve(ones, 0).tolist() == [-16.0] * EPOCHS
 
