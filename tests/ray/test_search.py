@@ -41,7 +41,7 @@ def check_mlflow(program: Program, name: str, status: dict) -> None:
     experiment = client.get_experiment_by_name(f"emotune/{name}")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    by_config = {run.data.tags["emotune.config_id"]: run for run in runs if "emotune.config_id" in run.data.tags}
+    by_config = {run.data.tags["emotune.config_id"]: run for run in runs if run.info.run_name != "search"}
     configurations = {evaluation["config_id"] for evaluation in status["evaluations"]}
     assert sorted(map(int, by_config)) == sorted(configurations)
     assert Counter(run.data.tags["emotune.kind"] for run in runs) == {
