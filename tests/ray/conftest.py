@@ -1,5 +1,6 @@
 """A small store, and the program as a user runs it: a process with a real Ray cluster."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -74,8 +75,9 @@ def program(store: Path, tmp_path: Path) -> Iterator[Program]:
     running = Program(store=store, storage=tmp_path / "results")
     yield running
     for process in running.started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
-        except ProcessLookupError:
-            continue
-        process.communicate()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+        process.wait()
