@@ -1,4 +1,4 @@
-"""Search the fine-tuning: ``ray submit cluster.yaml tune_finetune.py -- --store STORE``."""
+"""Search the fine-tuning: ``emotune search`` with a default study, as a script for a cluster's head node."""
 
 from emotune.cli import run_command
 from emotune.cli.search import search_command

@@ -1,4 +1,4 @@
-"""Search the pre-training: ``ray submit cluster.yaml tune_pretrain.py -- --store STORE``."""
+"""Search the pre-training: ``emotune search`` with a default study, as a script for a cluster's head node."""
 
 from emotune.cli import run_command
 from emotune.cli.search import search_command

@@ -106,7 +106,7 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
         *([board] if best.values else []),
         f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs",
         f"results in {folder.path}",
-        f"compare the runs: {where_to_look(folder.path)}",
+        f"compare the runs: {where_to_look(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
     ]
     console().print("\n".join(lines), markup=False, soft_wrap=True)
     return 0
