@@ -6,7 +6,7 @@ from collections.abc import Callable
 from benchmarks.problems.base import EPOCHS, LADDER, Curve, Problem, Values
 from benchmarks.problems.counting_ones import counting_ones
 from benchmarks.problems.curves import learning_curves
-from benchmarks.problems.grids import DIGITS_MLP
+from benchmarks.problems.grids import DIGITS_MLP, ECG_TRANSFORMER
 from benchmarks.problems.hartmann import SIX, THREE, multi_fidelity_hartmann
 from benchmarks.problems.heldout import noisy_bumps, random_curves, smoothed_table
 from benchmarks.problems.tabular import tabular
@@ -24,9 +24,10 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "counting_ones": lambda _: counting_ones(),
     "learning_curves": lambda _: learning_curves(),
     "digits_mlp": lambda _: tabular(DIGITS_MLP),
+    "ecg_transformer": lambda _: tabular(ECG_TRANSFORMER),
     "held_bumps": noisy_bumps,
     "held_curves": random_curves,
-    "held_smoothed": lambda member: smoothed_table(DIGITS_MLP, member=member),
+    "held_smoothed": lambda member: smoothed_table((DIGITS_MLP, ECG_TRANSFORMER)[member % 2], member=member),
 }
 """Makes a problem, given the number of the family's member. Those named ``held_`` are held out."""
 
