@@ -47,7 +47,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="emotune")
 def emotune() -> None:
-    r"""Hyperparameter search for self-supervised Transformers on ECG and EEG.
+    """Hyperparameter search for self-supervised Transformers on ECG and EEG.
 
     \b
     Example:

@@ -16,7 +16,7 @@ from emotune.documents import Document, parse
 
 @click.group()
 def data() -> None:
-    r"""Prepare and describe segment stores.
+    """Prepare and describe segment stores.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def data() -> None:
 @data.command("list")
 @json_option
 def list_corpora(*, as_json: bool) -> None:
-    r"""List the corpora that can be read.
+    """List the corpora that can be read.
 
     \b
     Example:
@@ -68,7 +68,7 @@ def prepare(
     seconds: float | None,
     assignments: tuple[str, ...],
 ) -> None:
-    r"""Filter, resample, standardise and cut the recordings of CORPUS in RAW_DIR.
+    """Filter, resample, standardise and cut the recordings of CORPUS in RAW_DIR.
 
     --set takes settings of the preparation (rate, band, order, skip_bad) and of the corpus
     (see `emotune data list`).
@@ -104,7 +104,7 @@ def prepare(
 @json_option
 @click.option("--verify", is_flag=True, help="Read every byte and compare it with what was written.")
 def describe(store: str, *, as_json: bool, verify: bool) -> None:
-    r"""Describe a segment store.
+    """Describe a segment store.
 
     \b
     Example:

@@ -40,7 +40,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
     as_json: bool,
     fresh: bool,
 ) -> int:
-    r"""Fine-tune as EXPERIMENT says, and measure on the subjects that were held out for testing.
+    """Fine-tune as EXPERIMENT says, and measure on the subjects that were held out for testing.
 
     \b
     Example:

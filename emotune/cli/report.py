@@ -26,7 +26,7 @@ from emotune.tracking.mlflow import deliver_all
 @click.option("--out", type=click.Path(path_type=Path), help="File to write.  [default: report.html in its folder]")
 @storage_option
 def report(name: str, *, out: Path | None, storage: str) -> None:
-    r"""Write one self-contained HTML page about the search or run NAME.
+    """Write one self-contained HTML page about the search or run NAME.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def report(name: str, *, out: Path | None, storage: str) -> None:
 @storage_option
 @json_option
 def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
-    r"""Show the last scores of the best configurations of several searches or runs side by side.
+    """Show the last scores of the best configurations of several searches or runs side by side.
 
     \b
     Example:
@@ -77,7 +77,7 @@ def _scores(name: str, *, storage: str) -> dict[str, float | None]:
 @storage_option
 @tracking_option
 def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
-    r"""Deliver to MLflow what it has missed of the search or run NAME, and log the best encoder.
+    """Deliver to MLflow what it has missed of the search or run NAME, and log the best encoder.
 
     \b
     Example:

@@ -42,7 +42,7 @@ def search_command(default: str | None) -> click.Command:
         dry_run: bool,
         fresh: bool,
     ) -> int:
-        r"""Search the best configuration of STUDY, a file or the name of one in search_spaces.
+        """Search the best configuration of STUDY, a file or the name of one in search_spaces.
 
         A search of the same name goes on where it stopped: nothing that was recorded is done again.
 

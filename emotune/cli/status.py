@@ -33,7 +33,7 @@ def read_status(folder: SearchFolder) -> dict[str, Any]:
 @storage_option
 @json_option
 def status(name: str | None, *, storage: str, as_json: bool) -> None:
-    r"""Show all searches, or the search NAME in full.
+    """Show all searches, or the search NAME in full.
 
     \b
     Example:
@@ -83,7 +83,7 @@ def _show(document: dict[str, Any]) -> None:
 @click.argument("name")
 @storage_option
 def stop(name: str, *, storage: str) -> None:
-    r"""Ask the running search NAME to stop after its running evaluations.
+    """Ask the running search NAME to stop after its running evaluations.
 
     \b
     Example:
@@ -101,7 +101,7 @@ def stop(name: str, *, storage: str) -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Experiment file to write.")
 @storage_option
 def best(name: str, *, out: Path, storage: str) -> None:
-    r"""Write the best configuration of the search NAME as a complete experiment.
+    """Write the best configuration of the search NAME as a complete experiment.
 
     \b
     Example:

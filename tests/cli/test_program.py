@@ -55,7 +55,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, 
 def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> None:
     outcome = run(*path, "--help")
     assert outcome.code == 0
-    assert "Example:" in outcome.out
+    assert "\n  Example:\n" in outcome.out
     assert f"emotune {' '.join(path)}" in outcome.out.split("Example:")[1]
 
 
