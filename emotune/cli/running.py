@@ -59,7 +59,6 @@ def run(study: Study, request: Request) -> int:
     known = len(read_journal(folder.journal)) if folder.journal.exists() else 0
     folder.path.mkdir(parents=True, exist_ok=True)
     mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
-    delivered = False
     try:
         with follow(settled, name=request.name, known=known) as display:
             records = run_study(settled, folder, options=request.options, encoder=encoder, observers=[mirror, display])

@@ -10,7 +10,6 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Evaluation
-from emotune.search.searchers import search_settings
 from emotune.search.study import Study
 from emotune.training.loop import Plan, evaluate, train_epoch
 
@@ -33,15 +32,13 @@ class Rung:
 
 def preview(study: Study) -> list[Evaluation]:
     """Play the search with made-up losses and random configurations; the numbers are those of the real one."""
-    options = {name: value for name, value in study.searcher.items() if name != "kind"}
-    schedule = search_settings(str(study.searcher.get("kind", "bohb")), options).schedule
     optimizer = Optimizer(
         study.configuration_space(),
         study.budget.min,
         study.budget.max,
         study.budget.eta,
         seed=study.seed,
-        kind=WITHOUT_MODEL[schedule],
+        kind=WITHOUT_MODEL[study.search_settings().schedule],
         evaluations=study.budget.evaluations,
         brackets=study.budget.bracket_limit,
     )

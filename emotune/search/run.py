@@ -17,7 +17,7 @@ from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
 from emotune.search.optimizer import Optimizer, optimizer_from_records
 from emotune.search.records import Closed, Evaluation, Opened, Record
-from emotune.search.results import opened
+from emotune.search.results import opened, search_state
 from emotune.search.study import Study, differences
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
 from emotune.search.tuner import carry_out, cluster_cpus, connect
@@ -93,12 +93,12 @@ def run_study(
         if journal.records:
             check_unchanged(study, opened(journal.records))
         folder.stop_request.unlink(missing_ok=True)
-        if not _is_finished(journal.records):
+        if search_state(journal.records, alive=False) != "finished":
             connect(options.concurrency)
             _open(journal, study, folder, options=options)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
-        if not _is_finished(journal.records):
+        if search_state(journal.records, alive=False) != "finished":
             job_maker = _job_maker(study, folder, encoder=_keep_encoder(encoder, folder), options=options)
             _search(desk, job_maker, folder, concurrency=options.concurrency or opened(journal.records).concurrency)
         return list(journal.records)
@@ -116,10 +116,6 @@ def check_unchanged(study: Study, first: Opened) -> None:
             f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was "
             "started from, another --name, or --fresh to start over"
         )
-
-
-def _is_finished(records: Sequence[Record]) -> bool:
-    return bool(records) and isinstance(records[-1], Closed) and records[-1].state == "finished"
 
 
 def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions) -> None:

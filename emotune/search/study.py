@@ -15,7 +15,7 @@ from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.search.brackets import rungs
-from emotune.search.searchers import search_settings
+from emotune.search.searchers import SearchSettings, search_settings
 from emotune.search.space import edges, load_space, space_as_document
 
 SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -104,6 +104,15 @@ class Study(Settings):
         """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
         return load_space(self.space) if self.space["hyperparameters"] else ConfigurationSpace()
 
+    def search_settings(self) -> SearchSettings:
+        """Return what the searcher's kind and options mean, defaults filled in.
+
+        Raises:
+            SettingsError: There is no such searcher or option.
+        """
+        options = {name: value for name, value in self.searcher.items() if name != "kind"}
+        return search_settings(str(self.searcher.get("kind", "bohb")), options)
+
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
         content = self.model_dump(mode="json", exclude={"space"})
@@ -167,9 +176,8 @@ def _train_to_the_last_rung(document: Document) -> Document:
 
 
 def _try_searcher(study: Study, document: Document) -> None:
-    options = {name: value for name, value in study.searcher.items() if name != "kind"}
     try:
-        search_settings(str(study.searcher.get("kind", "bohb")), options)
+        study.search_settings()
     except SettingsError as error:
         raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
 
