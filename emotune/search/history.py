@@ -1,7 +1,7 @@
 """What a sampler may know when it proposes a configuration."""
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
@@ -22,9 +22,14 @@ class History:
 
     Results are kept by rung and in the order of the configurations' numbers, so that what is learnt
     from them does not depend on the order in which they came.
+
+    Args:
+        space: Where is searched.
+        earlier: Configurations known to be good before the search began, the best first.
     """
 
-    def __init__(self, space: ConfigurationSpace) -> None:
+    def __init__(self, space: ConfigurationSpace, *, earlier: Sequence[dict[str, Value]] = ()) -> None:
+        self.earlier = tuple(earlier)
         self.encoding = Encoding(space)
         self._size = space.estimate_size()
         self._configurations: list[dict[str, Value]] = []

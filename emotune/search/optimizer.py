@@ -72,7 +72,7 @@ class Optimizer:
         self._running: dict[int, Evaluation] = {}
         self._schedule = self.settings.new_schedule()
         self._clock = VirtualClock(self.settings.concurrency)
-        self._history = History(self._space)
+        self._history = History(self._space, earlier=self.settings.earlier)
 
     def ask(self) -> Evaluation | None:
         """Return the next piece of work; None if a result has to be told first, or nothing is left."""
@@ -121,7 +121,7 @@ class Optimizer:
         """Return everything that `from_state` needs, as plain JSON."""
         outcomes = [self._outcome(evaluation) for evaluation in self._evaluations]
         return SearchState(
-            space=space_digest(self._space), settings=self.settings.model_dump(), evaluations=outcomes
+            space=space_digest(self._space), settings=self.settings.model_dump(mode="json"), evaluations=outcomes
         ).as_document()
 
     @classmethod

@@ -158,6 +158,7 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
             "brackets": budget.bracket_limit,
             "seed": study.seed,
             "concurrency": concurrency,
+            "earlier": study.earlier,
             "cost": cost,
         },
     )

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from emotune.base import Settings
 from emotune.errors import SettingsError
 from emotune.search.brackets import HyperBand, Promotion, Schedule, bracket_sizes, rungs
+from emotune.search.records import Value
 from emotune.search.sampler import MODELS, RANDOM_FRACTIONS
 from emotune.search.space import suggestion
 
@@ -53,6 +54,8 @@ class SearchSettings(Settings):
     """Decide on a virtual clock (reproducible with several workers), or by what has come in."""
     random_fraction: float = Field(default=1 / 3, ge=0, le=1)
     """Share of the configurations that is drawn at random although there is a model."""
+    earlier: tuple[dict[str, Value], ...] = ()
+    """Configurations known to be good, the best first; legal in the space."""
 
     @property
     def ladder(self) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.search.brackets import rungs
+from emotune.search.records import Value
 from emotune.search.searchers import SearchSettings, search_settings
 from emotune.search.space import edges, load_space, space_as_document
 
@@ -91,6 +92,9 @@ class Study(Settings):
     space: dict[str, Any]
     """The search space in ConfigSpace's own format."""
 
+    earlier: tuple[dict[str, Value], ...] = ()
+    """Configurations known to be good, the best first: values by dotted name, as in the space."""
+
     @model_validator(mode="after")
     def _check_epochs(self) -> "Study":
         if self.base.epochs < self.budget.max:
@@ -111,7 +115,7 @@ class Study(Settings):
             SettingsError: There is no such searcher or option.
         """
         options = {name: value for name, value in self.searcher.items() if name != "kind"}
-        return search_settings(str(self.searcher.get("kind", "bohb")), options)
+        return search_settings(str(self.searcher.get("kind", "bohb")), {**options, "earlier": self.earlier})
 
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
