@@ -1,22 +1,24 @@
 """The search as a pure state machine: ask for work, tell results."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, SupportsFloat
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, SupportsFloat
 
 from ConfigSpace import ConfigurationSpace
 
-from emotune.errors import DamageError, SettingsError, StudyChangedError
+from emotune.errors import DamageError, SettingsError
 from emotune.randomness import stream
 from emotune.search.brackets import Plan
 from emotune.search.clock import VirtualClock
+from emotune.search.fitting import check_recorded, fitted_settings
 from emotune.search.history import History
-from emotune.search.records import Ended, Evaluation, Record, Started, Value
+from emotune.search.limits import Extension, in_words
+from emotune.search.records import Evaluation, Value
 from emotune.search.rungs_model import rung_weights
 from emotune.search.sampler import Proposal, sample
 from emotune.search.searchers import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
-from emotune.search.state import Outcome, SearchState, parse_state
+from emotune.search.state import SearchState, finite, outcome_of, parse_state
 
 Cost = Callable[[dict[str, Value]], float]
 """Virtual seconds that one epoch of a configuration lasts."""
@@ -63,10 +65,13 @@ class Optimizer:
         cost: Cost | None = options.pop("cost", None)
         named = {"seed": seed, "concurrency": concurrency, "evaluations": evaluations, "brackets": brackets}
         budget = {"min_budget": min_budget, "max_budget": max_budget, "eta": eta}
-        self.settings: SearchSettings = search_settings(kind, {**budget, **named, **options})
+        settings = search_settings(kind, {**budget, **named, **options})
         self.fallbacks = 0
         self._cost = cost
         self._space = copy_of(space)
+        self.settings: SearchSettings = fitted_settings(settings, space=self._space)
+        self._settings_at_first = self.settings
+        self._extensions: tuple[Extension, ...] = ()
         self._evaluations: list[Evaluation] = []
         self._losses: dict[int, float] = {}
         self._running: dict[int, Evaluation] = {}
@@ -104,6 +109,27 @@ class Optimizer:
         """Whether nothing is running and nothing is left to ask."""
         return not self._running and self._next_plan() is None
 
+    def extend(self, *, brackets: int | None = None, evaluations: int | None = None) -> None:
+        """Go on after the end, up to new limits.
+
+        Args:
+            brackets: Brackets in all; None for no such limit.
+            evaluations: Evaluations in all; None for no such limit.
+
+        Raises:
+            SettingsError: The search is not finished, or the new limits leave nothing to do, or no end.
+        """
+        if not self.finished:
+            raise SettingsError("the search is not finished; it can be extended when it is")
+        extension = Extension(after=len(self._evaluations), brackets=brackets, evaluations=evaluations)
+        before, self.settings = self.settings, self.settings.model_copy(update=extension.limits)
+        if extension.is_endless or self._next_plan() is None:
+            self.settings = before
+            raise SettingsError(
+                f"there is nothing to do up to {in_words(extension)}; it ended after {in_words(before)}"
+            )
+        self._extensions += (extension,)
+
     def running(self) -> list[Evaluation]:
         """Return what was asked for and not told yet, by number. A new driver dispatches these again."""
         return list(self._running.values())
@@ -111,7 +137,7 @@ class Optimizer:
     def results(self) -> list[tuple[Evaluation, float | None]]:
         """Return the evaluations that have a result, each with its loss; None for a failure."""
         told = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
-        return [(evaluation, _finite(self._losses[evaluation.id])) for evaluation in told]
+        return [(evaluation, finite(self._losses[evaluation.id])) for evaluation in told]
 
     def weights(self) -> dict[int, float]:
         """Return how much each rung counts in the model ``rungs``, by its epochs; a low one misleads."""
@@ -119,9 +145,11 @@ class Optimizer:
 
     def state(self) -> dict[str, Any]:
         """Return everything that `from_state` needs, as plain JSON."""
-        outcomes = [self._outcome(evaluation) for evaluation in self._evaluations]
         return SearchState(
-            space=space_digest(self._space), settings=self.settings.model_dump(mode="json"), evaluations=outcomes
+            space=space_digest(self._space),
+            settings=self._settings_at_first.model_dump(mode="json"),
+            extensions=self._extensions,
+            evaluations=[outcome_of(evaluation, losses=self._losses) for evaluation in self._evaluations],
         ).as_document()
 
     @classmethod
@@ -139,35 +167,44 @@ class Optimizer:
             StudyChangedError: The space is another one.
             DamageError: It is no such state, or does not follow from its settings.
         """
-        parsed = parse_state(state)
-        if parsed.space != space_digest(space):
-            raise StudyChangedError("the search was started with another space; restore that or start afresh")
-        told = [outcome for outcome in parsed.evaluations if outcome.status != "running"]
+        parsed = parse_state(state, space=space)
         optimizer = cls(space, **parsed.settings, cost=cost)
-        optimizer.replay(
-            [outcome.evaluation for outcome in parsed.evaluations],
-            losses={each.evaluation.id: math.inf if each.loss is None else each.loss for each in told},
-        )
+        evaluations = [outcome.evaluation for outcome in parsed.evaluations]
+        optimizer.replay(evaluations, losses=parsed.losses, extensions=parsed.extensions)
         return optimizer
 
-    def replay(self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float]) -> None:
+    def replay(
+        self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float], extensions: Sequence[Extension] = ()
+    ) -> None:
         """Take over earlier decisions and results, instead of deciding anew.
 
         Args:
             evaluations: All decisions, by number.
             losses: Results by evaluation; infinity for a failure.
+            extensions: How the end was moved, in order.
 
         Raises:
-            DamageError: In strict order: these decisions do not follow from the settings and the losses.
+            DamageError: A configuration is not in the space, or the search was not finished when it was
+                extended. In strict order: these decisions do not follow from the settings and the losses.
         """
         if not set(losses) <= {evaluation.id for evaluation in evaluations}:
             raise DamageError(f"there is a result of evaluation {max(losses)}, which was never started")
         self._losses.update(losses)
+        for extension in extensions:
+            self._replay_part(evaluations[len(self._evaluations) : extension.after])
+            try:
+                self.extend(**extension.limits)
+            except SettingsError as error:
+                raise DamageError(f"an extension of the record does not follow: {error}") from error
+        self._replay_part(evaluations[len(self._evaluations) :])
+
+    def _replay_part(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take over decisions that were made under the present limits."""
         for evaluation in evaluations:
             self._check_follows(evaluation)
             self._start(evaluation)
         if self.settings.order == "free":
-            for evaluation_id in sorted(losses):
+            for evaluation_id in (each.id for each in evaluations if each.id in self._losses):
                 self._see(evaluation_id)
 
     def _check_follows(self, evaluation: Evaluation) -> None:
@@ -182,6 +219,8 @@ class Optimizer:
                 f"evaluation {evaluation.id} of the record does not follow from the settings and the results "
                 "before it; was the record changed, or the search started with other settings?"
             )
+        if not is_promotion:
+            check_recorded(evaluation, space=self._space)
 
     def _next_plan(self) -> Plan | None:
         most = self.settings.most_evaluations
@@ -189,10 +228,14 @@ class Optimizer:
             return None
         return self._next_strictly() if self.settings.order == "strict" else self._next_freely()
 
+    def _offer(self) -> Plan | None:
+        """Return what the schedule would do next, within the limits."""
+        plan = self._schedule.next_plan()
+        return None if plan is None or self.settings.ends_before(plan.bracket) else plan
+
     def _next_freely(self) -> Plan | None:
         """Decide by what has come in."""
-        idle = len(self._running) < self.settings.concurrency
-        return self._schedule.next_plan() if idle else None
+        return self._offer() if len(self._running) < self.settings.concurrency else None
 
     def _next_strictly(self) -> Plan | None:
         """Decide at the earliest virtual time at which there is something to do.
@@ -200,7 +243,7 @@ class Optimizer:
         A decision waits for all results that end by then; it does not see any that ends later.
         """
         while True:
-            plan = self._schedule.next_plan() if self._clock.can_start else None
+            plan = self._offer() if self._clock.can_start else None
             ending = self._clock.next_to_end
             if plan is not None or ending is None or ending not in self._losses:
                 return plan
@@ -250,50 +293,7 @@ class Optimizer:
         for listener in (self._schedule, self._history):
             listener.ended(self._evaluations[evaluation_id], loss=self._losses[evaluation_id])
 
-    def _outcome(self, evaluation: Evaluation) -> Outcome:
-        if evaluation.id not in self._losses:
-            return Outcome(evaluation=evaluation, status="running", loss=None)
-        loss = _finite(self._losses[evaluation.id])
-        return Outcome(evaluation=evaluation, status="failed" if loss is None else "done", loss=loss)
-
-
-def optimizer_from_records(
-    space: ConfigurationSpace,
-    records: Iterable[Record],
-    *,
-    mode: Literal["min", "max"] = "min",
-    settings: Mapping[str, Any],
-) -> Optimizer:
-    """Rebuild a search from its journal.
-
-    Args:
-        space: Where is searched.
-        records: The journal; only what was started and ended counts. If something was recorded twice, the
-            first record counts.
-        mode: Whether the recorded objective is minimised or maximised.
-        settings: Keyword arguments of `Optimizer`.
-
-    Raises:
-        DamageError: The records do not follow from the settings.
-    """
-    evaluations: dict[int, Evaluation] = {}
-    losses: dict[int, float] = {}
-    sign = 1.0 if mode == "min" else -1.0
-    for record in records:
-        if isinstance(record, Started):
-            evaluations.setdefault(record.evaluation.id, record.evaluation)
-        elif isinstance(record, Ended):
-            objective = math.inf if record.objective is None else sign * record.objective
-            losses.setdefault(record.evaluation_id, objective if math.isfinite(objective) else math.inf)
-    optimizer = Optimizer(space, **settings)
-    optimizer.replay([evaluations[number] for number in sorted(evaluations)], losses=losses)
-    return optimizer
-
 
 def _plan_of(evaluation: Evaluation) -> Plan:
     is_new = evaluation.origin != "promotion"
     return Plan(None if is_new else evaluation.config_id, evaluation.bracket, evaluation.rung)
-
-
-def _finite(loss: float) -> float | None:
-    return loss if math.isfinite(loss) else None

@@ -56,6 +56,19 @@ class Opened(Settings):
     concurrency: int
     software: dict[str, str]
     """Versions that were used, by package."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier searches whose best configurations are in the study."""
+
+
+class Extended(Settings):
+    """The finished search goes on: from here on these are its limits."""
+
+    kind: Literal["extended"] = "extended"
+    time: float
+    brackets: int | None
+    """Brackets in all; None: no such limit."""
+    evaluations: int | None
+    """Evaluations in all; None: no such limit."""
 
 
 class Started(Settings):
@@ -104,5 +117,5 @@ class Closed(Settings):
     reason: str = ""
 
 
-Record = Annotated[Opened | Started | EpochDone | Ended | Closed, Field(discriminator="kind")]
+Record = Annotated[Opened | Extended | Started | EpochDone | Ended | Closed, Field(discriminator="kind")]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)

@@ -15,8 +15,9 @@ from emotune.files import sha256_of
 from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
-from emotune.search.optimizer import Optimizer, optimizer_from_records
+from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Evaluation, Opened, Record
+from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
 from emotune.search.study import Study, differences
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
@@ -90,6 +91,7 @@ def run_study(
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder.journal, owner=folder.name) as journal:
+        folder.check_complete(journal.records)
         if journal.records:
             check_unchanged(study, opened(journal.records))
         folder.stop_request.unlink(missing_ok=True)

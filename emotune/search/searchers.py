@@ -64,6 +64,10 @@ class SearchSettings(Settings):
             return (self.max_budget,)
         return rungs(self.min_budget, self.max_budget, self.eta)
 
+    def ends_before(self, bracket: int) -> bool:
+        """Tell whether a bracket is beyond the last one."""
+        return self.brackets is not None and bracket >= self.brackets
+
     @property
     def most_evaluations(self) -> int | None:
         """After how many evaluations the search is over whatever the schedule says; None: never."""
@@ -78,7 +82,8 @@ class SearchSettings(Settings):
         """Return the schedule at its beginning."""
         if self.schedule == "async":
             return Promotion(len(self.ladder), eta=self.eta)
-        return HyperBand(len(self.ladder), eta=self.eta, brackets=self.brackets)
+        # without an end of its own: that may be moved later
+        return HyperBand(len(self.ladder), eta=self.eta, brackets=None)
 
 
 def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:

@@ -1,3 +1,4 @@
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -5,8 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from emotune.errors import BusyError, DamageError, SearchFailedError
 from emotune.search import Evaluation, Optimizer
 from emotune.search.journal import Journal, read_journal
-from emotune.search.optimizer import optimizer_from_records
 from emotune.search.records import Closed, Ended, EpochDone, Record, Started
+from emotune.search.replay import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, table
 
 SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 18, "concurrency": 2, "seed": 3}
@@ -134,7 +135,7 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_end(tmp_path: Path, whole: b
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("change", ["swap", "drop", "twice", "unknown", "empty"])
+@pytest.mark.parametrize("change", ["swap", "drop", "twice", "unknown", "empty", "two"])
 def test_lines_that_are_whole_but_not_as_written_are_damage(tmp_path: Path, whole: bytes, change: str) -> None:
     lines = whole.splitlines(keepends=True)
     match change:
@@ -146,11 +147,22 @@ def test_lines_that_are_whole_but_not_as_written_are_damage(tmp_path: Path, whol
             lines.insert(3, lines[3])
         case "unknown":
             lines[3] = b'{"n": 3, "crc": "00000000", "record": {}}\n'
-        case _:
+        case "empty":
             lines.insert(3, b"\n")
-    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines))
-    with pytest.raises(DamageError, match=r"line [45]"):
-        read_journal(tmp_path / "journal.jsonl")
+        case _:
+            lines = lines[:4] + lines
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(DamageError, match=r"journal.jsonl, line [45], byte [1-9]\d+: "):
+        Journal.open(path, owner="test")
+    assert path.read_bytes() == b"".join(lines), "nothing is lost"
+
+
+def test_without_its_first_record_it_does_not_begin_anew(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[1:]))
+    with pytest.raises(DamageError, match="line 1, byte 0: record 1 stands where 0 should"):
+        Journal.open(path, owner="test")
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
@@ -201,29 +213,54 @@ def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path) -> None:
         journal.append(Closed(time=0, state="finished"))
 
 
-def enter_and_leave(path: Path, inside: Path, number: int) -> None:
-    """Open the journal ten times; while it is open, nobody else may be inside."""
-    entered = 0
-    while entered < 10:
+ROUNDS = 50
+
+
+def race(path: Path, barrier: Any, results: Any, number: int) -> None:
+    """Try to open the journal at the same moment as the other one, again and again, and tell what came of it."""
+    for _ in range(ROUNDS):
+        barrier.wait(60)
         try:
-            with Journal.open(path, owner=f"process {number}") as journal:
-                mark = os.open(inside, os.O_CREAT | os.O_EXCL)
+            with Journal.open(path, owner=f"racer {number}") as journal:
                 journal.append(Closed(time=number, state="finished"), durable=False)
-                inside.unlink()
-                os.close(mark)
-                entered += 1
-        except BusyError:
-            pass
-        time.sleep(0.001)
+                results.put((number, os.getpid(), ""))
+                barrier.wait(60)
+        except BusyError as error:
+            results.put((number, os.getpid(), str(error)))
+            barrier.wait(60)
 
 
-def test_two_processes_never_both_have_it(tmp_path: Path) -> None:
+def test_of_two_drivers_at_once_one_gets_it_and_the_other_learns_who(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    context = multiprocessing.get_context("fork")
-    both = [context.Process(target=enter_and_leave, args=(path, tmp_path / "inside", n)) for n in range(2)]
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(2), context.Queue()
+    both = [context.Process(target=race, args=(path, barrier, results, number)) for number in range(2)]
     for process in both:
         process.start()
+    winners = []
+    for _ in range(ROUNDS):
+        (winner, pid, nothing), (_, _, complaint) = sorted([results.get(timeout=60) for _ in both], key=lambda x: x[2])
+        assert nothing == ""
+        assert f"(racer {winner}, pid {pid} on " in complaint
+        winners.append(winner)
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
-    assert sorted(record.time for record in read_journal(path)) == [0.0] * 10 + [1.0] * 10
+    assert [record.time for record in read_journal(path)] == winners
+
+
+def test_a_search_put_aside_at_the_same_moment_is_not_begun_beside_its_new_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "search" / "journal.jsonl"
+    path.parent.mkdir()
+    lock = fcntl.flock
+
+    def rename_first(handle: int, how: int) -> None:
+        if path.parent.exists():
+            path.parent.rename(tmp_path / "aside")
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", rename_first)
+    with pytest.raises(BusyError, match="put aside by another driver"):
+        Journal.open(path, owner="late")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.search import Optimizer
 from emotune.search.checker import violations
-from emotune.search.optimizer import optimizer_from_records
 from emotune.search.records import Ended, Record, Started
+from emotune.search.replay import optimizer_from_records
 from emotune.search.space import copy_of
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
 
