@@ -13,7 +13,7 @@ from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
 from emotune.report.tables import leaderboard
 from emotune.search.folder import SearchFolder
-from emotune.search.journal import Journal, read_journal
+from emotune.search.journal import locked, read_journal
 from emotune.search.records import Closed, Record
 from emotune.search.results import evaluation_results, find_best, search_state
 from emotune.search.run import RunOptions, kept_encoder, run_study, settle
@@ -119,6 +119,6 @@ def put_aside(folder: SearchFolder) -> None:
     """
     if not folder.path.exists():
         return
-    with Journal.open(folder.journal, owner=folder.name):
+    with locked(folder.journal, owner=folder.name):
         aside = folder.put_aside()
     console().print(f"the old results are kept in {aside}", soft_wrap=True)

@@ -3,12 +3,15 @@
 import fcntl
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from emotune.errors import SettingsError
+from emotune.errors import DamageError, SettingsError
 from emotune.files import safe_name
+from emotune.search.journal import ADVICE
+from emotune.search.records import Record, Started
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,23 @@ class SearchFolder:
     def checkpoints(self, config_id: int) -> Path:
         """Folder of a configuration's checkpoints."""
         return self.path / "configurations" / f"{config_id:05d}"
+
+    def check_complete(self, records: Sequence[Record]) -> None:
+        """Refuse a journal that has lost records: going on with it would do again what was done.
+
+        Whole lines that are gone from its end, or the whole file, leave no other trace than the checkpoints.
+
+        Raises:
+            DamageError: There are checkpoints of a configuration that the records do not know.
+        """
+        known = {record.evaluation.config_id for record in records if isinstance(record, Started)}
+        kept = {int(found.name) for found in self.path.glob("configurations/[0-9]*")}
+        if not kept <= known:
+            size = self.journal.stat().st_size if self.journal.exists() else 0
+            raise DamageError(
+                f"{self.journal}, byte {size}: records are missing at its end, for there are checkpoints of "
+                f"configuration {min(kept - known)}, which none of its {len(records)} records is about; {ADVICE}"
+            )
 
     def put_aside(self) -> Path:
         """Rename the folder, so that a new search can have its name; nothing is deleted."""

@@ -8,7 +8,9 @@ import logging
 import os
 import re
 import socket
+import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -22,6 +24,9 @@ from emotune.search.records import RECORD, Record
 log = logging.getLogger(__name__)
 
 LINE = re.compile(rb'\{"n": (0|[1-9][0-9]*), "crc": "([0-9a-f]{8})", "record": (\{[^\n]*\})\}')
+
+NAMING_SECONDS = 0.05
+"""Who is refused waits so long before reading who has the lock: that one may have taken it this very moment."""
 
 ADVICE = "keep a copy of the file, and restore it from a backup or start the search afresh (--fresh)"
 
@@ -124,6 +129,24 @@ class Journal:
         self.close()
 
 
+@contextlib.contextmanager
+def locked(path: Path, *, owner: str) -> Iterator[None]:
+    """Keep drivers away from a journal, whatever is in it.
+
+    Args:
+        path: The journal's file.
+        owner: Who does so, for people.
+
+    Raises:
+        BusyError: A driver has it open.
+    """
+    lock = _lock(path.with_suffix(".lock"), owner=owner)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def read_journal(path: Path) -> list[Record]:
     """Return the records of a journal, also while a driver writes it; a torn last line does not count.
 
@@ -184,11 +207,23 @@ def _lock(path: Path, *, owner: str) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        time.sleep(NAMING_SECONDS)
         holder = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "it has just started"
         os.close(handle)
         raise BusyError(f"{path}: another driver is alive on this search ({holder}); wait for it or stop it") from error
+    if not _is_at(path, handle):
+        os.close(handle)
+        raise BusyError(f"{path}: the search was put aside by another driver at this moment; start the command again")
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about = f"{owner}, pid {os.getpid()} on {socket.gethostname()} since {started}\n".encode()
     os.ftruncate(handle, 0)
     os.pwrite(handle, about, 0)
     return handle
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Tell whether an open file is still the one of that name: its folder may have been renamed since."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

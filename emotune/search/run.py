@@ -15,9 +15,8 @@ from emotune.files import sha256_of
 from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
-from emotune.search.optimizer import Optimizer
+from emotune.search.optimizer import Optimizer, optimizer_from_records
 from emotune.search.records import Closed, Evaluation, Opened, Record
-from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
 from emotune.search.study import Study, differences
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
