@@ -1,0 +1,168 @@
+"""Promises of a search that is killed: whatever dies when, its history is that of an undisturbed one.
+
+A driver here is the real journal, desk and optimizer, with random spaces and losses in place of training. It is
+killed again and again, right after it wrote one to five records, and half of the time the last one is torn at some
+byte too.
+"""
+
+import math
+import random
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ConfigSpace import ConfigurationSpace
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from emotune.search import Evaluation, Optimizer
+from emotune.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
+from emotune.search.desk import Desk
+from emotune.search.journal import Journal, read_journal
+from emotune.search.optimizer import optimizer_from_records
+from emotune.search.records import EpochDone, Record
+from emotune.search.results import evaluation_results
+from emotune.search.study import Aim
+from tests.search.searching import MIXED, documents, loss_of, space_of
+
+EXAMPLES = 3
+KILLS = 8
+"""At least so many kills an example, and about 50 on average; with the combinations below at least 288 in a run."""
+
+SCHEDULES = [("hyperband", "sync", "none"), ("asha", "async", "none")]
+SCHEDULES += [("bohb", schedule, model) for schedule in ("sync", "async") for model in ("rungs", "hpbandster")]
+
+
+class Killed(BaseException):
+    """The process dies."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that can be driven again and again, and in strict order ends up the same each time."""
+
+    space: ConfigurationSpace
+    options: dict[str, Any]
+    failures: int
+    chance: random.Random
+
+    def cost(self, values: dict[str, Any]) -> float:
+        return 1.0 + zlib.crc32(repr(sorted(values.items())).encode()) % 5
+
+    def drive(self, path: Path, *, records: int | None = None) -> Optimizer:
+        """Go on with the search; the driver dies as soon as it has written so many records."""
+        with Journal.open(path, owner="test") as journal:
+            last = None if records is None else len(journal) + records
+
+            def die(_: Record, number: int) -> None:
+                if last is not None and number + 1 >= last:
+                    raise Killed
+
+            optimizer = optimizer_from_records(
+                self.space, journal.records, settings={**self.options, "cost": self.cost}
+            )
+            desk = Desk(optimizer, journal=journal, aim=Aim(), observers=[die])
+            self.work(desk)
+            return optimizer
+
+    def work(self, desk: Desk) -> None:
+        out: dict[int, Evaluation] = {}
+        while not desk.finished:
+            while len(out) < desk.optimizer.settings.concurrency and (evaluation := desk.next_evaluation()):
+                out[evaluation.id] = evaluation
+            self.carry_out(out.pop(self.next_to_end(out, desk)), desk)
+
+    def next_to_end(self, out: dict[int, Evaluation], desk: Desk) -> int:
+        """In strict order anyone; in free order it decides the history, and so has to be a function of it."""
+        if desk.optimizer.settings.order == "strict":
+            return self.chance.choice(sorted(out))
+        return min(out, key=lambda number: zlib.crc32(b"%d" % number))
+
+    def carry_out(self, evaluation: Evaluation, desk: Desk) -> None:
+        """Report all epochs from the first one, as a worker does that found no checkpoint, or fail in one of 3 ways."""
+        loss = loss_of(evaluation, failures=self.failures)
+        if loss is None:
+            kind = "".join("abcdefghij"[int(digit)] for digit in str(evaluation.id))
+            desk.fail(evaluation.id, error=f"broken {kind}", infrastructure=False)
+        elif loss == math.inf:
+            desk.complete(evaluation.id, diverged="too large")
+        else:
+            for epoch in range(1, evaluation.to_epoch + 1):
+                desk.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
+            desk.complete(evaluation.id)
+
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "max_budget": st.sampled_from([3, 4]),
+        "eta": st.integers(2, 3),
+        "seed": st.integers(0, 99),
+        "concurrency": st.integers(1, 4),
+    }
+)
+LIMITS = st.sampled_from([{"evaluations": 20}, {"evaluations": 26}, {"brackets": 5}])
+
+
+def tear(path: Path, chance: random.Random) -> None:
+    """Cut off some or all bytes of the last record, as a power cut may."""
+    content = path.read_bytes()
+    last = len(content.splitlines(keepends=True)[-1])
+    path.write_bytes(content[: len(content) - chance.randint(1, last)])
+
+
+def table(records: list[Record]) -> list[tuple]:
+    return [(one.evaluation, one.status, one.objective, one.error) for one in evaluation_results(records)]
+
+
+def epochs(records: list[Record]) -> list[tuple[int, int]]:
+    return sorted((one.config_id, one.epoch) for one in records if isinstance(one, EpochDone))
+
+
+def seen_by(search: Search, optimizer: Optimizer, records: list[Record]) -> Seen:
+    if optimizer.settings.order == "free":
+        return seen_in_journal(records)
+    rows = optimizer.results()
+    return seen_in_virtual_time(optimizer.settings, rows, cost=lambda each: search.cost(each.values))
+
+
+@pytest.mark.parametrize("order", ["strict", "free"])
+@pytest.mark.parametrize(("kind", "schedule", "model"), SCHEDULES)
+@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@given(documents() | st.just(MIXED), OPTIONS, LIMITS, st.sampled_from([0, 3, 5]), st.integers(0, 999))
+def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: str,
+    schedule: str,
+    model: str,
+    order: str,
+    document: dict[str, Any],
+    options: dict[str, Any],
+    limit: dict[str, Any],
+    failures: int,
+    seed: int,
+) -> None:
+    options = options | limit | {"kind": kind, "schedule": schedule, "model": model, "order": order}
+    search = Search(space_of(document), options=options, failures=failures, chance=random.Random(seed))
+    folder = tmp_path_factory.mktemp("kills")
+    whole = search.drive(folder / "whole.jsonl")
+    kills = 0
+    while True:
+        try:
+            killed = search.drive(folder / "killed.jsonl", records=search.chance.randint(1, 5))
+            break
+        except Killed:
+            kills += 1
+            if search.chance.random() < 0.5:
+                tear(folder / "killed.jsonl", search.chance)
+    expected, found = read_journal(folder / "whole.jsonl"), read_journal(folder / "killed.jsonl")
+    assert table(found) == table(expected)
+    assert epochs(found) == epochs(expected)
+    assert len(set(epochs(found))) == len(epochs(found)), "no epoch is recorded twice"
+    for optimizer, records in ((whole, expected), (killed, found)):
+        seen = seen_by(search, optimizer, records)
+        assert violations(optimizer.settings, optimizer.results(), seen=seen, finished="brackets" in limit) == []
+    assert kills >= KILLS
+    event("killed", payload=kills)
+    event("with a model", payload=any(row.evaluation.origin == "model" for row in evaluation_results(found)))
