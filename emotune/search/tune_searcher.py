@@ -3,10 +3,12 @@
 Tune runs one trial per evaluation and decides nothing itself. Its own state is never read back.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
@@ -18,9 +20,16 @@ from emotune.trainables.evaluation import Job
 
 MakeJob = Callable[[Evaluation], Job]
 
+START_SECONDS = 20.0
+"""So long a process may take to start while others wait for it."""
+
 
 class DeskSearcher(Searcher):
     """Asks the desk when Tune has room, and hands Tune's results to it.
+
+    Starting a process costs seconds, and Tune keeps one for the next trial only if that is there at once;
+    a trial that is about to get a process of its own even takes another's, and its own is thrown away. So
+    an evaluation that is finished stays where it is, idle, until its worker may go on with the next one.
 
     Args:
         desk: The search.
@@ -31,12 +40,24 @@ class DeskSearcher(Searcher):
 
     def __init__(self, desk: Desk, *, make_job: MakeJob, concurrency: int, stop_requested: Callable[[], bool]) -> None:
         super().__init__()
-        self._desk = desk
-        self._make_job = make_job
-        self._concurrency = concurrency
-        self._stop_requested = stop_requested
+        self.concurrency = concurrency
         self.evaluations: dict[str, int] = {}
         self.failure: SearchFailedError | None = None
+        self._desk = desk
+        self._make_job = make_job
+        self._stop_requested = stop_requested
+        self._idle: set[str] = set()
+        self._starting: dict[str, float] = {}
+        self._next: Evaluation | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.failure is not None or self._desk.finished
+
+    def set_max_concurrency(self, max_concurrent: int) -> bool:
+        """Tell Tune that it need not count; it then starts all first workers at once."""
+        return max_concurrent == self.concurrency
 
     def suggest(  # pyright: ignore[reportIncompatibleMethodOverride] (Tune annotates it without its own FINISHED)
         self, trial_id: str
@@ -44,32 +65,51 @@ class DeskSearcher(Searcher):
         """Return the next job, None to wait, or that the search is over."""
         if self._stop_requested():
             self._desk.stopping = True
-        if self.failure is not None or self._desk.finished:
+        if self.over:
             return Searcher.FINISHED
-        if self._desk.out >= self._concurrency:
+        in_warm_worker = self._next is not None
+        if not in_warm_worker and not self._idle:
+            self._next = self._look()
+        if self._next is None:
             return None
-        evaluation = self._desk.next_evaluation()
-        if evaluation is None:
-            return Searcher.FINISHED if self._desk.finished else None
+        evaluation, self._next = self._next, None
         self.evaluations[trial_id] = evaluation.id
+        if not in_warm_worker:
+            self._starting[trial_id] = time.monotonic()
         return {"job": self._make_job(evaluation).model_dump_json()}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take in epochs."""
-        self._take_reports(trial_id, result)
+    def _look(self) -> Evaluation | None:
+        return self._desk.next_evaluation() if self._desk.out < self.concurrency else None
 
-    def on_trial_complete(
-        self,
-        trial_id: str,
-        result: dict[str, Any] | None = None,
-        error: bool = False,  # noqa: FBT001, FBT002 (Tune's signature)
-    ) -> None:
-        """Take in the end of an evaluation; errors come with their reason to `FailureCallback`."""
-        if error or result is None or trial_id not in self.evaluations:
-            return
-        self._take_reports(trial_id, result)
-        if result["done"] and self.failure is None:
-            self._desk.complete(self.evaluations.pop(trial_id), diverged=result["diverged"])
+    def started(self, trial_id: str) -> None:
+        """Take in that a trial has a worker."""
+        self._starting.pop(trial_id, None)
+
+    def take(self, trial_id: str, *, result: dict[str, Any]) -> bool:
+        """Take in a step of a trial.
+
+        Returns:
+            Whether the trial shall end, so that its worker goes on with the next evaluation.
+        """
+        if trial_id in self.evaluations:
+            self._take_reports(trial_id, result)
+            if result["finished"] and self.failure is None:
+                self._desk.complete(self.evaluations.pop(trial_id), diverged=result["diverged"])
+                self._idle.add(trial_id)
+        if trial_id not in self._idle or self._next is not None or self._others_start():
+            return False
+        self._next = self._look()
+        if self._next is not None:
+            self._idle.remove(trial_id)
+        return self._next is not None
+
+    def _others_start(self) -> bool:
+        """Tell whether processes are being started, which Tune would throw away for one that is free."""
+        earliest = time.monotonic() - START_SECONDS
+        if not any(since > earliest for since in self._starting.values()):
+            return False
+        # on a full cluster a trial without a worker is not about to get one of its own
+        return len(self.evaluations) + len(self._idle) <= ray.cluster_resources().get("CPU", 0)
 
     def _take_reports(self, trial_id: str, result: dict[str, Any]) -> None:
         try:
@@ -78,8 +118,20 @@ class DeskSearcher(Searcher):
         except SearchFailedError as error:
             self.failure = error
 
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002 (Tune's signature)
+    ) -> None:
+        """Do nothing: results come by `take`, and errors with their reason by `fail`."""
+
     def fail(self, trial_id: str, text: str) -> None:
         """Take in that an evaluation broke off; an error of the program is told by its traceback."""
+        self._starting.pop(trial_id, None)
+        if trial_id in self._idle:
+            self._idle.remove(trial_id)
+            return
         lines = [line.strip() for line in text.strip().splitlines()]
         raised = any("ray::" in line for line in lines)
         try:
@@ -105,11 +157,16 @@ class DeskSearcher(Searcher):
         return {}
 
 
-class FailureCallback(Callback):
-    """Brings the reason of a failed trial to the searcher, which Tune tells only that it failed."""
+class TrialCallback(Callback):
+    """Brings to the searcher what Tune does not tell it: that a trial has a worker, and why one failed."""
 
     def __init__(self, searcher: DeskSearcher) -> None:
         self._searcher = searcher
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Take in that a trial has a worker."""
+        del iteration, trials, info
+        self._searcher.started(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Take in the error of a trial."""

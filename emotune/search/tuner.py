@@ -15,27 +15,29 @@ import ray
 from ray import tune
 from ray.tune.stopper import Stopper
 
-from emotune.search.tune_searcher import DeskSearcher, FailureCallback
+from emotune.search.tune_searcher import DeskSearcher, TrialCallback
 from emotune.trainables.evaluation import EvaluationTrainable
 
 logger = logging.getLogger(__name__)
 
 
 class StopWhenAsked(Stopper):
-    """Tells Tune to end all evaluations once a signal has come or the search cannot go on."""
+    """Tells Tune when to end a trial, and when to end all: a signal has come, or the search is over.
+
+    Tune shows every result to the stopper first, so that it is here that the searcher takes them.
+    """
 
     def __init__(self, searcher: DeskSearcher) -> None:
         self.signal: signal.Signals | None = None
         self._searcher = searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Never stop a single evaluation."""
-        del trial_id, result
-        return False
+        """Tell whether the trial's worker goes on with another evaluation now."""
+        return self._searcher.take(trial_id, result=result)
 
     def stop_all(self) -> bool:
         """Tell whether everything shall end now."""
-        return self.signal is not None or self._searcher.failure is not None
+        return self.signal is not None or self._searcher.over
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing in Tune's own files."""
@@ -52,7 +54,8 @@ def connect(concurrency: int | None) -> None:
         return
     _set_defaults()
     local = {"num_cpus": max(concurrency or 1, os.cpu_count() or 1), "include_dashboard": False}
-    found = os.environ.get("RAY_ADDRESS") or Path("/tmp/ray/ray_current_cluster").exists()
+    started = "auto" if Path("/tmp/ray/ray_current_cluster").exists() else "local"
+    found = os.environ.get("RAY_ADDRESS", started) != "local"
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
 
 
@@ -71,10 +74,16 @@ def _set_defaults() -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
-def carry_out(searcher: DeskSearcher) -> signal.Signals | None:
+def carry_out(
+    searcher: DeskSearcher, *, trainable: type[tune.Trainable] = EvaluationTrainable
+) -> signal.Signals | None:
     """Let Tune carry out what the searcher hands out, until it is finished, failed or a signal comes.
 
     Tune's own files are only a cache and go to a temporary folder.
+
+    Args:
+        searcher: Hands out the jobs.
+        trainable: Carries out a job.
 
     Returns:
         The signal that ended it, if one did.
@@ -84,12 +93,17 @@ def carry_out(searcher: DeskSearcher) -> signal.Signals | None:
     try:
         with _signals(stopper):
             tune.Tuner(
-                tune.with_resources(EvaluationTrainable, {"cpu": 1}),
-                tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+                tune.with_resources(trainable, {"cpu": 1}),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    max_concurrent_trials=searcher.concurrency,
+                    reuse_actors=True,
+                ),
                 run_config=tune.RunConfig(
                     name="search",
                     storage_path=scratch,
-                    callbacks=[FailureCallback(searcher)],
+                    callbacks=[TrialCallback(searcher)],
                     stop=stopper,
                     verbose=0,
                     failure_config=tune.FailureConfig(max_failures=0),

@@ -22,6 +22,9 @@ from emotune.training.loop import EpochReport, Material, evaluate, measure_refer
 STEP_SECONDS = 0.2
 """A Tune step trains whole epochs for about this long, so that short epochs do not drown the driver in results."""
 
+IDLE_SECONDS = (0.02, 0.5)
+"""The shortest and the longest time after which an idle worker looks again whether there is work for it."""
+
 SAVING_SHARE = 0.1
 """Checkpoints may take this share of the time; an epoch is always saved if it took ten times as long."""
 
@@ -120,6 +123,7 @@ class EvaluationTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Begin a job in a fresh actor."""
         self.worker = Worker(Job.model_validate_json(config["job"]))
+        self.idle_since: float | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another job in this warm actor."""
@@ -127,25 +131,37 @@ class EvaluationTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train some epochs.
+        """Train some epochs; or wait a moment, if all is done and the search has not ended this trial.
 
         Returns:
-            ``reports`` (epoch and metrics, each epoch once), ``done``, and ``diverged``: None or
+            ``reports`` (epoch and metrics, each epoch once), ``finished``, and ``diverged``: None or
             why the loss is no longer a number.
         """
+        if self.idle_since is not None:
+            idle(self.idle_since)
+            return {"reports": [], "diverged": None, "finished": True}
+        reports, diverged = self._train()
+        finished = diverged is not None or self.worker.finished
+        if finished:
+            self.idle_since = time.monotonic()
+        return {"reports": reports, "diverged": diverged, "finished": finished}
+
+    def _train(self) -> tuple[list[dict[str, Any]], str | None]:
         try:
             reports = self.worker.work(STEP_SECONDS)
         except TrainingDivergedError as error:
-            return {"reports": [], "diverged": str(error), "done": True}
-        return {
-            "reports": [{"epoch": report.epoch, "metrics": report.metrics} for report in reports],
-            "diverged": None,
-            "done": self.worker.finished,
-        }
+            return [], str(error)
+        return [{"epoch": report.epoch, "metrics": report.metrics} for report in reports], None
 
     def cleanup(self) -> None:
         """Save what was trained since the last checkpoint, when the search is stopped in order."""
         self.worker.save()
+
+
+def idle(since: float) -> None:
+    """Wait a tenth of the time that was waited before, so that many idle workers do not keep the driver busy."""
+    shortest, longest = IDLE_SECONDS
+    time.sleep(min(max((time.monotonic() - since) / 10, shortest), longest))
 
 
 @lru_cache(maxsize=4)
