@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from emotune.search.desk import Observer
+from emotune.search.limits import in_words
 from emotune.search.preview import preview
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started
 from emotune.search.study import Study
 
 
@@ -25,8 +26,9 @@ class Progress:
 
     def __init__(self, study: Study, *, name: str) -> None:
         self.name = name
+        self.study = study
         self.aim = study.objective
-        self.total_epochs = sum(one.to_epoch - one.from_epoch for one in preview(study))
+        self.total_epochs = _epochs(study)
         self.running: dict[int, Started] = {}
         self.epochs: dict[int, EpochDone] = {}
         self.started: dict[int, Started] = {}
@@ -43,6 +45,8 @@ class Progress:
                 return (
                     f"search {record.name}: study {record.digest}, seed {record.seed}, {record.concurrency} at a time"
                 )
+            case Extended():
+                return self._take_extension(record)
             case Started():
                 return self._take_start(record)
             case EpochDone():
@@ -57,6 +61,12 @@ class Progress:
         """Take note that from now on records are new."""
         self._begun = time.monotonic()
         self._trained_before = self.trained_epochs
+
+    def _take_extension(self, record: Extended) -> str:
+        limits = {"brackets": record.brackets, "evaluations": record.evaluations}
+        budget = self.study.budget.model_copy(update=limits)
+        self.total_epochs = _epochs(self.study.model_copy(update={"budget": budget}))
+        return f"search {self.name}: goes on, up to {in_words(**limits)}"
 
     def _take_start(self, record: Started) -> str:
         one = record.evaluation
@@ -135,6 +145,11 @@ def follow(study: Study, *, name: str, known: int) -> Iterator[Observer]:
             yield observe
     else:
         yield observe
+
+
+def _epochs(study: Study) -> int:
+    """Return the epochs that a study takes in all."""
+    return sum(one.to_epoch - one.from_epoch for one in preview(study))
 
 
 def _values(evaluation: Evaluation) -> str:

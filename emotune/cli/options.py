@@ -10,6 +10,7 @@ from rich.console import Console
 
 from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, find_searches, storage_folder
+from emotune.search.limits import Amount, parse_amount
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,6 +34,22 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 set_option = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; may be given several times."
 )
+
+
+class AmountType(click.ParamType):
+    """A number, or ``+N`` for so many more."""
+
+    name = "[+]N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
+        """Read what was given."""
+        try:
+            return parse_amount(value)
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+AMOUNT = AmountType()
 
 
 def find_store(store: str) -> Path:

@@ -1,14 +1,20 @@
 """``emotune search``, also behind ``tune_pretrain.py`` and ``tune_finetune.py``."""
 
+from collections.abc import Mapping, Sequence
+
 import click
 
-from emotune.cli.options import find_store, set_option, storage_option, tracking_option
+from emotune.cli.options import AMOUNT, find_folder, find_store, set_option, storage_option, tracking_option
 from emotune.cli.running import Request, put_aside, run
 from emotune.data.store import SegmentStore
-from emotune.search.folder import storage_folder
+from emotune.errors import SettingsError
+from emotune.search.folder import SearchFolder, storage_folder
+from emotune.search.journal import read_journal
+from emotune.search.limits import Amount
 from emotune.search.preview import count_rungs, estimate_hours, preview, probe_seconds
 from emotune.search.run import RunOptions
 from emotune.search.study import Study, find_study, load_study
+from emotune.search.warm_start import with_earlier
 
 
 def search_command(default: str | None) -> click.Command:
@@ -25,6 +31,14 @@ def search_command(default: str | None) -> click.Command:
         "--workers-per-trial", type=click.IntRange(1, 1), default=1, show_default=True, help="Workers per evaluation."
     )
     @click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the study's.")
+    @click.option("--brackets", type=AMOUNT, help="Brackets to run; +N lets a finished search go on for N more.")
+    @click.option("--evaluations", type=AMOUNT, help="Evaluations to run; +N lets a finished search go on for N more.")
+    @click.option(
+        "--warm-start",
+        multiple=True,
+        metavar="NAME",
+        help="Begin with the best configurations of an earlier search; may be given several times.",
+    )
     @set_option
     @click.option("--dry-run", is_flag=True, help="Print brackets, epochs and hours, and start nothing.")
     @click.option("--fresh", is_flag=True, help="Start over under the same name; old results are put aside.")
@@ -38,6 +52,9 @@ def search_command(default: str | None) -> click.Command:
         concurrency: int | None,
         workers_per_trial: int,
         seed: int | None,
+        brackets: Amount | None,
+        evaluations: Amount | None,
+        warm_start: tuple[str, ...],
         assignments: tuple[str, ...],
         dry_run: bool,
         fresh: bool,
@@ -50,22 +67,27 @@ def search_command(default: str | None) -> click.Command:
         Example:
           emotune search ecg_pretrain --store stores/ours --dry-run
           emotune search smoke --store stores/demo --name first --set budget.max=9
+          emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
+          emotune search smoke --store stores/demo --name second --warm-start first
         """
         del workers_per_trial
         path = find_study(study)
-        chosen = list(assignments)
-        chosen += [] if seed is None else [f"seed={seed}"]
-        chosen += [] if store is None else [f"base.store={find_store(store)}"]
-        loaded = load_study(path, assignments=chosen)
-        if dry_run:
-            show_plan(loaded, concurrency=concurrency or 1)
-            return 0
         request = Request(
             name=name or path.stem,
             storage=storage_folder(storage),
             tracking_uri=tracking_uri,
-            options=RunOptions(concurrency=concurrency),
+            options=RunOptions(concurrency=concurrency, amounts=_amounts(brackets, evaluations), warm_start=warm_start),
         )
+        is_new = fresh or dry_run or not has_begun(request.folder)
+        chosen = [*assignments, *(_ends(request.options.amounts, name=request.name) if is_new else [])]
+        chosen += [] if seed is None else [f"seed={seed}"]
+        chosen += [] if store is None else [f"base.store={find_store(store)}"]
+        loaded = load_study(path, assignments=chosen)
+        if is_new and warm_start:
+            loaded = warm_started(loaded, names=warm_start, storage=storage)
+        if dry_run:
+            show_plan(loaded, concurrency=concurrency or 1)
+            return 0
         if fresh:
             put_aside(request.folder)
         return run(loaded, request)
@@ -74,6 +96,37 @@ def search_command(default: str | None) -> click.Command:
 
 
 search = search_command(None)
+
+
+def has_begun(folder: SearchFolder) -> bool:
+    """Tell whether there is a record of a search."""
+    return folder.journal.is_file() and bool(read_journal(folder.journal))
+
+
+def warm_started(study: Study, *, names: Sequence[str], storage: str) -> Study:
+    """Add the best configurations of earlier searches, by name, to a new study.
+
+    Raises:
+        SettingsError: There is no such search, it has no result, or its configurations do not fit.
+    """
+    sources = {name: read_journal(find_folder(name, storage=storage).journal) for name in names}
+    return with_earlier(study, sources=sources)
+
+
+def _amounts(brackets: Amount | None, evaluations: Amount | None) -> dict[str, Amount]:
+    given = {"brackets": brackets, "evaluations": evaluations}
+    return {name: amount for name, amount in given.items() if amount is not None}
+
+
+def _ends(amounts: Mapping[str, Amount], *, name: str) -> list[str]:
+    """Return what the amounts replace in the study of a new search."""
+    for key, amount in amounts.items():
+        if amount.more:
+            raise SettingsError(
+                f"--{key} +{amount.number}: a finished search can go on for more, and {name!r} is new; "
+                f"give --{key} {amount.number}, or the --name of a search that there is"
+            )
+    return [f"budget.{key}={amount.number}" for key, amount in amounts.items()]
 
 
 def show_plan(study: Study, *, concurrency: int) -> None:

@@ -7,7 +7,6 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.errors import SettingsError
-from emotune.search.records import Extended
 from emotune.search.searchers import SearchSettings
 
 
@@ -41,9 +40,9 @@ class Extension(Settings):
         return self.brackets is None and self.evaluations is None
 
 
-def in_words(limits: Extension | SearchSettings | Extended) -> str:
+def in_words(*, brackets: int | None, evaluations: int | None) -> str:
     """Return when a search ends, for instance ``3 brackets``."""
-    counts = ((limits.brackets, "brackets"), (limits.evaluations, "evaluations"))
+    counts = ((brackets, "brackets"), (evaluations, "evaluations"))
     return " or ".join(f"{number} {what}" for number, what in counts if number is not None) or "no end"
 
 

@@ -125,9 +125,8 @@ class Optimizer:
         before, self.settings = self.settings, self.settings.model_copy(update=extension.limits)
         if extension.is_endless or self._next_plan() is None:
             self.settings = before
-            raise SettingsError(
-                f"there is nothing to do up to {in_words(extension)}; it ended after {in_words(before)}"
-            )
+            ends = in_words(**before.limits), in_words(**extension.limits)
+            raise SettingsError(f"the search has ended after {ends[0]}; there is nothing to do up to {ends[1]}")
         self._extensions += (extension,)
 
     def running(self) -> list[Evaluation]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from emotune.base import Settings
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started, Value
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started, Value
 
 
 class EvaluationResult(Settings):
@@ -84,6 +84,12 @@ def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running"
     return last.state if isinstance(last, Closed) else "interrupted"
 
 
+def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
+    """Return the limits of a search that was extended, by name; nothing if it was not."""
+    extensions = [one for one in records if isinstance(one, Extended)]
+    return extensions[-1].model_dump(include={"brackets", "evaluations"}) if extensions else {}
+
+
 def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float | None]:
     """Return the metrics of a configuration's last epoch."""
     epochs = [one for one in records if isinstance(one, EpochDone) and one.config_id == config_id]
@@ -105,7 +111,7 @@ def status_document(
         "study_digest": first.digest,
         "seed": first.seed,
         "concurrency": first.concurrency,
-        "budget": first.study["budget"] | {"unit": "epochs"},
+        "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
         "evaluations": [_evaluation_document(one, runs) for one in results],
         "best": None if best is None else best.model_dump(mode="json"),

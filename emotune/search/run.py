@@ -3,22 +3,24 @@
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from emotune.data.store import SegmentStore
-from emotune.errors import StudyChangedError
 from emotune.files import sha256_of
 from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
-from emotune.search.optimizer import Optimizer, optimizer_from_records
-from emotune.search.records import Closed, Evaluation, Opened, Record
+from emotune.search.limits import Amount, extension
+from emotune.search.optimizer import Optimizer
+from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
+from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
-from emotune.search.study import Study, differences
+from emotune.search.resumption import as_recorded
+from emotune.search.study import Study
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
 from emotune.search.tuner import carry_out, cluster_cpus, connect
 from emotune.trainables.evaluation import Job
@@ -38,6 +40,10 @@ class RunOptions:
     """What a configuration is, for MLflow and for people."""
     measure_test: bool = False
     """Measure the test segments after the last epoch (single runs only)."""
+    amounts: Mapping[str, Amount] = field(default_factory=dict)
+    """``brackets`` and ``evaluations`` given beside the study; so many more extend a finished search."""
+    warm_start: tuple[str, ...] = ()
+    """Earlier searches whose best configurations are in the study."""
 
 
 def settle(study: Study, *, store: Path, encoder: Path | None) -> Study:
@@ -85,6 +91,7 @@ def run_study(
     Raises:
         BusyError: Another driver is alive on the search.
         StudyChangedError: The search was started from another study.
+        SettingsError: It is to be extended by what it does not count.
         DamageError: The journal is not what was written.
         SearchFailedError: Too many evaluations failed in the same way, or none gave a result.
     """
@@ -92,7 +99,8 @@ def run_study(
     with Journal.open(folder.journal, owner=folder.name) as journal:
         folder.check_complete(journal.records)
         if journal.records:
-            check_unchanged(study, opened(journal.records))
+            study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
+            _extend(journal, study, options)
         folder.stop_request.unlink(missing_ok=True)
         if search_state(journal.records, alive=False) != "finished":
             connect(options.concurrency)
@@ -105,18 +113,18 @@ def run_study(
         return list(journal.records)
 
 
-def check_unchanged(study: Study, first: Opened) -> None:
-    """Refuse to go on with a search under a study that would give other results.
-
-    Raises:
-        StudyChangedError: Naming the settings that differ.
-    """
-    changes = differences(Study.model_validate(first.study).deciding(), study.deciding())
-    if changes:
-        raise StudyChangedError(
-            f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was "
-            "started from, another --name, or --fresh to start over"
-        )
+def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
+    """Move the end of a finished search, if that is asked for; one that is not finished goes on first."""
+    more = {name: amount for name, amount in options.amounts.items() if amount.more}
+    if not more:
+        return
+    if search_state(journal.records, alive=False) != "finished":
+        logger.warning("the search is not finished: it goes on, and what is beyond its end can be asked for then")
+        return
+    optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
+    moved = extension(optimizer.settings, made=len(optimizer.results()), **more)
+    optimizer.extend(**moved.limits)
+    journal.append(Extended(time=time.time(), brackets=moved.brackets, evaluations=moved.evaluations))
 
 
 def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions) -> None:
@@ -131,6 +139,7 @@ def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunO
             digest=study.digest(),
             seed=study.seed,
             concurrency=options.concurrency or cluster_cpus(),
+            warm_start=options.warm_start,
             software={name: version(name) for name in SOFTWARE},
         )
     )

@@ -64,6 +64,11 @@ class SearchSettings(Settings):
             return (self.max_budget,)
         return rungs(self.min_budget, self.max_budget, self.eta)
 
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """When the search ends, by name."""
+        return {"brackets": self.brackets, "evaluations": self.evaluations}
+
     def ends_before(self, bracket: int) -> bool:
         """Tell whether a bracket is beyond the last one."""
         return self.brackets is not None and bracket >= self.brackets

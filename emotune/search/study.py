@@ -15,6 +15,7 @@ from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.search.brackets import rungs
+from emotune.search.fitting import fitted
 from emotune.search.records import Value
 from emotune.search.searchers import SearchSettings, search_settings
 from emotune.search.space import edges, load_space, space_as_document
@@ -55,6 +56,11 @@ class Budget(Settings):
     def bracket_limit(self) -> int | None:
         """Brackets to run, with the default filled in."""
         return len(self.rungs) if self.brackets is None and self.evaluations is None else self.brackets
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """When the search ends, by name, with the default filled in."""
+        return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
 
 
 class Aim(Settings):
@@ -165,6 +171,7 @@ def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
     study = parse(document, Study)
     _try_searcher(study, document)
     _try_edges(study, document)
+    _try_earlier(study, document)
     return study
 
 
@@ -198,6 +205,15 @@ def _try_edges(study: Study, document: Document) -> None:
             raise _blame(study, document, values) or SettingsError(
                 f"{document.where(('space', 'hyperparameters'))}: the space allows {error}"
             ) from error
+
+
+def _try_earlier(study: Study, document: Document) -> None:
+    space = study.configuration_space()
+    for number, values in enumerate(study.earlier):
+        try:
+            fitted(space, values=values)
+        except SettingsError as error:
+            raise SettingsError(f"{document.where(('earlier', number))}: {error}") from error
 
 
 def _blame(study: Study, document: Document, values: dict[str, Any]) -> SettingsError | None:

@@ -1,6 +1,7 @@
 """Promises of the program: help with examples, mistakes in one line with exit code 2, answers as JSON."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -76,6 +77,9 @@ def test_help_lists_every_command(run) -> None:
         (("search", "smoke", "--storage", "s3://bucket/x", "--store", "x"), "folders only"),
         (("search", "smoke", "--set", "budget.max"), "expected key=value"),
         (("search", "smoke", "--set", "budget.mx=9"), "Did you mean 'max'"),
+        (("search", "smoke", "--brackets", "+1"), "--brackets +1: a finished search can go on for more"),
+        (("search", "smoke", "--evaluations", "many"), "expected a number above 0, or +N"),
+        (("search", "smoke", "--warm-start", "nobody"), "there is no search 'nobody'"),
         (("status", "nobody"), "there is no search 'nobody'"),
         (("stop", "nobody"), "there is no search 'nobody'"),
         (("best", "nobody", "--out", "x.yaml"), "there is no search 'nobody'"),
@@ -117,6 +121,20 @@ def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
         outcome = run("search", "smoke", "--name", "done", "--store", "x", "--fresh")
         assert (outcome.code, "another driver is alive" in outcome.err) == (2, True)
     assert run("stop", "done").code == 2
+
+
+def test_a_warm_start_that_does_not_fit_is_refused_before_anything_is_put_aside(run, finished: SearchFolder) -> None:
+    outcome = run("search", "smoke", "--name", "done", "--fresh", "--store", "x", "--warm-start", "done")
+    assert outcome.code == 2
+    assert re.search(r"--warm-start done, configuration \d+: there is no value for model.heads", outcome.err)
+    assert outcome.err.strip().count("\n") == 0
+    assert finished.journal.exists()
+
+
+def test_plain_numbers_are_those_of_the_study(run) -> None:
+    plan = run("search", "smoke", "--brackets", "1", "--dry-run").out
+    assert plan == run("search", "smoke", "--set", "budget.brackets=1", "--dry-run").out
+    assert plan != run("search", "smoke", "--dry-run").out
 
 
 def test_best_is_a_complete_experiment(run, finished: SearchFolder, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.search.preview import count_rungs, preview
 from emotune.search.records import Opened
-from emotune.search.run import check_unchanged
+from emotune.search.resumption import check_unchanged
 from emotune.search.study import SEARCH_SPACES, Study, find_study, load_study
 
 GOOD = """\
