@@ -11,6 +11,7 @@ from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, find_searches, storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.results import opened, status_document
+from emotune.search.trust import RungTrust, describe_trust
 from emotune.tracking.cursor import mlflow_runs
 
 
@@ -46,7 +47,9 @@ def status(name: str | None, *, storage: str, as_json: bool) -> None:
         return
     documents = [read_status(folder) for folder in find_searches(storage_folder(storage))]
     if as_json:
-        print_json([{key: value for key, value in one.items() if key != "evaluations"} for one in documents])
+        print_json(
+            [{key: value for key, value in one.items() if key not in {"evaluations", "rungs"}} for one in documents]
+        )
         return
     for one in documents:
         click.echo(_headline(one))
@@ -63,6 +66,8 @@ def _headline(document: dict[str, Any]) -> str:
 
 def _show(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
+    for line in describe_trust([RungTrust.model_validate(rung) for rung in document["rungs"]]):
+        click.echo(line)
     click.echo(
         f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<8} {'objective':>12}  values"
     )

@@ -13,10 +13,11 @@ from markupsafe import Markup
 
 from emotune.files import write_atomically
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
-from emotune.report.tables import held_out_scores, leaderboard, objective_of, rank_agreement
+from emotune.report.tables import held_out_scores, leaderboard, objective_of, rank_agreement, trusted_rungs
 from emotune.report.template import PAGE
+from emotune.search.limits import in_words
 from emotune.search.records import Record
-from emotune.search.results import EvaluationResult, evaluation_results, find_best, opened, search_state
+from emotune.search.results import EvaluationResult, evaluation_results, find_best, opened, present_limits, search_state
 
 _MOST_ROWS = 200
 
@@ -53,6 +54,7 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
     first, objective, results = opened(records), objective_of(records), evaluation_results(records)
     best = find_best(results, mode=objective.mode)
     values = {} if best is None else best.values
+    limits = present_limits(records)
     return {
         "name": first.name,
         "state": search_state(records, alive=False),
@@ -68,12 +70,15 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
         "figures": _figures(records),
         "leaderboard": _table(leaderboard(records)),
         "agreement": _table(rank_agreement(records)),
+        "trust": _table(trusted_rungs(records)),
         "failures": _table(_failures(results)),
         "study": yaml.safe_dump(first.study, sort_keys=False, allow_unicode=True),
         "software": _table(pd.DataFrame(first.software.items(), columns=["package", "version"])),
         "digest": first.digest,
         "seed": first.seed,
         "concurrency": first.concurrency,
+        "limits": in_words(**limits) if limits else "",
+        "warm_start": ", ".join(first.warm_start),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotune.search.records import EpochDone, Record
-from emotune.search.results import EvaluationResult, evaluation_results, opened
+from emotune.search.results import EvaluationResult, evaluation_results, opened, rung_trust
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,16 @@ def rank_agreement(records: Sequence[Record]) -> pd.DataFrame:
         for fewer, more in itertools.combinations(sorted(table.columns), 2)
     ]
     return pd.DataFrame(pairs, columns=["fewer", "more", "configurations", "spearman"])
+
+
+def trusted_rungs(records: Sequence[Record]) -> pd.DataFrame:
+    """Return how much each rung counts in the model, if that is one that learns from all of them.
+
+    Returns:
+        One row per rung with a known weight: ``epochs``, ``results``, ``weight``.
+    """
+    known = [rung for rung in rung_trust(records) if rung.weight is not None]
+    return pd.DataFrame([rung.model_dump() for rung in known], columns=["epochs", "results", "weight"])
 
 
 def _spearman(pair: pd.DataFrame) -> tuple[int, float | None]:

@@ -85,12 +85,19 @@ summary { cursor: pointer; }
 perfect agreement, 0 none. As only the better ones are promoted, it is lower than it would be among all.</p>
 {{ show(agreement) }}{% endif %}
 
+{% if trust.rows %}<h2>Trust in the rungs</h2>
+<p class="dim">How much each rung counts when new configurations are chosen: 1 if its order is that of the longer
+trainings, 0 if it says nothing about them.</p>
+{{ show(trust) }}{% endif %}
+
 {% if failures.rows %}<h2>Failures</h2>{{ show(failures) }}{% endif %}
 
 <h2>How it was made</h2>
 <details><summary>Study</summary><pre>{{ study }}</pre></details>
 <details><summary>Versions</summary>{{ show(software) }}</details>
-<p class="dim">Study digest {{ digest }}, seed {{ seed }}, concurrency {{ concurrency }}.</p>
+<p class="dim">Study digest {{ digest }}, seed {{ seed }}, concurrency {{ concurrency }}.
+{%- if warm_start %} It began with the best configurations of {{ warm_start }}.{% endif %}
+{%- if limits %} It was extended, up to {{ limits }}.{% endif %}</p>
 </main></body>
 </html>
 """

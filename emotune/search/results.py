@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from emotune.base import Settings
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started, Value
+from emotune.search.trust import RungTrust, trust_in_rungs
 
 
 class EvaluationResult(Settings):
@@ -84,6 +85,12 @@ def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running"
     return last.state if isinstance(last, Closed) else "interrupted"
 
 
+def rung_trust(records: Sequence[Record]) -> list[RungTrust]:
+    """Return the rungs that have results, the lowest first, and how far each can be trusted."""
+    ended = (one for one in evaluation_results(records) if one.status != "running")
+    return trust_in_rungs(opened(records).study, outcomes=[(one.evaluation, one.objective) for one in ended])
+
+
 def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
     """Return the limits of a search that was extended, by name; nothing if it was not."""
     extensions = [one for one in records if isinstance(one, Extended)]
@@ -115,6 +122,7 @@ def status_document(
         "objective": objective,
         "evaluations": [_evaluation_document(one, runs) for one in results],
         "best": None if best is None else best.model_dump(mode="json"),
+        "rungs": [one.model_dump(mode="json") for one in rung_trust(records)],
     }
 
 

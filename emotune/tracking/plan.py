@@ -4,10 +4,12 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from emotune.search.records import Closed, Ended, EpochDone, Opened, Record, Started, Value
+from emotune.search.limits import in_words
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started, Value
+from emotune.search.trust import trust_in_rungs
 
 Kind = Literal["configuration", "pretrain", "finetune", "fold"]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -15,6 +17,10 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 SUMMARY = "search"
 
 _CLOSED: dict[str, Status] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+
+
+Point = tuple[str, float, int, int]
+"""Key, value, milliseconds since 1970, step."""
 
 
 @dataclasses.dataclass
@@ -26,8 +32,7 @@ class Change:
     """When the run begins, in milliseconds since 1970; used only if it has to be created."""
     tags: dict[str, str] = dataclasses.field(default_factory=dict)
     params: dict[str, str] = dataclasses.field(default_factory=dict)
-    metrics: list[tuple[str, float, int, int]] = dataclasses.field(default_factory=list)
-    """Key, value, milliseconds since 1970, step."""
+    metrics: list[Point] = dataclasses.field(default_factory=list)
     documents: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """YAML artifacts by name."""
     status: Status | None = None
@@ -53,6 +58,7 @@ class Plan:
         self.running: dict[str, bool] = {}
         self.diverged: set[str] = set()
         self.started: dict[int, Started] = {}
+        self.outcomes: list[tuple[Evaluation, float | None]] = []
         self.epochs = 0
         self.best: tuple[int, float] | None = None
 
@@ -66,6 +72,9 @@ class Plan:
         match record:
             case Opened():
                 self._open(record, changes)
+            case Extended():
+                change = self._run(self.summary, changes, time=record.time)
+                change.tags["emotune.extended"] = in_words(brackets=record.brackets, evaluations=record.evaluations)
             case Started():
                 self._start(record, changes)
             case EpochDone():
@@ -104,6 +113,8 @@ class Plan:
         change.params |= {"seed": str(record.seed), "concurrency": str(record.concurrency)}
         change.tags |= {f"emotune.{key}": value for key, value in self.provenance.items()}
         change.tags |= {f"emotune.version.{name}": version for name, version in record.software.items()}
+        if record.warm_start:
+            change.tags["emotune.warm_start"] = ", ".join(record.warm_start)
         change.documents["study.yaml"] = record.study
 
     def _start(self, record: Started, changes: Changes) -> None:
@@ -145,6 +156,7 @@ class Plan:
             change.tags["emotune.status"] = record.status
         if record.error:
             change.tags["emotune.error"] = record.error
+        self.outcomes.append((evaluation, record.objective))
         self.epochs += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is not None and math.isfinite(record.objective):
             change.metrics.append(("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch))
@@ -175,6 +187,15 @@ class Plan:
         change.tags["emotune.state"] = record.state
         if record.reason:
             change.tags["emotune.reason"] = record.reason
+        if record.state == "finished" and self.summary == SUMMARY:
+            change.metrics += self._trust(time=record.time)
+
+    def _trust(self, *, time: float) -> Iterator[Point]:
+        """Say how far each rung could be trusted, over the epochs that were trained in all."""
+        assert self.opened is not None
+        for rung in trust_in_rungs(self.opened.study, outcomes=self.outcomes):
+            if rung.weight is not None:
+                yield f"rung_weight/{rung.epochs}", rung.weight, _milliseconds(time), self.epochs
 
 
 def search_id(opened: Opened) -> str:

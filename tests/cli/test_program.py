@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from emotune.cli import COMMANDS, emotune, main, run_command
 from emotune.cli.search import search_command
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
+from emotune.search.records import Ended, Opened, Started
 from tests.search.test_desk import drive
+from tests.search.test_trust import outcomes
 
 
 class Outcome:
@@ -111,6 +114,34 @@ def test_status_answers_in_json(run, finished: SearchFolder) -> None:
     assert one["best"] == document["best"]
     assert "20 evaluations" in run("status").out
     assert f"{document['best']['objective']:.6g}" in run("status", "done").out
+
+
+def test_status_tells_the_rungs_without_loading_torch(run, finished: SearchFolder) -> None:
+    document = json.loads(run("status", "done", "--json").out)
+    assert [(rung["epochs"], rung["weight"]) for rung in document["rungs"]] == [(1, None), (3, None), (9, None)]
+    assert sum(rung["results"] for rung in document["rungs"]) == 20
+    assert "trust in the rungs" not in run("status", "done").out
+    code = "import sys, emotune.cli.status; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_status_shows_what_the_model_thinks_of_the_rungs(run, tmp_path: Path) -> None:
+    folder = SearchFolder.of("weighed", storage=tmp_path / "results")
+    folder.path.mkdir(parents=True)
+    study = {"searcher": {"kind": "bohb", "model": "rungs"}, "objective": {"metric": "m", "mode": "min"}, "budget": {}}
+    about = {"time": 0, "name": "weighed", "digest": "d", "seed": 0, "concurrency": 1, "software": {}}
+    with Journal.open(folder.journal, owner="test") as journal:
+        journal.append(Opened(study=study, **about))
+        for evaluation, loss in outcomes(count=90, faithful=False):
+            journal.append(Started(time=0, evaluation=evaluation))
+            numbers = {"evaluation_id": evaluation.id, "config_id": evaluation.config_id}
+            journal.append(Ended(time=0, status="done", objective=loss, seconds=1, **numbers), durable=False)
+    assert re.search(r"trust in the rungs: 3 epochs 0, 9 epochs .*\n.* larger budget.min", run("status", "weighed").out)
+    (three, nine, last) = json.loads(run("status", "weighed", "--json").out)["rungs"]
+    assert three == {"epochs": 3, "results": 90, "weight": 0.0}
+    assert last == {"epochs": 27, "results": 10, "weight": 0.5}
+    assert 0 < nine["weight"] < 1
 
 
 def test_status_of_a_running_search(run, finished: SearchFolder) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
 from emotune.report.page import write_report
-from emotune.search.records import Record
+from emotune.search.records import EpochDone, Extended, Opened, Record, Started
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -96,3 +96,25 @@ def test_a_search_that_has_hardly_begun_has_a_page(records: list[Record], tmp_pa
     text = read((tmp_path / "report.html").read_text()).text
     assert "interrupted" in text
     assert ("No evaluation has a result yet" in text) == (length < 4)
+
+
+def test_the_page_tells_extension_warm_start_and_trust(records: list[Record], tmp_path: Path, page: str) -> None:
+    opened = records[0]
+    assert isinstance(opened, Opened)
+    study = opened.study | {"searcher": {"kind": "bohb", "model": "rungs"}}
+    grown = [opened.model_copy(update={"study": study, "warm_start": ("old & older",)}), *records[1:]]
+    for number in range(9):
+        grown += [
+            one.model_copy(update={"evaluation": one.evaluation.model_copy(update={"id": 100 + number})})
+            if isinstance(one, Started)
+            else one.model_copy(update={"evaluation_id": 100 + number})
+            for one in records[1:4]
+            if not isinstance(one, EpochDone)
+        ]
+    grown.append(Extended(time=100.0, brackets=7, evaluations=None))
+    write_report(grown, tmp_path / "grown.html")
+    text = read((tmp_path / "grown.html").read_text()).text
+    assert "It began with the best configurations of old & older. It was extended, up to 7 brackets." in text
+    assert "Trust in the rungs" in text
+    assert "Trust in the rungs" not in read(page).text
+    assert "It was extended" not in read(page).text

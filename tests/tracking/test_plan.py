@@ -5,9 +5,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.search.records import Opened, Record
+from emotune.search.records import Extended, Opened, Record
 from emotune.tracking.plan import Changes, Plan, run_name, search_id
 from emotune.tracking.provenance import provenance
+from tests.tracking.conftest import JournalWriter
 
 
 def planned(records: list[Record]) -> Changes:
@@ -69,6 +70,35 @@ def test_a_long_run_has_no_summary_beside_it(records: list[Record]) -> None:
     assert changes["0"].tags["emotune.kind"] == "pretrain"
     assert changes["0"].tags["emotune.python"] == "3"
     assert changes["0"].documents
+
+
+def test_an_extension_takes_the_summary_up_again(records: list[Record]) -> None:
+    extended = [*records, Extended(time=records[-1].time + 1, brackets=4, evaluations=None)]
+    changes = planned(extended)
+    assert changes["search"].status == "RUNNING"
+    assert changes["search"].tags["emotune.extended"] == "4 brackets"
+    assert {key: change.status for key, change in changes.items() if key != "search"} == {
+        key: change.status for key, change in planned(records).items() if key != "search"
+    }
+
+
+def test_the_rungs_weights_are_told_when_the_search_is_finished() -> None:
+    journal = JournalWriter()
+    opened = journal.records[0]
+    assert isinstance(opened, Opened)
+    searcher = {"kind": "bohb", "model": "rungs"}
+    journal.records[0] = opened.model_copy(
+        update={"study": opened.study | {"searcher": searcher}, "warm_start": ("old", "older")}
+    )
+    for number in range(12):
+        journal.start(number, config=number, epochs=(0, 1))
+        journal.end(number, config=number, objective=number / 10)
+    unfinished = planned(journal.records)["search"]
+    assert not any(key.startswith("rung_weight") for key, *_ in unfinished.metrics)
+    assert unfinished.tags["emotune.warm_start"] == "old, older"
+    journal.close("finished")
+    points = [(key, value, step) for key, value, _, step in planned(journal.records)["search"].metrics]
+    assert [point for point in points if point[0].startswith("rung_weight")] == [("rung_weight/1", 0.6, 12)]
 
 
 def test_another_search_of_the_same_name_has_another_identity(records: list[Record]) -> None:

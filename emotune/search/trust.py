@@ -1,0 +1,70 @@
+"""How far the rungs of a search can be trusted: what its model says of them, for people."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ConfigSpace import ConfigurationSpace
+
+from emotune.base import Settings
+from emotune.search.history import History
+from emotune.search.records import Evaluation
+from emotune.search.rungs_model import ENOUGH_RESULTS, rung_weights
+from emotune.search.searchers import search_settings
+
+
+class RungTrust(Settings):
+    """One rung."""
+
+    epochs: int
+    results: int
+    """Evaluations that have ended there, failures too."""
+    weight: float | None
+    """How much it counts in the model ``rungs``, 0 to 1; None with few results, or if the model is another."""
+
+    @property
+    def misleads(self) -> bool:
+        """Whether it has many results, and their order is not that of the higher rungs."""
+        return self.weight == 0 and self.results >= ENOUGH_RESULTS
+
+
+def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluation, float | None]]) -> list[RungTrust]:
+    """Return the rungs that have results, the lowest first.
+
+    Args:
+        study: The study as a journal has it.
+        outcomes: The evaluations that have ended, each with its objective; None for a failure.
+    """
+    sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
+    # the weights compare losses only; where they were found plays no part
+    history = History(ConfigurationSpace())
+    epochs: dict[int, int] = {}
+    for evaluation, objective in outcomes:
+        epochs[evaluation.rung] = evaluation.to_epoch
+        is_number = objective is not None and math.isfinite(objective)
+        history.ended(evaluation, loss=sign * objective if is_number else math.inf)
+    weights = rung_weights(history) if _learns_from_rungs(study) else {}
+    return [
+        RungTrust(epochs=epochs[rung], results=len(history.results(rung)), weight=weights.get(rung))
+        for rung in history.rungs
+    ]
+
+
+def describe_trust(rungs: Sequence[RungTrust]) -> list[str]:
+    """Return a line about the weights, and one of advice if a rung misleads; none if nothing is known."""
+    known = [rung for rung in rungs if rung.weight is not None]
+    if not known:
+        return []
+    lines = [f"trust in the rungs: {', '.join(f'{rung.epochs} epochs {rung.weight:.2g}' for rung in known)}"]
+    misleading = ", ".join(str(rung.epochs) for rung in known if rung.misleads)
+    if misleading:
+        lines.append(
+            f"who is good after {misleading} epochs is not who is good in the end: start the next search with a larger "
+            "budget.min"
+        )
+    return lines
+
+
+def _learns_from_rungs(study: Mapping[str, Any]) -> bool:
+    searcher = dict(study.get("searcher", {}))
+    return search_settings(searcher.pop("kind", "bohb"), searcher).model == "rungs"

@@ -1,0 +1,67 @@
+"""Promises about what people are told of the rungs."""
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from emotune.search import Evaluation, Optimizer
+from emotune.search.trust import describe_trust, trust_in_rungs
+from tests.search.searching import loss_of, mixed_space, run_to_the_end
+
+STUDY = {"searcher": {"kind": "bohb", "model": "rungs"}, "objective": {"metric": "m", "mode": "min"}}
+
+
+def outcomes(*, count: int, seed: int = 0, faithful: bool = True) -> list[tuple[Evaluation, float | None]]:
+    """Configurations of which every third goes on; the order of the rungs is equal or opposite."""
+    chance = random.Random(seed)
+    found: list[tuple[Evaluation, float | None]] = []
+    for config in range(count):
+        loss = chance.random()
+        for rung in range(1 + (config % 3 == 0) + (config % 9 == 0)):
+            about = {"config_id": config, "bracket": 0, "rung": rung, "origin": "random", "values": {}}
+            from_epoch, to_epoch = (0, 3, 9, 27)[rung : rung + 2]
+            evaluation = Evaluation(id=len(found), from_epoch=from_epoch, to_epoch=to_epoch, **about)
+            found.append((evaluation, loss if rung == 0 or faithful else 1 - loss))
+    return found
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_weights_are_those_of_the_search(sign: int) -> None:
+    optimizer = Optimizer(mixed_space(), max_budget=9, brackets=6, model="rungs", order="free")
+    run_to_the_end(optimizer, loss=lambda each: loss_of(each, failures=7))
+    told = [(each, None if loss is None else sign * loss) for each, loss in optimizer.results()]
+    study = STUDY | {"objective": {"metric": "m", "mode": "min" if sign == 1 else "max"}}
+    found = trust_in_rungs(study, outcomes=told)
+    assert {rung.epochs: rung.weight for rung in found} == optimizer.weights()
+    assert [rung.epochs for rung in found] == [1, 3, 9]
+    assert sum(rung.results for rung in found) == len(told)
+
+
+@pytest.mark.parametrize("searcher", [{"kind": "bohb", "model": "hpbandster"}, {"kind": "random"}, {"kind": "asha"}])
+def test_another_model_has_no_weights(searcher: dict[str, Any]) -> None:
+    found = trust_in_rungs(STUDY | {"searcher": searcher}, outcomes=outcomes(count=90))
+    assert [rung.weight for rung in found] == [None, None, None]
+    assert [rung.results for rung in found] == [90, 30, 10]
+    assert describe_trust(found) == []
+
+
+def test_rungs_that_mislead_are_named_with_what_to_change() -> None:
+    (line,) = describe_trust(trust_in_rungs(STUDY, outcomes=outcomes(count=90)))
+    assert line.startswith("trust in the rungs: 3 epochs 1, 9 epochs 0.")
+    line, advice = describe_trust(trust_in_rungs(STUDY, outcomes=outcomes(count=90, faithful=False)))
+    assert "3 epochs 0," in line
+    assert "3 epochs" in advice
+    assert "larger budget.min" in advice
+    few = trust_in_rungs(STUDY, outcomes=outcomes(count=15, faithful=False))
+    assert len(describe_trust(few)) == 1, "too few to say so"
+    assert describe_trust([]) == []
+
+
+def test_ten_thousand_evaluations_take_no_time() -> None:
+    many = outcomes(count=7000)
+    assert len(many) > 10_000
+    started = time.process_time()
+    trust_in_rungs(STUDY, outcomes=many)
+    assert time.process_time() - started < 1
