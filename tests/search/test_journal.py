@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from emotune.errors import BusyError, DamageError, SearchFailedError
 from emotune.search import Evaluation, Optimizer
 from emotune.search.journal import Journal, read_journal
-from emotune.search.optimizer import optimizer_from_records
 from emotune.search.records import Closed, Ended, EpochDone, Record, Started
+from emotune.search.replay import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, table
 
 SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 18, "concurrency": 2, "seed": 3}
