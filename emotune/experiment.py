@@ -43,6 +43,10 @@ class Compute(Settings):
     threads: int = Field(default=1, ge=1)
     """CPU threads of one worker."""
 
+    patience: float = Field(default=600, ge=0)
+    """Seconds without an epoch after which a run in a search counts as hung, or ten times as long as its epochs take
+    if that is longer; its worker is killed, and the evaluation is tried once more. 0: never."""
+
 
 class Experiment(Settings):
     """Everything that decides a run's result, and ``compute``, which does not."""

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from emotune.errors import SearchFailedError
 from emotune.search.desk import Desk
 from emotune.search.records import Evaluation
+from emotune.search.watchdog import Watchdog
 from emotune.trainables.evaluation import Job
 
 MakeJob = Callable[[Evaluation], Job]
@@ -49,6 +50,9 @@ class DeskSearcher(Searcher):
         self._idle: set[str] = set()
         self._starting: dict[str, float] = {}
         self._next: Evaluation | None = None
+        self._jobs: dict[str, Job] = {}
+        self._watchdog = Watchdog()
+        self._hung: dict[str, str] = {}
 
     @property
     def over(self) -> bool:
@@ -74,16 +78,31 @@ class DeskSearcher(Searcher):
             return None
         evaluation, self._next = self._next, None
         self.evaluations[trial_id] = evaluation.id
-        if not in_warm_worker:
+        self._jobs[trial_id] = job = self._make_job(evaluation)
+        if in_warm_worker:
+            self._watch(trial_id)
+        else:
             self._starting[trial_id] = time.monotonic()
-        return {"job": self._make_job(evaluation).model_dump_json()}
+        return {"job": job.model_dump_json()}
 
     def _look(self) -> Evaluation | None:
         return self._desk.next_evaluation() if self._desk.out < self.concurrency else None
 
     def started(self, trial_id: str) -> None:
         """Take in that a trial has a worker."""
-        self._starting.pop(trial_id, None)
+        if self._starting.pop(trial_id, None) is not None:
+            self._watch(trial_id)
+
+    def _watch(self, trial_id: str) -> None:
+        job = self._jobs.pop(trial_id)
+        cost = job.experiment.model.flops(channels=1, samples=1280)
+        self._watchdog.begin(trial_id, cost=cost, patience=job.experiment.compute.patience)
+
+    def hanging(self) -> set[str]:
+        """Return the trials that have begun to hang, whose workers are to be killed; each is named once."""
+        found = self._watchdog.hanging()
+        self._hung |= {trial_id: f"hung: no epoch in {seconds:.0f} s" for trial_id, seconds in found.items()}
+        return set(found)
 
     def take(self, trial_id: str, *, result: dict[str, Any]) -> bool:
         """Take in a step of a trial.
@@ -91,6 +110,7 @@ class DeskSearcher(Searcher):
         Returns:
             Whether the trial shall end, so that its worker goes on with the next evaluation.
         """
+        self._watchdog.heard(trial_id, epochs=len(result["reports"]))
         if trial_id in self.evaluations:
             self._take_reports(trial_id, result)
             if result["finished"] and self.failure is None:
@@ -101,6 +121,7 @@ class DeskSearcher(Searcher):
         self._next = self._look()
         if self._next is not None:
             self._idle.remove(trial_id)
+            self._watchdog.end(trial_id)
         return self._next is not None
 
     def _others_start(self) -> bool:
@@ -129,6 +150,9 @@ class DeskSearcher(Searcher):
     def fail(self, trial_id: str, text: str) -> None:
         """Take in that an evaluation broke off; an error of the program is told by its traceback."""
         self._starting.pop(trial_id, None)
+        self._jobs.pop(trial_id, None)
+        self._watchdog.end(trial_id)
+        hung = self._hung.pop(trial_id, None)
         if trial_id in self._idle:
             self._idle.remove(trial_id)
             return
@@ -137,8 +161,8 @@ class DeskSearcher(Searcher):
         try:
             self._desk.fail(
                 self.evaluations.pop(trial_id),
-                error=lines[-1] if raised else lines[0],
-                infrastructure=not raised,
+                error=hung or (lines[-1] if raised else lines[0]),
+                infrastructure=not (hung or raised),
             )
         except SearchFailedError as failure:
             self.failure = failure
@@ -158,7 +182,10 @@ class DeskSearcher(Searcher):
 
 
 class TrialCallback(Callback):
-    """Brings to the searcher what Tune does not tell it: that a trial has a worker, and why one failed."""
+    """Brings to the searcher what Tune does not tell it: that a trial has a worker, and why one failed.
+
+    It also kills the workers of trials that hang, which Tune then takes for failed.
+    """
 
     def __init__(self, searcher: DeskSearcher) -> None:
         self._searcher = searcher
@@ -167,6 +194,15 @@ class TrialCallback(Callback):
         """Take in that a trial has a worker."""
         del iteration, trials, info
         self._searcher.started(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """End the workers that hang."""
+        del iteration, info
+        hanging = self._searcher.hanging()
+        for trial in trials if hanging else ():
+            actor = trial.temporary_state.ray_actor
+            if trial.trial_id in hanging and actor is not None:
+                ray.kill(actor)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Take in the error of a trial."""

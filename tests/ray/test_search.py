@@ -109,3 +109,16 @@ def is_trial(process: psutil.Process) -> bool:
         return "EvaluationTrainable" in " ".join(process.cmdline())
     except psutil.Error:
         return False
+
+
+def test_a_worker_that_hangs_is_killed_and_costs_no_result(program: Program) -> None:
+    process = program.search("hung", "--set", "base.compute.patience=4")
+    wait_for_records(program.storage / "hung" / "journal.jsonl", 8, process=process)
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if is_trial(child)]
+    assert workers
+    for worker in workers:
+        worker.suspend()
+    errors = finish(process)
+    assert "is tried again: hung: no epoch in" in errors
+    status = program.status("hung")
+    assert {evaluation["status"] for evaluation in status["evaluations"]} == {"done"}
