@@ -1,0 +1,114 @@
+"""What the search itself costs: milliseconds of asking and telling, and the driver's memory, without Ray."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import psutil
+from ConfigSpace import ConfigurationSpace, Float
+
+from benchmarks.pages import markdown
+from emotune.randomness import stream
+from emotune.search import Optimizer
+from emotune.search.desk import Desk
+from emotune.search.journal import Journal
+from emotune.search.records import Opened
+from emotune.search.study import Aim
+
+DIMENSIONS = 8
+REPEATS = 20
+"""So many pairs of ask and tell are timed at each size."""
+
+
+def space() -> ConfigurationSpace:
+    """Return a space of eight numbers."""
+    return ConfigurationSpace(space={f"x{number}": Float(f"x{number}", (0.0, 1.0)) for number in range(DIMENSIONS)})
+
+
+def loss_of(values: dict, *, number: int) -> float:
+    """Return a noisy bowl."""
+    return sum((float(value) - 0.3) ** 2 for value in values.values()) + 0.05 * float(
+        stream(0, "loss", number).normal()
+    )
+
+
+def optimizer_at(size: int, *, model: str) -> tuple[Optimizer, float]:
+    """Return a search with so many results, and the seconds it took to rebuild it from them.
+
+    The results are those of random configurations, which takes less time than asking the model each time.
+    """
+    random = Optimizer(space(), kind="hyperband", seed=0)
+    evaluations = []
+    while len(evaluations) < size and (evaluation := random.ask()) is not None:
+        random.tell(evaluation.id, loss_of(evaluation.values, number=evaluation.id))
+        evaluations.append(evaluation)
+    losses = {evaluation.id: loss_of(evaluation.values, number=evaluation.id) for evaluation in evaluations}
+    optimizer = Optimizer(space(), kind="bohb", model=model, random_fraction=0.0, seed=0)
+    started = time.perf_counter()
+    optimizer.replay(evaluations, losses=losses)
+    return optimizer, time.perf_counter() - started
+
+
+def ask_and_tell_page(*, models: Sequence[str], sizes: Sequence[int]) -> str:
+    """Return the table of milliseconds."""
+    rows = []
+    for model in models:
+        for size in sizes:
+            optimizer, rebuilding = optimizer_at(size, model=model)
+            asks, tells = _times(optimizer)
+            cells = [f"{part(times):.1f}" for times in (asks, tells) for part in (np.mean, np.max)]
+            rows.append([model, str(size), *cells, f"{rebuilding:.2f}"])
+    return markdown(["model", "results", "ask: mean ms", "max", "tell: mean ms", "max", "seconds to rebuild"], rows)
+
+
+def _times(optimizer: Optimizer) -> tuple[list[float], list[float]]:
+    """Time new configurations only: promotions cost nothing."""
+    asks: list[float] = []
+    tells: list[float] = []
+    while len(asks) < REPEATS:
+        begun = time.perf_counter()
+        evaluation = optimizer.ask()
+        asked = time.perf_counter()
+        assert evaluation is not None
+        loss = loss_of(evaluation.values, number=evaluation.id)
+        told = time.perf_counter()
+        optimizer.tell(evaluation.id, loss)
+        if evaluation.origin != "promotion":
+            asks.append(1000 * (asked - begun))
+            tells.append(1000 * (time.perf_counter() - told))
+    return asks, tells
+
+
+def driver_memory(sizes: Sequence[int], *, model: str, folder: Path) -> dict[int, float]:
+    """Carry out instant evaluations at a desk with a journal, without Ray, and return MiB by their number."""
+    optimizer = Optimizer(space(), kind="bohb", model=model, max_budget=9, seed=0)
+    first = Opened(time=0.0, name="memory", study={}, digest="", seed=0, concurrency=1, software={})
+    mib: dict[int, float] = {}
+    with Journal.open(folder / "journal.jsonl", owner="overhead") as journal:
+        journal.append(first)
+        desk = Desk(optimizer, journal=journal, aim=Aim(metric="val/loss", mode="min"))
+        for number in range(1, max(sizes) + 1):
+            evaluation = desk.next_evaluation()
+            assert evaluation is not None
+            for epoch in range(evaluation.from_epoch + 1, evaluation.to_epoch + 1):
+                loss = loss_of(evaluation.values, number=number) + 1 / epoch
+                desk.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
+            desk.complete(evaluation.id)
+            if number in sizes:
+                mib[number] = psutil.Process().memory_info().rss / 2**20
+    return mib
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Print the memory of a driver without Ray, in MiB, as JSON.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sizes", type=int, nargs="+", required=True)
+    parser.add_argument("--model", default="rungs")
+    given = parser.parse_args()
+    sys.stdout.write(json.dumps(driver_memory(given.sizes, model=given.model, folder=given.folder)))

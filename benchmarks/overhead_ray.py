@@ -1,0 +1,260 @@
+"""One small study on real Ray in a process of its own: through emotune, or through Ray's own BOHB.
+
+The work of an evaluation is a sleep, so that everything else is overhead. Workers write down when they slept.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import psutil
+import ray
+import torch
+from ConfigSpace import ConfigurationSpace, Float
+from ray import tune
+from ray.tune import Callback
+from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
+from ray.tune.search.bohb import TuneBOHB
+
+from benchmarks.overhead_spans import Span, ladder_segment
+from emotune.experiment import Experiment
+from emotune.randomness import stream
+from emotune.search import Evaluation, Optimizer
+from emotune.search.desk import Desk
+from emotune.search.journal import Journal
+from emotune.search.records import Ended, Opened, Record
+from emotune.search.study import Aim
+from emotune.search.tune_searcher import DeskSearcher
+from emotune.search.tuner import carry_out, connect
+from emotune.trainables.evaluation import STEP_SECONDS, Job, idle
+
+LADDER = (1, 3, 9)
+"""Rungs of the study, in epochs."""
+
+SIZES = (10, 100, 1000)
+"""After so many evaluations the driver's memory is noted."""
+
+METRIC = "val/loss"
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """How long an epoch lasts.
+
+    Attributes:
+        seconds: From one rung to the next, or for an epoch.
+        an_epoch: Which of them.
+        jitter: Spread of the logarithm of the factor by which evaluations differ.
+        folder: Gets the workers' notes.
+    """
+
+    seconds: float
+    an_epoch: bool
+    jitter: float
+    folder: Path
+
+
+class Scale:
+    """Notes the driver's memory after so many evaluations."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mib: dict[int, float] = {}
+        self._process = psutil.Process()
+
+    def evaluation(self) -> None:
+        """Count one."""
+        self.count += 1
+        if self.count in SIZES:
+            self.mib[self.count] = self._process.memory_info().rss / 2**20
+
+
+class CountStarts(Callback):
+    """Counts the evaluations of Ray's own BOHB: each begins by starting or resuming a trial."""
+
+    def __init__(self, scale: Scale) -> None:
+        self._scale = scale
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count one."""
+        del iteration, trials, trial, info
+        self._scale.evaluation()
+
+
+def space() -> ConfigurationSpace:
+    """Return the study's space."""
+    return ConfigurationSpace(space={f"x{number}": Float(f"x{number}", (0.0, 1.0)) for number in range(3)}, seed=0)
+
+
+def loss_of(values: dict[str, Any], epoch: int) -> float:
+    """Return what an epoch reports: better for small values, a little better with every epoch."""
+    return sum(float(values[name]) for name in ("x0", "x1", "x2")) + 1 / epoch
+
+
+def nap(key: str, epoch: int, sleep: Sleep) -> None:
+    """Sleep for an epoch, and write down when."""
+    first, last = ladder_segment(epoch, LADDER)
+    factor = stream(0, "jitter", key).lognormal(0.0, sleep.jitter)
+    start = time.time()
+    time.sleep(sleep.seconds * factor / (1 if sleep.an_epoch else last - first))
+    end = time.time()
+    span = Span(pid=os.getpid(), key=key, start=start, end=end, training=end - start)
+    with (sleep.folder / f"{os.getpid()}.jsonl").open("a") as file:
+        file.write(json.dumps(asdict(span)) + "\n")
+
+
+def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
+    """Return emotune's trainable with sleeps for epochs: the same steps, reuse and reports."""
+
+    class Sleeping(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            torch.set_num_threads(1)
+            self.job = Job.model_validate_json(config["job"])
+            self.values = json.loads(self.job.checkpoints.name)
+            self.epoch = self.job.from_epoch
+            self.idle_since: float | None = None
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if self.idle_since is not None:
+                idle(self.idle_since)
+                return {"reports": [], "diverged": None, "finished": True}
+            end = time.monotonic() + STEP_SECONDS
+            reports = []
+            while self.epoch < self.job.to_epoch and (not reports or time.monotonic() < end):
+                self.epoch += 1
+                nap(str(self.job.evaluation_id), self.epoch, sleep)
+                reports.append({"epoch": self.epoch, "metrics": {METRIC: loss_of(self.values, self.epoch)}})
+            finished = self.epoch >= self.job.to_epoch
+            self.idle_since = time.monotonic() if finished else None
+            return {"reports": reports, "diverged": None, "finished": finished}
+
+    return Sleeping
+
+
+def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
+    """Run the study through the journal, the desk, the searcher and `carry_out`."""
+    optimizer = Optimizer(
+        space(),
+        min_budget=LADDER[0],
+        max_budget=LADDER[-1],
+        concurrency=given.workers + given.ahead,
+        kind="bohb",
+        model=given.model,
+        evaluations=given.evaluations,
+        order=given.order,
+    )
+
+    def count_ends(record: Record, number: int) -> None:
+        del number
+        if isinstance(record, Ended):
+            scale.evaluation()
+
+    first = Opened(time=0.0, name="overhead", study={}, digest="", seed=0, concurrency=given.workers, software={})
+    with Journal.open(given.folder / "journal.jsonl", owner="overhead") as journal:
+        journal.append(first)
+        searcher = DeskSearcher(
+            Desk(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min"), observers=[count_ends]),
+            make_job=lambda evaluation: _job(evaluation, folder=given.folder),
+            concurrency=given.workers,
+            stop_requested=lambda: False,
+        )
+        carry_out(searcher, trainable=sleeping_trainable(sleep))
+
+
+def _job(evaluation: Evaluation, *, folder: Path) -> Job:
+    return Job(
+        evaluation_id=evaluation.id,
+        config_id=evaluation.config_id,
+        from_epoch=evaluation.from_epoch,
+        to_epoch=evaluation.to_epoch,
+        experiment=Experiment(),
+        checkpoints=folder / json.dumps(evaluation.values),
+    )
+
+
+def run_stock(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
+    """Run the study through Ray's own BOHB, as its documentation shows it."""
+
+    class Sleeping(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            torch.set_num_threads(1)
+            self.config, self.epoch, self.key = config, 0, uuid.uuid4().hex
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self.epoch += 1
+            nap(self.key, self.epoch, sleep)
+            return {METRIC: loss_of(self.config, self.epoch)}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            (Path(checkpoint_dir) / "epoch").write_text(str(self.epoch))
+
+        def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+            assert checkpoint_dir is not None
+            self.epoch = int((Path(checkpoint_dir) / "epoch").read_text())
+
+    tune.Tuner(
+        tune.with_resources(Sleeping, {"cpu": 1}),
+        tune_config=tune.TuneConfig(
+            search_alg=TuneBOHB(space(), metric=METRIC, mode="min", seed=0),
+            scheduler=HyperBandForBOHB(metric=METRIC, mode="min", max_t=LADDER[-1], reduction_factor=3),
+            num_samples=given.configurations,
+            reuse_actors=given.reuse,
+        ),
+        run_config=tune.RunConfig(
+            name="stock", storage_path=str(given.folder / "tune"), verbose=0, callbacks=[CountStarts(scale)]
+        ),
+    ).fit()
+
+
+SIDES = {"emotune": run_emotune, "stock": run_stock}
+
+
+def main() -> None:
+    """Start a Ray of its own, run one side, and write down when and how large it was."""
+    given = _arguments()
+    started = time.time()
+    connect(given.workers)
+    ready = time.time()
+    scale = Scale()
+    sleep = Sleep(given.seconds, an_epoch=given.per_epoch, jitter=given.jitter, folder=given.folder)
+    SIDES[given.side](given, sleep=sleep, scale=scale)
+    about = {"ray_seconds": ready - started, "begin": ready, "end": time.time(), "mib": scale.mib}
+    (given.folder / "about.json").write_text(json.dumps(about))
+    ray.shutdown()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--per-epoch", action="store_true", help="the seconds are those of an epoch")
+    parser.add_argument("--jitter", type=float, default=0.0)
+    parser.add_argument("--evaluations", type=int, default=22, help="emotune ends after so many")
+    parser.add_argument("--configurations", type=int, default=17, help="Ray's own BOHB tries so many")
+    parser.add_argument("--model", default="hpbandster")
+    parser.add_argument("--order", choices=["strict", "free"], default="strict")
+    parser.add_argument("--ahead", type=int, default=0)
+    parser.add_argument("--reuse", action="store_true", help="Ray's own BOHB with reuse_actors")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
