@@ -22,6 +22,18 @@ from emotune.search.space import edges, load_space, space_as_document
 
 SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
 
+ELSEWHERE = {
+    "min_budget": "budget.min",
+    "max_budget": "budget.max",
+    "eta": "budget.eta",
+    "brackets": "budget.brackets",
+    "evaluations": "budget.evaluations",
+    "seed": "seed, beside the searcher",
+    "earlier": "earlier, beside the searcher",
+    "concurrency": "--concurrency",
+}
+"""Settings of a search that stand in another place of a study than among the searcher's options."""
+
 
 class Budget(Settings):
     """How long configurations are trained, and when the search ends."""
@@ -121,6 +133,9 @@ class Study(Settings):
             SettingsError: There is no such searcher or option.
         """
         options = {name: value for name, value in self.searcher.items() if name != "kind"}
+        for name in options:
+            if name in ELSEWHERE:
+                raise SettingsError(f"searcher.{name} has no effect; give {ELSEWHERE[name]}")
         return search_settings(str(self.searcher.get("kind", "bohb")), {**options, "earlier": self.earlier})
 
     def as_document(self) -> dict[str, Any]:

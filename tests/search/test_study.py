@@ -8,6 +8,7 @@ from emotune.errors import SettingsError, StudyChangedError
 from emotune.search.preview import count_rungs, preview
 from emotune.search.records import Opened
 from emotune.search.resumption import check_unchanged
+from emotune.search.run import make_optimizer
 from emotune.search.study import SEARCH_SPACES, Study, find_study, load_study
 
 GOOD = """\
@@ -55,6 +56,16 @@ MISTAKES = {
     "impossible edge": ("upper: 3}", "upper: 99}", r"study.yaml:8:7: model.layers = 50: .*48"),
     "reversed bounds": ("lower: 1, upper: 3", "lower: 3, upper: 1", r"study.yaml:5:1: .*model.layers"),
     "unknown searcher": ("seed: 7", "searcher: {kind: bhob}", r"study.yaml:4:1: no searcher is called 'bhob'.*bohb"),
+    "option of another place": (
+        "seed: 7",
+        "searcher: {kind: random, brackets: 9}",
+        r"study.yaml:4:1: .*budget.brackets",
+    ),
+    "good in another space": (
+        "seed: 7",
+        "earlier: [{optim.lr: 0.005, model.layers: 2}, {optim.lr: 0.5, model.layers: 2}]",
+        r"study.yaml:4:47: optim.lr = 0.5 is not in the space, which has 0.0001 to 0.01",
+    ),
     "not YAML": ("seed: 7", "seed: [7", r"study.yaml:\d+:\d+"),
     "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"leaves nothing of 9 epochs"),
     "epochs below the last rung": ("base:", "base:\n  epochs: 5", r"base.epochs: 5 is less than budget.max 9"),
@@ -108,6 +119,15 @@ def test_a_changed_study_is_refused_and_the_change_named(write, assignment: str,
     first = opening(load_study(write(GOOD)))
     with pytest.raises(StudyChangedError, match=named):
         check_unchanged(load_study(write(GOOD), assignments=[assignment]), first)
+
+
+def test_configurations_known_to_be_good_decide_results_and_reach_the_searcher(write) -> None:
+    good = {"optim.lr": 0.005, "model.layers": 2}
+    study = load_study(write(GOOD), assignments=["earlier=[{optim.lr: 5e-3, model.layers: 2}]"])
+    assert study.search_settings().earlier == (good,)
+    assert make_optimizer(study, records=[], concurrency=1).settings.earlier == (good,)
+    with pytest.raises(StudyChangedError, match="earlier was"):
+        check_unchanged(load_study(write(GOOD)), opening(study))
 
 
 @pytest.mark.parametrize("path", sorted(SEARCH_SPACES.glob("*.yaml")), ids=lambda path: path.stem)
