@@ -68,13 +68,12 @@ class Scale:
     def __init__(self) -> None:
         self.count = 0
         self.mib: dict[int, float] = {}
-        self._process = psutil.Process()
 
     def evaluation(self) -> None:
         """Count one."""
         self.count += 1
         if self.count in SIZES:
-            self.mib[self.count] = self._process.memory_info().rss / 2**20
+            self.mib[self.count] = psutil.Process().memory_info().rss / 2**20
 
 
 class CountStarts(Callback):

@@ -1,0 +1,180 @@
+"""What a killed driver costs: emotune, next to Ray's own BOHB and `Tuner.restore`.
+
+    python benchmarks/resume.py [--kills 3] [--seeds 2] [--out resume]
+
+The driver of a small study is killed (kill -9) at random moments and started again until it ends. Prints a
+line for each run and the sums, and writes them to OUT/resume.md.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.pages import markdown
+from emotune.randomness import stream
+
+ROOT = Path(__file__).parents[1]
+RUNGS = (1, 3, 9)
+PATIENCE = 180.0
+"""A driver may take so many seconds."""
+
+ATTEMPTS = 3
+"""So often a driver that ended with an error is started again."""
+
+Row = tuple[str, int, float | None]
+"""A configuration, the epochs it was trained to, and its loss then."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A worker began or ended an epoch."""
+
+    config: str
+    epoch: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a study.
+
+    Attributes:
+        kills: How often the driver was killed.
+        seconds: Sum of the drivers' lives.
+        notes: What the workers wrote down.
+        table: The final table; None if the study never ended.
+        errors: The last lines of drivers that ended with an error.
+    """
+
+    kills: int
+    seconds: float
+    notes: tuple[Note, ...]
+    table: tuple[Row, ...] | None
+    errors: tuple[str, ...]
+
+
+def trained_again(notes: Iterable[Note]) -> int:
+    """Return how many epochs were begun that had been begun before."""
+    counts = Counter((note.config, note.epoch) for note in notes if not note.done)
+    return sum(count - 1 for count in counts.values())
+
+
+def results_lost(notes: Iterable[Note], *, table: Sequence[Row] | None) -> int:
+    """Return how many results at rungs the workers had finished that the final table does not cover."""
+    finished = {(note.config, note.epoch) for note in notes if note.done and note.epoch in RUNGS}
+    longest: dict[str, int] = {}
+    for config, epochs, loss in table or ():
+        if loss is not None:
+            longest[config] = max(epochs, longest.get(config, 0))
+    return sum(epoch > longest.get(config, 0) for config, epoch in finished)
+
+
+def is_equal(table: Sequence[Row] | None, other: Sequence[Row] | None) -> bool:
+    """Tell whether two studies found the same, in whatever order."""
+    return table is not None and other is not None and sorted(table, key=repr) == sorted(other, key=repr)
+
+
+def moments(total: int, *, kills: int, seed: int) -> list[int]:
+    """Draw after how many finished epochs the driver is killed: ascending, all different."""
+    places = stream(seed, "kills").choice(total - 1, size=min(kills, total - 1), replace=False)
+    return sorted(int(place) + 1 for place in places)
+
+
+def read_notes(folder: Path) -> tuple[Note, ...]:
+    """Read the workers' notes; a line that is being written does not count."""
+    texts = [file.read_text() for file in sorted(folder.glob("*.jsonl"))]
+    return tuple(Note(**json.loads(line)) for text in texts for line in text.splitlines() if line.endswith("}"))
+
+
+def run(side: str, *, folder: Path, kills: Sequence[int] = ()) -> Outcome:
+    """Start drivers one after the other until the study has ended."""
+    (folder / "notes").mkdir(parents=True)
+    waiting = list(kills)
+    killed, seconds, errors = 0, 0.0, []
+    while not (folder / "table.json").exists() and len(errors) < ATTEMPTS:
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="re-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
+            end, error = _drive(side, folder=folder, kill_at=waiting[0] if waiting else None, temporary=temporary)
+        seconds += time.monotonic() - started
+        if end == "killed":
+            killed += 1
+            waiting.pop(0)
+        elif error is not None:
+            errors.append(error)
+    path = folder / "table.json"
+    table = tuple((row[0], row[1], row[2]) for row in json.loads(path.read_text())) if path.exists() else None
+    return Outcome(killed, seconds, read_notes(folder / "notes"), table, tuple(errors))
+
+
+def _drive(side: str, *, folder: Path, kill_at: int | None, temporary: str) -> tuple[str, str | None]:
+    """Let a driver live until its end or its kill; return how it ended, and the last line of an error."""
+    settings = {"RAY_ADDRESS": "local", "RAY_TMPDIR": temporary, "RAY_AUTH_MODE": "disabled"}
+    settings |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+    script = [sys.executable, str(ROOT / "benchmarks/resume_ray.py"), side, "--folder", str(folder)]
+    deadline = time.monotonic() + PATIENCE
+    with (folder / "driver.log").open("w") as log:
+        driver = subprocess.Popen(script, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=log)
+        while driver.poll() is None:
+            done = sum(note.done for note in read_notes(folder / "notes"))
+            if (kill_at is not None and done >= kill_at) or time.monotonic() > deadline:
+                driver.send_signal(signal.SIGKILL)
+                driver.wait()
+                return ("killed", None) if time.monotonic() <= deadline else ("hung", "it hung")
+            time.sleep(0.02)
+    lines = [line.strip() for line in (folder / "driver.log").read_text().splitlines() if line.strip()]
+    return "ended", (lines or ["no message"])[-1] if driver.returncode else None
+
+
+def page(given: argparse.Namespace) -> str:
+    """Run everything and return the table."""
+    rows = []
+    for side, name in (("emotune", "emotune"), ("stock", "Ray's BOHB, Tuner.restore")):
+        calm = run(side, folder=given.out / f"{side}-undisturbed")
+        assert calm.table is not None, calm.errors
+        rows.append([name, "none", *_cells(calm, calm=calm)])
+        total = sum(note.done for note in calm.notes)
+        for seed in range(given.seeds):
+            places = moments(total, kills=given.kills, seed=seed)
+            found = run(side, folder=given.out / f"{side}-{seed}", kills=places)
+            rows.append([name, str(seed), *_cells(found, calm=calm)])
+    head = ["search", "seed", "kills", "epochs", "trained again", "results lost", "seconds", "added", "same table"]
+    return markdown([*head, "errors of restarted drivers"], rows)
+
+
+def _cells(found: Outcome, *, calm: Outcome) -> list[str]:
+    begun = sum(not note.done for note in found.notes)
+    numbers = [found.kills, begun, trained_again(found.notes), results_lost(found.notes, table=found.table)]
+    seconds = [f"{found.seconds:.0f}", f"{found.seconds - calm.seconds:+.0f}"]
+    same = "yes" if is_equal(found.table, calm.table) else "no" if found.table is not None else "never ended"
+    return [*map(str, numbers), *seconds, same, "; ".join(found.errors)]
+
+
+def main() -> None:
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--kills", type=int, default=3, help="of each driver's study")
+    parser.add_argument("--seeds", type=int, default=2, help="so many killed studies on each side")
+    parser.add_argument("--out", type=Path, default=Path("resume"), help="must be empty")
+    given = parser.parse_args()
+    given.out = given.out.absolute()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if any(given.out.iterdir()):
+        parser.error(f"{given.out} is not empty")
+    table = page(given)
+    (given.out / "resume.md").write_text(table + "\n", encoding="utf-8")
+    sys.stdout.write(table + "\n")
+
+
+if __name__ == "__main__":
+    main()

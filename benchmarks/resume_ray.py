@@ -1,0 +1,191 @@
+"""One driver of a small study on real Ray, to be killed and started again: emotune's, or Ray's own BOHB.
+
+An epoch is a sleep, after which the worker saves its state. Workers write down each epoch's beginning and end.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import ray
+from ConfigSpace import ConfigurationSpace, Float
+from ray import tune
+from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
+from ray.tune.search.bohb import TuneBOHB
+
+from emotune.experiment import Experiment
+from emotune.search import Evaluation
+from emotune.search.desk import Desk
+from emotune.search.journal import Journal
+from emotune.search.optimizer import optimizer_from_records
+from emotune.search.records import Opened, Started
+from emotune.search.study import Aim
+from emotune.search.tune_searcher import DeskSearcher
+from emotune.search.tuner import carry_out, connect
+from emotune.trainables.evaluation import Job, idle
+
+LADDER = (1, 3, 9)
+EVALUATIONS, CONFIGURATIONS = 22, 17
+"""One round of brackets: so many configurations, trained in so many pieces."""
+
+WORKERS = 2
+METRIC = "val/loss"
+
+
+def space() -> ConfigurationSpace:
+    """Return the study's space."""
+    return ConfigurationSpace(space={f"x{number}": Float(f"x{number}", (0.0, 1.0)) for number in range(3)}, seed=0)
+
+
+def loss_of(values: dict[str, Any], epoch: int) -> float:
+    """Return what an epoch reports."""
+    return sum(float(values[name]) for name in ("x0", "x1", "x2")) + 1 / epoch
+
+
+def train(values: dict[str, Any], epoch: int, *, seconds: float, folder: Path) -> float:
+    """Train for an epoch, which is a sleep, and return its loss."""
+    with (folder / f"{os.getpid()}.jsonl").open("a") as file:
+        note = {"config": repr(float(values["x0"])), "epoch": epoch}
+        file.write(json.dumps({**note, "done": False}) + "\n")
+        file.flush()
+        time.sleep(seconds)
+        file.write(json.dumps({**note, "done": True}) + "\n")
+    return loss_of(values, epoch)
+
+
+def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
+    """Begin the study, or go on with it, through emotune's journal, desk and searcher; return its table."""
+    notes = folder / "notes"
+
+    class Trainable(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.job = Job.model_validate_json(config["job"])
+            self.values = json.loads(self.job.checkpoints.name)
+            self.saved = folder / f"configuration-{self.job.config_id}"
+            self.epoch = int(self.saved.read_text()) if self.saved.exists() else 0
+            self.told = self.job.from_epoch
+            self.idle_since: float | None = None
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if self.idle_since is not None:
+                idle(self.idle_since)
+                return {"reports": [], "diverged": None, "finished": True}
+            if self.epoch < self.job.to_epoch:
+                self.epoch += 1
+                train(self.values, self.epoch, seconds=seconds, folder=notes)
+                draft = self.saved.with_suffix(".draft")
+                draft.write_text(str(self.epoch))
+                draft.rename(self.saved)
+            epochs = range(self.told + 1, self.epoch + 1)
+            self.told = self.epoch
+            reports = [{"epoch": epoch, "metrics": {METRIC: loss_of(self.values, epoch)}} for epoch in epochs]
+            finished = self.epoch >= self.job.to_epoch
+            self.idle_since = time.monotonic() if finished else None
+            return {"reports": reports, "diverged": None, "finished": finished}
+
+    settings = {"min_budget": 1, "max_budget": 9, "concurrency": WORKERS, "kind": "bohb", "evaluations": EVALUATIONS}
+    with Journal.open(folder / "journal.jsonl", owner="resume") as journal:
+        if not journal.records:
+            about = {"study": {}, "digest": "", "seed": 0, "concurrency": WORKERS, "software": {}}
+            journal.append(Opened(time=time.time(), name="resume", **about))
+        optimizer = optimizer_from_records(space(), journal.records, settings=settings)
+        searcher = DeskSearcher(
+            Desk(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min")),
+            make_job=lambda evaluation: _job(evaluation, folder=folder),
+            concurrency=WORKERS,
+            stop_requested=lambda: False,
+        )
+        carry_out(searcher, trainable=Trainable)
+        results = {evaluation.id: loss for evaluation, loss in optimizer.results()}
+        started = [record.evaluation for record in journal.records if isinstance(record, Started)]
+    return [[repr(float(each.values["x0"])), each.to_epoch, results.get(each.id)] for each in started]
+
+
+def _job(evaluation: Evaluation, *, folder: Path) -> Job:
+    return Job(
+        evaluation_id=evaluation.id,
+        config_id=evaluation.config_id,
+        from_epoch=evaluation.from_epoch,
+        to_epoch=evaluation.to_epoch,
+        experiment=Experiment(),
+        checkpoints=folder / json.dumps(evaluation.values),
+    )
+
+
+def run_stock(*, seconds: float, folder: Path) -> list[list[Any]]:
+    """Begin the study, or go on with it by `Tuner.restore`, through Ray's own BOHB; return its table."""
+    notes = folder / "notes"
+
+    class Trainable(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.values, self.epoch = config, 0
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self.epoch += 1
+            loss = train(self.values, self.epoch, seconds=seconds, folder=notes)
+            return {METRIC: loss, "done": self.epoch >= LADDER[-1]}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            (Path(checkpoint_dir) / "epoch").write_text(str(self.epoch))
+
+        def load_checkpoint(self, checkpoint_dir: str | None) -> None:
+            assert checkpoint_dir is not None
+            self.epoch = int((Path(checkpoint_dir) / "epoch").read_text())
+
+    path = folder / "tune" / "stock"
+    trainable = tune.with_resources(Trainable, {"cpu": 1})
+    if tune.Tuner.can_restore(str(path)):
+        tuner = tune.Tuner.restore(str(path), trainable=trainable)
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=TuneBOHB(space(), metric=METRIC, mode="min", seed=0),
+                scheduler=HyperBandForBOHB(metric=METRIC, mode="min", max_t=LADDER[-1], reduction_factor=3),
+                num_samples=CONFIGURATIONS,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=path.name,
+                storage_path=str(path.parent),
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+            ),
+        )
+    rows = [result.metrics or {} for result in tuner.fit()]
+    named = [row for row in rows if "config" in row]
+    return [[repr(float(row["config"]["x0"])), row["training_iteration"], row.get(METRIC)] for row in named]
+
+
+SIDES = {"emotune": run_emotune, "stock": run_stock}
+
+
+def main() -> None:
+    """Start a Ray of its own, begin or go on, and write the final table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=0.2, help="of an epoch")
+    given = parser.parse_args()
+    connect(WORKERS)
+    table = SIDES[given.side](seconds=given.seconds, folder=given.folder)
+    (given.folder / "table.json").write_text(json.dumps(table))
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
