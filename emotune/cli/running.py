@@ -15,7 +15,7 @@ from emotune.report.tables import leaderboard
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import locked, read_journal
 from emotune.search.records import Closed, Record
-from emotune.search.results import evaluation_results, find_best, search_state
+from emotune.search.results import evaluation_results, find_best, search_state, shortfall
 from emotune.search.run import RunOptions, kept_encoder, run_study, settle
 from emotune.search.study import Study
 from emotune.tracking.cursor import where_to_look
@@ -48,7 +48,8 @@ def run(study: Study, request: Request) -> int:
     """Run a study with everything around it.
 
     Returns:
-        The exit code: 0, or 128 and the number of the signal that ended it.
+        The exit code: 0, or 128 and the number of the signal that ended it, or 1 if failures kept every
+        configuration from the largest budget.
     """
     folder = request.folder
     uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
@@ -67,7 +68,8 @@ def run(study: Study, request: Request) -> int:
     if delivered and search_state(records, alive=False) == "finished":
         _publish(folder, uri=uri)
     if known == len(records):
-        console().print(f"the search {folder.name!r} is finished; nothing was left to do")
+        more = "; more with --brackets +N or --evaluations +N" if request.options.purpose == "configuration" else ""
+        console().print(f"the search {folder.name!r} is finished; nothing was left to do{more}", soft_wrap=True)
     return _conclude(settled, records, folder)
 
 
@@ -101,14 +103,17 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
             f"not one evaluation of {folder.name!r} gave a result; see `emotune status {folder.name}`"
         )
     board = leaderboard(records).head(LEADERS).to_string(index=False, float_format="{:.5g}".format)
+    warning = shortfall(records)
     lines = [
         *([board] if best.values else []),
+        *([warning] if warning else []),
         f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs",
         f"results in {folder.path}",
         f"compare the runs: {where_to_look(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
     ]
     console().print("\n".join(lines), markup=False, soft_wrap=True)
-    return 0
+    failed = any(one.status == "failed" for one in evaluation_results(records))
+    return 1 if warning and failed else 0
 
 
 def put_aside(folder: SearchFolder) -> None:

@@ -66,6 +66,8 @@ def _headline(document: dict[str, Any]) -> str:
 
 def _show(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
+    if document["warning"] is not None:
+        click.echo(document["warning"])
     for line in describe_trust([RungTrust.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
     click.echo(

@@ -17,7 +17,15 @@ from emotune.report.tables import held_out_scores, leaderboard, objective_of, ra
 from emotune.report.template import PAGE
 from emotune.search.limits import in_words
 from emotune.search.records import Record
-from emotune.search.results import EvaluationResult, evaluation_results, find_best, opened, present_limits, search_state
+from emotune.search.results import (
+    EvaluationResult,
+    evaluation_results,
+    find_best,
+    opened,
+    present_limits,
+    search_state,
+    shortfall,
+)
 
 _MOST_ROWS = 200
 
@@ -62,6 +70,7 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
         "last": _clock(records[-1].time),
         "facts": _facts(records, results),
         "best": best,
+        "warning": shortfall(records),
         "best_objective": "" if best is None else _cell(best.objective),
         "best_values": _table(pd.DataFrame(values.items(), columns=["setting", "value"])),
         "metric": objective.metric,

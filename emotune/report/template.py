@@ -62,6 +62,7 @@ summary { cursor: pointer; }
 {%- endfor %}</div>
 
 <h2>Best configuration</h2>
+{% if warning %}<p><b>{{ warning }}</b></p>{% endif %}
 {% if best %}
 <p>Configuration {{ best.config_id }}: {{ metric }} {{ best_objective }} after {{ best.epochs }} epochs.
 {{ direction }} is better; only configurations that were trained longest are compared.</p>

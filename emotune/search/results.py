@@ -72,6 +72,19 @@ def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | 
     )
 
 
+def shortfall(records: Sequence[Record]) -> str | None:
+    """Return a line about a finished search none of whose configurations has a result at the largest budget."""
+    if search_state(records, alive=False) != "finished":
+        return None
+    study, results = opened(records).study, evaluation_results(records)
+    best, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
+    if best is None or best.epochs >= largest:
+        return None
+    failed = sum(one.status == "failed" for one in results)
+    why = f"{failed} evaluations failed" if failed else "it ended too early; --brackets +1 or --evaluations +9 goes on"
+    return f"no configuration has a result at {largest} epochs, the best one only at {best.epochs}: {why}"
+
+
 def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running", "interrupted", "finished", "failed"]:
     """Tell how a search stands.
 
@@ -122,6 +135,7 @@ def status_document(
         "objective": objective,
         "evaluations": [_evaluation_document(one, runs) for one in results],
         "best": None if best is None else best.model_dump(mode="json"),
+        "warning": shortfall(records),
         "rungs": [one.model_dump(mode="json") for one in rung_trust(records)],
     }
 

@@ -52,6 +52,19 @@ def as_recorded(
     return same
 
 
+def software_changes(first: Opened, *, now: Mapping[str, str]) -> str | None:
+    """Return a line that names the packages of another version than when the search was started; None: none."""
+    changes = [
+        f"{name} was {first.software.get(name, 'absent')} and is now {now.get(name, 'absent')}"
+        for name in sorted(first.software.keys() | now.keys())
+        if first.software.get(name) != now.get(name)
+    ]
+    if not changes:
+        return None
+    what = f"the search {first.name!r} was started with other software, which may give other results"
+    return f"{what}: {'; '.join(changes)}"
+
+
 def check_unchanged(study: Study, first: Opened) -> None:
     """Refuse to go on with a search under a study that would give other results.
 

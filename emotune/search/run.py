@@ -19,7 +19,7 @@ from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
 from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
-from emotune.search.resumption import as_recorded
+from emotune.search.resumption import as_recorded, software_changes
 from emotune.search.study import Study
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
 from emotune.search.tuner import carry_out, cluster_cpus, connect
@@ -101,6 +101,7 @@ def run_study(
         if journal.records:
             study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
             _extend(journal, study, options)
+            _warn_of_other_software(journal.records)
         folder.stop_request.unlink(missing_ok=True)
         if search_state(journal.records, alive=False) != "finished":
             connect(options.concurrency)
@@ -140,9 +141,19 @@ def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunO
             seed=study.seed,
             concurrency=options.concurrency or cluster_cpus(),
             warm_start=options.warm_start,
-            software={name: version(name) for name in SOFTWARE},
+            software=_software(),
         )
     )
+
+
+def _software() -> dict[str, str]:
+    return {name: version(name) for name in SOFTWARE}
+
+
+def _warn_of_other_software(records: Sequence[Record]) -> None:
+    changes = software_changes(opened(records), now=_software())
+    if changes is not None and search_state(records, alive=False) != "finished":
+        logger.warning("%s", changes)
 
 
 def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int) -> Optimizer:

@@ -1,5 +1,7 @@
 """Promises of the desk: whatever is killed when, the history of the search is the same."""
 
+import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 from emotune.errors import SearchFailedError
 from emotune.search.desk import INFRASTRUCTURE_RETRIES, RETRIES, SAME_FAILURES, Desk
 from emotune.search.journal import Journal
-from emotune.search.records import Closed, EpochDone, Evaluation, Opened, Record
-from emotune.search.results import evaluation_results, find_best, status_document
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.search.results import evaluation_results, find_best, shortfall, status_document
+from emotune.search.resumption import software_changes
 from emotune.search.run import make_optimizer
 from emotune.search.study import Study
 
@@ -104,6 +107,63 @@ def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None
     worst = find_best(results, mode="max")
     assert worst is not None
     assert worst.objective == max(top)
+
+
+def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
+    """Let all evaluations that train so long have failed."""
+    there = {one.evaluation.id for one in evaluation_results(records) if one.evaluation.to_epoch == epochs}
+    failed = {"status": "failed", "objective": None, "error": "out of memory"}
+    return [
+        one.model_copy(update=failed) if isinstance(one, Ended) and one.evaluation_id in there else one
+        for one in records
+    ]
+
+
+def test_without_a_result_at_the_largest_budget_it_says_so(tmp_path: Path) -> None:
+    records = drive(tmp_path / "j.jsonl")
+    closed = Closed(time=0, state="finished")
+    assert shortfall([*records, closed]) is None
+    fallen = without_results_at(9, records)
+    assert shortfall(fallen) is None, "it has not ended"
+    line = shortfall([*fallen, closed])
+    assert line is not None
+    assert line.startswith("no configuration has a result at 9 epochs, the best one only at 3: ")
+    assert line.endswith("evaluations failed")
+    assert status_document([*fallen, closed], alive=False)["warning"] == line
+    short = [one for one in records if not (isinstance(one, Started) and one.evaluation.to_epoch == 9)]
+    assert "it ended too early" in str(shortfall([*[one for one in short if not is_failure(one)], closed]))
+
+
+def is_failure(record: Record) -> bool:
+    return isinstance(record, Ended) and record.status == "failed"
+
+
+def test_other_software_is_named_package_by_package() -> None:
+    first = opening(1).model_copy(update={"software": {"ray": "2.60.0", "torch": "2.10.0"}})
+    assert software_changes(first, now={"ray": "2.60.0", "torch": "2.10.0"}) is None
+    line = software_changes(first, now={"ray": "2.60.0", "torch": "2.13.0"})
+    assert line == (
+        "the search 't' was started with other software, which may give other results: "
+        "torch was 2.10.0 and is now 2.13.0"
+    )
+
+
+@pytest.mark.parametrize("jumps", [[288.0, -288.0], [0.0, -3600.0], [7200.0, -1e9]])
+def test_a_wall_clock_that_jumps_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jumps: list[float]
+) -> None:
+    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=2)
+    wall, steps = itertools.count(), itertools.cycle(jumps)
+    monkeypatch.setattr(time, "time", lambda: 1e9 + next(wall) + next(steps))
+    for number in range(5, len(undisturbed), 17):
+        with pytest.raises(Killed):
+            drive(tmp_path / "jumping.jsonl", die_at=number, concurrency=2)
+    records = drive(tmp_path / "jumping.jsonl", concurrency=2)
+    times = [one.time for one in records[1:]]
+    assert times != sorted(times)
+    assert table(records) == table(undisturbed)
+    assert all(one.seconds is not None and 0 <= one.seconds < 60 for one in evaluation_results(records))
+    assert find_best(evaluation_results(records), mode="min") == find_best(evaluation_results(undisturbed), mode="min")
 
 
 @pytest.fixture
