@@ -23,8 +23,8 @@ from emotune.experiment import Experiment
 from emotune.search import Evaluation
 from emotune.search.desk import Desk
 from emotune.search.journal import Journal
-from emotune.search.optimizer import optimizer_from_records
 from emotune.search.records import Opened, Started
+from emotune.search.replay import optimizer_from_records
 from emotune.search.study import Aim
 from emotune.search.tune_searcher import DeskSearcher
 from emotune.search.tuner import carry_out, connect

@@ -83,7 +83,7 @@ def test_a_search_that_is_timed_has_the_results_it_says() -> None:
 
 
 def test_memory_is_noted_at_the_sizes_asked_for(tmp_path: Path) -> None:
-    mib = driver_memory([5, 20], model="rungs", folder=tmp_path)
+    mib = driver_memory([5, 20], folder=tmp_path)
     assert list(mib) == [5, 20]
     assert all(value > 10 for value in mib.values())
     ended = [record for record in read_journal(tmp_path / "journal.jsonl") if record.kind == "ended"]
