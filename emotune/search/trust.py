@@ -41,8 +41,8 @@ def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluat
     epochs: dict[int, int] = {}
     for evaluation, objective in outcomes:
         epochs[evaluation.rung] = evaluation.to_epoch
-        is_number = objective is not None and math.isfinite(objective)
-        history.ended(evaluation, loss=sign * objective if is_number else math.inf)
+        failed = objective is None or not math.isfinite(objective)
+        history.ended(evaluation, loss=math.inf if failed else sign * objective)
     weights = rung_weights(history) if _learns_from_rungs(study) else {}
     return [
         RungTrust(epochs=epochs[rung], results=len(history.results(rung)), weight=weights.get(rung))
