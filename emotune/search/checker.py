@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from emotune.search.brackets import bracket_sizes
+from emotune.search.limits import Extension
 from emotune.search.records import Ended, Evaluation, Record, Started
 from emotune.search.searchers import SearchSettings
 
@@ -64,6 +65,7 @@ def seen_in_virtual_time(
     *,
     running: Sequence[Evaluation] = (),
     cost: Callable[[Evaluation], float] = lambda _: 1.0,
+    extensions: Sequence[Extension] = (),
 ) -> Seen:
     """Play a search of strict order on virtual workers, and return what each of its decisions had to wait for.
 
@@ -71,10 +73,11 @@ def seen_in_virtual_time(
     ended by then.
 
     Args:
-        settings: The settings of the search.
+        settings: The settings that the search was started with.
         rows: The evaluations that have ended.
         running: The evaluations that have not.
         cost: Virtual seconds of one epoch of an evaluation.
+        extensions: How its end was moved, in order.
     """
     results = list(rows)
     evaluations = sorted([*(row[0] for row in results), *running], key=lambda each: each.id)
@@ -82,6 +85,9 @@ def seen_in_virtual_time(
     ends: dict[int, float] = {}
     seen: dict[int, list[int]] = {}
     for number, each in enumerate(evaluations):
+        for extension in extensions:
+            if extension.after == number:
+                settings = settings.model_copy(update=extension.limits)
         while True:
             seen[each.id] = [other for other, end in ends.items() if end <= now]
             later = [end for end in ends.values() if end > now]

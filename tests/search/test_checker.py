@@ -8,6 +8,7 @@ from emotune.search import Evaluation, Optimizer
 from emotune.search.brackets import HyperBand, Plan, Promotion, Stage
 from emotune.search.checker import best_of, seen_in_virtual_time, violations
 from emotune.search.clock import VirtualClock
+from emotune.search.limits import Extension
 from tests.search.searching import loss_of, mixed_space, run_to_the_end
 
 
@@ -96,6 +97,20 @@ def derived_violations(optimizer: Optimizer) -> list[str]:
 @pytest.mark.parametrize("workers", [1, 2, 4, 7])
 def test_every_decision_of_several_workers_follows_from_the_rules(kind: str, workers: int) -> None:
     assert derived_violations(searched(kind, workers=workers, seed=workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_search_that_was_extended_follows_from_the_end_that_was_meant_then(workers: int) -> None:
+    optimizer = Optimizer(mixed_space(), kind="hyperband", max_budget=9, brackets=2, concurrency=workers)
+    run_to_the_end(optimizer)
+    before, after = optimizer.settings, len(optimizer.results())
+    optimizer.extend(brackets=4)
+    run_to_the_end(optimizer)
+    rows, extensions = optimizer.results(), [Extension(after=after, brackets=4, evaluations=None)]
+    seen = seen_in_virtual_time(before, rows, extensions=extensions)
+    assert violations(optimizer.settings, rows, seen=seen, finished=True) == []
+    as_if_planned = seen_in_virtual_time(optimizer.settings, rows)
+    assert bool(violations(optimizer.settings, rows, seen=as_if_planned)) == (workers > 1)
 
 
 def eager_quota(self: Promotion, rung: int) -> int:
