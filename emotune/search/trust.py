@@ -41,8 +41,8 @@ def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluat
     epochs: dict[int, int] = {}
     for evaluation, objective in outcomes:
         epochs[evaluation.rung] = evaluation.to_epoch
-        failed = objective is None or not math.isfinite(objective)
-        history.ended(evaluation, loss=math.inf if failed else sign * objective)
+        loss = math.inf if objective is None else sign * objective
+        history.ended(evaluation, loss=loss if math.isfinite(loss) else math.inf)
     weights = rung_weights(history) if _learns_from_rungs(study) else {}
     return [
         RungTrust(epochs=epochs[rung], results=len(history.results(rung)), weight=weights.get(rung))
