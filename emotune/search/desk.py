@@ -8,7 +8,7 @@ import logging
 import math
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from emotune.errors import SearchFailedError
@@ -51,6 +51,7 @@ class Desk:
         self._unfinished = list(optimizer.running())
         self._out: dict[int, Evaluation] = {}
         self._since: dict[int, float] = {}
+        self._spent: defaultdict[int, float] = defaultdict(float)
         self._attempts: Counter[int] = Counter()
         self._alike: Counter[str] = Counter()
         self._epochs: dict[int, int] = {}
@@ -115,6 +116,7 @@ class Desk:
         """
         evaluation = self._out[evaluation_id]
         assert diverged or self._epochs[evaluation.config_id] == evaluation.to_epoch
+        self._stop_the_clock(evaluation_id)
         objective = None if diverged else self._value[evaluation.config_id]
         error = diverged or (f"{self._aim.metric} is not finite" if objective is None else None)
         self._end(evaluation, objective=objective, error=error)
@@ -132,6 +134,7 @@ class Desk:
             SearchFailedError: Several evaluations failed in the same way, one after the other.
         """
         evaluation = self._out[evaluation_id]
+        self._stop_the_clock(evaluation_id)
         self._attempts[evaluation_id] += 1
         if self._attempts[evaluation_id] <= (INFRASTRUCTURE_RETRIES if infrastructure else RETRIES):
             logger.warning("evaluation %d broke off and is tried again: %s", evaluation_id, error)
@@ -147,6 +150,9 @@ class Desk:
                 "cause and start the search under a new name or with --fresh"
             )
 
+    def _stop_the_clock(self, evaluation_id: int) -> None:
+        self._spent[evaluation_id] += time.monotonic() - self._since[evaluation_id]
+
     def close(self, record: Closed) -> None:
         """Write how the driver ended."""
         self._write(record)
@@ -159,7 +165,7 @@ class Desk:
                 config_id=evaluation.config_id,
                 status="failed" if objective is None else "done",
                 objective=objective,
-                seconds=time.monotonic() - self._since[evaluation.id],
+                seconds=self._spent[evaluation.id],
                 error=error,
             )
         )

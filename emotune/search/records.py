@@ -103,7 +103,7 @@ class Ended(Settings):
     objective: float | None
     """The objective as the study names it (not negated); None if it failed."""
     seconds: float
-    """Seconds of work, over all attempts."""
+    """Seconds of work, over all attempts of the driver that saw the end."""
     error: str | None = None
     """Why it failed, in a line."""
 

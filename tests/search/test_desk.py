@@ -195,6 +195,21 @@ def test_a_broken_evaluation_is_tried_again_and_then_counts_as_failed(
     assert desk.optimizer.results() == [(first, None)]
 
 
+def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
+    open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, now = open_desk(), iter([10.0, 13.0, 1000.0, 1005.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    evaluation = desk.next_evaluation()
+    assert evaluation is not None
+    desk.fail(evaluation.id, error="boom", infrastructure=True)
+    assert desk.next_evaluation() == evaluation
+    seen: list[Record] = []
+    desk._observers = [lambda record, number: seen.append(record)]
+    desk.complete(evaluation.id, diverged="too large")
+    assert [one.seconds for one in seen if isinstance(one, Ended)] == [8.0]
+
+
 def fail_for_good(desk: Desk, *, error: str) -> None:
     for _ in range(RETRIES + 1):
         evaluation = desk.next_evaluation()
