@@ -144,7 +144,7 @@ def page(given: argparse.Namespace) -> str:
         assert calm.table is not None, calm.errors
         rows.append([name, "none", *_cells(calm, calm=calm)])
         total = sum(note.done for note in calm.notes)
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             places = moments(total, kills=given.kills, seed=seed)
             found = run(side, folder=given.out / f"{side}-{seed}", kills=places)
             rows.append([name, str(seed), *_cells(found, calm=calm)])
@@ -165,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=3, help="of each driver's study")
     parser.add_argument("--seeds", type=int, default=2, help="so many killed studies on each side")
+    parser.add_argument("--first-seed", type=int, default=0, help="begin counting seeds here")
     parser.add_argument("--out", type=Path, default=Path("resume"), help="must be empty")
     given = parser.parse_args()
     given.out = given.out.absolute()

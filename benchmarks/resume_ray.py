@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import ray
+import torch
 from ConfigSpace import ConfigurationSpace, Float
 from ray import tune
 from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
@@ -128,6 +129,7 @@ def run_stock(*, seconds: float, folder: Path) -> list[list[Any]]:
 
     class Trainable(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
+            torch.set_num_threads(1)
             self.values, self.epoch = config, 0
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
