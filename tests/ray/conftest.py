@@ -58,10 +58,10 @@ class Program:
         self.started.append(process)
         return process
 
-    def search(self, name: str, *more: str, concurrency: int = 1) -> subprocess.Popen:
+    def search(self, name: str, *more: str, study: str = "smoke", concurrency: int = 1) -> subprocess.Popen:
         sets = [part for setting in TINY for part in ("--set", setting)]
         options = ["--store", str(self.store), "--name", name, "--concurrency", str(concurrency)]
-        return self.start("search", "smoke", *options, *sets, *more)
+        return self.start("search", study, *options, *sets, *more)
 
     def status(self, name: str) -> dict:
         process = self.start("status", name, "--json")
