@@ -43,7 +43,7 @@ def optimizer_at(size: int, *, model: str) -> tuple[Optimizer, float]:
 
     The results are those of random configurations, which takes less time than asking the model each time.
     """
-    random = Optimizer(space(), kind="hyperband", seed=0)
+    random = Optimizer(space(), kind="bohb", model=model, random_fraction=1.0, seed=0)
     evaluations = []
     while len(evaluations) < size and (evaluation := random.ask()) is not None:
         random.tell(evaluation.id, loss_of(evaluation.values, number=evaluation.id))

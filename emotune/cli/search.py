@@ -139,6 +139,8 @@ def show_plan(study: Study, *, concurrency: int) -> None:
     configurations = len({one.config_id for one in evaluations})
     click.echo(f"{configurations} configurations, {len(evaluations)} evaluations, {epochs} epochs in total")
     click.echo(f"rungs at {', '.join(map(str, study.budget.rungs))} epochs")
+    if study.search_settings().schedule == "async":
+        click.echo("the schedule is asynchronous: results decide how many evaluations each rung really gets")
     if not study.base.store:
         click.echo("no estimate of hours without a segment store: give --store")
         return

@@ -197,25 +197,35 @@ class Promotion:
     """Asynchronous successive halving on one ladder: nobody waits for a rung to fill.
 
     The best ``n // eta`` of the n results of a rung may go on, the highest rung first; if none may, a new
-    configuration is started. Whoever fails at the next rung gives its place to the next best.
+    configuration is started, on whatever rung it is told to begin. Whoever fails at the next rung gives its
+    place to the next best.
+
+    Args:
+        rung_count: Number of rungs.
+        eta: One in ``eta`` goes on.
+        patient: Let no more go on than ``n // eta`` in all. Otherwise every configuration that is better
+            than all before goes on at once, and with a model that keeps improving that is nearly every one.
 
     Source:
         Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, algorithm 2
-        (arXiv:1810.05934). Replacing failures is ours.
+        (arXiv:1810.05934); patience: Li et al., "Hyper-Tune", VLDB 2022 (arXiv:2201.06834), section 4.2.
+        Replacing failures is ours.
     """
 
-    def __init__(self, rung_count: int, *, eta: int) -> None:
+    def __init__(self, rung_count: int, *, eta: int, patient: bool = False) -> None:
         self._eta = eta
+        self._patient = patient
         self._stages = [Stage(0) for _ in range(rung_count)]
         self._waiting: list[list[Standing]] = [[] for _ in range(rung_count)]
         self._promoted: list[dict[int, None]] = [{} for _ in range(rung_count)]
         self._losses: dict[tuple[int, int], float] = {}
+        self._lost = [0] * rung_count
 
     def next_plan(self) -> Plan | None:
         """Return the promotion at the highest rung that has one, or a new configuration."""
         for rung in reversed(range(len(self._stages) - 1)):
             waiting = self._waiting[rung]
-            if waiting and bisect.bisect_left(self._stages[rung].standings, waiting[0]) < self._quota(rung):
+            if waiting and self._may_go_on(waiting[0], rung):
                 return Plan(waiting[0][1], 0, rung + 1)
         return Plan(None, 0, 0)
 
@@ -223,7 +233,7 @@ class Promotion:
         """Take note that an evaluation has begun."""
         rung, config_id = evaluation.rung, evaluation.config_id
         self._stages[rung].started += 1
-        if rung == 0:
+        if evaluation.origin != "promotion":
             return
         self._promoted[rung - 1][config_id] = None
         loss = self._losses.get((rung - 1, config_id))
@@ -234,11 +244,18 @@ class Promotion:
         """Take note of a result."""
         rung, config_id = evaluation.rung, evaluation.config_id
         self._stages[rung].add(config_id, loss=loss)
+        if not math.isfinite(loss) and rung and config_id in self._promoted[rung - 1]:
+            self._lost[rung - 1] += 1
         if math.isfinite(loss):
             self._losses[rung, config_id] = loss
             if config_id not in self._promoted[rung]:
                 bisect.insort(self._waiting[rung], (loss, config_id))
 
+    def _may_go_on(self, standing: Standing, rung: int) -> bool:
+        if self._patient and len(self._promoted[rung]) >= self._quota(rung):
+            return False
+        return bisect.bisect_left(self._stages[rung].standings, standing) < self._quota(rung)
+
     def _quota(self, rung: int) -> int:
         stage = self._stages[rung]
-        return (len(stage.standings) + stage.failed) // self._eta + self._stages[rung + 1].failed
+        return (len(stage.standings) + stage.failed) // self._eta + self._lost[rung]

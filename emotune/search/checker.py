@@ -155,7 +155,9 @@ def _wrong_decisions(
             yield f"evaluation {each.id} was decided without the results of {missing}, which it had to wait for"
         told = {other: losses.get(other) for other in seen[each.id]}
         expected = _decision(settings, evaluations[:number], losses=told)
-        made = (each.config_id if each.origin == "promotion" else None, each.bracket, each.rung)
+        is_new = each.origin != "promotion"
+        rung = 0 if is_new and settings.chooses_start else each.rung
+        made = (None if is_new else each.config_id, each.bracket, rung)
         if made != expected:
             yield f"evaluation {each.id} is configuration, bracket, rung {made}, where the rules say {expected}"
 
@@ -207,8 +209,11 @@ def _early_decision(
     for rung in reversed(range(1, len(settings.ladder))):
         below, here = places.get((0, rung - 1), []), places.get((0, rung), [])
         ended = sum(each.id in losses for each in below)
-        places_above = ended // settings.eta + _failed(here, losses=losses)
+        here = [each for each in here if each.origin == "promotion"]
         gone = {each.config_id for each in here}
+        places_above = ended // settings.eta + _failed(here, losses=losses)
+        if settings.patient and len(gone) >= places_above:
+            continue
         best = [number for _, number in _standings(below, losses=losses)[:places_above] if number not in gone]
         if best:
             return best[0], 0, rung
@@ -224,7 +229,7 @@ def _wrong_promotions(
     for each in evaluations:
         places[each.bracket, each.rung].append(each)
     for (bracket, rung), there in sorted(places.items()):
-        above = places.get((bracket, rung + 1), [])
+        above = [each for each in places.get((bracket, rung + 1), []) if each.origin == "promotion"]
         where = f"bracket {bracket}, rung {rung}"
         standings = [number for _, number in _standings(there, losses=losses)]
         gone = sorted(each.config_id for each in above)

@@ -1,4 +1,4 @@
-"""Configurations as points of the unit cube, for density models."""
+"""Configurations as points of the unit cube, for models."""
 
 import math
 from collections.abc import Mapping

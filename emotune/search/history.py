@@ -38,6 +38,8 @@ class History:
         self._encoded = 0
         self._results: dict[int, list[tuple[int, float]]] = {}
         self._running: set[int] = set()
+        self.from_prior: set[int] = set()
+        """Configurations that were the default, known to be good, or near one of these."""
 
     @property
     def configurations(self) -> list[dict[str, Value]]:
@@ -79,6 +81,8 @@ class History:
         self._running.add(evaluation.config_id)
         if evaluation.config_id == len(self._configurations):
             self._configurations.append(evaluation.values)
+            if evaluation.origin in {"default", "prior"}:
+                self.from_prior.add(evaluation.config_id)
             self._keys.add(key_of(evaluation.values))
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:

@@ -56,30 +56,37 @@ def safe_density(fitted: Any) -> SafeDensity:
     return SafeDensity(fitted.data, bandwidths=np.asarray(fitted.bw), kinds=fitted.var_type)
 
 
-def propose(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Iterator[Values] | None:
-    """Propose configurations by hpbandster's model of the highest rung that has enough results.
+class HpBandSterModel:
+    """The model of hpbandster at the highest rung that has enough results.
 
-    The model is built afresh, from the results in the order of the configurations' numbers, so that it is
-    a function of the history. NumPy's global generator is seeded for it and put back afterwards.
+    It is built afresh, from the results in the order of the configurations' numbers, so that it is a function
+    of the history. NumPy's global generator is seeded for it and put back afterwards.
 
-    Returns:
-        Up to `TRIES` legal configurations, or None while no rung has enough results.
+    Args:
+        space: Where to look.
+        history: All that may be known.
 
     Source:
         Falkner et al., "BOHB", ICML 2018 (arXiv:1807.01774), as implemented in hpbandster 0.7.4.
     """
-    translation = Translation(space)
-    if not len(translation.space):
+
+    def __init__(self, space: ConfigurationSpace, *, history: History) -> None:
+        self._translation = Translation(space)
+        self._history = history
+
+    def propose(self, generator: np.random.Generator) -> Iterator[Values] | None:
+        """Return up to `TRIES` legal configurations, or None while no rung has enough results."""
+        if not len(self._translation.space):
+            return None
+        with fenced(generator):
+            model = BOHB(self._translation.space, random_fraction=0, logger=log)
+            for rung in reversed(self._history.rungs):
+                teach(model, history=self._history, rung=rung, translation=self._translation)
+                if model.kde_models:
+                    fitted = model.kde_models[rung]
+                    model.kde_models[rung] = {side: safe_density(fitted[side]) for side in fitted}
+                    return _proposals(model, translation=self._translation, generator=generator)
         return None
-    with fenced(generator):
-        model = BOHB(translation.space, random_fraction=0, logger=log)
-        for rung in reversed(history.rungs):
-            teach(model, history=history, rung=rung, translation=translation)
-            if model.kde_models:
-                fitted = model.kde_models[rung]
-                model.kde_models[rung] = {side: safe_density(fitted[side]) for side in fitted}
-                return _proposals(model, translation=translation, generator=generator)
-    return None
 
 
 def teach(model: BOHB, *, history: History, rung: int, translation: Translation) -> None:

@@ -73,6 +73,7 @@ class Optimizer:
         self._settings_at_first = self.settings
         self._extensions: tuple[Extension, ...] = ()
         self._evaluations: list[Evaluation] = []
+        self._epochs = 0
         self._losses: dict[int, float] = {}
         self._running: dict[int, Evaluation] = {}
         self._schedule = self.settings.new_schedule()
@@ -210,7 +211,8 @@ class Optimizer:
         """Refuse a recorded decision that would have been another one."""
         plan = self._next_plan() if self.settings.order == "strict" else _plan_of(evaluation)
         is_promotion = plan is not None and plan.config_id in range(len(self._history.configurations))
-        recorded = Proposal(evaluation.values, evaluation.origin)
+        rung = min(max(evaluation.rung, 0), len(self.settings.ladder) - 1)
+        recorded = Proposal(evaluation.values, evaluation.origin, rung)
         proposal = self._proposal(plan) if plan and is_promotion else recorded
         expected = self._evaluation(plan, proposal=proposal) if plan else None
         if expected != evaluation:
@@ -222,8 +224,7 @@ class Optimizer:
             check_recorded(evaluation, space=self._space)
 
     def _next_plan(self) -> Plan | None:
-        most = self.settings.most_evaluations
-        if most is not None and len(self._evaluations) >= most:
+        if self.settings.is_over(evaluations=len(self._evaluations), epochs=self._epochs):
             return None
         return self._next_strictly() if self.settings.order == "strict" else self._next_freely()
 
@@ -255,21 +256,21 @@ class Optimizer:
             return Proposal(self._history.configurations[plan.config_id], "promotion")
         number = len(self._history.configurations)
         generator = stream(self.settings.seed, "configuration", number)
-        how = self.settings.model_dump(include={"model", "random_fraction"})
-        proposal = sample(self._space, history=self._history, generator=generator, **how)
+        proposal = sample(self._space, history=self._history, settings=self.settings, generator=generator)
         self.fallbacks += proposal.fell_back
         return proposal
 
     def _evaluation(self, plan: Plan, *, proposal: Proposal) -> Evaluation:
         is_new = plan.config_id is None
         ladder = self.settings.ladder
+        rung = proposal.rung if is_new and self.settings.chooses_start else plan.rung
         return Evaluation(
             id=len(self._evaluations),
             config_id=len(self._history.configurations) if plan.config_id is None else plan.config_id,
             bracket=plan.bracket,
-            rung=plan.rung,
-            from_epoch=0 if is_new else ladder[plan.rung - 1],
-            to_epoch=ladder[plan.rung],
+            rung=rung,
+            from_epoch=0 if is_new else ladder[rung - 1],
+            to_epoch=ladder[rung],
             values=proposal.values,
             origin=proposal.origin,
         )
@@ -279,11 +280,12 @@ class Optimizer:
         seconds = 1.0 if self._cost is None else self._cost(evaluation.values)
         if not (math.isfinite(seconds) and seconds > 0):
             raise SettingsError(f"cost must be a number above 0, not {seconds}, for {evaluation.values}")
-        seconds *= evaluation.to_epoch - evaluation.from_epoch
+        epochs = evaluation.to_epoch - evaluation.from_epoch
+        self._epochs += epochs
         self._evaluations.append(evaluation)
         if evaluation.id not in self._losses:
             self._running[evaluation.id] = evaluation
-        self._clock.start(evaluation.id, seconds=seconds)
+        self._clock.start(evaluation.id, seconds=seconds * epochs)
         self._schedule.started(evaluation)
         self._history.started(evaluation)
 

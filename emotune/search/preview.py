@@ -16,8 +16,6 @@ from emotune.training.loop import Plan, evaluate, train_epoch
 PROBE_SEGMENTS = 96
 """Training segments of the probe, and validation segments too."""
 
-WITHOUT_MODEL = {"sync": "hyperband", "async": "asha", "full": "random"}
-
 
 @dataclass(frozen=True)
 class Rung:
@@ -31,16 +29,28 @@ class Rung:
 
 
 def preview(study: Study) -> list[Evaluation]:
-    """Play the search with made-up losses and random configurations; the numbers are those of the real one."""
+    """Play the search with made-up losses and random configurations.
+
+    In a synchronous search the numbers are those of the real one. In an asynchronous one the results decide how
+    many evaluations there are on each rung; without a limit of evaluations, the epochs in total are the real
+    ones, to the end of the last evaluation.
+    """
+    settings = study.search_settings()
+    kind: str = settings.kind
+    options: dict[str, Any] = {"schedule": settings.schedule}
+    if settings.model == "hpbandster":
+        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}
     optimizer = Optimizer(
         study.configuration_space(),
         study.budget.min,
         study.budget.max,
         study.budget.eta,
         seed=study.seed,
-        kind=WITHOUT_MODEL[study.search_settings().schedule],
+        kind=kind,
+        random_fraction=1.0,
         evaluations=study.budget.evaluations,
         brackets=study.budget.bracket_limit,
+        **options,
     )
     evaluations = []
     while (evaluation := optimizer.ask()) is not None:

@@ -20,6 +20,7 @@ from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
 from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
 from emotune.search.resumption import as_recorded, software_changes
+from emotune.search.searchers import virtual_workers
 from emotune.search.study import Study
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
 from emotune.search.tuner import carry_out, cluster_cpus, connect
@@ -178,7 +179,7 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
             "evaluations": budget.evaluations,
             "brackets": budget.bracket_limit,
             "seed": study.seed,
-            "concurrency": concurrency,
+            "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
             "earlier": study.earlier,
             "cost": cost,
         },

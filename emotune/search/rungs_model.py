@@ -1,114 +1,114 @@
-"""A density model that learns from all rungs at once, each as far as it agrees with the rungs above it."""
+"""A model that learns from all rungs at once, each as far as it tells what the highest one would be."""
 
+import functools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
+from jaxtyping import Float
+from scipy.special import ndtr
 
-from emotune.search.density import Density
+from emotune.search.candidates import NEAR, NEARER, REFINED, WIDE, anywhere, as_rows, as_values, nearby
 from emotune.search.history import History
+from emotune.search.ladder import Ladder, Prediction, trust, trust_in_all
 from emotune.search.records import Value
-from emotune.search.space import active_values, legal_values
+from emotune.search.space import legal_values
+from emotune.search.start_rung import start_shares
 
-LEAST_RESULTS = 10
-"""A rung with fewer results has no densities."""
-ENOUGH_RESULTS = 20
-"""From here on a rung has its full weight."""
-GOOD_SHARE = 0.15
-LEAST_GOOD, MOST_GOOD = 4, 25
-CANDIDATES = 32
-MOST_COMPARED = 500
-"""Configurations that two rungs are compared on: the latest; more would cost time and tell little more."""
+ANYWHERE = 100
+AROUND = 60
+GOOD, BEST = 10, 5
+"""So many of the configurations that are expected to be best have neighbours looked at; the best ones more closely."""
+REFINE = 3
+"""So many candidates have their own neighbours looked at."""
 
 Values = dict[str, Value]
+Rows = Float[np.ndarray, "row dimension"]
+Vector = Float[np.ndarray, " row"]
 
 
-class Pair(NamedTuple):
-    """The densities of what did well at a rung and of the rest."""
+class RungsModel:
+    """Gaussian processes, one per rung, and the expected improvement on the highest rung that has one.
 
-    good: Density
-    bad: Density
-    weight: float
-
-
-def propose(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Iterator[Values] | None:
-    """Propose configurations that look good at the rungs and unlike what did badly.
-
-    Candidates are drawn from the densities of the good results, shared out by the rungs' weights, and
-    ranked by the weighted sum of ``log good - log bad``.
-
-    Returns:
-        Legal candidates, the best first, or None while no rung has `LEAST_RESULTS` results.
+    Args:
+        space: Where to look.
+        history: All that may be known.
 
     Source:
-        Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011, section 4; bandwidths
-        that do not depend on the data after Watanabe, arXiv:2304.11127; rungs weighted by agreement after
-        Li et al., "Hyper-Tune", VLDB 2022 (arXiv:2201.06834), with a simpler weight.
+        Expected improvement: Jones et al., "Efficient Global Optimization", J. Global Optimization 1998.
+        Learning from all rungs: Li et al., "MFES-HB", AAAI 2021 (arXiv:2012.03011). The processes are
+        those of `emotune.search.ladder`.
     """
-    weights = rung_weights(history)
-    if not weights:
-        return None
-    pairs = [_densities(history, rung=rung, weight=weight) for rung, weight in weights.items() if weight > 0]
-    shares = np.array([pair.weight for pair in pairs])
-    counts = generator.multinomial(CANDIDATES, shares / shares.sum())
-    drawn = [pair.good.draw(int(count), generator=generator) for pair, count in zip(pairs, counts, strict=True)]
-    decoded = (history.encoding.decode(row) for row in np.concatenate(drawn))
-    candidates = [active_values(space, values=values) for values in decoded]
-    checked = (legal_values(space, values=v) for v in _ranked(candidates, history=history, pairs=pairs))
-    return (values for values in checked if values is not None)
+
+    def __init__(self, space: ConfigurationSpace, *, history: History) -> None:
+        self._space = space
+        self._history = history
+
+    @functools.cached_property
+    def _ladder(self) -> Ladder:
+        return Ladder(self._history)
+
+    def start_rung(self, *, ladder: tuple[int, ...], eta: int, generator: np.random.Generator) -> int:
+        """Choose the rung on which a new configuration begins."""
+        trusted = trust_in_all(self._history, self._ladder, rung_count=len(ladder))
+        shares = start_shares(self._history, trusted, ladder=ladder, eta=eta)
+        return int(generator.choice(len(ladder), p=shares))
+
+    def propose(self, generator: np.random.Generator) -> Iterator[Values] | None:
+        """Return legal configurations, the most promising first; None while no rung has enough results."""
+        if not self._ladder.steps:
+            return None
+        known = self._history.vectors()[self._ladder.numbers()]
+        expected = self._predicted(known).mean
+        order = np.argsort(expected, kind="stable")
+        choices = self._history.encoding.choices
+        drawn = [anywhere(ANYWHERE, choices=choices, generator=generator)]
+        for where, count in ((WIDE, GOOD), (NEAR, BEST), (NEARER, BEST)):
+            drawn.append(nearby(known[order[:count]], where, count=AROUND, choices=choices, generator=generator))
+        candidates, promise = self._judged(np.concatenate(drawn), best=float(expected.min()))
+        first = as_rows(
+            [candidates[place] for place in np.argsort(-promise, kind="stable")[:REFINE]],
+            encoding=self._history.encoding,
+        )
+        drawn = [nearby(first, where, count=AROUND // 2, choices=choices, generator=generator) for where in REFINED]
+        refined, more = self._judged(np.concatenate(drawn), best=float(expected.min()))
+        candidates, promise = candidates + refined, np.concatenate([promise, more])
+        ranked = (candidates[place] for place in np.argsort(-promise, kind="stable"))
+        legal = (legal_values(self._space, values=values) for values in ranked)
+        return (values for values in legal if values is not None)
+
+    def _judged(self, rows: Rows, *, best: float) -> tuple[list[Values], Vector]:
+        """Return the configurations of rows, and how promising each is."""
+        values = as_values(rows, space=self._space, encoding=self._history.encoding)
+        rows = as_rows(values, encoding=self._history.encoding)
+        predicted = self._predicted(rows)
+        spread = np.sqrt(predicted.variance)
+        gap = (best - predicted.mean) / spread
+        improvement = spread * (gap * ndtr(gap) + np.exp(-0.5 * gap**2) / math.sqrt(2 * math.pi))
+        return values, improvement * self._away_from_running(rows)
+
+    def _predicted(self, rows: Rows) -> Prediction:
+        """Return what is expected on the highest rung that has a process."""
+        return self._ladder.predict(self._ladder.points(rows))[-1]
+
+    def _away_from_running(self, rows: Rows) -> Vector:
+        """Return a factor that is 0 where a configuration runs whose first result is awaited, and 1 far away."""
+        known = set(self._ladder.numbers())
+        waiting = [number for number in self._history.running if number not in known]
+        if not waiting:
+            return np.ones(len(rows))
+        here = self._ladder.points(rows).places
+        there = self._ladder.points(self._history.vectors()[waiting]).places
+        squares = ((here[:, None] - there) ** 2).sum(axis=2) / max(len(self._history.encoding.names), 1)
+        return np.prod(1 - np.exp(-0.5 * squares / AVOIDED**2), axis=1)
+
+
+AVOIDED = 0.15
+"""Distance from a running configuration, per dimension, within which little new is to be learnt."""
 
 
 def rung_weights(history: History) -> dict[int, float]:
-    """Return how much each rung counts, for rungs with at least `LEAST_RESULTS` results.
-
-    The weight of a rung is its agreement with all higher rungs, 0 if they disagree, times
-    ``min(1, n / ENOUGH_RESULTS)``. The agreement is that of Kendall, on the configurations that both rungs
-    have, shrunk towards 0 by one pair of each kind. For the highest of these rungs it is 1.
-    """
-    known = [rung for rung in history.rungs if len(history.results(rung)) >= LEAST_RESULTS]
-    weights = {}
-    for rung in known:
-        agreement = 1.0 if rung == known[-1] else _agreement(history, rung=rung)
-        weights[rung] = max(0.0, agreement) * min(1.0, len(history.results(rung)) / ENOUGH_RESULTS)
-    return weights
-
-
-def _agreement(history: History, *, rung: int) -> float:
-    """Return how far the order of a rung is that of the higher rungs, between -1 and 1."""
-    own = dict(history.results(rung))
-    balance = pairs = 0
-    for higher in history.rungs:
-        if higher <= rung:
-            continue
-        shared = [(own[number], loss) for number, loss in history.results(higher) if number in own]
-        low, high = np.array(shared[-MOST_COMPARED:]).reshape(-1, 2).T
-        # comparisons, not differences: failures are infinite
-        order = np.sign((low[:, None] > low).astype(int) - (low[:, None] < low))
-        order = order * ((high[:, None] > high).astype(int) - (high[:, None] < high))
-        balance += int(order.sum()) // 2
-        pairs += int(np.abs(order).sum()) // 2
-    return balance / (pairs + 2)
-
-
-def _densities(history: History, *, rung: int, weight: float) -> Pair:
-    """Build the densities of a rung. Running configurations without a result there count as bad."""
-    results = sorted(history.results(rung), key=lambda result: (result[1], result[0]))
-    numbers = [number for number, _ in results]
-    good = min(max(math.ceil(GOOD_SHARE * len(numbers)), LEAST_GOOD), MOST_GOOD)
-    running = sorted(set(history.running) - set(numbers))
-    rows = history.vectors()
-    choices = history.encoding.choices
-    return Pair(
-        Density(rows[numbers[:good]], choices=choices),
-        Density(rows[numbers[good:] + running], choices=choices),
-        weight,
-    )
-
-
-def _ranked(candidates: list[Values], *, history: History, pairs: list[Pair]) -> list[Values]:
-    """Sort candidates, the most promising first."""
-    rows = np.stack([history.encoding.encode(values) for values in candidates])
-    scores = sum(pair.weight * (pair.good.log(rows) - pair.bad.log(rows)) for pair in pairs)
-    return [candidates[place] for place in np.argsort(-np.asarray(scores), kind="stable")]
+    """Return how far each rung tells what the highest would be, for rungs that have enough results."""
+    ladder = Ladder(history)
+    return trust(history, ladder) if ladder.steps else {}

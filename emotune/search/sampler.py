@@ -1,15 +1,18 @@
 """Where new configurations come from."""
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from emotune.search import hpbandster_model, rungs_model
 from emotune.search.history import History
+from emotune.search.hpbandster_model import HpBandSterModel
+from emotune.search.prior import prior_values
 from emotune.search.records import Origin, Value
+from emotune.search.rungs_model import RungsModel
+from emotune.search.searchers import SearchSettings
 from emotune.search.space import values_of
 
 log = logging.getLogger(__name__)
@@ -18,15 +21,20 @@ RANDOM_TRIES = 32
 """How often a configuration that was decided before is drawn again; then the space counts as exhausted."""
 
 Values = dict[str, Value]
-Propose = Callable[..., Iterator[Values] | None]
-"""A model, as a function of ``(space, *, history, generator)``.
 
-It returns legal proposals, the most promising first, or None as long as there are too few results.
-"""
 
-MODELS: dict[str, Propose] = {"hpbandster": hpbandster_model.propose, "rungs": rungs_model.propose}
-RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 1 / 5}
-"""Share of random configurations where the settings do not say one."""
+@runtime_checkable
+class Model(Protocol):
+    """What a model does, made of a space and a history for one decision."""
+
+    def __init__(self, space: ConfigurationSpace, *, history: History) -> None: ...
+
+    def propose(self, generator: np.random.Generator) -> Iterator[Values] | None:
+        """Return legal configurations, the most promising first; None as long as there are too few results."""
+        ...
+
+
+MODELS: dict[str, type[Model]] = {"hpbandster": HpBandSterModel, "rungs": RungsModel}
 
 
 class Proposal(NamedTuple):
@@ -34,37 +42,65 @@ class Proposal(NamedTuple):
 
     values: Values
     origin: Origin
+    rung: int = 0
+    """Rung it begins on, where that is not the schedule's decision."""
     fell_back: bool = False
 
 
 def sample(
-    space: ConfigurationSpace,
-    *,
-    history: History,
-    model: str,
-    random_fraction: float,
-    generator: np.random.Generator,
+    space: ConfigurationSpace, *, history: History, settings: SearchSettings, generator: np.random.Generator
 ) -> Proposal:
     """Propose the next configuration.
 
-    The first one is the space's default. Then a share is random, and the others come from the model as
-    soon as there is one. Configurations that were decided before are avoided as long as that is possible.
+    The first one is the space's default, then come those known to be good. Then a share is random, and the
+    others come from the model as soon as there is one, or from the user's prior. Configurations that were
+    decided before are avoided as long as that is possible.
 
     Args:
         space: Where to look; its random state is used up.
         history: All that may be known.
-        model: Name of the model, one of `MODELS`, or ``none``.
-        random_fraction: Share of random configurations although there is a model.
+        settings: The model, and the share of random configurations although there is a model.
         generator: Source of all randomness: equal arguments give equal proposals.
 
     Returns:
-        Legal values, and where they truly came from.
+        Legal values, where they truly came from, and on which rung they begin.
     """
-    if not history.configurations:
+    given = _given(space, history=history)
+    if settings.model not in MODELS:
+        return given or Proposal(_random_values(space, history=history, generator=generator), "random")
+    model = MODELS[settings.model](space, history=history)
+    rung = 0
+    if isinstance(model, RungsModel) and settings.chooses_start:
+        rung = model.start_rung(ladder=settings.ladder, eta=settings.eta, generator=generator)
+    return (given or _proposal(model, space, history=history, settings=settings, generator=generator))._replace(
+        rung=rung
+    )
+
+
+def _given(space: ConfigurationSpace, *, history: History) -> Proposal | None:
+    """Return the default configuration, then those known to be good, then nothing."""
+    number = len(history.configurations)
+    if number == 0:
         return Proposal(values_of(space.get_default_configuration()), "default")
-    if model not in MODELS or generator.random() < random_fraction:
+    known = history.earlier[number - 1 : number]
+    return Proposal(known[0], "prior") if known and not history.knows(known[0]) else None
+
+
+def _proposal(
+    model: Model,
+    space: ConfigurationSpace,
+    *,
+    history: History,
+    settings: SearchSettings,
+    generator: np.random.Generator,
+) -> Proposal:
+    if generator.random() < settings.random_fraction:
         return Proposal(_random_values(space, history=history, generator=generator), "random")
-    proposals = MODELS[model](space, history=history, generator=generator)
+    if settings.uses_prior:
+        values = prior_values(space, history=history, generator=generator)
+        if values is not None:
+            return Proposal(values, "prior")
+    proposals = model.propose(generator)
     if proposals is None:
         return Proposal(_random_values(space, history=history, generator=generator), "random")
     legal = 0
@@ -72,8 +108,9 @@ def sample(
         if not history.knows(values):
             return Proposal(values, "model")
     if legal == 0:
-        log.warning("the model %s made no legal proposal; this configuration is random", model)
-    return Proposal(_random_values(space, history=history, generator=generator), "random", legal == 0)
+        log.warning("the model %s made no legal proposal; this configuration is random", settings.model)
+    values = _random_values(space, history=history, generator=generator)
+    return Proposal(values, "random", fell_back=legal == 0)
 
 
 def _random_values(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Values:

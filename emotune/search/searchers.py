@@ -10,10 +10,11 @@ from emotune.base import Settings
 from emotune.errors import SettingsError
 from emotune.search.brackets import HyperBand, Promotion, Schedule, bracket_sizes, rungs
 from emotune.search.records import Value
-from emotune.search.sampler import MODELS, RANDOM_FRACTIONS
 from emotune.search.space import suggestion
 
 Model = Literal["hpbandster", "rungs", "none"]
+RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 0.1, "none": 1.0}
+"""Share of random configurations where the settings do not say one."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Searcher:
 
 
 SEARCHERS: dict[str, Searcher] = {
-    "bohb": Searcher(("sync", "async"), ("hpbandster", "rungs"), "HyperBand with a density model of what did well"),
+    "bohb": Searcher(("async", "sync"), ("rungs", "hpbandster"), "successive halving with a model of what did well"),
     "hyperband": Searcher(("sync",), ("none",), "random configurations in synchronous brackets"),
     "asha": Searcher(("async",), ("none",), "random configurations, promoted as soon as they may be"),
     "random": Searcher(("full",), ("none",), "random configurations, each trained to the end"),
@@ -46,13 +47,13 @@ class SearchSettings(Settings):
     evaluations: int | None = Field(default=None, ge=1)
     """End after so many evaluations."""
     brackets: int | None = Field(default=None, ge=1)
-    """End after so many brackets; without brackets, after as many evaluations as they would have."""
-    schedule: Literal["sync", "async", "full"] = "sync"
+    """End after so many brackets; where there are none, after as many epochs as they would train."""
+    schedule: Literal["sync", "async", "full"] = "async"
     """Rungs that wait to be full, promotion as soon as possible, or the full budget for everybody."""
-    model: Model = "hpbandster"
+    model: Model = "rungs"
     order: Literal["strict", "free"] = "strict"
     """Decide on a virtual clock (reproducible with several workers), or by what has come in."""
-    random_fraction: float = Field(default=1 / 3, ge=0, le=1)
+    random_fraction: float = Field(default=0.1, ge=0, le=1)
     """Share of the configurations that is drawn at random although there is a model."""
     earlier: tuple[dict[str, Value], ...] = ()
     """Configurations known to be good, the best first; legal in the space."""
@@ -73,22 +74,55 @@ class SearchSettings(Settings):
         """Tell whether a bracket is beyond the last one."""
         return self.brackets is not None and bracket >= self.brackets
 
+    def is_over(self, *, evaluations: int, epochs: int) -> bool:
+        """Tell whether nothing more is begun after so many evaluations, and epochs trained in them."""
+        if self.evaluations is not None and evaluations >= self.evaluations:
+            return True
+        return self.brackets is not None and self.schedule == "async" and epochs >= self.bracket_epochs
+
     @property
-    def most_evaluations(self) -> int | None:
-        """After how many evaluations the search is over whatever the schedule says; None: never."""
-        if self.brackets is None or self.schedule != "async":
-            return self.evaluations
-        count = len(self.ladder)
-        sizes = (bracket_sizes(number, rung_count=count, eta=self.eta)[1] for number in range(self.brackets))
-        as_many = sum(sum(places) for places in sizes)
-        return as_many if self.evaluations is None else min(as_many, self.evaluations)
+    def bracket_epochs(self) -> int:
+        """Epochs of all brackets; 0 without a limit of brackets."""
+        ladder = self.ladder
+        total = 0
+        for number in range(self.brackets or 0):
+            first, sizes = bracket_sizes(number, rung_count=len(ladder), eta=self.eta)
+            total += sizes[0] * ladder[first]
+            rising = range(first + 1, len(ladder))
+            total += sum(size * (ladder[rung] - ladder[rung - 1]) for size, rung in zip(sizes[1:], rising, strict=True))
+        return total
+
+    @property
+    def chooses_start(self) -> bool:
+        """Whether the model chooses the rung on which a new configuration begins."""
+        return self.schedule == "async" and self.model == "rungs"
+
+    @property
+    def patient(self) -> bool:
+        """Whether asynchronous promotions are held to ``n // eta`` in all."""
+        return self.model == "rungs"
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether configurations near the default, and near those known to be good, are tried more often."""
+        return self.model == "rungs"
 
     def new_schedule(self) -> Schedule:
         """Return the schedule at its beginning."""
         if self.schedule == "async":
-            return Promotion(len(self.ladder), eta=self.eta)
+            return Promotion(len(self.ladder), eta=self.eta, patient=self.patient)
         # without an end of its own: that may be moved later
         return HyperBand(len(self.ladder), eta=self.eta, brackets=None)
+
+
+def virtual_workers(concurrency: int, *, order: Literal["strict", "free"]) -> int:
+    """Return how many workers the search core decides for when so many evaluations run at a time.
+
+    In strict order a decision waits for all results that end before it in virtual time. Deciding for twice as
+    many workers, those waits are nearly gone: there is always an evaluation that needs none of the results
+    that are awaited. A single worker awaits nothing.
+    """
+    return 2 * concurrency if order == "strict" and concurrency > 1 else concurrency
 
 
 def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
@@ -108,6 +142,8 @@ def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
         )
     searcher = SEARCHERS[kind]
     chosen = {"kind": kind, "schedule": searcher.schedules[0], "model": searcher.models[0], **options}
+    if chosen["model"] == "hpbandster" and "schedule" not in options:
+        chosen["schedule"] = "sync"  # BOHB as published
     chosen.setdefault("random_fraction", RANDOM_FRACTIONS.get(chosen["model"], 1.0))
     try:
         settings = SearchSettings.model_validate(chosen)
@@ -123,7 +159,7 @@ def _check_use(searcher: Searcher, *, options: Mapping[str, Any], settings: Sear
         value = getattr(settings, name)
         if value not in offered:
             raise SettingsError(f"searcher {settings.kind!r} has no {name} {value!r}; it has {', '.join(offered)}")
-    if settings.model not in MODELS and "random_fraction" in options and settings.random_fraction < 1:
+    if settings.model == "none" and "random_fraction" in options and settings.random_fraction < 1:
         raise SettingsError(
             f"searcher {settings.kind!r} has no model, so that random_fraction has no effect; leave it out"
         )

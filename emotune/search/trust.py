@@ -1,16 +1,20 @@
 """How far the rungs of a search can be trusted: what its model says of them, for people."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from ConfigSpace import ConfigurationSpace
 
 from emotune.base import Settings
 from emotune.search.history import History
 from emotune.search.records import Evaluation
-from emotune.search.rungs_model import ENOUGH_RESULTS, rung_weights
+from emotune.search.rungs_model import rung_weights
 from emotune.search.searchers import search_settings
+from emotune.search.space import load_space
+
+ENOUGH_RESULTS = 20
+LITTLE = 0.2
+"""A rung with so many results and so little weight is said to mislead."""
 
 
 class RungTrust(Settings):
@@ -20,12 +24,12 @@ class RungTrust(Settings):
     results: int
     """Evaluations that have ended there, failures too."""
     weight: float | None
-    """How much it counts in the model ``rungs``, 0 to 1; None with few results, or if the model is another."""
+    """Correlation with the highest rung by the model ``rungs``; None with few results, or if the model is another."""
 
     @property
     def misleads(self) -> bool:
-        """Whether it has many results, and their order is not that of the higher rungs."""
-        return self.weight == 0 and self.results >= ENOUGH_RESULTS
+        """Whether it has many results, and they say little about the highest rung."""
+        return self.weight is not None and self.weight < LITTLE and self.results >= ENOUGH_RESULTS
 
 
 def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluation, float | None]]) -> list[RungTrust]:
@@ -35,19 +39,22 @@ def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluat
         study: The study as a journal has it.
         outcomes: The evaluations that have ended, each with its objective; None for a failure.
     """
+    ended = sorted(outcomes, key=lambda outcome: outcome[0].id)
+    results = Counter(evaluation.rung for evaluation, _ in ended)
+    epochs = {evaluation.rung: evaluation.to_epoch for evaluation, _ in ended}
+    weights = _weights(study, ended=ended) if _learns_from_rungs(study) else {}
+    return [RungTrust(epochs=epochs[rung], results=results[rung], weight=weights.get(rung)) for rung in sorted(results)]
+
+
+def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
     sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
-    # the weights compare losses only; where they were found plays no part
-    history = History(ConfigurationSpace())
-    epochs: dict[int, int] = {}
-    for evaluation, objective in outcomes:
-        epochs[evaluation.rung] = evaluation.to_epoch
+    history = History(load_space(study["space"]))
+    for evaluation, _ in ended:
+        history.started(evaluation)
+    for evaluation, objective in ended:
         loss = math.inf if objective is None else sign * objective
         history.ended(evaluation, loss=loss if math.isfinite(loss) else math.inf)
-    weights = rung_weights(history) if _learns_from_rungs(study) else {}
-    return [
-        RungTrust(epochs=epochs[rung], results=len(history.results(rung)), weight=weights.get(rung))
-        for rung in history.rungs
-    ]
+    return rung_weights(history)
 
 
 def describe_trust(rungs: Sequence[RungTrust]) -> list[str]:

@@ -12,10 +12,11 @@ import pytest
 from emotune.cli import COMMANDS, emotune, main, run_command
 from emotune.cli.search import search_command
 from emotune.search.folder import SearchFolder
-from emotune.search.journal import Journal
+from emotune.search.journal import Journal, read_journal
 from emotune.search.records import Ended, Opened, Started
+from emotune.search.results import evaluation_results
 from tests.search.test_desk import drive
-from tests.search.test_trust import outcomes
+from tests.search.test_trust import STUDY, outcomes
 
 
 class Outcome:
@@ -109,18 +110,19 @@ def test_status_answers_in_json(run, finished: SearchFolder) -> None:
     document = json.loads(outcome.out)
     assert document["name"] == "t"
     assert document["state"] == "interrupted"
-    assert len(document["evaluations"]) == 20
+    count = len(evaluation_results(read_journal(finished.journal)))
+    assert len(document["evaluations"]) == count > 0
     (one,) = json.loads(run("status", "--json").out)
     assert one["best"] == document["best"]
-    assert "20 evaluations" in run("status").out
+    assert f"{count} evaluations" in run("status").out
     assert f"{document['best']['objective']:.6g}" in run("status", "done").out
 
 
 def test_status_tells_the_rungs_without_loading_torch(run, finished: SearchFolder) -> None:
     document = json.loads(run("status", "done", "--json").out)
-    assert [(rung["epochs"], rung["weight"]) for rung in document["rungs"]] == [(1, None), (3, None), (9, None)]
-    assert sum(rung["results"] for rung in document["rungs"]) == 20
-    assert "trust in the rungs" not in run("status", "done").out
+    assert [rung["epochs"] for rung in document["rungs"]] == [1, 3, 9]
+    assert sum(rung["results"] for rung in document["rungs"]) == len(document["evaluations"])
+    assert "trust in the rungs: 1 epochs 0." in run("status", "done").out
     code = "import sys, emotune.cli.status; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -129,7 +131,7 @@ def test_status_tells_the_rungs_without_loading_torch(run, finished: SearchFolde
 def test_status_shows_what_the_model_thinks_of_the_rungs(run, tmp_path: Path) -> None:
     folder = SearchFolder.of("weighed", storage=tmp_path / "results")
     folder.path.mkdir(parents=True)
-    study = {"searcher": {"kind": "bohb", "model": "rungs"}, "objective": {"metric": "m", "mode": "min"}, "budget": {}}
+    study = STUDY | {"budget": {}}
     about = {"time": 0, "name": "weighed", "digest": "d", "seed": 0, "concurrency": 1, "software": {}}
     with Journal.open(folder.journal, owner="test") as journal:
         journal.append(Opened(study=study, **about))
@@ -137,11 +139,13 @@ def test_status_shows_what_the_model_thinks_of_the_rungs(run, tmp_path: Path) ->
             journal.append(Started(time=0, evaluation=evaluation))
             numbers = {"evaluation_id": evaluation.id, "config_id": evaluation.config_id}
             journal.append(Ended(time=0, status="done", objective=loss, seconds=1, **numbers), durable=False)
-    assert re.search(r"trust in the rungs: 3 epochs 0, 9 epochs .*\n.* larger budget.min", run("status", "weighed").out)
+    assert re.search(
+        r"trust in the rungs: 3 epochs 0.*, 9 epochs .*\n.* larger budget.min", run("status", "weighed").out
+    )
     (three, nine, last) = json.loads(run("status", "weighed", "--json").out)["rungs"]
-    assert three == {"epochs": 3, "results": 90, "weight": 0.0}
-    assert last == {"epochs": 27, "results": 10, "weight": 0.5}
-    assert 0 < nine["weight"] < 1
+    assert (three["epochs"], three["results"]) == (3, 90)
+    assert three["weight"] < 0.2 < nine["weight"] < 1
+    assert last == {"epochs": 27, "results": 10, "weight": 1.0}
 
 
 def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
@@ -191,6 +195,8 @@ def test_the_scripts_are_the_search_with_a_default_study(run) -> None:
     assert "[STUDY]" in run("--help", command=script).out
     plan = run("--dry-run", command=script)
     assert plan.code == 0
+    assert "rungs at 20, 60, 180, 500 epochs" in plan.out
+    plan = run("--dry-run", "--set", "searcher.schedule=sync", command=script)
     assert "46 configurations, 65 evaluations, 6520 epochs in total" in plan.out
 
 

@@ -11,7 +11,11 @@ class Journal:
     """Makes the records of evaluations that run one after the other."""
 
     def __init__(self, *, mode: str = "min") -> None:
-        study = {"objective": {"metric": "val/loss", "mode": mode}, "budget": {"min": 1, "max": 2, "eta": 2}}
+        study = {
+            "objective": {"metric": "val/loss", "mode": mode},
+            "budget": {"min": 1, "max": 2, "eta": 2},
+            "searcher": {"kind": "asha"},
+        }
         self.records: list[Record] = [
             Opened(
                 time=0.0,

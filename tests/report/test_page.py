@@ -9,7 +9,15 @@ import pytest
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
 from emotune.report.page import write_report
 from emotune.search.records import EpochDone, Extended, Opened, Record, Started
+from tests.report.conftest import NASTY
 
+SPACE = {
+    "hyperparameters": [
+        {"name": "optim.lr", "type": "uniform_float", "lower": 1e-9, "upper": 1.0, "log": True},
+        {"name": "task.kind", "type": "categorical", "choices": [NASTY]},
+        {"name": "model.layers", "type": "uniform_int", "lower": 1, "upper": 3},
+    ]
+}
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -101,7 +109,7 @@ def test_a_search_that_has_hardly_begun_has_a_page(records: list[Record], tmp_pa
 def test_the_page_tells_extension_warm_start_and_trust(records: list[Record], tmp_path: Path, page: str) -> None:
     opened = records[0]
     assert isinstance(opened, Opened)
-    study = opened.study | {"searcher": {"kind": "bohb", "model": "rungs"}}
+    study = opened.study | {"searcher": {"kind": "bohb"}, "space": SPACE}
     grown = [opened.model_copy(update={"study": study, "warm_start": ("old & older",)}), *records[1:]]
     for number in range(9):
         grown += [

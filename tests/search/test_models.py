@@ -10,11 +10,11 @@ from hpbandster.optimizers.config_generators.bohb import BOHB
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.search import Optimizer, hpbandster_model, rungs_model, sampler
-from emotune.search.density import Density
+from emotune.search import Optimizer, hpbandster_model, sampler
 from emotune.search.encoding import Encoding
 from emotune.search.history import History
 from emotune.search.records import Evaluation
+from emotune.search.searchers import search_settings
 from emotune.search.space import legal_values, load_space, values_of
 from emotune.search.translation import Translation
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of
@@ -76,7 +76,7 @@ def test_the_model_finds_the_good_region(model: str) -> None:
     history = history_of(space, {0: 150}, loss=loss)
     proposed = []
     for seed in range(12):
-        proposals = sampler.MODELS[model](space, history=history, generator=np.random.default_rng(seed))
+        proposals = sampler.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
         assert proposals is not None
         proposed.append(next(proposals))
     assert np.median([abs(float(values["x"]) - 0.3) for values in proposed]) < 0.15
@@ -91,7 +91,7 @@ def test_proposals_are_legal_and_repeatable(document: dict[str, Any], model: str
     history = history_of(space, {0: 24, 1: 8}, loss=lambda each: loss_of(each, failures=5))
     found = []
     for _ in range(2):
-        proposals = sampler.MODELS[model](space, history=history, generator=np.random.default_rng(seed))
+        proposals = sampler.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
         if proposals is not None:
             found.append(next(proposals, None))
     assert found[:1] == found[1:]
@@ -165,11 +165,11 @@ def test_the_density_is_that_of_hpbandster_and_finite_for_choices_never_seen(sid
 def test_a_model_that_cannot_propose_is_not_called_the_origin(caplog: pytest.LogCaptureFixture) -> None:
     space = mixed_space()
     history = history_of(space, {0: 40})
-    asked = {"model": "hpbandster", "random_fraction": 0.0}
-    broken = dict(sampler.MODELS, hpbandster=lambda *_, **__: iter(()))
+    asked = search_settings("bohb", {"model": "hpbandster", "random_fraction": 0.0})
+    broken = dict(sampler.MODELS, hpbandster=lambda *_, **__: SimpleNamespace(propose=lambda _: iter(())))
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, logger="emotune"):
         patch.setattr(sampler, "MODELS", broken)
-        proposal = sampler.sample(space, history=history, **asked, generator=np.random.default_rng(0))
+        proposal = sampler.sample(space, history=history, settings=asked, generator=np.random.default_rng(0))
     assert proposal.origin == "random"
     assert proposal.fell_back
     assert "no legal proposal" in caplog.text
@@ -183,28 +183,3 @@ def test_configurations_are_new_while_there_are_new_ones(model: str) -> None:
     keys = [tuple(each.values.items()) for each, _ in optimizer.results()]
     assert len(set(keys[:18])) == 18
     assert len(keys) == 40, "an exhausted space is searched on"
-
-
-def test_a_density_integrates_to_one_and_draws_what_it_says() -> None:
-    generator = np.random.default_rng(0)
-    rows = np.column_stack([generator.random(9), generator.random(9), generator.integers(3, size=9)])
-    rows[::3, 1] = np.nan
-    density = Density(rows, choices=np.array([0, 0, 3]))
-    grid = (np.arange(50) + 0.5) / 50
-    points = np.stack(np.meshgrid(grid, grid, np.arange(3.0), indexing="ij"), axis=-1).reshape(-1, 3)
-    values = np.exp(density.log(points))
-    assert values.sum() / 2500 == pytest.approx(1, abs=0.01)
-    drawn = density.draw(20_000, generator=generator)
-    for dimension in range(3):
-        expected = (values / values.sum()) @ points[:, dimension]
-        assert drawn[:, dimension].mean() == pytest.approx(expected, abs=0.03)
-
-
-@pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, 0.0)])
-def test_a_rung_counts_as_far_as_it_agrees_with_those_above(sign: int, expected: float) -> None:
-    space = ConfigurationSpace({"x": (0.0, 1.0)})
-    turn = lambda each: float(each.values["x"]) * (sign if each.rung else 1)  # noqa: E731
-    history = history_of(space, {0: 40, 1: 20}, loss=turn)
-    assert rungs_model.rung_weights(history) == {0: pytest.approx(expected, abs=0.02), 1: 1.0}
-    assert rungs_model.rung_weights(history_of(space, {0: 9})) == {}
-    assert rungs_model.rung_weights(history_of(space, {0: 10})) == {0: 0.5}

@@ -118,7 +118,7 @@ def test_a_search_killed_anywhere_goes_on_as_if_nothing_had_happened(model: str)
         if chance.random() < 0.3:
             killed = Optimizer.from_state(mixed_space(), json.loads(json.dumps(killed.state())))
     assert table(killed) == table(whole)
-    assert {row["origin"] for row in table(whole)} == {"default", "random", "model", "promotion"}
+    assert {row["origin"] for row in table(whole)} - {"prior"} == {"default", "random", "model", "promotion"}
 
 
 @SLOW_DRAWS
@@ -228,7 +228,8 @@ def test_limits() -> None:
     assert len(by_brackets.results()) == 40 + 13 + 8 + 4
     early = Optimizer(mixed_space(), kind="asha", brackets=4)
     run_to_the_end(early)
-    assert len(early.results()) == len(by_brackets.results())
+    trained = [sum(e.to_epoch - e.from_epoch for e, _ in each.results()) for each in (by_brackets, early)]
+    assert 0 <= trained[1] - trained[0] < 27, "as many epochs, to the end of the last evaluation"
     endless = Optimizer(mixed_space(), kind="hyperband", concurrency=200)
     assert all(endless.ask() for _ in range(200))
 

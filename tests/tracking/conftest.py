@@ -22,7 +22,12 @@ class JournalWriter:
             "base": {"epochs": 3, "model": {"kind": "transformer"}},
             "budget": {"min": 1, "max": 3, "eta": 3},
             "objective": {"metric": "val/loss", "mode": "min"},
-            "space": {"hyperparameters": [{"name": "optim.lr"}]},
+            "space": {
+                "hyperparameters": [
+                    {"name": "optim.lr", "type": "uniform_float", "lower": 1e-5, "upper": 1.0, "log": True},
+                    {"name": "model.layers", "type": "uniform_int", "lower": 1, "upper": 100},
+                ]
+            },
         }
         self.records: list[Record] = [
             Opened(

@@ -98,7 +98,7 @@ def test_the_rungs_weights_are_told_when_the_search_is_finished() -> None:
     assert unfinished.tags["emotune.warm_start"] == "old, older"
     journal.close("finished")
     points = [(key, value, step) for key, value, _, step in planned(journal.records)["search"].metrics]
-    assert [point for point in points if point[0].startswith("rung_weight")] == [("rung_weight/1", 0.6, 12)]
+    assert [point for point in points if point[0].startswith("rung_weight")] == [("rung_weight/1", 1.0, 12)]
 
 
 def test_another_search_of_the_same_name_has_another_identity(records: list[Record]) -> None:
