@@ -36,11 +36,10 @@ def _emotune(*, several_only: bool = False, **options: str) -> Entry:
 
 
 OPTIMISERS: dict[str, Entry] = {
-    "emotune_bohb": _emotune(kind="bohb", model="hpbandster"),
-    "emotune_rungs": _emotune(kind="bohb", model="rungs"),
-    "emotune_rungs_async": _emotune(kind="bohb", model="rungs", schedule="async"),
-    "emotune_rungs_free": _emotune(kind="bohb", model="rungs", order="free", several_only=True),
-    "emotune_rungs_async_free": _emotune(kind="bohb", model="rungs", schedule="async", order="free", several_only=True),
+    "emotune": _emotune(),
+    "emotune_free": _emotune(order="free", several_only=True),
+    "emotune_sync": _emotune(schedule="sync"),
+    "emotune_bohb": _emotune(model="hpbandster"),
     "emotune_hyperband": _emotune(kind="hyperband"),
     "emotune_asha": _emotune(kind="asha"),
     "emotune_random": _emotune(kind="random"),

@@ -6,10 +6,11 @@ from typing import Any
 from benchmarks.problems import LADDER
 from benchmarks.simulation import Task, Work
 from emotune.search import Evaluation, Optimizer
+from emotune.search.searchers import virtual_workers
 
 
 class Emotune:
-    """`emotune.search.Optimizer`, told the costs as a real search tells it the networks' operations."""
+    """`emotune.search.Optimizer`, asked as a real search asks it: costs are networks' operations, workers are ahead."""
 
     def __init__(self, task: Task, **options: Any) -> None:
         self._optimizer = Optimizer(
@@ -18,7 +19,7 @@ class Emotune:
             max_budget=LADDER[-1],
             eta=3,
             seed=task.seed,
-            concurrency=task.workers,
+            concurrency=virtual_workers(task.workers, order=options.get("order", "strict")),
             cost=task.cost,
             **options,
         )

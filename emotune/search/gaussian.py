@@ -1,5 +1,6 @@
 """Gaussian processes for a few hundred configurations, fitted anew at every decision."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,6 +45,11 @@ class Points(NamedTuple):
     def take(self, chosen: Int[np.ndarray, " chosen"]) -> "Points":
         """Return some of them."""
         return Points(self.places[chosen], self.features[chosen], self.dimensions)
+
+    def joined(self, more: "Points") -> "Points":
+        """Return these and some more."""
+        places = np.concatenate([self.places, more.places])
+        return Points(places, np.concatenate([self.features, more.features]), self.dimensions)
 
 
 def embed(rows: Rows, *, choices: Int[np.ndarray, " dimension"]) -> Points:
@@ -95,8 +101,9 @@ class GaussianProcess:
         self._variance = variance
         rest = targets - trend @ self._prior_mean
         length, additive, noise = self._choose(rest)
-        self._hyperparameters = (length, additive)
+        self._hyperparameters = (length, additive, noise)
         self._factor = _factor(self._covariance(points, trend, _matern(points, points, length), additive), noise)
+        self._rest = rest
         self._weights = dpotrs(self._factor, rest, lower=1)[0]
         self.scale = (float(rest @ self._weights) + PRIOR_COUNT * variance) / (len(rest) + PRIOR_COUNT)
         """Variance of the function."""
@@ -107,7 +114,7 @@ class GaussianProcess:
 
     def predict(self, points: Points, *, trend: Trend) -> tuple[Vector, Vector]:
         """Return mean and variance of the noiseless function at some points."""
-        length, additive = self._hyperparameters
+        length, additive, _ = self._hyperparameters
         shared = _matern(points, self._points, length)
         across = (1 - additive) * shared + additive * (points.features @ self._points.features.T)
         across += LEVEL_VARIANCE + (trend * self._prior_spread**2) @ self._trend.T
@@ -116,6 +123,19 @@ class GaussianProcess:
         prior = 1 - additive + additive * (points.features**2).sum(axis=1) + LEVEL_VARIANCE
         prior += (trend**2) @ (self._prior_spread**2)
         return mean, np.maximum(prior - (explained**2).sum(axis=0), 1e-9) * self.scale
+
+    def believing(self, points: Points, *, trend: Trend) -> "GaussianProcess":
+        """Return the process as if what it expects at some more points had been observed there."""
+        length, additive, noise = self._hyperparameters
+        expected, _ = self.predict(points, trend=trend)
+        grown = copy.copy(self)
+        grown._points = self._points.joined(points)
+        grown._trend = np.concatenate([self._trend, trend])
+        grown._rest = np.concatenate([self._rest, expected - trend @ self._prior_mean])
+        matern = _matern(grown._points, grown._points, length)
+        grown._factor = _factor(self._covariance(grown._points, grown._trend, matern, additive), noise)
+        grown._weights = dpotrs(grown._factor, grown._rest, lower=1)[0]
+        return grown
 
     def _covariance(self, points: Points, trend: Trend, matern: Matrix, additive: float) -> Matrix:
         total = (1 - additive) * matern + additive * (points.features @ points.features.T)

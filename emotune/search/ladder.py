@@ -1,5 +1,6 @@
 """What the results of all rungs say about the rungs: one Gaussian process for each, standing on those below."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -89,6 +90,15 @@ class Ladder:
         variance = OWN_VARIANCE if below else 1.0
         process = GaussianProcess(points, losses, trend=trend, trend_prior=prior, variance=variance)
         self.steps.append(Step(rung, process, numbers))
+
+    def believing(self, rows: Float[np.ndarray, "row dimension"]) -> "Ladder":
+        """Return the ladder as if what it expects of some configurations had been observed on its highest rung."""
+        grown = copy.copy(self)
+        points = self.points(rows)
+        trend = _columns(self.predict(points)[:-1], count=len(rows))
+        *below, top = self.steps
+        grown.steps = [*below, top._replace(process=top.process.believing(points, trend=trend))]
+        return grown
 
     def points(self, rows: Float[np.ndarray, "row dimension"]) -> Points:
         """Return configurations as the processes see them."""

@@ -38,7 +38,8 @@ class RungsModel:
     Source:
         Expected improvement: Jones et al., "Efficient Global Optimization", J. Global Optimization 1998.
         Learning from all rungs: Li et al., "MFES-HB", AAAI 2021 (arXiv:2012.03011). The processes are
-        those of `emotune.search.ladder`.
+        those of `emotune.search.ladder`. What runs counts as ended as expected ("kriging believer"): Ginsbourger,
+        Le Riche and Carraro, "Kriging Is Well-Suited to Parallelize Optimization", 2010.
     """
 
     def __init__(self, space: ConfigurationSpace, *, history: History) -> None:
@@ -48,6 +49,12 @@ class RungsModel:
     @functools.cached_property
     def _ladder(self) -> Ladder:
         return Ladder(self._history)
+
+    @functools.cached_property
+    def _imagined(self) -> Ladder:
+        """What will be known when all that runs has ended, if it ends as expected."""
+        running = self._history.running
+        return self._ladder.believing(self._history.vectors()[running]) if running else self._ladder
 
     def start_rung(self, *, ladder: tuple[int, ...], eta: int, generator: np.random.Generator) -> int:
         """Choose the rung on which a new configuration begins."""
@@ -86,26 +93,11 @@ class RungsModel:
         spread = np.sqrt(predicted.variance)
         gap = (best - predicted.mean) / spread
         improvement = spread * (gap * ndtr(gap) + np.exp(-0.5 * gap**2) / math.sqrt(2 * math.pi))
-        return values, improvement * self._away_from_running(rows)
+        return values, improvement
 
     def _predicted(self, rows: Rows) -> Prediction:
-        """Return what is expected on the highest rung that has a process."""
-        return self._ladder.predict(self._ladder.points(rows))[-1]
-
-    def _away_from_running(self, rows: Rows) -> Vector:
-        """Return a factor that is 0 where a configuration runs whose first result is awaited, and 1 far away."""
-        known = set(self._ladder.numbers())
-        waiting = [number for number in self._history.running if number not in known]
-        if not waiting:
-            return np.ones(len(rows))
-        here = self._ladder.points(rows).places
-        there = self._ladder.points(self._history.vectors()[waiting]).places
-        squares = ((here[:, None] - there) ** 2).sum(axis=2) / max(len(self._history.encoding.names), 1)
-        return np.prod(1 - np.exp(-0.5 * squares / AVOIDED**2), axis=1)
-
-
-AVOIDED = 0.15
-"""Distance from a running configuration, per dimension, within which little new is to be learnt."""
+        """Return what is expected on the highest rung that has a process, once all that runs has ended."""
+        return self._imagined.predict(self._imagined.points(rows))[-1]
 
 
 def rung_weights(history: History) -> dict[int, float]:

@@ -13,7 +13,7 @@ from emotune.search.records import Value
 from emotune.search.space import suggestion
 
 Model = Literal["hpbandster", "rungs", "none"]
-RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 0.1, "none": 1.0}
+RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 0.2, "none": 1.0}
 """Share of random configurations where the settings do not say one."""
 
 
@@ -53,7 +53,7 @@ class SearchSettings(Settings):
     model: Model = "rungs"
     order: Literal["strict", "free"] = "strict"
     """Decide on a virtual clock (reproducible with several workers), or by what has come in."""
-    random_fraction: float = Field(default=0.1, ge=0, le=1)
+    random_fraction: float = Field(default=0.2, ge=0, le=1)
     """Share of the configurations that is drawn at random although there is a model."""
     earlier: tuple[dict[str, Value], ...] = ()
     """Configurations known to be good, the best first; legal in the space."""

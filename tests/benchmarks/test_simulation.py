@@ -65,7 +65,7 @@ def test_optimisers_keep_to_the_protocol_and_the_budget(name: str, workers: int)
 
 
 def test_equal_runs_are_equal() -> None:
-    cell = Cell("emotune_rungs_async", "mfh3_good", 1, 4, "none", 6.0)
+    cell = Cell("emotune", "mfh3_good", 1, 4, "none", 6.0)
     first, second = run(cell), run(cell)
     assert first.regret == second.regret
     assert len(first.regret) == POINTS
@@ -129,20 +129,20 @@ def rows(regrets: dict[str, list[float]]) -> pd.DataFrame:
 
 def test_tests_say_who_is_worse() -> None:
     seeds = np.arange(12) / 100
-    table = rows({"hpbandster_bohb": (0.3 + seeds).tolist(), "emotune_rungs": (0.1 + seeds**2).tolist()})
+    table = rows({"hpbandster_bohb": (0.3 + seeds).tolist(), "emotune": (0.1 + seeds**2).tolist()})
     found = bohb_tests(table).set_index("problem")
     assert found.loc["p", "verdict"] == "better"
     assert found.loc["all", "p"] < 0.01
-    swapped = rows({"hpbandster_bohb": (0.1 + seeds**2).tolist(), "emotune_rungs": (0.3 + seeds).tolist()})
+    swapped = rows({"hpbandster_bohb": (0.1 + seeds**2).tolist(), "emotune": (0.3 + seeds).tolist()})
     assert set(bohb_tests(swapped)["verdict"]) == {"worse"}
 
 
 def test_ranks_compare_complete_seeds_only() -> None:
-    table = complete(rows({"random": [0.2, 0.4, 0.1], "emotune_rungs": [0.1, 0.4]}))
+    table = complete(rows({"random": [0.2, 0.4, 0.1], "emotune": [0.1, 0.4]}))
     assert sorted(table["seed"].unique()) == [0, 1]
     ranked = with_ranks(table).set_index(["optimiser", "seed"])["rank at 100%"]
-    assert ranked["emotune_rungs", 0] == 1
-    assert ranked["random", 1] == ranked["emotune_rungs", 1] == 1.5
+    assert ranked["emotune", 0] == 1
+    assert ranked["random", 1] == ranked["emotune", 1] == 1.5
 
 
 def test_interval_covers_as_often_as_it_says() -> None:

@@ -38,7 +38,7 @@ def test_the_process_is_the_textbook_one() -> None:
     fitted = GaussianProcess(
         embed(rows, choices=choices), targets, trend=no_columns(40), trend_prior=NO_TREND, variance=1.0
     )
-    length, additive = fitted._hyperparameters
+    length, additive, _ = fitted._hyperparameters
     assert additive < 0.5
     points = generator.random((9, 2))
     mean, variance = fitted.predict(embed(points, choices=choices), trend=no_columns(9))
@@ -71,6 +71,20 @@ def test_a_trend_is_followed_and_an_unrelated_one_is_not() -> None:
         variance=0.3,
     )
     assert fitted.coefficients == pytest.approx([0, 2], abs=0.1)
+
+
+def test_what_runs_is_believed_to_end_as_expected() -> None:
+    history = history_of(mixed_space(), {0: 12, 1: 5}, loss=lambda each: float(each.values["optim.lr"]))
+    ladder = Ladder(history)
+    generator = np.random.default_rng(2)
+    running = anywhere(2, choices=history.encoding.choices, generator=generator)
+    points = ladder.points(
+        np.concatenate([running, anywhere(9, choices=history.encoding.choices, generator=generator)])
+    )
+    before, after = ladder.predict(points)[-1], ladder.believing(running).predict(points)[-1]
+    assert after.mean == pytest.approx(before.mean, abs=1e-6), "nothing new is learnt from it"
+    assert (after.variance <= before.variance + 1e-9).all()
+    assert (after.variance[:2] < 0.9 * before.variance[:2]).all(), "but there is less to be learnt where it runs"
 
 
 @given(st.integers(0, 2**20))
