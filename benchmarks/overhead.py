@@ -25,6 +25,9 @@ from benchmarks.pages import markdown
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
 EMOTUNE = {"emotune, free": ("emotune", "--order", "free"), "emotune, strict": ("emotune", "--order", "strict")}
+BY_EPOCHS = {f"{name}, time goes with epochs": (*given, "--per-epoch") for name, given in EMOTUNE.items()}
+USUAL_EPOCHS = 2
+"""Mean epochs of an evaluation, roughly."""
 STOCK = {"Ray's BOHB": ("stock",), "Ray's BOHB, reuse_actors": ("stock", "--reuse")}
 
 
@@ -49,9 +52,10 @@ def workers(given: argparse.Namespace) -> str:
     """Compare where the workers' time goes; evaluations are sleeps."""
     rows = []
     for seconds in given.seconds:
-        for name, arguments in (EMOTUNE | STOCK).items():
+        for name, arguments in (EMOTUNE | BY_EPOCHS | STOCK).items():
             folder = given.out / "runs" / f"{len(rows)}"
-            about = run_child(*arguments, "--seconds", str(seconds), "--workers", str(WORKERS), folder=folder)
+            each = seconds / USUAL_EPOCHS if name in BY_EPOCHS else seconds
+            about = run_child(*arguments, "--seconds", str(each), "--workers", str(WORKERS), folder=folder)
             spans = read_spans(folder)
             waited = min(span.start for span in spans) - about["begin"]
             began = [f"{about['ray_seconds']:.1f}", f"{waited:.1f}"]
@@ -74,14 +78,15 @@ def _summary(seconds: list[float]) -> str:
 def idle(given: argparse.Namespace) -> str:
     """Compare orders, simulated for many seeds, and once on real Ray."""
     rows = []
-    for name, more in {"strict": (), "strict, 2 ahead": ("--ahead", "2"), "free": ("--order", "free")}.items():
+    orders = {"strict": (), "strict, nothing ahead": ("--ahead", "0"), "free": ("--order", "free")}
+    for name, more in orders.items():
         folder = given.out / "runs" / f"idle-{len(rows)}"
         sleep = ("--seconds", "0.3", "--per-epoch", "--jitter", "0.3", "--evaluations", "44")
-        run_child("emotune", *sleep, *more, "--model", "rungs", folder=folder)
+        run_child("emotune", *sleep, *more, folder=folder)
         found = account(read_spans(folder), workers=WORKERS)
         rows.append([name, str(found.evaluations), f"{1 - found.share:.1%}"])
     real = markdown(["order", "evaluations", "idle in the whole search"], rows)
-    return f"{idle_page(seeds=given.seeds)}\n\nOn real Ray, 2 workers, jitter 0.3, sync, one seed:\n\n{real}"
+    return f"{idle_page(seeds=given.seeds)}\n\nOn real Ray, 2 workers, jitter 0.3, async, one seed:\n\n{real}"
 
 
 def core(given: argparse.Namespace) -> str:
@@ -97,7 +102,7 @@ def memory(given: argparse.Namespace) -> str:
         found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     columns = {"emotune without Ray": json.loads(found.stdout)}
     base = given.out / "runs"
-    many = ("--evaluations", str(given.ray_evaluations), "--model", "rungs", "--order", "free", "--seconds", "0")
+    many = ("--evaluations", str(given.ray_evaluations), "--order", "free", "--seconds", "0")
     columns["emotune"] = run_child("emotune", *many, folder=base / "memory-emotune")["mib"]
     few = ("--configurations", "77", "--reuse", "--seconds", "0")
     columns["Ray's BOHB, reuse_actors"] = run_child("stock", *few, folder=base / "memory-stock")["mib"]

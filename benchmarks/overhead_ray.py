@@ -31,6 +31,7 @@ from emotune.search import Evaluation, Optimizer
 from emotune.search.desk import Desk
 from emotune.search.journal import Journal
 from emotune.search.records import Ended, Opened, Record
+from emotune.search.searchers import virtual_workers
 from emotune.search.study import Aim
 from emotune.search.tune_searcher import DeskSearcher
 from emotune.search.tuner import carry_out, connect
@@ -144,11 +145,14 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
 
 def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
     """Run the study through the journal, the desk, the searcher and `carry_out`."""
+    concurrency = virtual_workers(given.workers, order=given.order)
+    if given.ahead is not None:
+        concurrency = given.workers + given.ahead
     optimizer = Optimizer(
         space(),
         min_budget=LADDER[0],
         max_budget=LADDER[-1],
-        concurrency=given.workers + given.ahead,
+        concurrency=concurrency,
         kind="bohb",
         model=given.model,
         evaluations=given.evaluations,
@@ -248,9 +252,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jitter", type=float, default=0.0)
     parser.add_argument("--evaluations", type=int, default=22, help="emotune ends after so many")
     parser.add_argument("--configurations", type=int, default=17, help="Ray's own BOHB tries so many")
-    parser.add_argument("--model", default="hpbandster")
+    parser.add_argument("--model", default="rungs")
     parser.add_argument("--order", choices=["strict", "free"], default="strict")
-    parser.add_argument("--ahead", type=int, default=0)
+    parser.add_argument("--ahead", type=int, help="default: as many as a search decides ahead")
     parser.add_argument("--reuse", action="store_true", help="Ray's own BOHB with reuse_actors")
     return parser.parse_args()
 
