@@ -23,8 +23,8 @@ class Plan(NamedTuple):
 class Schedule(Protocol):
     """Decides what is started next. Its state follows from what it was told, in whatever order."""
 
-    def next_plan(self) -> Plan | None:
-        """Return what a free worker should do now; None if it has to wait or nothing is left."""
+    def next_plan(self) -> Plan:
+        """Return what a free worker should do now; there is always something."""
         ...
 
     def started(self, evaluation: Evaluation) -> None:
@@ -159,21 +159,18 @@ class HyperBand:
     went on fails there, the next best of its old rung takes its place.
     """
 
-    def __init__(self, rung_count: int, *, eta: int, brackets: int | None) -> None:
+    def __init__(self, rung_count: int, *, eta: int) -> None:
         self._rung_count = rung_count
         self._eta = eta
-        self._limit = brackets
         self._open: dict[int, Bracket] = {}
         self._begun = 0
 
-    def next_plan(self) -> Plan | None:
+    def next_plan(self) -> Plan:
         """Return the next start of the earliest bracket that has one, or the first of a new bracket."""
         for bracket in self._open.values():
             plan = bracket.next_plan()
             if plan is not None:
                 return plan
-        if self._limit is not None and self._begun >= self._limit:
-            return None
         first_rung, _ = bracket_sizes(self._begun, rung_count=self._rung_count, eta=self._eta)
         return Plan(None, self._begun, first_rung)
 
@@ -221,7 +218,7 @@ class Promotion:
         self._losses: dict[tuple[int, int], float] = {}
         self._lost = [0] * rung_count
 
-    def next_plan(self) -> Plan | None:
+    def next_plan(self) -> Plan:
         """Return the promotion at the highest rung that has one, or a new configuration."""
         for rung in reversed(range(len(self._stages) - 1)):
             waiting = self._waiting[rung]

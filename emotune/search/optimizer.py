@@ -231,7 +231,7 @@ class Optimizer:
     def _offer(self) -> Plan | None:
         """Return what the schedule would do next, within the limits."""
         plan = self._schedule.next_plan()
-        return None if plan is None or self.settings.ends_before(plan.bracket) else plan
+        return None if self.settings.ends_before(plan.bracket) else plan
 
     def _next_freely(self) -> Plan | None:
         """Decide by what has come in."""

@@ -108,11 +108,10 @@ class SearchSettings(Settings):
         return self.model == "rungs"
 
     def new_schedule(self) -> Schedule:
-        """Return the schedule at its beginning."""
+        """Return the schedule at its beginning; it has no end of its own, because that may be moved later."""
         if self.schedule == "async":
             return Promotion(len(self.ladder), eta=self.eta, patient=self.patient)
-        # without an end of its own: that may be moved later
-        return HyperBand(len(self.ladder), eta=self.eta, brackets=None)
+        return HyperBand(len(self.ladder), eta=self.eta)
 
 
 def virtual_workers(concurrency: int, *, order: Literal["strict", "free"]) -> int:
