@@ -37,22 +37,28 @@ EVALUATIONS, CONFIGURATIONS = 22, 17
 
 WORKERS = 2
 METRIC = "val/loss"
+NAMES = ("x0", "x1", "x2")
 
 
 def space() -> ConfigurationSpace:
     """Return the study's space."""
-    return ConfigurationSpace(space={f"x{number}": Float(f"x{number}", (0.0, 1.0)) for number in range(3)}, seed=0)
+    return ConfigurationSpace(space={name: Float(name, (0.0, 1.0)) for name in NAMES}, seed=0)
+
+
+def key_of(values: dict[str, Any]) -> str:
+    """Return what tells configurations apart."""
+    return " ".join(repr(float(values[name])) for name in NAMES)
 
 
 def loss_of(values: dict[str, Any], epoch: int) -> float:
     """Return what an epoch reports."""
-    return sum(float(values[name]) for name in ("x0", "x1", "x2")) + 1 / epoch
+    return sum(float(values[name]) for name in NAMES) + 1 / epoch
 
 
 def train(values: dict[str, Any], epoch: int, *, seconds: float, folder: Path) -> float:
     """Train for an epoch, which is a sleep, and return its loss."""
     with (folder / f"{os.getpid()}.jsonl").open("a") as file:
-        note = {"config": repr(float(values["x0"])), "epoch": epoch}
+        note = {"config": key_of(values), "epoch": epoch}
         file.write(json.dumps({**note, "done": False}) + "\n")
         file.flush()
         time.sleep(seconds)
@@ -109,7 +115,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
         carry_out(searcher, trainable=Trainable)
         results = {evaluation.id: loss for evaluation, loss in optimizer.results()}
         started = [record.evaluation for record in journal.records if isinstance(record, Started)]
-    return [[repr(float(each.values["x0"])), each.to_epoch, results.get(each.id)] for each in started]
+    return [[key_of(each.values), each.to_epoch, results.get(each.id)] for each in started]
 
 
 def _job(evaluation: Evaluation, *, folder: Path) -> Job:
@@ -170,7 +176,7 @@ def run_stock(*, seconds: float, folder: Path) -> list[list[Any]]:
         )
     rows = [result.metrics or {} for result in tuner.fit()]
     named = [row for row in rows if "config" in row]
-    return [[repr(float(row["config"]["x0"])), row["training_iteration"], row.get(METRIC)] for row in named]
+    return [[key_of(row["config"]), row["training_iteration"], row.get(METRIC)] for row in named]
 
 
 SIDES = {"emotune": run_emotune, "stock": run_stock}

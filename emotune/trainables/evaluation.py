@@ -121,12 +121,13 @@ class EvaluationTrainable(tune.Trainable):
     """One evaluation as Tune's class API wants it: a step trains some epochs."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin a job in a fresh actor."""
-        self.worker = Worker(Job.model_validate_json(config["job"]))
+        """Take a job in a fresh actor; it begins in the first step, where a worker that hangs is noticed."""
+        self.job = Job.model_validate_json(config["job"])
+        self.worker: Worker | None = None
         self.idle_since: float | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another job in this warm actor."""
+        """Take another job in this warm actor."""
         self.setup(new_config)
         return True
 
@@ -140,22 +141,27 @@ class EvaluationTrainable(tune.Trainable):
         if self.idle_since is not None:
             idle(self.idle_since)
             return {"reports": [], "diverged": None, "finished": True}
-        reports, diverged = self._train()
+        if self.worker is None:
+            self.worker = Worker(self.job)
+        reports, diverged = _train(self.worker)
         finished = diverged is not None or self.worker.finished
         if finished:
             self.idle_since = time.monotonic()
         return {"reports": reports, "diverged": diverged, "finished": finished}
 
-    def _train(self) -> tuple[list[dict[str, Any]], str | None]:
-        try:
-            reports = self.worker.work(STEP_SECONDS)
-        except TrainingDivergedError as error:
-            return [], str(error)
-        return [{"epoch": report.epoch, "metrics": report.metrics} for report in reports], None
-
     def cleanup(self) -> None:
         """Save what was trained since the last checkpoint, when the search is stopped in order."""
-        self.worker.save()
+        if self.worker is not None:
+            self.worker.save()
+
+
+def _train(worker: Worker) -> tuple[list[dict[str, Any]], str | None]:
+    """Train for a step, and return its reports and why the loss is no longer a number, if so."""
+    try:
+        reports = worker.work(STEP_SECONDS)
+    except TrainingDivergedError as error:
+        return [], str(error)
+    return [{"epoch": report.epoch, "metrics": report.metrics} for report in reports], None
 
 
 def idle(since: float) -> None:
