@@ -52,9 +52,9 @@ def sample(
 ) -> Proposal:
     """Propose the next configuration.
 
-    The first one is the space's default, then come those known to be good. Then a share is random, and the
-    others come from the model as soon as there is one, or from the user's prior. Configurations that were
-    decided before are avoided as long as that is possible.
+    The first one is the space's default, then come those known to be good. Then it is sometimes the turn of
+    the user's prior; of the others a share is random, and the rest comes from the model as soon as there is
+    one. Configurations that were decided before are avoided as long as that is possible.
 
     Args:
         space: Where to look; its random state is used up.
@@ -94,12 +94,12 @@ def _proposal(
     settings: SearchSettings,
     generator: np.random.Generator,
 ) -> Proposal:
-    if generator.random() < settings.random_fraction:
-        return Proposal(_random_values(space, history=history, generator=generator), "random")
     if settings.uses_prior:
         values = prior_values(space, history=history, generator=generator)
         if values is not None:
             return Proposal(values, "prior")
+    if generator.random() < settings.random_share(len(history.configurations)):
+        return Proposal(_random_values(space, history=history, generator=generator), "random")
     proposals = model.propose(generator)
     if proposals is None:
         return Proposal(_random_values(space, history=history, generator=generator), "random")

@@ -15,6 +15,11 @@ from emotune.search.space import suggestion
 Model = Literal["hpbandster", "rungs", "none"]
 RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 0.2, "none": 1.0}
 """Share of random configurations where the settings do not say one."""
+ALL_RANDOM, AS_SET = 10, 40
+"""With the model ``rungs`` so many first configurations are random, and from so many on only the share that is set.
+
+Led by a few results, Gaussian processes send most of the early configurations to the same corners.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class SearchSettings(Settings):
     order: Literal["strict", "free"] = "strict"
     """Decide on a virtual clock (reproducible with several workers), or by what has come in."""
     random_fraction: float = Field(default=0.2, ge=0, le=1)
-    """Share of the configurations that is drawn at random although there is a model."""
+    """Share of the configurations that is drawn at random although there is a model; see also `random_share`."""
     earlier: tuple[dict[str, Value], ...] = ()
     """Configurations known to be good, the best first; legal in the space."""
 
@@ -91,6 +96,13 @@ class SearchSettings(Settings):
             rising = range(first + 1, len(ladder))
             total += sum(size * (ladder[rung] - ladder[rung - 1]) for size, rung in zip(sizes[1:], rising, strict=True))
         return total
+
+    def random_share(self, known: int) -> float:
+        """Return the share of random configurations after so many."""
+        if self.model != "rungs":
+            return self.random_fraction
+        left = min(max((AS_SET - known) / (AS_SET - ALL_RANDOM), 0.0), 1.0)
+        return self.random_fraction + (1 - self.random_fraction) * left
 
     @property
     def chooses_start(self) -> bool:

@@ -36,7 +36,7 @@ class Killed(BaseException):
 
 def loss_of(evaluation: Evaluation, epoch: int) -> float:
     rate, layers = float(evaluation.values["optim.lr"]), float(evaluation.values["model.layers"])
-    return float("nan") if rate > 0.05 else (rate - 0.01) ** 2 + 0.1 * layers + 1 / epoch
+    return float("nan") if rate > 0.02 else (rate - 0.01) ** 2 + 0.1 * layers + 1 / epoch
 
 
 def drive(path: Path, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:

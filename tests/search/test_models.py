@@ -49,12 +49,20 @@ def history_of(space: ConfigurationSpace, counts: dict[int, int], *, loss: Any =
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("schedule", ["sync", "async"])
 def test_late_configurations_come_from_the_model(model: str, schedule: str) -> None:
-    optimizer = Optimizer(mixed_space(), evaluations=80, model=model, schedule=schedule)
+    optimizer = Optimizer(mixed_space(), evaluations=150, model=model, schedule=schedule)
     run_to_the_end(optimizer, loss=lambda each: loss_of(each, failures=9))
     late = [e.origin for e, _ in optimizer.results() if e.origin != "promotion"][-30:]
     expected = 1 - optimizer.settings.random_fraction
     assert late.count("model") / len(late) == pytest.approx(expected, abs=0.25)
     assert optimizer.fallbacks == 0
+
+
+def test_the_first_configurations_are_random_and_later_ones_as_often_as_is_set() -> None:
+    for model, first in (("rungs", 1.0), ("hpbandster", 0.3)):
+        shares = [search_settings("bohb", {"model": model, "random_fraction": 0.3}).random_share(n) for n in range(60)]
+        assert shares[0] == first
+        assert shares == sorted(shares, reverse=True)
+        assert shares[-1] == 0.3
 
 
 @pytest.mark.parametrize("model", MODELS)
