@@ -79,19 +79,25 @@ def check_decisions(journal: Path) -> None:
     assert violations(optimizer.settings, rows, seen=seen, finished=finished) == []
 
 
-@pytest.mark.parametrize(("study", "kills"), [("smoke", 3), (str(CONDITIONAL), 2)], ids=["sync", "async"])
-def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(program: Program, study: str, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("study", "settings", "kills"),
+    [("smoke", ("--set", "searcher.model=hpbandster"), 3), (str(CONDITIONAL), (), 2)],
+    ids=["sync", "async"],
+)
+def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
+    program: Program, study: str, settings: tuple[str, ...], kills: int
+) -> None:
     """One has the model of hpbandster, the other one that of all rungs, on a space with conditions and more."""
-    finish(program.search("undisturbed", study=study, concurrency=2))
+    finish(program.search("undisturbed", *settings, study=study, concurrency=2))
     undisturbed = program.status("undisturbed")
     count = len(read_journal(program.storage / "undisturbed" / "journal.jsonl"))
     journal = program.storage / "killed" / "journal.jsonl"
     for records in sorted(random.Random(count).sample(range(3, count - 3), kills)):
-        process = program.search("killed", study=study, concurrency=2)
+        process = program.search("killed", *settings, study=study, concurrency=2)
         wait_for_records(journal, records, process=process)
         process.kill()
         process.wait()
-    finish(program.search("killed", study=study, concurrency=2))
+    finish(program.search("killed", *settings, study=study, concurrency=2))
     killed = program.status("killed")
     assert table_of(killed) == table_of(undisturbed)
     assert killed["state"] == "finished"
@@ -101,9 +107,9 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(program: Progra
         check_decisions(program.storage / status["name"] / "journal.jsonl")
     new = [evaluation for evaluation in killed["evaluations"] if evaluation["origin"] != "promotion"]
     late = new[len(new) // 2 :]
-    assert sum(evaluation["origin"] == "model" for evaluation in late) >= len(late) / 3
+    assert sum(evaluation["origin"] == "model" for evaluation in late) >= len(late) / 4
     before = journal.read_bytes()
-    assert "is finished" in finish(program.search("killed", study=study))
+    assert "is finished" in finish(program.search("killed", *settings, study=study))
     assert journal.read_bytes() == before
 
 
@@ -134,7 +140,7 @@ def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Prog
 
 
 def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
-    longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=5")] + ["base.compute.patience=4"]
+    longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=5")] + ["base.compute.patience=10"]
     sets = [part for setting in longer for part in ("--set", setting)]
     process = program.search("workers", *sets, concurrency=2)
     journal = program.storage / "workers" / "journal.jsonl"
@@ -146,7 +152,7 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
     workers[0].kill()
     workers[1].suspend()
     errors = finish(process)
-    assert errors.count("is tried again") == 2
+    assert errors.count("is tried again") >= 2, "more only where the machine is too busy for a worker to begin in time"
     assert "is tried again: hung: no epoch in" in errors
     status = program.status("workers")
     assert [evaluation["status"] for evaluation in status["evaluations"]] == ["done"] * 5
