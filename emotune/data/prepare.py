@@ -12,7 +12,7 @@ from typing import Any
 
 from emotune.base import Settings
 from emotune.data.corpora import CORPORA
-from emotune.data.reader import AnyReader
+from emotune.data.reader import AnyReader, Piece
 from emotune.data.segments import PrepareSettings, standardise_subject, usable
 from emotune.data.store import ABOUT_FILE, About, SegmentStore
 from emotune.data.writer import StoreWriter, fingerprint_store
@@ -78,13 +78,15 @@ def prepare(
         "corpus": reader.name,
         "settings": settings.model_dump(mode="json"),
         "corpus_settings": chosen.model_dump(mode="json"),
-        "corpus_fingerprint": fingerprint_of(reader, folder=folder),
+        "corpus_fingerprint": fingerprint_of(reader, folder=folder, settings=chosen),
     }
     if store.exists() and not (store.is_dir() and not any(store.iterdir())):
         return _already_there(store, origin=origin)
     with _disk_errors(store), new_folder(store) as draft:
         skipped: list[str] = []
-        recordings = usable(reader.read(folder, settings.modality, chosen), settings=settings, skipped=skipped)
+        recordings = usable(
+            reader.items(folder, modality=settings.modality, settings=chosen), settings=settings, skipped=skipped
+        )
         with StoreWriter(draft, corpus=reader.name, samples=settings.samples, rate=settings.rate) as writer:
             for _, group in itertools.groupby(recordings, key=lambda recording: recording.subject):
                 writer.append(standardise_subject(list(group)))
@@ -111,7 +113,7 @@ def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSet
         raise SettingsError(
             f"{reader.name} has no {settings.modality}; modality can be {' or '.join(reader.modalities)}"
         )
-    if reader.files is None:
+    if not reader.needs_folder:
         if folder is not None:
             raise SettingsError(f"{reader.name} is made up and reads no folder, but {folder} was given. Leave it out.")
     elif folder is None:
@@ -120,16 +122,17 @@ def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSet
         raise SettingsError(f"{folder} is not a folder; give the one that holds the files of {reader.name}")
 
 
-def fingerprint_of(reader: AnyReader, *, folder: Path | None) -> str:
+def fingerprint_of(reader: AnyReader, *, folder: Path | None, settings: Settings) -> str:
     """Hash the names and contents of all files that a reader reads.
 
     Raises:
         DataError: A file cannot be read.
     """
     digest = hashlib.sha256(reader.name.encode())
-    if folder is None or reader.files is None:
+    if folder is None:
         return digest.hexdigest()
-    for file in sorted(set(reader.files(folder))):
+    pieces = [piece for piece in reader.pieces(folder, settings) if isinstance(piece, Piece)]
+    for file in sorted({file for piece in pieces for file in piece.files}):
         try:
             content = sha256_of(file)
         except FileNotFoundError:

@@ -6,21 +6,39 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from emotune.base import Settings
-from emotune.data.recording import Modality, Recording, Unreadable
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
 
-Item = Recording | Unreadable
+Item = Recording | Unreadable | Omitted
 """A recording, or why there is none."""
 
 SettingsOfCorpus = TypeVar("SettingsOfCorpus", bound=Settings)
 
 
 @dataclass(frozen=True)
+class Piece:
+    """What one process reads at a time: all recordings of a subject, or of several subjects."""
+
+    name: str
+    """Different in every piece of a corpus; the subject's name where it is one subject."""
+
+    folder: Path | None
+    """The corpus's folder; None for a corpus that is made up."""
+
+    files: tuple[Path, ...] = ()
+    """Every file that is read for it, tables of ratings included, below ``folder``."""
+
+    entries: tuple[Any, ...] = ()
+    """What the reader already knows about the recordings, for its own use; can be pickled."""
+
+
+@dataclass(frozen=True)
 class Reader(Generic[SettingsOfCorpus]):
     """How one corpus becomes recordings.
 
-    A reader yields all recordings of a subject one after the other, and in the same order every
-    time. A file that cannot be read is yielded as `Unreadable`, so that the others still can be;
-    what makes the whole corpus unreadable is raised as `DataError`.
+    A corpus is read in pieces, which may be read in any order and by several processes. All
+    recordings of a subject are in one piece, one after the other, and in the same order every time.
+    A file that cannot be read is yielded as `Unreadable`, what is left out on purpose as `Omitted`,
+    so that the rest goes on; what makes the whole corpus unreadable is raised as `DataError`.
     """
 
     name: str
@@ -28,12 +46,29 @@ class Reader(Generic[SettingsOfCorpus]):
     licence: str
     where: str
     """Where to get it, and what has to be done before it is handed out."""
+    hours: str
+    """About how many hours of signal it has, by modality; empty if that is not known beforehand."""
     description: str
     settings: type[SettingsOfCorpus]
-    read: Callable[[Path | None, Modality, SettingsOfCorpus], Iterator[Item]]
-    """Folder (None for one that is made up), modality and settings to recordings."""
-    files: Callable[[Path], Iterable[Path]] | None = None
-    """All files that are read from a folder; None for a corpus that is made up."""
+    pieces: Callable[[Path | None, SettingsOfCorpus], Iterable[Piece | Omitted]]
+    """Folder (None for a corpus that is made up) to pieces, always in the same order; nothing is
+    read but names and small tables. Files that are passed over on purpose are `Omitted`."""
+    read: Callable[[Piece, Modality, SettingsOfCorpus], Iterator[Item]]
+    """A piece to its recordings of a modality."""
+    needs_folder: bool = True
+    """False for a corpus that is made up."""
+
+    def items(self, folder: Path | None, *, modality: Modality, settings: SettingsOfCorpus) -> Iterator[Item]:
+        """Read the whole corpus, piece by piece.
+
+        Raises:
+            DataError: Nothing of this corpus is in the folder.
+        """
+        for piece in self.pieces(folder, settings):
+            if isinstance(piece, Omitted):
+                yield piece
+            else:
+                yield from self.read(piece, modality, settings)
 
 
 AnyReader = Reader[Any]

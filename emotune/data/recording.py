@@ -30,14 +30,37 @@ class Interval:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What a reader yields in place of a recording that cannot be read."""
+    """What a reader yields in place of a recording that is damaged or not as its corpus should be."""
 
     subject: str
     source: str
+    """The file, below the corpus's folder."""
     reason: str
+    """What was found and what was expected, in a line."""
 
     def __str__(self) -> str:
         return f"subject {self.subject} ({self.source}): {self.reason}"
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """What a reader yields in place of a recording, a channel or files that it leaves out on purpose.
+
+    Reasons that are the same word for word are counted together.
+    """
+
+    subject: str
+    """Empty if it is no matter of one subject."""
+    source: str
+    """The file and, if it is a part of it, which."""
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"subject {self.subject} ({self.source}): {self.reason}"
+            if self.subject
+            else f"{self.source}: {self.reason}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +72,12 @@ class Recording:
         fs: Samples per second.
         modality: What was recorded; all channels are of this kind.
         subject: Who; the same name in every recording of a person.
-        session: Which recording or video; different in every recording of a subject.
-        channels: A name per channel.
+        session: Which recording or video; the same for the ECG and the EEG of one moment, and different
+            in recordings that do not follow each other.
+        channels: A name per channel. Channels of one recording were recorded at the same time.
+        start: Seconds from the beginning of the session to the first sample.
         ratings: What the subject said, by name, for instance arousal and valence; may be empty.
-        rating_range: The ends of the scale that the ratings are on.
+        scales: The lowest and the highest possible value of each rating.
         condition: A label of the whole recording, for instance ``rest``; empty if there is none.
         intervals: Labels of parts of it; they go before ``condition``.
         source: The file it came from, for messages.
@@ -65,8 +90,9 @@ class Recording:
     subject: str
     session: str
     channels: tuple[str, ...]
+    start: float = 0.0
     ratings: Mapping[str, float] = field(default_factory=dict)
-    rating_range: tuple[float, float] = (1.0, 9.0)
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     condition: str = ""
     intervals: tuple[Interval, ...] = ()
     source: str = ""
@@ -143,8 +169,8 @@ class Recording:
             )
 
     def _check_ratings(self) -> None:
-        low, high = self.rating_range
         for name, value in self.ratings.items():
+            low, high = self.scales[name]
             if not low <= value <= high:
                 raise DataError(f"{self}: {name} is rated {value}, where {low:g} to {high:g} was expected")
 

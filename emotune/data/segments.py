@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from emotune.base import Settings
 from emotune.data.reader import Item
-from emotune.data.recording import Modality, Recording, Unreadable
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
 from emotune.data.signals import band_pass, resample, standardise
 from emotune.errors import DataError
 
@@ -75,6 +75,9 @@ def usable(items: Iterable[Item], *, settings: PrepareSettings, skipped: list[st
         DataError: A recording cannot be used.
     """
     for item in items:
+        if isinstance(item, Omitted):
+            skipped.append(str(item))
+            continue
         try:
             recording = _ready(item, settings=settings)
         except DataError as error:
@@ -88,7 +91,7 @@ def usable(items: Iterable[Item], *, settings: PrepareSettings, skipped: list[st
         yield recording
 
 
-def _ready(item: Item, *, settings: PrepareSettings) -> Recording:
+def _ready(item: Recording | Unreadable, *, settings: PrepareSettings) -> Recording:
     if isinstance(item, Unreadable):
         raise DataError(str(item))
     item.check()

@@ -94,7 +94,7 @@ class SegmentStore:
         path: The folder.
         signal: Every segment, mapped from the disk and shared by all processes of a machine.
         index: A row per segment: corpus, subject, session, channel, start (seconds), condition,
-            ``rating_*`` and the scale they are on (NaN where there is none).
+            ``rating_*`` and the ends of its scale, ``lowest_*`` and ``highest_*`` (NaN where there is none).
         about: How it was made.
     """
 
@@ -174,7 +174,7 @@ class SegmentStore:
     def describe(self) -> Description:
         """Sum the store up."""
         conditions = self.index.loc[self.index["condition"] != "", "condition"].value_counts().sort_index()
-        ratings = self.index.filter(regex="^rating_(?!low$|high$)").count()
+        ratings = self.index.filter(regex="^rating_").count()
         rated = {name.removeprefix("rating_"): count for name, count in ratings.to_dict().items() if count}
         return Description(
             corpus=self.about.corpus,

@@ -101,19 +101,18 @@ class StoreWriter:
     def _describe(self, recording: Recording, *, count: int, name: str) -> dict[str, Any]:
         length = self.samples / self.rate
         starts = np.arange(count) * length
-        low, high = recording.rating_range if recording.ratings else (np.nan, np.nan)
         return {
             "corpus": self.corpus,
             "subject": recording.subject,
             "session": recording.session,
             "channel": name,
-            "start": starts,
+            "start": recording.start + starts,
             "condition": [recording.condition_of(start, end=start + length) for start in starts],
             "rating_arousal": np.nan,
             "rating_valence": np.nan,
             **{f"rating_{what}": float(value) for what, value in recording.ratings.items()},
-            "rating_low": float(low),
-            "rating_high": float(high),
+            **{f"lowest_{what}": float(recording.scales[what][0]) for what in recording.ratings},
+            **{f"highest_{what}": float(recording.scales[what][1]) for what in recording.ratings},
         }
 
     def _write_header(self) -> None:

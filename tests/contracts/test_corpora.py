@@ -21,8 +21,8 @@ from emotune.data.store import SegmentStore
 def write_folder(folder: Path) -> Path:
     lines = ["file,subject,fs,units,arousal,valence"]
     source = CORPORA["synthetic"]
-    ecg = source.read(None, "ecg", Synthetic(subjects=2, seconds_per_state=25))
-    eeg = source.read(None, "eeg", Synthetic(subjects=2, seconds_per_state=25))
+    ecg = source.items(None, modality="ecg", settings=Synthetic(subjects=2, seconds_per_state=25))
+    eeg = source.items(None, modality="eeg", settings=Synthetic(subjects=2, seconds_per_state=25))
     for number, (heart, brain) in enumerate(zip(ecg, eeg, strict=True)):
         assert isinstance(heart, Recording)
         assert isinstance(brain, Recording)
@@ -51,7 +51,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[AnyReader, Modality]:
 @pytest.fixture
 def recordings(pair: tuple[AnyReader, Modality], tmp_path: Path) -> list[Recording]:
     reader, modality = pair
-    items = list(reader.read(EXAMPLES[reader.name](tmp_path), modality, reader.settings()))
+    items = list(reader.items(EXAMPLES[reader.name](tmp_path), modality=modality, settings=reader.settings()))
     assert all(isinstance(item, Recording) for item in items)
     return [item for item in items if isinstance(item, Recording)]
 

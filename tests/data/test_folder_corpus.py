@@ -14,6 +14,7 @@ from emotune.data.channels import TEN_CHANNELS, kind_of, normalise_name, volts_p
 from emotune.data.corpora.folder import READER, Folder
 from emotune.data.formats import read_file
 from emotune.data.prepare import fingerprint_of
+from emotune.data.reader import Item
 from emotune.data.recording import Interval, Modality, Recording, Unreadable
 from emotune.errors import DataError
 
@@ -81,8 +82,8 @@ def manifest(folder: Path, *lines: str) -> None:
     (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
 
 
-def read_all(folder: Path, modality: Modality = "ecg", **given: object) -> list[Recording | Unreadable]:
-    return list(READER.read(folder, modality, Folder.model_validate(given)))
+def read_all(folder: Path, modality: Modality = "ecg", **given: object) -> list[Item]:
+    return list(READER.items(folder, modality=modality, settings=Folder.model_validate(given)))
 
 
 def read_one(folder: Path, modality: Modality = "ecg", **given: object) -> Recording:
@@ -130,7 +131,7 @@ def test_the_manifest_goes_before_the_file(tmp_path: Path) -> None:
         f"a.csv,s1,v7,ecg,{FS},V,stress,2,-1,-3,3,{'|'.join(f'c{n}' for n in range(11))},extra",
     )
     heart = read_one(tmp_path)
-    assert (heart.session, heart.condition, heart.rating_range) == ("v7", "stress", (-3, 3))
+    assert (heart.session, heart.condition, heart.scales["valence"]) == ("v7", "stress", (-3, 3))
     assert heart.ratings == {"arousal": 2, "valence": -1}
     assert heart.channels == tuple(f"c{n}" for n in range(11))
     assert heart.signal[0] == pytest.approx(1000 * ECG)
@@ -253,13 +254,13 @@ def test_the_fingerprint_notices_every_file_that_is_read(tmp_path: Path) -> None
     for name, write in WRITERS.items():
         write(tmp_path / name)
     manifest(tmp_path, "file,subject,session", *(f"{name},s1,{name}" for name in WRITERS))
-    before = fingerprint_of(READER, folder=tmp_path)
+    before = fingerprint_of(READER, folder=tmp_path, settings=Folder())
     (tmp_path / "notes.txt").write_text("not read")
-    assert fingerprint_of(READER, folder=tmp_path) == before
+    assert fingerprint_of(READER, folder=tmp_path, settings=Folder()) == before
     for name in (*WRITERS, "a.dat", "manifest.csv"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content + b" ")
-        assert fingerprint_of(READER, folder=tmp_path) != before
+        assert fingerprint_of(READER, folder=tmp_path, settings=Folder()) != before
         (tmp_path / name).write_bytes(content)
 
 

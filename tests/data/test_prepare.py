@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from emotune.data.corpora import CORPORA
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare import Summary, prepare
-from emotune.data.reader import AnyReader, Item, Reader
+from emotune.data.reader import AnyReader, Item, Piece, Reader
 from emotune.data.recording import Modality, Recording, Unreadable
 from emotune.data.segments import PrepareSettings
 from emotune.data.signals import band_pass, resample
@@ -34,7 +34,10 @@ def prepare_small(store: Path, *, made_up: Synthetic = SMALL, **settings: object
 def reader_of(*items: Item) -> AnyReader:
     """A corpus that consists of just these."""
 
-    def read(folder: Path | None, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    def pieces(folder: Path | None, settings: Synthetic) -> Iterator[Piece]:
+        yield Piece(name="these", folder=None)
+
+    def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
         yield from items
 
     return Reader(
@@ -43,8 +46,11 @@ def reader_of(*items: Item) -> AnyReader:
         licence="none",
         where="here",
         description="a few recordings",
+        hours="",
         settings=Synthetic,
+        pieces=pieces,
         read=read,
+        needs_folder=False,
     )
 
 
@@ -76,7 +82,10 @@ def test_a_subject_has_zero_mean_and_unit_variance_in_every_channel(tmp_path: Pa
 
 
 def test_a_segment_is_the_filtered_resampled_standardised_signal(tmp_path: Path, make_recording: Make) -> None:
-    two = [make_recording(session=session, ratings={"arousal": 3.0}) for session in ("a", "b")]
+    two = [
+        make_recording(session=session, ratings={"arousal": 3.0}, scales={"arousal": (1.0, 9.0)})
+        for session in ("a", "b")
+    ]
     two[1] = make_recording(session="b", signal=two[1].signal * 3)
     prepare_these(tmp_path / "store", *two)
     store = SegmentStore.open(tmp_path / "store")
@@ -85,7 +94,7 @@ def test_a_segment_is_the_filtered_resampled_standardised_signal(tmp_path: Path,
     expected = np.concatenate([(one[0] - joined.mean()) / joined.std() for one in clean]).reshape(6, 1, 1280)
     assert store.signal[:] == pytest.approx(expected, abs=1e-5)
     assert store.index["rating_arousal"].isna().tolist() == [False] * 3 + [True] * 3
-    assert store.index["rating_low"].isna().tolist() == [False] * 3 + [True] * 3
+    assert store.index["lowest_arousal"].isna().tolist() == [False] * 3 + [True] * 3
 
 
 def test_each_lead_is_a_segment_of_its_own(tmp_path: Path, make_recording: Make) -> None:

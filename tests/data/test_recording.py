@@ -28,8 +28,11 @@ def test_a_good_recording_passes(make_recording: Make, modality: str) -> None:
         ({"signal": np.full((1, 5000), 7.0)}, "channel ECG never moves"),
         ({"fs": 0.0}, "the sampling rate is 0"),
         ({"fs": float("nan")}, "the sampling rate is nan"),
-        ({"ratings": {"arousal": 9.5}}, "arousal is rated 9.5, where 1 to 9 was expected"),
-        ({"ratings": {"valence": float("nan")}}, "valence is rated nan"),
+        (
+            {"ratings": {"arousal": 9.5}, "scales": {"arousal": (1.0, 9.0)}},
+            "arousal is rated 9.5, where 1 to 9 was expected",
+        ),
+        ({"ratings": {"valence": float("nan")}, "scales": {"valence": (1.0, 9.0)}}, "valence is rated nan"),
         ({"channels": ("I", "II")}, "1 channels, but 2 names: I, II"),
         ({"fs": 1024.0}, "the heart would beat .* times a minute.*Is the sampling rate of 1024 Hz right"),
         ({"fs": 60.0}, "the heart would beat .* times a minute.*Is the sampling rate of 60 Hz right"),
@@ -62,7 +65,7 @@ def test_volts_are_noticed_unless_the_unit_is_declared_unknown(
 
 def test_every_real_heart_passes_however_irregular(real_data) -> None:
     reader = CORPORA["folder"]
-    recordings = list(reader.read(real_data, "ecg", reader.settings()))
+    recordings = list(reader.items(real_data, modality="ecg", settings=reader.settings()))
     assert len(recordings) > 200
     for recording in recordings:
         assert isinstance(recording, Recording), recording

@@ -27,7 +27,9 @@ def features_of(recording: Recording, start: int) -> list[float]:
 
 def table(modality: Modality, target: str, **effects: float) -> Features:
     settings = Synthetic.model_validate({"subjects": 12, "seconds_per_state": 60, **effects})
-    recordings = [item for item in READER.read(None, modality, settings) if isinstance(item, Recording)]
+    recordings = [
+        item for item in READER.items(None, modality=modality, settings=settings) if isinstance(item, Recording)
+    ]
     rows = [(one, start) for one in recordings for start in range(0, one.signal.shape[1], 10 * FS)]
     values = np.array([features_of(one, start) for one, start in rows])
     high = np.array([one.ratings[target] > 5 for one, _ in rows]).astype(int)

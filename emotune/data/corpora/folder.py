@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import pandas as pd
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, normalise_name, volts_per
 from emotune.data.formats import RawChannel, RawFile, files_of, read_file
-from emotune.data.reader import Item, Reader
+from emotune.data.reader import Item, Piece, Reader
 from emotune.data.recording import PER_VOLT, Modality, Recording, Unreadable
 from emotune.errors import DataError
 
@@ -155,10 +156,21 @@ def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None
     return number
 
 
-def read(folder: Path | None, modality: Modality, settings: Folder) -> Iterator[Item]:
-    """Read all recordings of a modality, subject by subject. Files without it are passed over."""
+def pieces(folder: Path | None, settings: Folder) -> Iterator[Piece]:
+    """Gather the files of each subject."""
+    del settings
     assert folder is not None
-    for entry in read_manifest(folder):
+    for subject, group in itertools.groupby(read_manifest(folder), key=lambda entry: entry.subject):
+        entries = tuple(group)
+        files = [file for entry in entries for file in files_of(folder / entry.file)]
+        yield Piece(name=subject, folder=folder, files=(folder / MANIFEST, *files), entries=entries)
+
+
+def read(piece: Piece, modality: Modality, settings: Folder) -> Iterator[Item]:
+    """Read a subject's recordings of a modality. Files without it are passed over."""
+    folder = piece.folder
+    assert folder is not None
+    for entry in piece.entries:
         if entry.modality not in {"", modality}:
             continue
         try:
@@ -192,7 +204,7 @@ def _recording(raw: RawFile, *, entry: Entry, modality: Modality, settings: Fold
         session=entry.session,
         channels=tuple(channel.name for channel in channels),
         ratings=entry.ratings,
-        rating_range=entry.rating_range,
+        scales=dict.fromkeys(entry.ratings, entry.rating_range),
         condition=entry.condition,
         intervals=raw.intervals,
         source=entry.file,
@@ -228,21 +240,14 @@ def _choose(channels: list[RawChannel], *, names: tuple[str, ...]) -> list[RawCh
     return [dataclasses.replace(by_name[normalise_name(name)], name=name) for name in names]
 
 
-def files(folder: Path) -> list[Path]:
-    """Return all files that are read."""
-    return [
-        folder / MANIFEST,
-        *(file for entry in read_manifest(folder) for file in files_of(folder / entry.file)),
-    ]
-
-
 READER = Reader(
     name="folder",
     modalities=("ecg", "eeg"),
     licence="yours",
     where="your own recordings; the folder needs a manifest.csv with the columns file and subject",
     description="A folder of .npz, EDF, WFDB (.hea) or CSV recordings with a manifest",
+    hours="",
     settings=Folder,
+    pieces=pieces,
     read=read,
-    files=files,
 )

@@ -9,13 +9,15 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.reader import Item, Reader
+from emotune.data.reader import Item, Piece, Reader
 from emotune.data.recording import Modality, Recording
 from emotune.randomness import stream
 
 FS = 256
 STATES = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 """Arousal and valence, low (-1) or high (1), in the order a subject goes through them."""
+
+SCALES = {"arousal": (1.0, 9.0), "valence": (1.0, 9.0)}
 
 WAVES = np.deg2rad([-70.0, -15.0, 0.0, 15.0, 100.0])
 """Where in the cycle P, Q, R, S and T have their peaks (McSharry et al. 2003, table 1)."""
@@ -171,26 +173,31 @@ def _coloured(
     return signal / signal.std(axis=1, keepdims=True)
 
 
-def read(folder: Path | None, modality: Modality, settings: Synthetic) -> Iterator[Item]:
-    """Make up the recordings, subject by subject."""
-    del folder
-    make = make_ecg if modality == "ecg" else make_eeg
+def pieces(folder: Path | None, settings: Synthetic) -> Iterator[Piece]:
+    """Name the subjects."""
     for number in range(settings.subjects):
-        person = make_person(stream(settings.seed, "person", number))
-        for state in STATES:
-            random = stream(settings.seed, modality, number, *state)
-            ratings = stream(settings.seed, "ratings", number, *state).uniform(-1.5, 1.5, size=2) + 5
-            yield Recording(
-                signal=make(person, state=state, settings=settings, random=random),
-                fs=float(FS),
-                modality=modality,
-                subject=f"s{number + 1:03d}",
-                session=_name(state),
-                channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
-                ratings=dict(zip(("arousal", "valence"), (ratings + 2 * np.array(state)).tolist(), strict=True)),
-                rating_range=(1.0, 9.0),
-                condition=_name(state),
-            )
+        yield Piece(name=f"s{number + 1:03d}", folder=folder)
+
+
+def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    """Make up a subject's recordings."""
+    make = make_ecg if modality == "ecg" else make_eeg
+    number = int(piece.name[1:]) - 1
+    person = make_person(stream(settings.seed, "person", number))
+    for state in STATES:
+        random = stream(settings.seed, modality, number, *state)
+        ratings = stream(settings.seed, "ratings", number, *state).uniform(-1.5, 1.5, size=2) + 5
+        yield Recording(
+            signal=make(person, state=state, settings=settings, random=random),
+            fs=float(FS),
+            modality=modality,
+            subject=piece.name,
+            session=_name(state),
+            channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
+            ratings=dict(zip(SCALES, (ratings + 2 * np.array(state)).tolist(), strict=True)),
+            scales=SCALES,
+            condition=_name(state),
+        )
 
 
 def _name(state: tuple[int, int]) -> str:
@@ -204,6 +211,9 @@ READER = Reader(
     licence="none needed",
     where="made up on the spot; give no folder",
     description="ECG and EEG with a known answer: arousal and valence show, larger ones of the person",
+    hours="as many as you like",
     settings=Synthetic,
+    pieces=pieces,
     read=read,
+    needs_folder=False,
 )
