@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal as dsp
 
+from benchmarks.filters import band_pass_by_formula, distance, formula, noise
+from emotune.data.formats import read_file
 from emotune.data.signals import band_pass, heart_rates, resample, standardise
 from emotune.errors import DataError
 
@@ -26,6 +31,51 @@ def test_the_band_has_its_edges_where_it_says(fs: float) -> None:
     assert np.abs(gain[(frequency > 1.2) & (frequency < 40)] - 1).max() < 0.03
     assert gain[frequency < 0.4].max() < 1e-3
     assert gain[frequency > 90].max() < 1e-2
+
+
+def test_the_response_is_the_formulas_everywhere(fs: float) -> None:
+    frequency, gain = response(fs)
+    assert np.abs(gain - formula(frequency, fs=fs)).max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("frequency", "decibels"),
+    [
+        (0.8, [-6.02, -6.02, -6.02]),
+        (10.0, [0.0, 0.0, 0.0]),
+        (50.0, [-6.02, -6.02, -6.02]),
+        (60.0, [-35.97, -26.94, -26.57]),
+    ],
+)
+def test_the_gain_at_well_known_frequencies(frequency: float, decibels: list[float]) -> None:
+    for fs, expected in zip((256.0, 1000.0, 2048.0), decibels, strict=True):
+        bins, gain = response(fs)
+        assert 20 * np.log10(gain[np.argmin(np.abs(bins - frequency))]) == pytest.approx(expected, abs=0.01)
+        assert gain[np.argmin(np.abs(bins - 0.1))] < 1e-7
+
+
+def test_filtering_noise_is_multiplying_its_spectrum(fs: float) -> None:
+    signal = noise(fs, seconds=60)
+    ours, theirs = band_pass(signal, fs=fs), band_pass_by_formula(signal, fs=fs)
+    assert distance(ours, theirs, fs=fs) < 1e-7
+    assert distance(ours, theirs, fs=fs, inside=0) < 0.05
+
+
+def test_resampling_noise_is_cutting_its_spectrum(fs: float) -> None:
+    filtered = band_pass(noise(fs, seconds=60), fs=fs)
+    cut = dsp.resample(filtered, 60 * 128, axis=1)
+    assert distance(resample(filtered, fs=fs, rate=128), cut, fs=128, inside=2) < 0.02
+
+
+@pytest.mark.parametrize("name", ["S001R01.edf", "S001R04.edf", "Subject00_2.edf"])
+def test_filters_on_real_recordings(real_data: Path, name: str) -> None:
+    channels = [one for one in read_file(real_data / "edf_originals" / name).channels if one.kind != "other"]
+    fs = channels[0].fs
+    assert fs is not None
+    signal = np.stack([one.samples[: round(50 * fs)] for one in channels])
+    ours = band_pass(signal, fs=fs)
+    assert distance(ours, band_pass_by_formula(signal, fs=fs), fs=fs) < 1e-7
+    assert distance(resample(ours, fs=fs, rate=128), dsp.resample(ours, 50 * 128, axis=1), fs=128, inside=2) < 0.02
 
 
 def test_nothing_is_shifted_in_time(fs: float) -> None:
