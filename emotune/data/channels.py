@@ -1,7 +1,10 @@
 """Names, kinds and units of channels, as the many file formats write them."""
 
 import re
+from collections.abc import Sequence
 from typing import Literal
+
+from emotune.errors import DataError
 
 TEN_CHANNELS = ("F7", "F3", "T7", "P7", "O1", "O2", "P8", "T8", "F4", "F8")
 """The EEG channels that all of the papers' data sets have."""
@@ -26,6 +29,24 @@ def normalise_name(name: str) -> str:
     bare = name.strip().rstrip(".").upper().removeprefix("EEG ").strip()
     bare = re.sub(r"-(REF|LE|AR|AVG|M1|M2|A1|A2)$", "", bare) if re.match(r"[A-Z]+[0-9Z]*-", bare) else bare
     return NEWER_NAMES.get(bare, bare)
+
+
+def places_of(names: Sequence[str], *, wanted: Sequence[str] = TEN_CHANNELS) -> list[int]:
+    """Return where the wanted channels are among the names of a file, in the order of ``wanted``.
+
+    Old and dotted names are understood (`normalise_name`).
+
+    Raises:
+        DataError: One is missing or there twice; the message names the channels that there are.
+    """
+    known = [normalise_name(name) for name in names]
+    missing = [name for name in wanted if normalise_name(name) not in known]
+    if missing:
+        raise DataError(f"it has no channel {', '.join(missing)}; it has {', '.join(known) or 'none'}")
+    twice = [name for name in wanted if known.count(normalise_name(name)) > 1]
+    if twice:
+        raise DataError(f"it has channel {', '.join(twice)} more than once")
+    return [known.index(normalise_name(name)) for name in wanted]
 
 
 def kind_of(name: str) -> Kind:

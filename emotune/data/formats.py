@@ -1,5 +1,6 @@
 """Reading single files: .npz, EDF, WFDB and CSV become named channels."""
 
+import math
 import os
 import struct
 import tokenize
@@ -125,31 +126,40 @@ def _of_npz(name: str, kind: str, unit: str, samples: np.ndarray, *, fs: float) 
     return RawChannel(name=str(name), kind=known, unit=str(unit), fs=fs, samples=samples)
 
 
-def read_edf(path: Path) -> RawFile:
+def read_edf(path: Path, *, wanted: Callable[[str], bool] | None = None) -> RawFile:
     """Read EDF or EDF+; annotations with a duration become labelled parts.
+
+    Args:
+        path: The file.
+        wanted: Tells from a label whether the channel is to be read; all are if it is not given.
+            The others cost no time and no memory.
 
     Raises:
         DataError: It is damaged, discontinuous, or not as long as its header says.
     """
     _check_edf_size(path)
     try:
-        content = edfio.read_edf(path, lazy_load_data=False)
+        content = edfio.read_edf(path, lazy_load_data=True)
         if not content.is_continuous:
             raise DataError("it has gaps (EDF+D); cut it into continuous files")
-        channels = tuple(
-            RawChannel(
-                name=signal.label,
-                kind=kind_of(signal.label),
-                unit=signal.physical_dimension,
-                fs=float(signal.sampling_frequency),
-                samples=signal.data,
-            )
-            for signal in content.signals
-        )
+        signals = [signal for signal in content.signals if wanted is None or wanted(signal.label)]
+        channels = tuple(_of_edf(signal) for signal in signals)
         parts = [(note.onset, note.duration, note.text) for note in content.annotations if note.duration]
     except (ValueError, LookupError, ArithmeticError) as error:
         raise DataError(f"the EDF file is damaged: {_line(error)}") from error
     return RawFile(channels, tuple(Interval(onset, onset + length, text) for onset, length, text in parts))
+
+
+def _of_edf(signal: edfio.EdfSignal) -> RawChannel:
+    lowest, highest = signal.physical_range
+    scaled = signal.digital_min < signal.digital_max and lowest != highest and math.isfinite(highest - lowest)
+    return RawChannel(
+        name=signal.label,
+        kind=kind_of(signal.label),
+        unit=signal.physical_dimension if scaled else "",
+        fs=float(signal.sampling_frequency),
+        samples=signal.data if scaled else signal.digital.astype(np.float64),
+    )
 
 
 def _check_edf_size(path: Path) -> None:

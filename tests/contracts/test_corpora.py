@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from emotune.data import corpora
 from emotune.data.corpora import CORPORA
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare import prepare
-from emotune.data.reader import AnyReader
+from emotune.data.reader import AnyReader, Reader
 from emotune.data.recording import Modality, Recording
 from emotune.data.segments import PrepareSettings
 from emotune.data.store import SegmentStore
+from tests.data.examples.brain import write_eegmmidb
 
 
 def write_folder(folder: Path) -> Path:
@@ -35,6 +36,7 @@ def write_folder(folder: Path) -> Path:
 
 
 EXAMPLES: dict[str, Callable[[Path], Path | None]] = {
+    "eegmmidb": write_eegmmidb,
     "folder": write_folder,
     "synthetic": lambda folder: None,
 }
@@ -60,8 +62,18 @@ def test_no_reader_is_forgotten() -> None:
     modules = [
         importlib.import_module(f"{corpora.__name__}.{one.name}") for one in pkgutil.iter_modules(corpora.__path__)
     ]
-    assert [module.READER for module in modules] == list(CORPORA.values())
+    for module in modules:
+        readers = readers_in(vars(module).values())
+        assert readers, module.__name__
+        assert all(CORPORA.get(reader.name) is reader for reader in readers), module.__name__
+    assert sum(len(readers_in(vars(module).values())) for module in modules) == len(CORPORA)
     assert set(EXAMPLES) == set(CORPORA)
+
+
+def readers_in(values: Iterable[object]) -> list[AnyReader]:
+    """All readers of a module, those in a tuple included."""
+    nested = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    return [one for one in nested if isinstance(one, Reader)]
 
 
 def test_it_tells_what_it_is(pair: tuple[AnyReader, Modality]) -> None:

@@ -1,6 +1,6 @@
 """The table of corpora that can be read: one file each, and one line here."""
 
-from emotune.data.corpora import folder, synthetic
+from emotune.data.corpora import eegmmidb, folder, synthetic
 from emotune.data.reader import AnyReader
 
-CORPORA: dict[str, AnyReader] = {reader.name: reader for reader in (folder.READER, synthetic.READER)}
+CORPORA: dict[str, AnyReader] = {reader.name: reader for reader in (eegmmidb.READER, folder.READER, synthetic.READER)}

@@ -1,0 +1,134 @@
+"""PhysioNet's EEG Motor Movement/Imagery database, recorded with BCI2000: an EDF+ file per run.
+
+``S001/S001R01.edf`` to ``S109/S109R14.edf``. The rate is each file's own: most subjects have 160 Hz,
+some 128 Hz. A run seldom ends with a whole record of one second; the rest of the record is filled
+up with zeros, from the end of the last annotation on (80 samples in S001R04). They are cut off.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from emotune.base import Settings
+from emotune.data.channels import TEN_CHANNELS, normalise_name, places_of, volts_per
+from emotune.data.formats import RawFile, read_edf
+from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.reader import Item, Piece, Reader
+from emotune.data.recording import PER_VOLT, Interval, Modality, Omitted, Recording, Unreadable
+from emotune.errors import DataError
+
+NAME = r"S(?P<subject>\d{3})R(?P<run>\d{2})\.edf"
+
+EYES = {1: "eyes open", 2: "eyes closed"}
+"""The two runs at rest, which have one condition throughout."""
+
+CUES = {
+    3: {"T1": "left fist", "T2": "right fist"},
+    4: {"T1": "left fist imagined", "T2": "right fist imagined"},
+    5: {"T1": "both fists", "T2": "both feet"},
+    6: {"T1": "both fists imagined", "T2": "both feet imagined"},
+}
+"""What the annotations mean in the four tasks, by the first run of each; they come round every four runs."""
+
+
+class Eegmmidb(Settings):
+    """There is nothing to choose."""
+
+
+def pieces(folder: Path | None, settings: Eegmmidb) -> Iterator[Piece]:
+    """Gather the runs of each subject."""
+    del settings
+    assert folder is not None
+    sources = [
+        Source(path, subject=f"S{match['subject']}", session=f"R{match['run']}")
+        for path, match in find_files(folder, name=NAME)
+    ]
+    if not sources:
+        raise DataError(
+            f"{folder} holds no runs of eegmmidb (S001R01.edf …), not even further below; "
+            "give the folder that has S001, S002 … in it"
+        )
+    yield from by_subject(sources, folder=folder)
+
+
+def read(piece: Piece, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
+    """Read a subject's runs, one after the other."""
+    del settings
+    for entry in piece.entries:
+        source = source_of(entry.path, folder=piece.folder)
+        try:
+            raw = read_edf(entry.path, wanted=lambda label: normalise_name(label) in TEN_CHANNELS)
+            recording, padding = _recording(raw, entry=entry, source=source, modality=modality)
+        except (DataError, OSError) as error:
+            yield Unreadable(subject=entry.subject, source=source, reason=" ".join(str(error).split()))
+            continue
+        if padding:
+            yield Omitted(
+                subject=entry.subject, source=f"{source}, end", reason="zeros that fill up the last record are cut off"
+            )
+        yield recording
+
+
+def _recording(raw: RawFile, *, entry: Source, source: str, modality: Modality) -> tuple[Recording, int]:
+    """Return a run, and how many samples of padding were cut off."""
+    places = places_of([channel.name for channel in raw.channels])
+    channels = [raw.channels[place] for place in places]
+    rates = {channel.fs for channel in channels}
+    units = {volts_per(channel.unit) for channel in channels}
+    if len(rates) > 1 or len(units) > 1 or None in rates | units:
+        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_facts(raw)}")
+    volts, fs = units.pop(), rates.pop()
+    assert volts is not None
+    assert fs is not None
+    run = int(entry.session[1:])
+    samples = np.stack([channel.samples for channel in channels])
+    signal = without_padding(samples)
+    recording = Recording(
+        signal=signal * (volts * PER_VOLT[modality]),
+        fs=fs,
+        modality=modality,
+        subject=entry.subject,
+        session=entry.session,
+        channels=TEN_CHANNELS,
+        condition=EYES.get(run, ""),
+        intervals=() if run in EYES else tuple(_interval(part, run=run) for part in raw.intervals),
+        source=source,
+    )
+    return recording, samples.shape[1] - signal.shape[1]
+
+
+def _facts(raw: RawFile) -> str:
+    return ", ".join(sorted({f"{channel.fs:g} Hz in {channel.unit or 'an unknown unit'}" for channel in raw.channels}))
+
+
+def _interval(part: Interval, *, run: int) -> Interval:
+    """Say what a subject did, in words; a code that the database does not describe stays as it is."""
+    meanings = {"T0": "rest"} | CUES[3 + (run - 3) % 4]
+    return Interval(part.start, part.end, meanings.get(part.condition, part.condition))
+
+
+def without_padding(samples: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "channel kept"]:
+    """Cut off the zeros that all channels end with.
+
+    Raises:
+        DataError: Nothing is left.
+    """
+    moving = np.flatnonzero(samples.any(axis=0))
+    if not moving.size:
+        raise DataError("its ten channels hold nothing but zeros")
+    return samples[:, : moving[-1] + 1]
+
+
+READER = Reader(
+    name="eegmmidb",
+    modalities=("eeg",),
+    licence="ODC-By 1.0",
+    where="https://physionet.org/content/eegmmidb/1.0.0/ (open to everybody)",
+    hours="EEG about 48 h",
+    description="BCI2000's EEG Motor Movement/Imagery database: 109 people, 14 runs of 1 to 2 minutes",
+    settings=Eegmmidb,
+    pieces=pieces,
+    read=read,
+)
