@@ -236,6 +236,8 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["file,subject,arousel", "a.npz,s1,3"], "'arousel', which is not read. Did you mean 'arousal'"),
         (["file,subject", "a.npz,s1", "b/a.npz,s1"], "session a of subject s1 twice"),
         (["file,subject", "../a.npz,s1"], "lies outside of"),
+        (["file,subject", "b/../../a.npz,s1"], "lies outside of"),
+        (["file,subject", "/a.npz,s1"], "lies outside of"),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_its_line(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -243,6 +245,15 @@ def test_a_wrong_manifest_is_refused_with_its_line(tmp_path: Path, lines: list[s
     with pytest.raises(DataError, match=message) as caught:
         read_all(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_may_be_links_to_another_place(tmp_path: Path) -> None:
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    write_npz(tmp_path / "a.npz")
+    (folder / "b.npz").symlink_to(tmp_path / "a.npz")
+    manifest(folder, "file,subject", "b.npz,s1")
+    assert read_one(folder).session == "b"
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
