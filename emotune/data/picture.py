@@ -1,0 +1,259 @@
+"""A page of segments to be judged by eye: examples, their spectrum and the spread of their values."""
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from emotune.data.store import ALL_CHANNELS, SegmentStore
+from emotune.errors import SettingsError
+from emotune.files import write_atomically
+from emotune.randomness import stream
+
+ENDING = ".png"
+MAINS = (50.0, 60.0)
+"""In Hz: where a power line shows."""
+
+SAMPLED = 400
+"""Segments whose spectrum and values are drawn, taken evenly like the examples."""
+
+WIDEST = 10.0
+"""Standard deviations up to which values are told apart."""
+
+LONGEST_TITLE = 150
+COLOURS = ("#1f5fa8", "#c2571a", "#2b8a3e", "#b02a37", "#6f42c1", "#0c8599", "#8d6e00", "#a61e8b", "#5c6670", "#3b5b00")
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 0.8,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many examples of a modality are on a page, and how large, in inches."""
+
+    examples: int
+    columns: int
+    height: float
+
+
+LAYOUTS = {
+    "ecg": Layout(examples=14, columns=1, height=1.05),
+    "eeg": Layout(examples=6, columns=2, height=3.3),
+}
+
+
+def write_picture(store: SegmentStore, *, file: Path) -> None:
+    """Draw a page about a store and write it, whole or not at all; an older page is replaced.
+
+    The same store gives the same page.
+
+    Raises:
+        SettingsError: The file cannot be written, or would be no PNG.
+    """
+    if file.suffix.lower() != ENDING:
+        raise SettingsError(f"{file} would be no PNG; give a name that ends in {ENDING}")
+    if not file.parent.is_dir():
+        raise SettingsError(f"the folder {file.parent} does not exist; make it first")
+    content = draw_picture(store)
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written: {error.strerror}. Give another file.") from error
+
+
+def draw_picture(store: SegmentStore) -> bytes:
+    """Return the page as PNG.
+
+    Examples come from all corpora and from subjects all over them. ECG is drawn lead by lead, EEG
+    with its channels one below the other. Below are the amplitude spectrum of more such segments,
+    with the edges of the band and the frequencies of mains, and the distribution of their values.
+    """
+    layout = LAYOUTS[store.modality]
+    corpora = list(dict.fromkeys(store.index["corpus"]))
+    colours = dict(zip(corpora, cycle(COLOURS), strict=False))
+    chosen = choose_evenly(store.index, count=max(layout.examples, len(corpora)))
+    rows = math.ceil(len(chosen) / layout.columns)
+    heights = [rows * layout.height + 0.6, 4.2]
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A name in a script that the font does not have is drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(14, sum(heights)), layout="constrained")
+        places = figure.add_gridspec(2, 1, height_ratios=heights)
+        below = figure.add_subfigure(places[1])
+        _draw_examples(figure.add_subfigure(places[0]), store, chosen=chosen, columns=layout.columns, colours=colours)
+        left, right = below.subplots(1, 2)
+        samples = _samples(store, corpora=corpora)
+        _draw_spectra(left, store, samples=samples, colours=colours)
+        _draw_values(right, samples=samples, colours=colours)
+        figure.suptitle(_heading(store), fontsize=11, parse_math=False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def choose_evenly(index: pd.DataFrame, *, count: int) -> list[int]:
+    """Return positions of segments from all corpora alike, and from subjects evenly over each of them.
+
+    Which segments of a subject are taken is drawn, always in the same way.
+
+    Args:
+        index: A store's index.
+        count: How many are wanted; fewer are returned only if there are fewer.
+    """
+    corpora = list(dict.fromkeys(index["corpus"]))
+    chosen: list[int] = []
+    for number, corpus in enumerate(corpora):
+        share = count // len(corpora) + (number < count % len(corpora))
+        subjects = index.loc[index["corpus"] == corpus, "subject"]
+        names = list(dict.fromkeys(subjects))
+        picks = np.floor((np.arange(share) + 0.5) * len(names) / max(share, 1)).astype(int)
+        positions = np.flatnonzero(index["corpus"] == corpus)
+        for one, times in zip(*np.unique(picks, return_counts=True), strict=True):
+            own = positions[(subjects == names[one]).to_numpy()]
+            where = (np.arange(times) + stream(0, "picture", corpus, names[one]).uniform(size=times)) / times
+            chosen += own[np.unique(np.floor(where * len(own)).astype(int))].tolist()
+    return chosen
+
+
+def amplitudes(
+    segments: Float[np.ndarray, "segment channel time"], *, rate: int
+) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "trace bin"]]:
+    """Return frequencies in Hz and the amplitude of each channel of each segment at them (Hann window)."""
+    samples = segments.shape[-1]
+    window = np.hanning(samples)
+    spectra = np.abs(np.fft.rfft(segments.reshape(-1, samples) * window)) * 2 / window.sum()
+    return np.fft.rfftfreq(samples, 1 / rate), spectra
+
+
+def describe_segment(row: Mapping[str, Any]) -> str:
+    """Say in a line where a segment comes from and how it was rated."""
+    ratings = {name.removeprefix("rating_"): row[name] for name in row if name.startswith("rating_")}
+    parts = [
+        str(row["corpus"]),
+        f"subject {row['subject']}",
+        f"session {row['session']}",
+        "" if row["channel"] == ALL_CHANNELS else f"lead {row['channel']}",
+        f"from {row['start']:g} s",
+        row["condition"],
+        ", ".join(f"{name} {value:.3g}" for name, value in ratings.items() if not math.isnan(value)),
+    ]
+    line = "  ·  ".join(part for part in parts if part)
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
+
+
+def _heading(store: SegmentStore) -> str:
+    low, high = store.about.settings["band"]
+    return (
+        f"{store.path.name}: {len(store)} segments of {store.seconds:g} s {store.modality.upper()}, "
+        f"{store.rate} Hz, {low:g} to {high:g} Hz, in standard deviations of each subject's channel; "
+        f"fingerprint {store.fingerprint[:12]}"
+    )
+
+
+def _samples(store: SegmentStore, *, corpora: Sequence[str]) -> dict[str, Float[np.ndarray, "segment channel time"]]:
+    chosen = choose_evenly(store.index, count=max(SAMPLED, len(corpora)))
+    names = store.index["corpus"].to_numpy()[chosen]
+    return {corpus: store.signal[np.array(chosen)[names == corpus]] for corpus in corpora}
+
+
+def _draw_examples(
+    figure: SubFigure, store: SegmentStore, *, chosen: Sequence[int], columns: int, colours: Mapping[str, str]
+) -> None:
+    panels = figure.subplots(math.ceil(len(chosen) / columns), columns, squeeze=False, sharex=True)
+    seconds = np.arange(store.signal.shape[-1]) / store.rate
+    table = store.index.iloc[list(chosen)].to_dict("records")
+    for axes, position, row in zip(panels.ravel(), chosen, table, strict=False):
+        words = {str(name): value for name, value in row.items()}
+        _draw_segment(
+            axes, store.signal[position], seconds=seconds, names=store.channels, colour=colours[row["corpus"]]
+        )
+        axes.set_title(describe_segment(words), fontsize=8 if columns > 1 else 9, parse_math=False)
+        axes.set_xlim(0, store.seconds)
+        axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
+    for axes in panels.ravel()[len(chosen) :]:
+        axes.set_axis_off()
+    for axes in panels[-1]:
+        axes.set_xlabel("seconds")
+
+
+def _draw_segment(
+    axes: Axes,
+    segment: Float[np.ndarray, "channel time"],
+    *,
+    seconds: Float[np.ndarray, " time"],
+    names: Sequence[str],
+    colour: str,
+) -> None:
+    if len(segment) == 1:
+        axes.plot(seconds, segment[0], color=colour)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        return
+    distance = max(2.0, 2 * float(np.quantile(np.abs(segment), 0.99)))
+    places: Int[np.ndarray, " channel"] = np.arange(len(segment))[::-1]
+    axes.plot(seconds, (segment / distance + places[:, None]).T, color=colour)
+    axes.set_yticks(places, names)
+    axes.set_ylim(-1, len(segment))
+    axes.set_ylabel(f"channels {distance:.1f} apart")
+
+
+def _draw_spectra(
+    axes: Axes, store: SegmentStore, *, samples: Mapping[str, np.ndarray], colours: Mapping[str, str]
+) -> None:
+    for corpus, segments in samples.items():
+        frequency, spectra = amplitudes(segments, rate=store.rate)
+        middle, most = np.quantile(spectra, [0.5, 0.95], axis=0)
+        axes.plot(frequency, middle, color=colours[corpus], label=f"{corpus}, {len(segments)} segments")
+        axes.plot(frequency, most, color=colours[corpus], alpha=0.5, linewidth=0.5)
+    top = axes.get_ylim()[1]
+    axes.set(xlim=(0, store.rate / 2), ylim=(top * 1e-6, top), yscale="log", xlabel="Hz", ylabel="amplitude")
+    for edge in store.about.settings["band"]:
+        axes.axvline(edge, color="0.2", linewidth=1)
+    for mains in MAINS:
+        axes.axvline(mains, color="0.2", linewidth=1, linestyle=":")
+    axes.set_title(
+        "Amplitude spectrum: median (thick) and 95 % quantile (thin) of segments and channels;\n"
+        "the edges of the band, and mains (dotted)"
+    )
+    _add_legend(axes)
+
+
+def _draw_values(axes: Axes, *, samples: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> None:
+    bins = np.linspace(-WIDEST, WIDEST, 201)
+    middles = (bins[:-1] + bins[1:]) / 2
+    for corpus, segments in samples.items():
+        values = segments.ravel()
+        density, _ = np.histogram(values.clip(-WIDEST, WIDEST), bins=bins, density=True)
+        label = f"{corpus}: standard deviation {values.std():.2f}, farthest {np.abs(values).max():.0f}"
+        axes.plot(middles, density, color=colours[corpus], drawstyle="steps-mid", label=label)
+    axes.plot(middles, np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi), color="0.2", linestyle=":", label="normal")
+    axes.set(xlim=(-WIDEST, WIDEST), ylim=(1e-6, 5), yscale="log", xlabel="standard deviations", ylabel="density")
+    axes.set_title(f"Values; what is beyond {WIDEST:g} is in the last bins")
+    _add_legend(axes)
+
+
+def _add_legend(axes: Axes) -> None:
+    legend = axes.legend(fontsize=8)
+    legend.set_in_layout(False)  # many corpora have a legend that is higher than the picture
+    for text in legend.get_texts():
+        text.set_parse_math(False)
