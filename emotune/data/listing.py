@@ -48,6 +48,11 @@ def source_of(path: Path, *, folder: Path | None) -> str:
     return _below(folder, path)
 
 
+def number_of_files(count: int, names: str) -> str:
+    """Return for example ``9 files WS_*.mat``."""
+    return f"{count} file{'' if count == 1 else 's'} {names}"
+
+
 def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
     """Make a piece of each subject's files; its entries are the sources in the order of the files.
 
