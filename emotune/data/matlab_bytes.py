@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator
 from io import BufferedReader
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,9 +13,10 @@ from emotune.errors import DataError
 CHUNK = 1 << 18
 """Bytes that are unpacked at a time."""
 
-Bytes = UInt8[np.ndarray, " byte"]
+Bytes = UInt8[np.ndarray, "_"]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Bytes, front to back."""
 
