@@ -16,7 +16,8 @@ from emotune.data.reader import AnyReader, Reader
 from emotune.data.recording import Modality, Recording
 from emotune.data.segments import PrepareSettings
 from emotune.data.store import SegmentStore
-from tests.data.examples.brain import write_eegmmidb
+from tests.data.examples.brain import write_eegmmidb, write_large_eeg_bci, write_way_eeg_gal
+from tests.data.examples.pspm import write_pspm
 
 
 def write_folder(folder: Path) -> Path:
@@ -36,7 +37,13 @@ def write_folder(folder: Path) -> Path:
 
 
 EXAMPLES: dict[str, Callable[[Path], Path | None]] = {
+    "pspm-fr": write_pspm("FR"),
+    "pspm-hrm5": write_pspm("HRM5"),
+    "pspm-rrm1-2": write_pspm("RRM1-2"),
+    "pspm-vis": write_pspm("VIS"),
+    "way-eeg-gal": write_way_eeg_gal,
     "eegmmidb": write_eegmmidb,
+    "large-eeg-bci": write_large_eeg_bci,
     "folder": write_folder,
     "synthetic": lambda folder: None,
 }

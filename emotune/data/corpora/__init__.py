@@ -1,6 +1,16 @@
 """The table of corpora that can be read: one file each, and one line here."""
 
-from emotune.data.corpora import eegmmidb, folder, synthetic
+from emotune.data.corpora import eegmmidb, folder, large_eeg_bci, pspm, synthetic, way_eeg_gal
 from emotune.data.reader import AnyReader
 
-CORPORA: dict[str, AnyReader] = {reader.name: reader for reader in (eegmmidb.READER, folder.READER, synthetic.READER)}
+CORPORA: dict[str, AnyReader] = {
+    reader.name: reader
+    for reader in (
+        *pspm.READERS,
+        way_eeg_gal.READER,
+        eegmmidb.READER,
+        large_eeg_bci.READER,
+        folder.READER,
+        synthetic.READER,
+    )
+}

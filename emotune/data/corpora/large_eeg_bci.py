@@ -1,0 +1,94 @@
+"""Large-EEG-BCI (Kaya et al. 2018): motor imagery, a MAT file per session.
+
+``CLA-SubjectA-160108-3St-LRHand.mat``, or without dashes as in older downloads. A struct ``o`` has
+``data`` (sample, channel), ``chnames`` and ``sampFreq``: 200 Hz, 1000 Hz in the files ``…-HFREQ``. The
+electrodes have the names of the old 10-20 system; the references A1 and A2 and the line of
+synchronisation X5 are not taken.
+
+Not confirmed: that the numbers are microvolts; so the spread is not checked.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from emotune.base import Settings
+from emotune.data.channels import TEN_CHANNELS
+from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.matlab import read_mat
+from emotune.data.reader import Item, Piece, Reader
+from emotune.data.recording import Modality, Recording, Unreadable
+from emotune.data.structs import number_at, rate_at, ten_channels_at
+from emotune.errors import DataError
+
+NAME = r"(?P<paradigm>\w+?)[-_ ]*Subject[-_ ]?(?P<subject>[A-M])[-_ ]*(?P<date>\d{6})?(?P<rest>.*)\.mat"
+
+
+class LargeEegBci(Settings):
+    """There is nothing to choose."""
+
+
+def pieces(folder: Path | None, settings: LargeEegBci) -> Iterator[Piece]:
+    """Gather the sessions of each subject."""
+    del settings
+    assert folder is not None
+    sources = [
+        Source(path, subject=match["subject"].upper(), session=session_of(match))
+        for path, match in find_files(folder, name=NAME)
+    ]
+    if not sources:
+        raise DataError(
+            f"{folder} holds no sessions of Large-EEG-BCI (CLA-SubjectA-160108-3St-LRHand.mat …), not even further "
+            "below; give the folder that the MAT files are in"
+        )
+    yield from by_subject(sources, folder=folder)
+
+
+def session_of(match: re.Match[str]) -> str:
+    """Return a session's name: the same for both ways to write a file's name, with dashes and without."""
+    rest = re.sub(r"[-_ ]", "", match["rest"])
+    return "-".join(part for part in (match["paradigm"], match["date"], rest) if part)
+
+
+def read(piece: Piece, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
+    """Read a subject's sessions, one after the other."""
+    del settings
+    for entry in piece.entries:
+        source = source_of(entry.path, folder=piece.folder)
+        try:
+            recording = _recording(entry, source=source, modality=modality)
+        except DataError as error:
+            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+            continue
+        yield recording
+
+
+def _recording(entry: Source, *, source: str, modality: Modality) -> Recording:
+    content = read_mat(entry.path, variables=["o"], without=["marker"])
+    signal = ten_channels_at(content, "o.data", names="o.chnames")
+    expected = number_at(content, "o.nS")
+    if signal.shape[1] != expected:
+        raise DataError(f"o.data has {signal.shape[1]} samples, where o.nS says {expected:.0f}")
+    return Recording(
+        signal=signal,
+        fs=rate_at(content, "o.sampFreq"),
+        modality=modality,
+        subject=entry.subject,
+        session=entry.session,
+        channels=TEN_CHANNELS,
+        source=source,
+        calibrated=False,
+    )
+
+
+READER = Reader(
+    name="large-eeg-bci",
+    modalities=("eeg",),
+    licence="CC BY 4.0",
+    where="https://doi.org/10.6084/m9.figshare.c.3917698 (open to everybody)",
+    hours="EEG about 60 h",
+    description="Large-EEG-BCI: motor imagery of 13 people in 77 sessions",
+    settings=LargeEegBci,
+    pieces=pieces,
+    read=read,
+)

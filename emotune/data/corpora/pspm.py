@@ -1,0 +1,257 @@
+"""Four data sets of the PsPM group (Bach et al.), which share a container: PsPM-FR, -HRM5, -RRM1-2, -VIS.
+
+A MAT file per recording holds ``infos`` (``duration`` in seconds) and ``data``, a cell per channel with
+a ``header`` (``chantype`` or, in old files, ``channeltype``; ``sr``; ``units``) and ``data``. Channels
+have rates of their own. MAT files without the two are of other kinds, mostly what the subjects did, and
+are passed over; so is the folder ``data_pp``, which has a part of ``data`` again.
+
+Several sets may lie in one folder: then a set's own files have its name (``FR``, ``HRM5``, ``RRM1-2``,
+``VIS``) in their path. If no path has it, all files are taken that do not bear another set's name.
+
+Not confirmed: how files are named, which number in the name is the subject, how sessions are told apart
+(``names``); the ECG's unit, which is taken from the header if it is a voltage there.
+"""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import field_validator
+
+from emotune.base import Settings
+from emotune.data.channels import volts_per
+from emotune.data.listing import Source, by_subject, find_files, number_of_files, source_of
+from emotune.data.matlab import iterate_cells, read_mat, variables_of
+from emotune.data.reader import Item, Piece, Reader
+from emotune.data.recording import PER_VOLT, Modality, Omitted, Recording, Unreadable
+from emotune.data.structs import matrix_at, number_at, rate_at, text_at, value_at
+from emotune.errors import DataError
+
+SLACK = 3
+"""Samples that a channel may be shorter or longer than its duration (``pspm_check_data.m`` of PsPM)."""
+
+MARKS = {
+    "pspm-fr": "FR",
+    "pspm-hrm5": "HRM[-_ ]?5",
+    "pspm-rrm1-2": "RRM[-_ ]?[12](?:[-_ ]?2)?",
+    "pspm-vis": "VIS",
+}
+"""How a path shows which set a file is of."""
+
+AGAIN = "data_pp"
+"""Folder with raw and preprocessed signals of a session that ``data`` has, too."""
+
+
+class Pspm(Settings):
+    """How the files' names are understood."""
+
+    names: str = (
+        r"(?:.*/)?(?P<session>[^/]*?)[-_ ]*(?P<subject>\d+)(?P<part>[-_ ]*(?:sn|sess|session|run|block)[-_ ]*\d+)?"
+    )
+    """Pattern of a path below the corpus's folder, without ``.mat``; group ``subject`` is who, the groups
+    ``session`` and (if it has one) ``part`` together name the session. The last number is the subject, unless
+    ``sn``, ``session``, ``run`` or ``block`` is before it."""
+
+    @field_validator("names")
+    @classmethod
+    def _check(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        if not {"subject", "session"} <= set(groups):
+            raise ValueError(f"{pattern!r} should have the groups (?P<subject>...) and (?P<session>...)")
+        return pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Lead:
+    """An ECG channel, in mV if that is known."""
+
+    name: str
+    samples: Float[np.ndarray, " time"]
+    fs: float
+    calibrated: bool
+
+
+def pieces(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[Piece | Omitted]:
+    """Gather the recordings of each subject of a set."""
+    assert folder is not None
+    counts: Counter[tuple[str, str]] = Counter()
+    sources: list[Source] = []
+    for path in files_of_set(folder, corpus=corpus):
+        source = _source(path, folder=folder, settings=settings)
+        if isinstance(source, str):
+            counts[re.sub(r"\d+", "*", path.name), source] += 1
+        else:
+            sources.append(source)
+    if not sources:
+        raise DataError(
+            f"{folder} holds no recordings of {corpus} (MAT files with infos and data), not even further below; "
+            "unpack Data.zip and give the folder that it makes"
+        )
+    for (kind, reason), count in counts.items():
+        yield Omitted(subject="", source=number_of_files(count, kind), reason=reason)
+    yield from by_subject(sources, folder=folder)
+
+
+def files_of_set(folder: Path, *, corpus: str) -> list[Path]:
+    """Return the MAT files of one of the four sets (see above)."""
+    sets: dict[str, list[Path]] = {}
+    for path, _ in find_files(folder, name=r".*\.mat"):
+        sets.setdefault(_set_of(source_of(path, folder=folder)), []).append(path)
+    found = sets.get(corpus) or sets.get("")
+    if not found and sets:
+        raise DataError(f"{folder} holds nothing of {corpus}, but files of {', '.join(sorted(sets))}")
+    return found or []
+
+
+def _set_of(source: str) -> str:
+    """Tell from a path which set a file is of; the last name counts, and there may be none."""
+    places = {
+        match.end(): corpus
+        for corpus, mark in MARKS.items()
+        for match in re.finditer(rf"(?<![a-z0-9])(?:pspm)?[-_ ]?{mark}(?![a-z0-9])", source, re.IGNORECASE)
+    }
+    return places[max(places)] if places else ""
+
+
+def _source(path: Path, *, folder: Path, settings: Pspm) -> Source | str:
+    """Return whose recording a file is, or why it is none."""
+    place = source_of(path, folder=folder)
+    if AGAIN in map(str.lower, (folder.name, *Path(place).parts)):
+        return f"{AGAIN} has a part of the recordings again"
+    match = re.fullmatch(settings.names, place[: -len(".mat")])
+    if match is None:
+        return "its name does not tell the subject; see the setting names"
+    try:
+        if not {"infos", "data"} <= variables_of(path):
+            return "not a recording: it has no infos and data"
+    except DataError:
+        pass  # reading it will say what is wrong
+    groups = match.groupdict(default="")
+    subject, session = groups["subject"], groups["session"] + groups.get("part", "")
+    return Source(path, subject=f"{int(subject):02}" if subject.isdecimal() else subject, session=session or "1")
+
+
+def read(piece: Piece, modality: Modality, settings: Pspm) -> Iterator[Item]:
+    """Read the ECG of a subject, one file after the other."""
+    del settings
+    for entry in piece.entries:
+        source = source_of(entry.path, folder=piece.folder)
+        try:
+            yield from _read_file(entry, source=source, modality=modality)
+        except DataError as error:
+            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+
+
+def _read_file(entry: Source, *, source: str, modality: Modality) -> list[Item]:
+    duration = number_at(read_mat(entry.path, variables=["infos"]), "infos.duration")
+    items: list[Item] = []
+    leads: list[Lead] = []
+    kinds: Counter[str] = Counter()
+    for number, channel in enumerate(iterate_cells(entry.path, place=["data"]), start=1):
+        try:
+            kind = kind_of_channel(channel)
+            kinds[kind] += 1
+            if kind == "ecg" and matrix_at(channel, "data").size == 0:
+                items.append(Omitted(entry.subject, f"{source}, channel {number}", "the ECG channel is empty"))
+            elif kind == "ecg":
+                leads.append(_lead(channel, name=f"ECG {kinds[kind]}", duration=duration))
+        except DataError as error:
+            items.append(Unreadable(entry.subject, f"{source}, channel {number}", str(error)))
+    if not items and not leads:
+        beats = ", only the times of heart beats (hb)" if kinds["hb"] else ""
+        items.append(Omitted(entry.subject, source, f"it has no ECG channel{beats}"))
+    return items + _recordings(leads, entry=entry, source=source, modality=modality)
+
+
+def kind_of_channel(channel: Any) -> str:
+    """Return a channel's type in small letters; old files call it ``channeltype``.
+
+    Raises:
+        DataError: The channel has no header, or the header no type.
+    """
+    header = value_at(channel, "header")
+    old = isinstance(header, dict) and "channeltype" in header and "chantype" not in header
+    return text_at(channel, "header.channeltype" if old else "header.chantype").strip().lower()
+
+
+def _lead(channel: Any, *, name: str, duration: float) -> Lead:
+    samples, fs = matrix_at(channel, "data"), rate_at(channel, "header.sr")
+    unit = text_at(channel, "header.units") if "units" in channel["header"] else ""
+    if unit.strip().lower() == "events":
+        raise DataError("the ECG channel has times of events, where a wave was expected")
+    if min(samples.shape) != 1:
+        raise DataError(
+            f"the ECG channel has shape {samples.shape[0]} x {samples.shape[1]}, where a column was expected"
+        )
+    if abs(samples.size - duration * fs) > SLACK:
+        raise DataError(
+            f"the ECG channel has {samples.size} samples, where {duration:g} s at {fs:g} Hz are {duration * fs:.0f}"
+        )
+    volts = volts_per(unit)
+    factor = 1.0 if volts is None else volts * PER_VOLT["ecg"]
+    return Lead(name, samples=samples.ravel() * factor, fs=fs, calibrated=volts is not None)
+
+
+def _recordings(leads: list[Lead], *, entry: Source, source: str, modality: Modality) -> list[Recording]:
+    """Put the leads of a rate together; if there are several rates, they are sessions of their own."""
+    rates = list(dict.fromkeys(lead.fs for lead in leads))
+    recordings: list[Recording] = []
+    for fs in rates:
+        group = [lead for lead in leads if lead.fs == fs]
+        length = min(len(lead.samples) for lead in group)
+        recordings.append(
+            Recording(
+                signal=np.stack([lead.samples[:length] for lead in group]),
+                fs=fs,
+                modality=modality,
+                subject=entry.subject,
+                session=entry.session if len(rates) == 1 else f"{entry.session}, {fs:g} Hz",
+                channels=tuple(lead.name for lead in group),
+                source=source,
+                calibrated=all(lead.calibrated for lead in group),
+            )
+        )
+    return recordings
+
+
+def _reader(corpus: str, *, doi: str, description: str) -> Reader[Pspm]:
+    return Reader(
+        name=corpus,
+        modalities=("ecg",),
+        licence="see its page at Zenodo",
+        where=f"https://doi.org/{doi} (open to everybody): Data.zip",
+        hours="",
+        description=description,
+        settings=Pspm,
+        pieces=functools.partial(pieces, corpus=corpus),
+        read=read,
+    )
+
+
+READERS = (
+    _reader(
+        "pspm-fr",
+        doi="10.5281/zenodo.1405394",
+        description="PsPM-FR: delay fear conditioning with pictures and electric stimulation",
+    ),
+    _reader(
+        "pspm-hrm5",
+        doi="10.5281/zenodo.3860807",
+        description="PsPM-HRM5: positive and negative pictures, neutral and aversive sounds",
+    ),
+    _reader(
+        "pspm-rrm1-2",
+        doi="10.5281/zenodo.3405226",
+        description="PsPM-RRM1-2: electric stimulation, or targets to look for",
+    ),
+    _reader("pspm-vis", doi="10.5281/zenodo.3667714", description="PsPM-VIS: delay fear conditioning, eyes tracked"),
+)

@@ -1,0 +1,99 @@
+"""WAY-EEG-GAL (Luciw et al. 2014): grasping and lifting; the continuous series, a MAT file each.
+
+``P1/HS_P1_S1.mat`` to ``P12/HS_P12_S9.mat``: a struct ``hs`` whose ``eeg`` has the names of 32 channels,
+``sig`` (sample, channel) and the rate, 500 Hz. The same signals stand beside it cut into lifts
+(``WS_P1_S1.mat``), and without anything but EEG (``HS_P1_ST.mat``); these are passed over.
+
+Not confirmed: that a unit of ``sig`` is 0.1 uV, as most loaders have it (``microvolts_per_unit``).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from emotune.base import Settings
+from emotune.data.channels import TEN_CHANNELS
+from emotune.data.listing import Source, by_subject, find_files, number_of_files, source_of
+from emotune.data.matlab import read_mat
+from emotune.data.reader import Item, Piece, Reader
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.structs import rate_at, ten_channels_at
+from emotune.errors import DataError
+
+NAME = r"HS_P(?P<subject>\d+)_S(?P<series>\d+)\.mat"
+
+PASSED_OVER = {
+    "WS_*.mat": (r"WS_P\d+_S\d+\.mat", "the series of HS_*.mat again, cut into lifts"),
+    "HS_*_ST.mat": (r"HS_P\d+_ST\.mat", "the EEG of HS_*_S*.mat again"),
+    "*_AllLifts.mat": (r"P\d+_AllLifts\.mat", "times of lifts, no signals"),
+}
+"""Files that are no recordings of their own: how they are called, a pattern, and what they hold."""
+
+OTHER_BLOCKS = ("emg", "kin", "env", "misc")
+"""Muscles, movements, the object: most of a file."""
+
+
+class WayEegGal(Settings):
+    """What a number in the files stands for."""
+
+    microvolts_per_unit: float = Field(default=0.1, gt=0)
+    """uV per unit of the files' numbers."""
+
+
+def pieces(folder: Path | None, settings: WayEegGal) -> Iterator[Piece | Omitted]:
+    """Gather the series of each subject."""
+    del settings
+    assert folder is not None
+    sources = [
+        Source(path, subject=f"P{int(match['subject'])}", session=f"S{int(match['series'])}")
+        for path, match in find_files(folder, name=NAME)
+    ]
+    if not sources:
+        raise DataError(
+            f"{folder} holds no series of WAY-EEG-GAL (HS_P1_S1.mat …), not even further below; "
+            "unpack P1.zip to P12.zip and give the folder that they are in"
+        )
+    for names, (pattern, reason) in PASSED_OVER.items():
+        count = len(find_files(folder, name=pattern))
+        if count:
+            yield Omitted(subject="", source=number_of_files(count, names), reason=reason)
+    yield from by_subject(sources, folder=folder)
+
+
+def read(piece: Piece, modality: Modality, settings: WayEegGal) -> Iterator[Item]:
+    """Read a subject's series, one after the other."""
+    for entry in piece.entries:
+        source = source_of(entry.path, folder=piece.folder)
+        try:
+            recording = _recording(entry, source=source, modality=modality, settings=settings)
+        except DataError as error:
+            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+            continue
+        yield recording
+
+
+def _recording(entry: Source, *, source: str, modality: Modality, settings: WayEegGal) -> Recording:
+    content = read_mat(entry.path, variables=["hs"], without=OTHER_BLOCKS)
+    return Recording(
+        signal=ten_channels_at(content, "hs.eeg.sig", names="hs.eeg.names") * settings.microvolts_per_unit,
+        fs=rate_at(content, "hs.eeg.samplingrate"),
+        modality=modality,
+        subject=entry.subject,
+        session=entry.session,
+        channels=TEN_CHANNELS,
+        source=source,
+    )
+
+
+READER = Reader(
+    name="way-eeg-gal",
+    modalities=("eeg",),
+    licence="CC0",
+    where="https://doi.org/10.6084/m9.figshare.c.988376 (open to everybody)",
+    hours="",
+    description="WAY-EEG-GAL: 12 people grasp and lift an object, 9 series each",
+    settings=WayEegGal,
+    pieces=pieces,
+    read=read,
+)
