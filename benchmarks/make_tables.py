@@ -116,7 +116,7 @@ def _task(span: int) -> dict[str, Any]:
 def ecg_material(recordings: Path, *, scratch: Path) -> Material:
     """Prepare segments of 2 s at 64 Hz and choose few of many people, others for validation."""
     store = scratch / "store"
-    settings = PrepareSettings(seconds=2, rate=64, band=(0.8, 30.0), skip_bad=True)
+    settings = PrepareSettings(seconds=2, rate=64, band=(0.8, 30.0))
     prepare("folder", folder=recordings, store=store, settings=settings)
     opened = SegmentStore.open(store)
     fold = split(opened.index, Folds(segments=TRAINING_SEGMENTS))

@@ -1,5 +1,6 @@
 """Pre-trained encoders: found by name, run or path, and used on raw signals."""
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from jaxtyping import Float
 from torch import nn
 
 from emotune.data.recording import Recording
-from emotune.data.segments import PrepareSettings, cut, standardise_subject, usable
-from emotune.errors import SettingsError
+from emotune.data.segments import PrepareSettings, cut, ready
+from emotune.data.signals import standardise
+from emotune.errors import DataError, SettingsError
 from emotune.experiment import Experiment
 from emotune.models.weights import encoder_part
 from emotune.search.folder import SearchFolder
@@ -138,12 +140,13 @@ class PretrainedEncoder(nn.Module):
             channels=self.channels,
             source="memory",
         )
-        strict = self.preparation.model_copy(update={"skip_bad": False})
-        skipped: list[str] = []
-        ready = list(usable([recording], settings=strict, skipped=skipped))
-        if skipped:
-            raise SettingsError(skipped[0])
-        (prepared,) = standardise_subject(ready)
-        segments = torch.from_numpy(cut(prepared, samples=strict.samples))
+        prepared = ready(recording, settings=self.preparation)
+        samples = self.preparation.samples
+        if prepared.signal.shape[1] < samples:
+            length = f"{self.preparation.seconds:g} s"
+            raise DataError(f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of {length}")
+        mean, spread = prepared.signal.mean(axis=1), prepared.signal.std(axis=1)
+        whole = dataclasses.replace(prepared, signal=standardise(prepared.signal, mean=mean, spread=spread))
+        segments = torch.from_numpy(cut(whole, samples=samples))
         with torch.no_grad():
             return torch.cat([self(part) for part in segments.split(64)]).numpy()

@@ -52,25 +52,42 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a draft folder that gets its name only when everything in it is on the disk.
 
-    A folder of that name must not exist yet. If the block fails, the draft is removed.
+    If the block fails, the draft is removed.
+
+    Args:
+        path: The folder. Unless it is to be replaced, it must not exist yet, or be empty.
+        replace: Put the folder that has the name away, and remove it when the new one has it. A
+            power cut between the two leaves the old one under a hidden name (`restore_replaced`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
     draft.mkdir()
+    aside = path.with_name(f".{path.name}.replaced")
     try:
         yield draft
         for file in draft.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         sync_folder(draft)
+        if replace:
+            path.rename(aside)
         draft.rename(path)
     except BaseException:
+        restore_replaced(path)
         shutil.rmtree(draft, ignore_errors=True)
         raise
     sync_folder(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def restore_replaced(path: Path) -> None:
+    """Give a folder its name back if its replacement never came."""
+    aside = path.with_name(f".{path.name}.replaced")
+    if aside.is_dir() and not path.exists():
+        aside.rename(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,23 +1,23 @@
 """Recordings become a segment store: the only writer of stores."""
 
 import errno
-import hashlib
 import importlib.metadata
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from emotune.base import Settings
 from emotune.data.corpora import CORPORA
-from emotune.data.reader import AnyReader, Piece
-from emotune.data.segments import PrepareSettings, standardise_subject, usable
-from emotune.data.store import ABOUT_FILE, About, SegmentStore
+from emotune.data.pieces import Part
+from emotune.data.plan import Options, Plan, make_plan
+from emotune.data.pool import Pool, scratch_folder
+from emotune.data.reader import AnyReader
+from emotune.data.segments import PrepareSettings
+from emotune.data.store import ABOUT_FILE, About, SegmentStore, Source
 from emotune.data.writer import StoreWriter, fingerprint_store
 from emotune.errors import DataError, SettingsError
-from emotune.files import new_folder, sha256_of
+from emotune.files import new_folder, restore_replaced
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -28,14 +28,11 @@ class Summary:
 
     store: Path
     written: bool
-    """False if the same store was there already."""
-    corpus: str
-    recordings: int
+    """False if the same was in the store already."""
+    source: Source
+    """What was taken from the corpus."""
     segments: int
-    hours: float
-    """Length of the recordings that were used."""
-    skipped: tuple[str, ...]
-    """Recordings that were left out, and why."""
+    """In the whole store."""
     fingerprint: str
 
 
@@ -46,53 +43,53 @@ def prepare(
     store: Path,
     settings: PrepareSettings,
     corpus_settings: Settings | None = None,
+    options: Options | None = None,
 ) -> Summary:
     """Filter, resample, standardise and cut a corpus into a segment store.
 
     Each recording is filtered at its own rate and resampled; each channel of a subject is
-    standardised over all of the subject's recordings; then segments are cut one after the other,
-    and what remains at the end is dropped. Subjects are treated one at a time, so memory holds one.
-    The same input gives the same bytes. Until everything is on the disk, ``store`` does not exist;
-    if the process is killed outright, a hidden draft beside it may remain, which nothing reads.
+    standardised over all of the subject's recordings; then segments are cut one after the other.
+    A process holds one recording in memory at a time. The same input gives the same bytes, however
+    many processes share the work. Until everything is on the disk, ``store`` does not exist, or is
+    what it was; if the process is killed, finished pieces wait in a hidden folder beside it, and
+    the same call goes on with them.
 
     Args:
         corpus: Name of a corpus in `CORPORA`, or a reader.
         folder: The corpus's folder; None for one that is made up.
-        store: The folder to write. If the same store is there already, nothing is done.
+        store: The folder to write. If it holds the same already, nothing is done.
         settings: How to prepare it.
         corpus_settings: How to read it; the reader's defaults if not given.
+        options: Processes, strictness, and whether to add to a store.
 
     Raises:
-        SettingsError: There is no such corpus or folder, the corpus has no such modality, or
-            ``store`` holds something else.
-        DataError: A recording cannot be used, nothing can, or the disk is full.
+        SettingsError: There is no such corpus or folder, the corpus has no such modality,
+            ``store`` holds something else, or another process is preparing it.
+        DataError: Nothing can be used or, in strict mode, a recording cannot; or the disk is full.
 
     Source:
         Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-B, in the same order.
     """
     reader = find_reader(corpus)
     chosen = reader.settings() if corpus_settings is None else corpus_settings
+    how = options or Options()
     assert isinstance(chosen, reader.settings), f"{reader.name} does not know {type(chosen).__name__}"
     _check_input(reader, folder=folder, settings=settings)
-    origin: dict[str, Any] = {
-        "corpus": reader.name,
-        "settings": settings.model_dump(mode="json"),
-        "corpus_settings": chosen.model_dump(mode="json"),
-        "corpus_fingerprint": fingerprint_of(reader, folder=folder, settings=chosen),
-    }
-    if store.exists() and not (store.is_dir() and not any(store.iterdir())):
-        return _already_there(store, origin=origin)
-    with _disk_errors(store), new_folder(store) as draft:
-        skipped: list[str] = []
-        recordings = usable(
-            reader.items(folder, modality=settings.modality, settings=chosen), settings=settings, skipped=skipped
-        )
-        with StoreWriter(draft, corpus=reader.name, samples=settings.samples, rate=settings.rate) as writer:
-            for _, group in itertools.groupby(recordings, key=lambda recording: recording.subject):
-                writer.append(standardise_subject(list(group)))
-            about = _about(writer, origin=origin, settings=settings, skipped=skipped)
-        (draft / ABOUT_FILE).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return _summary(store, about=about, written=True)
+    restore_replaced(store)
+    old = _open_old(store)
+    if old is not None and not how.append:
+        _check_corpora(old, reader=reader)
+    with _disk_errors(store), scratch_folder(store) as scratch:
+        plan = make_plan(reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how)
+        there = _already_there(old, reader=reader, settings=settings, corpus_settings=chosen, plan=plan)
+        if there is not None:
+            return there
+        parts = Pool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
+        source = _source(reader, corpus_settings=chosen, plan=plan, parts=parts)
+        how.progress(1.0, "writing the store")
+        with new_folder(store, replace=old is not None) as draft:
+            about = _assemble(draft, old=old, settings=settings, source=source, plan=plan, parts=parts)
+    return Summary(store=store, written=True, source=source, segments=about.segments, fingerprint=about.fingerprint)
 
 
 def find_reader(corpus: str | AnyReader) -> AnyReader:
@@ -122,69 +119,102 @@ def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSet
         raise SettingsError(f"{folder} is not a folder; give the one that holds the files of {reader.name}")
 
 
-def fingerprint_of(reader: AnyReader, *, folder: Path | None, settings: Settings) -> str:
-    """Hash the names and contents of all files that a reader reads.
-
-    Raises:
-        DataError: A file cannot be read.
-    """
-    digest = hashlib.sha256(reader.name.encode())
-    if folder is None:
-        return digest.hexdigest()
-    pieces = [piece for piece in reader.pieces(folder, settings) if isinstance(piece, Piece)]
-    for file in sorted({file for piece in pieces for file in piece.files}):
-        try:
-            content = sha256_of(file)
-        except FileNotFoundError:
-            content = "missing"  # left to the reader, which knows whose it is
-        except OSError as error:
-            raise DataError(f"{file} cannot be read: {error.strerror}") from error
-        digest.update(f"\n{file.relative_to(folder).as_posix()} {content}".encode())
-    return digest.hexdigest()
-
-
-def _already_there(store: Path, *, origin: Mapping[str, Any]) -> Summary:
+def _open_old(store: Path) -> SegmentStore | None:
+    if not store.exists() or (store.is_dir() and not any(store.iterdir())):
+        return None
     if not (store / ABOUT_FILE).is_file():
         raise SettingsError(f"{store} is there already and is no segment store. Give another folder.")
-    about = SegmentStore.open(store).about
-    different = [key for key, value in origin.items() if getattr(about, key) != value]
-    if different:
+    return SegmentStore.open(store)
+
+
+def _check_corpora(old: SegmentStore, *, reader: AnyReader) -> None:
+    """Refuse early what would be refused after all files were looked at."""
+    names = [source.corpus for source in old.about.sources]
+    if reader.name not in names:
         raise SettingsError(
-            f"{store} holds a store with other {' and '.join(different).replace('_', ' ')}. "
-            "Give another folder, or remove that one."
+            f"{old.path} holds a store of {', '.join(names)}. Give another folder, or --append to add {reader.name}."
         )
-    return _summary(store, about=about, written=False)
 
 
-def _about(writer: StoreWriter, *, origin: Mapping[str, Any], settings: PrepareSettings, skipped: list[str]) -> About:
-    files = writer.finish()
-    return About(
-        **origin,
+def _already_there(
+    old: SegmentStore | None, *, reader: AnyReader, settings: PrepareSettings, corpus_settings: Settings, plan: Plan
+) -> Summary | None:
+    """Tell that there is nothing to do, or refuse to mix what does not belong together."""
+    if old is None:
+        return None
+    about = old.about
+    remedy = "Give another folder, or remove that one."
+    if about.settings != settings.model_dump(mode="json"):
+        raise SettingsError(f"{old.path} holds a store with other settings. {remedy}")
+    for source in about.sources:
+        if source.corpus != reader.name:
+            continue
+        different = [
+            name
+            for name, same in (
+                ("corpus settings", source.settings == corpus_settings.model_dump(mode="json")),
+                (f"files of {reader.name}", source.fingerprint == plan.fingerprint),
+            )
+            if not same
+        ]
+        if different:
+            raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {remedy}")
+        return Summary(store=old.path, written=False, source=source, segments=len(old), fingerprint=old.fingerprint)
+    return None
+
+
+def _source(reader: AnyReader, *, corpus_settings: Settings, plan: Plan, parts: Sequence[Part]) -> Source:
+    subjects = [subject for part in parts for subject in part.subjects]
+    twice = {subject for subject in subjects if subjects.count(subject) > 1}
+    if twice:
+        raise DataError(f"{reader.name}: subject {', '.join(sorted(twice))} is in several pieces of the corpus")
+    left_out = (*plan.left_out, *(one for part in parts for one in part.left_out))
+    segments = sum(part.segments for part in parts)
+    if not segments:
+        why = f" First reason: {left_out[0]}" if left_out else ""
+        raise DataError(f"there is no usable recording of at least one segment's length in this corpus.{why}")
+    return Source(
+        corpus=reader.name,
+        settings=corpus_settings.model_dump(mode="json"),
+        fingerprint=plan.fingerprint,
+        subjects=len(subjects),
+        recordings=sum(part.recordings for part in parts),
+        segments=segments,
+        hours=round(sum(part.seconds for part in parts) / 3600, 4),
+        left_out=left_out,
+    )
+
+
+def _assemble(
+    draft: Path,
+    *,
+    old: SegmentStore | None,
+    settings: PrepareSettings,
+    source: Source,
+    plan: Plan,
+    parts: Sequence[Part],
+) -> About:
+    with StoreWriter(draft, samples=settings.samples) as writer:
+        if old is not None:
+            writer.append_store(old)
+        for job, part in zip(plan.jobs, parts, strict=True):
+            writer.append_part(job.part, part=part)
+        files = writer.finish()
+    dumped = settings.model_dump(mode="json")
+    about = About(
         modality=settings.modality,
         rate=settings.rate,
         seconds=settings.seconds,
         channels=writer.channels,
-        recordings=writer.recordings,
+        settings=dumped,
         segments=writer.segments,
-        hours=round(writer.seconds / 3600, 4),
-        skipped=tuple(skipped),
+        sources=(*(old.about.sources if old is not None else ()), source),
         software={name: importlib.metadata.version(name) for name in ("numpy", "scipy", "pyarrow")},
         files=files,
-        fingerprint=fingerprint_store(files, settings=origin["settings"]),
+        fingerprint=fingerprint_store(files, settings=dumped),
     )
-
-
-def _summary(store: Path, *, about: About, written: bool) -> Summary:
-    return Summary(
-        store=store,
-        written=written,
-        corpus=about.corpus,
-        recordings=about.recordings,
-        segments=about.segments,
-        hours=about.hours,
-        skipped=about.skipped,
-        fingerprint=about.fingerprint,
-    )
+    (draft / ABOUT_FILE).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return about
 
 
 @contextmanager
@@ -197,10 +227,6 @@ def _disk_errors(store: Path) -> Iterator[None]:
             raise DataError(
                 f"{store}: the disk is full ({error.strerror}). Nothing was left behind; make room "
                 "or give another folder."
-            ) from error
-        if store.exists():
-            raise SettingsError(
-                f"{store} was made by someone else meanwhile. Try again, or give another folder."
             ) from error
         raise DataError(
             f"{store} cannot be written: {error.strerror} ({error.filename}). Nothing was left behind."

@@ -17,6 +17,8 @@ UNITS: dict[str, str] = {"ecg": "mV", "eeg": "uV"}
 PER_VOLT: dict[str, float] = {"ecg": 1e3, "eeg": 1e6}
 PLAUSIBLE_SPREADS: dict[str, tuple[float, float]] = {"ecg": (0.01, 20.0), "eeg": (0.5, 500.0)}
 PLAUSIBLE_HEART_RATES = (30.0, 220.0)
+SMALLEST_MOVE = 1e-7
+"""Of a channel's largest value: what moves less is constant but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Unreadable:
     """What was found and what was expected, in a line."""
 
     def __str__(self) -> str:
-        return f"subject {self.subject} ({self.source}): {self.reason}"
+        return f"{_place(self.subject, source=self.source)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,27 @@ class Omitted:
     reason: str
 
     def __str__(self) -> str:
-        return (
-            f"subject {self.subject} ({self.source}): {self.reason}"
-            if self.subject
-            else f"{self.source}: {self.reason}"
-        )
+        return f"{_place(self.subject, source=self.source)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something of a corpus that did not become segments."""
+
+    what: str
+    reason: str
+
+    @classmethod
+    def of(cls, item: Unreadable | Omitted) -> "LeftOut":
+        """Tell what a reader left out."""
+        return cls(what=_place(item.subject, source=item.source), reason=item.reason)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+def _place(subject: str, *, source: str) -> str:
+    return f"subject {subject} ({source})" if subject else source
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +170,7 @@ class Recording:
                 f"{self}: {bad} of {self.signal.size} samples are not finite numbers. "
                 "Fill such gaps or cut them out before."
             )
-        top = np.abs(self.signal).max(axis=1)
-        flat = np.ptp(self.signal, axis=1) <= 1e-7 * top
+        flat = np.ptp(self.signal, axis=1) <= SMALLEST_MOVE * np.abs(self.signal).max(axis=1)
         if flat.any():
             names = ", ".join(np.asarray(self.channels)[flat])
             raise DataError(f"{self}: channel {names} never moves. Was the electrode connected? Leave it out.")

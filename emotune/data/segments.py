@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from emotune.base import Settings
 from emotune.data.reader import Item
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
-from emotune.data.signals import band_pass, resample, standardise
+from emotune.data.recording import LeftOut, Modality, Omitted, Recording, Unreadable
+from emotune.data.signals import band_pass, resample
+from emotune.data.sound import sound_parts
 from emotune.errors import DataError
 
 NOTHING_LEFT = 1e-6
@@ -39,9 +40,6 @@ class PrepareSettings(Settings):
     normalise: Literal["subject"] = "subject"
     """Zero mean and unit variance over all of a subject's filtered signal, channel by channel."""
 
-    skip_bad: bool = False
-    """Leave out what cannot be used, and list it, rather than stop."""
-
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
         low, high = self.band
@@ -62,77 +60,79 @@ class PrepareSettings(Settings):
         return round(self.seconds * self.rate)
 
 
-def usable(items: Iterable[Item], *, settings: PrepareSettings, skipped: list[str]) -> Iterator[Recording]:
+def usable(items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False) -> Iterator[Recording | LeftOut]:
     """Check, filter and resample recordings one by one.
+
+    Dead channels and gaps are left out (`emotune.data.sound`), and so is what is shorter than a
+    segment or cannot be used.
 
     Args:
         items: What a reader yields.
-        settings: Band, rate, and what happens to a bad recording.
-        skipped: What is left out is noted here, in a line each: recordings shorter than a segment
-            and, if the settings allow it, bad ones.
+        settings: Band and rate.
+        strict: Stop at damaged files and implausible signals.
 
     Raises:
-        DataError: A recording cannot be used.
+        DataError: In strict mode, a recording cannot be read or used.
     """
     for item in items:
-        if isinstance(item, Omitted):
-            skipped.append(str(item))
-            continue
-        try:
-            recording = _ready(item, settings=settings)
-        except DataError as error:
-            if not settings.skip_bad:
-                raise
-            skipped.append(str(error))
-            continue
-        if recording.signal.shape[1] < settings.samples:
-            skipped.append(f"{recording}: {recording.seconds:.1f} s, shorter than a segment of {settings.seconds:g} s")
-            continue
-        yield recording
+        match item:
+            case Omitted():
+                yield LeftOut.of(item)
+            case Unreadable():
+                if strict:
+                    raise DataError(str(item))
+                yield LeftOut.of(item)
+            case Recording():
+                for part in sound_parts(item, seconds=settings.seconds):
+                    yield _ready_or_not(part, settings=settings, strict=strict)
 
 
-def _ready(item: Recording | Unreadable, *, settings: PrepareSettings) -> Recording:
-    if isinstance(item, Unreadable):
-        raise DataError(str(item))
-    item.check()
+def _ready_or_not(part: Recording | LeftOut, *, settings: PrepareSettings, strict: bool) -> Recording | LeftOut:
+    if isinstance(part, LeftOut):
+        return part
+    try:
+        made = ready(part, settings=settings)
+    except DataError as error:
+        if strict:
+            raise
+        return LeftOut(what=str(part), reason=str(error).removeprefix(f"{part}: "))
+    if made.signal.shape[1] - lead_in(made, samples=settings.samples) < settings.samples:
+        return LeftOut(what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s")
+    return made
+
+
+def ready(recording: Recording, *, settings: PrepareSettings) -> Recording:
+    """Check, filter and resample a recording.
+
+    Raises:
+        DataError: It cannot be used (`Recording.check`), does not hold the band, or has nothing in it.
+    """
+    recording.check()
     low, high = settings.band
     try:
-        filtered = band_pass(item.signal, fs=item.fs, low=low, high=high, order=settings.order)
+        filtered = band_pass(recording.signal, fs=recording.fs, low=low, high=high, order=settings.order)
     except DataError as error:
-        raise DataError(f"{item}: {error}") from error
-    before = item.signal.std(axis=1, dtype=np.float64)
+        raise DataError(f"{recording}: {error}") from error
+    before = recording.signal.std(axis=1, dtype=np.float64)
     empty = filtered.std(axis=1) <= NOTHING_LEFT * before
     if empty.any():
-        names = ", ".join(np.asarray(item.channels)[empty])
-        raise DataError(f"{item}: channel {names} has nothing between {low:g} and {high:g} Hz. Leave it out.")
-    signal = resample(filtered, fs=item.fs, rate=settings.rate)
-    return dataclasses.replace(item, signal=signal, fs=float(settings.rate))
+        names = ", ".join(np.asarray(recording.channels)[empty])
+        raise DataError(f"{recording}: channel {names} has nothing between {low:g} and {high:g} Hz. Leave it out.")
+    signal = resample(filtered, fs=recording.fs, rate=settings.rate)
+    return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
 
 
-def standardise_subject(recordings: list[Recording]) -> list[Recording]:
-    """Give each channel of a subject zero mean and unit variance over all recordings together.
+def lead_in(recording: Recording, *, samples: int) -> int:
+    """Return how many samples to drop for the first segment to begin at a multiple of its length in the session.
 
-    Channels belong together by name.
+    So the leads and modalities of a session keep the same time stamps, wherever their gaps are.
     """
-    parts: dict[str, list[np.ndarray]] = {}
-    for recording in recordings:
-        for name, samples in zip(recording.channels, recording.signal, strict=True):
-            parts.setdefault(name, []).append(samples)
-    joined = {name: np.concatenate(samples) for name, samples in parts.items()}
-    means = {name: samples.mean() for name, samples in joined.items()}
-    spreads = {name: samples.std() for name, samples in joined.items()}
-    return [_standardise(recording, means=means, spreads=spreads) for recording in recordings]
-
-
-def _standardise(recording: Recording, *, means: dict[str, np.float64], spreads: dict[str, np.float64]) -> Recording:
-    mean = np.array([means[name] for name in recording.channels])
-    spread = np.array([spreads[name] for name in recording.channels])
-    return dataclasses.replace(recording, signal=standardise(recording.signal, mean=mean, spread=spread))
+    return -round(recording.start * recording.fs) % samples
 
 
 def cut(recording: Recording, *, samples: int) -> Float32[np.ndarray, "segment channel time"]:
-    """Cut a recording into segments, one right after the other; the remainder is dropped."""
-    channels, length = recording.signal.shape
-    count = length // samples
-    parts = recording.signal[:, : count * samples].reshape(channels, count, samples)
+    """Cut a recording into segments, one right after the other; what is left at both ends is dropped."""
+    signal = recording.signal[:, lead_in(recording, samples=samples) :]
+    count = signal.shape[1] // samples
+    parts = signal[:, : count * samples].reshape(len(signal), count, samples)
     return np.ascontiguousarray(parts.transpose(1, 0, 2), dtype=np.float32)

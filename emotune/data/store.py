@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from pydantic import ValidationError
 
 from emotune.base import Settings
-from emotune.data.recording import Modality
+from emotune.data.recording import LeftOut, Modality
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
@@ -33,11 +33,27 @@ class FileRecord(Settings):
     sha256: str
 
 
+class Source(Settings):
+    """What a store took from one corpus."""
+
+    corpus: str
+    settings: dict[str, Any]
+    """How the corpus was read."""
+    fingerprint: str
+    """Hash of the names and contents of the files it was read from."""
+    subjects: int
+    recordings: int
+    segments: int
+    hours: float
+    """Length of all recordings that were used, however many channels they have."""
+    left_out: tuple[LeftOut, ...]
+    """What did not become segments, and why."""
+
+
 class About(Settings):
     """What a store says about itself."""
 
-    format: Literal[1] = 1
-    corpus: str
+    format: Literal[2] = 2
     modality: Modality
     rate: int
     """Samples per second."""
@@ -47,16 +63,9 @@ class About(Settings):
     """Names of a segment's channels; just ``ecg`` where each lead is a segment of its own."""
     settings: dict[str, Any]
     """How the recordings were prepared."""
-    corpus_settings: dict[str, Any]
-    """How the corpus was read."""
-    corpus_fingerprint: str
-    """Hash of the files it was read from."""
-    recordings: int
     segments: int
-    hours: float
-    """Length of all recordings that were used, however many channels they have."""
-    skipped: tuple[str, ...]
-    """Recordings that were left out, and why."""
+    sources: tuple[Source, ...]
+    """A pool has several."""
     software: dict[str, str]
     files: dict[str, FileRecord]
     fingerprint: str
@@ -177,18 +186,18 @@ class SegmentStore:
         ratings = self.index.filter(regex="^rating_").count()
         rated = {name.removeprefix("rating_"): count for name, count in ratings.to_dict().items() if count}
         return Description(
-            corpus=self.about.corpus,
+            corpus=", ".join(source.corpus for source in self.about.sources),
             modality=self.modality,
             segments=len(self),
             subjects=len(self.index["subject"].unique()),
-            recordings=self.about.recordings,
+            recordings=sum(source.recordings for source in self.about.sources),
             hours=round(len(self) * self.seconds / 3600, 4),
             seconds=self.seconds,
             rate=self.rate,
             channels=self.channels,
             conditions=dict(zip(conditions.index.tolist(), conditions.tolist(), strict=True)),
             ratings=rated,
-            skipped=self.about.skipped,
+            skipped=tuple(str(one) for source in self.about.sources for one in source.left_out),
             settings=self.about.settings,
             fingerprint=self.fingerprint,
         )
@@ -210,7 +219,10 @@ def read_about(path: Path) -> About:
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(file, reason=str(error)) from error
     try:
-        return About.model_validate(json.loads(text))
+        content = json.loads(text)
+        if isinstance(content, dict) and content.get("format") not in (None, 2):
+            raise DataError(f"{path} was written by another version of emotune. Remove it and prepare it again.")
+        return About.model_validate(content)
     except (json.JSONDecodeError, ValidationError) as error:
         raise _damaged(file, reason=str(error).splitlines()[0]) from error
 

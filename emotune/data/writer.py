@@ -1,7 +1,8 @@
-"""Writing the files of a segment store, segment after segment."""
+"""Writing the files of a segment store from finished parts."""
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,41 +10,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from jaxtyping import Float32
 from numpy.lib import format as npy
 
-from emotune.data.recording import Recording
-from emotune.data.segments import cut
-from emotune.data.store import ALL_CHANNELS, INDEX_FILE, SIGNAL_FILE, FileRecord
+from emotune.data.pieces import Part, index_file, signal_file, write_table
+from emotune.data.store import INDEX_FILE, SIGNAL_FILE, FileRecord, SegmentStore
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
 
 class StoreWriter:
-    """Appends subjects to ``signal.npy`` and remembers their index rows until the end.
+    """Appends parts to ``signal.npy`` and remembers their index rows until the end.
 
     The header of the array is written twice, since the number of segments is known last; NumPy
     pads it so that it keeps its length.
     """
 
-    def __init__(self, folder: Path, *, corpus: str, samples: int, rate: int) -> None:
+    def __init__(self, folder: Path, *, samples: int) -> None:
         self.folder = folder
-        self.corpus = corpus
         self.samples = samples
-        self.rate = rate
         self.channels: tuple[str, ...] = ()
-        self.recordings = 0
-        self.seconds = 0.0
-        self._subjects: set[str] = set()
-        self._blocks: list[dict[str, Any]] = []
+        self.segments = 0
+        self._rows: list[pd.DataFrame] = []
         self._file = (folder / SIGNAL_FILE).open("w+b")
-
-    @property
-    def segments(self) -> int:
-        """Number of segments so far."""
-        return sum(len(block["start"]) for block in self._blocks)
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -53,67 +41,39 @@ class StoreWriter:
     ) -> None:
         self._file.close()
 
-    def append(self, recordings: list[Recording]) -> None:
-        """Append all recordings of one subject, standardised, at the store's rate.
+    def append_store(self, store: SegmentStore) -> None:
+        """Append all segments of a store, as they are."""
+        self._begin(store.channels)
+        with (store.path / SIGNAL_FILE).open("rb") as file:
+            npy.read_magic(file)
+            npy.read_array_header_1_0(file)
+            shutil.copyfileobj(file, self._file, 2**22)
+        self.segments += len(store)
+        self._rows.append(store.index)
+
+    def append_part(self, place: Path, *, part: Part) -> None:
+        """Append what became of a piece.
 
         Raises:
-            DataError: The subject was appended before, or its channels are not those of the others.
+            DataError: Its channels are not those of the others.
         """
-        subject = recordings[0].subject
-        if subject in self._subjects:
-            raise DataError(
-                f"{recordings[0]}: the reader yields this subject's recordings in several places; "
-                "they must come one after the other"
-            )
-        self._subjects.add(subject)
-        for recording in recordings:
-            self._append(recording)
-            self.recordings += 1
-            self.seconds += recording.seconds
-
-    def _append(self, recording: Recording) -> None:
-        segments = cut(recording, samples=self.samples)
-        if recording.modality == "eeg":
-            self._write(recording, segments, channels=recording.channels, name=ALL_CHANNELS)
+        if not part.segments:
             return
-        for number, name in enumerate(recording.channels):
-            self._write(recording, segments[:, number : number + 1], channels=("ecg",), name=name)
+        if self.channels and part.channels != self.channels:
+            raise DataError(
+                f"subject {', '.join(part.subjects)}: the channels are {', '.join(part.channels)}, where "
+                f"{', '.join(self.channels)} came before; all must have the same"
+            )
+        self._begin(part.channels)
+        with signal_file(place).open("rb") as file:
+            shutil.copyfileobj(file, self._file, 2**22)
+        self.segments += part.segments
+        self._rows.append(pd.read_parquet(index_file(place)))
 
-    def _write(
-        self,
-        recording: Recording,
-        segments: Float32[np.ndarray, "segment channel time"],
-        *,
-        channels: tuple[str, ...],
-        name: str,
-    ) -> None:
+    def _begin(self, channels: tuple[str, ...]) -> None:
         if not self.channels:
             self.channels = channels
             self._write_header()
-        if channels != self.channels:
-            raise DataError(
-                f"{recording}: its channels are {', '.join(channels)}, where {', '.join(self.channels)} "
-                "came before; all must have the same"
-            )
-        self._file.write(np.ascontiguousarray(segments).tobytes())
-        self._blocks.append(self._describe(recording, count=len(segments), name=name))
-
-    def _describe(self, recording: Recording, *, count: int, name: str) -> dict[str, Any]:
-        length = self.samples / self.rate
-        starts = np.arange(count) * length
-        return {
-            "corpus": self.corpus,
-            "subject": recording.subject,
-            "session": recording.session,
-            "channel": name,
-            "start": recording.start + starts,
-            "condition": [recording.condition_of(start, end=start + length) for start in starts],
-            "rating_arousal": np.nan,
-            "rating_valence": np.nan,
-            **{f"rating_{what}": float(value) for what, value in recording.ratings.items()},
-            **{f"lowest_{what}": float(recording.scales[what][0]) for what in recording.ratings},
-            **{f"highest_{what}": float(recording.scales[what][1]) for what in recording.ratings},
-        }
 
     def _write_header(self) -> None:
         shape = (self.segments, len(self.channels), self.samples)
@@ -126,18 +86,10 @@ class StoreWriter:
 
         Returns:
             Size and hash of each, by name.
-
-        Raises:
-            DataError: There is no segment.
         """
-        if not self.segments:
-            raise DataError("there is no usable recording of at least one segment's length in this corpus")
         self._write_header()
         self._file.close()
-        index = pd.concat([pd.DataFrame(block) for block in self._blocks], ignore_index=True)
-        # Without pandas' own notes, which hold its version, equal tables are equal files.
-        table = pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None)
-        pq.write_table(table, self.folder / INDEX_FILE)
+        write_table(pd.concat(self._rows, ignore_index=True), file=self.folder / INDEX_FILE)
         return {name: _record(self.folder / name) for name in (SIGNAL_FILE, INDEX_FILE)}
 
 

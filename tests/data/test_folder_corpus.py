@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from emotune.data.channels import TEN_CHANNELS, kind_of, normalise_name, volts_per
 from emotune.data.corpora.folder import READER, Folder
 from emotune.data.formats import read_file
-from emotune.data.prepare import fingerprint_of
+from emotune.data.plan import Options, make_plan
 from emotune.data.reader import Item
 from emotune.data.recording import Interval, Modality, Recording, Unreadable
+from emotune.data.segments import PrepareSettings
 from emotune.errors import DataError
 
 FS = 200
@@ -261,17 +262,29 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
+def fingerprint_of(folder: Path) -> str:
+    plan = make_plan(
+        READER,
+        folder=folder,
+        settings=PrepareSettings(),
+        corpus_settings=Folder(),
+        scratch=folder,
+        options=Options(),
+    )
+    return plan.fingerprint
+
+
 def test_the_fingerprint_notices_every_file_that_is_read(tmp_path: Path) -> None:
     for name, write in WRITERS.items():
         write(tmp_path / name)
     manifest(tmp_path, "file,subject,session", *(f"{name},s1,{name}" for name in WRITERS))
-    before = fingerprint_of(READER, folder=tmp_path, settings=Folder())
+    before = fingerprint_of(tmp_path)
     (tmp_path / "notes.txt").write_text("not read")
-    assert fingerprint_of(READER, folder=tmp_path, settings=Folder()) == before
+    assert fingerprint_of(tmp_path) == before
     for name in (*WRITERS, "a.dat", "manifest.csv"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content + b" ")
-        assert fingerprint_of(READER, folder=tmp_path, settings=Folder()) != before
+        assert fingerprint_of(tmp_path) != before
         (tmp_path / name).write_bytes(content)
 
 

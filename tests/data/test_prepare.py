@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import resource
 import signal
@@ -12,11 +13,11 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from emotune.data.corpora import CORPORA
 from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.plan import Options
 from emotune.data.prepare import Summary, prepare
 from emotune.data.reader import AnyReader, Item, Piece, Reader
-from emotune.data.recording import Modality, Recording, Unreadable
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
 from emotune.data.segments import PrepareSettings
 from emotune.data.signals import band_pass, resample
 from emotune.data.store import SegmentStore
@@ -54,8 +55,9 @@ def reader_of(*items: Item) -> AnyReader:
     )
 
 
-def prepare_these(store: Path, *items: Item, **settings: object) -> Summary:
-    return prepare(reader_of(*items), folder=None, store=store, settings=PrepareSettings.model_validate(settings))
+def prepare_these(store: Path, *items: Item, strict: bool = False, **settings: object) -> Summary:
+    given = PrepareSettings.model_validate(settings)
+    return prepare(reader_of(*items), folder=None, store=store, settings=given, options=Options(strict=strict))
 
 
 @pytest.mark.parametrize(("modality", "channels"), [("ecg", 1), ("eeg", 10)])
@@ -64,8 +66,9 @@ def test_segments_follow_each_other_and_the_remainder_is_dropped(tmp_path: Path,
     store = SegmentStore.open(tmp_path / "store")
     assert store.signal.shape == (3 * 4 * 3, channels, 1280)
     assert store.signal.dtype == np.float32
-    assert (summary.recordings, summary.segments, summary.skipped) == (12, 36, ())
-    assert summary.hours == pytest.approx(12 * 35 / 3600, abs=1e-4)
+    source = summary.source
+    assert (source.subjects, source.recordings, source.segments, source.left_out) == (3, 12, 36, ())
+    assert source.hours == pytest.approx(12 * 35 / 3600, abs=1e-4)
     for _, rows in store.index.groupby(["subject", "session"]):
         assert rows["start"].tolist() == [0.0, 10.0, 20.0]
     assert store.index["rating_arousal"].between(1, 9).all()
@@ -134,28 +137,35 @@ def test_the_same_store_is_made_once_and_another_is_refused(tmp_path: Path) -> N
         prepare_small(tmp_path / "store", made_up=Synthetic(subjects=2))
 
 
-def test_a_bad_recording_stops_everything_or_is_skipped_and_listed(tmp_path: Path, make_recording: Make) -> None:
-    flat = make_recording(session="flat", signal=np.full((1, 7680), 3.0))
+def test_what_is_damaged_is_left_out_and_listed_or_stops_everything(tmp_path: Path, make_recording: Make) -> None:
+    volts = make_recording(session="volts", signal=make_recording().signal / 1e4)
     torn = Unreadable(subject="s03", source="s03/v13.edf", reason="is it truncated?")
     good = make_recording(session="good")
     for bad, message in (
-        (flat, "session flat .*never moves"),
+        (volts, "session volts .*standard deviation is"),
         (torn, r"subject s03 \(s03/v13.edf\): is it truncated"),
     ):
         with pytest.raises(DataError, match=message):
-            prepare_these(tmp_path / "store", good, bad)
+            prepare_these(tmp_path / "store", good, bad, strict=True)
         assert list(tmp_path.iterdir()) == []
-    summary = prepare_these(tmp_path / "store", flat, good, torn, skip_bad=True)
-    assert (summary.recordings, len(summary.skipped)) == (1, 2)
-    assert "never moves" in summary.skipped[0]
-    assert SegmentStore.open(tmp_path / "store").describe().skipped == summary.skipped
+    source = prepare_these(tmp_path / "store", volts, good, torn).source
+    assert (source.recordings, len(source.left_out)) == (1, 2)
+    assert source.left_out[0].reason.startswith("the signal's standard deviation")
+    assert str(source.left_out[1]) == "subject s03 (s03/v13.edf): is it truncated?"
+    assert SegmentStore.open(tmp_path / "store").describe().skipped == tuple(map(str, source.left_out))
+
+
+def test_what_a_reader_leaves_out_on_purpose_is_listed_and_never_an_error(tmp_path: Path, make_recording: Make) -> None:
+    gap = Omitted(subject="s03", source="s03.mat, video 17", reason="the subject did not see it")
+    source = prepare_these(tmp_path / "store", make_recording(), gap, strict=True).source
+    assert [str(one) for one in source.left_out] == ["subject s03 (s03.mat, video 17): the subject did not see it"]
 
 
 def test_a_short_recording_is_listed_and_harms_nobody(tmp_path: Path, make_recording: Make) -> None:
     short = make_recording(session="short", signal=make_recording().signal[:, :2000])
     summary = prepare_these(tmp_path / "store", short, make_recording(session="long"))
     assert summary.segments == 3
-    assert "7.8 s, shorter than a segment of 10 s" in summary.skipped[0]
+    assert str(summary.source.left_out[0]).endswith("7.8 s: shorter than a segment of 10 s")
 
 
 def test_nothing_usable_is_an_error(tmp_path: Path, make_recording: Make) -> None:
@@ -170,11 +180,82 @@ def test_a_reader_must_keep_a_subject_together(tmp_path: Path, make_recording: M
         prepare_these(tmp_path / "store", *order)
 
 
+def test_several_processes_make_the_same_bytes(tmp_path: Path) -> None:
+    prepare_small(tmp_path / "one")
+    options = Options(workers=2)
+    two = tmp_path / "two"
+    prepare("synthetic", folder=None, store=two, settings=PrepareSettings(), corpus_settings=SMALL, options=options)
+    for name in ("signal.npy", "index.parquet", "about.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_second_process_is_refused_while_the_first_prepares(tmp_path: Path) -> None:
+    def try_too(share: float, doing: str) -> None:
+        with pytest.raises(SettingsError, match="is being prepared by another process"):
+            prepare_small(tmp_path / "store")
+        tried.append(share)
+
+    tried: list[float] = []
+    options = Options(progress=try_too)
+    store = tmp_path / "store"
+    prepare("synthetic", folder=None, store=store, settings=PrepareSettings(), corpus_settings=SMALL, options=options)
+    assert tried
+    assert SegmentStore.open(store).about.segments == 36
+
+
+def add(store: Path, *items: Item, name: str, **settings: object) -> Summary:
+    reader = dataclasses.replace(reader_of(*items), name=name)
+    given = PrepareSettings.model_validate(settings)
+    return prepare(reader, folder=None, store=store, settings=given, options=Options(append=True))
+
+
+def test_a_pool_takes_one_corpus_after_the_other_and_each_only_once(tmp_path: Path, make_recording: Make) -> None:
+    store = tmp_path / "pool"
+    first = add(store, make_recording(subject="s1"), name="these")
+    old = SegmentStore.open(store)
+    second = add(store, make_recording(subject="s1"), make_recording(subject="s2"), name="those")
+    assert (first.segments, second.source.segments, second.segments) == (3, 6, 9)
+    pool = SegmentStore.open(store)
+    pool.verify()
+    assert pool.index["corpus"].tolist() == ["these"] * 3 + ["those"] * 6
+    assert [source.corpus for source in pool.about.sources] == ["these", "those"]
+    assert np.array_equal(pool.signal[:3], old.signal)
+    assert pool.fingerprint != old.fingerprint
+    again = add(store, make_recording(subject="s1"), name="these")
+    assert (again.written, again.fingerprint) == (False, pool.fingerprint)
+    with pytest.raises(SettingsError, match="holds a store with other settings"):
+        add(store, make_recording(), name="others", seconds=5)
+    with pytest.raises(SettingsError, match=r"holds a store of these, those\. .*--append"):
+        prepare_small(store)
+    assert [one.name for one in tmp_path.iterdir()] == ["pool"]
+
+
+def test_a_pool_is_what_it_was_if_adding_to_it_fails(tmp_path: Path, make_recording: Make) -> None:
+    add(tmp_path / "pool", make_recording(), name="these")
+    before = SegmentStore.open(tmp_path / "pool").fingerprint
+    with pytest.raises(DataError, match="no usable recording"):
+        add(tmp_path / "pool", make_recording(signal=np.zeros((1, 7680))), name="those")
+    other = make_recording("eeg")
+    with pytest.raises(DataError, match="channels are"):
+        add(tmp_path / "pool", dataclasses.replace(other, modality="eeg"), name="those")
+    pool = SegmentStore.open(tmp_path / "pool")
+    pool.verify()
+    assert pool.fingerprint == before
+    assert [one.name for one in tmp_path.iterdir()] == ["pool"]
+
+
+def test_a_power_cut_between_two_names_is_mended(tmp_path: Path, make_recording: Make) -> None:
+    add(tmp_path / "pool", make_recording(), name="these")
+    (tmp_path / "pool").rename(tmp_path / ".pool.replaced")
+    assert add(tmp_path / "pool", make_recording(), name="those").segments == 6
+    assert [one.name for one in tmp_path.iterdir()] == ["pool"]
+
+
 def test_a_channel_that_the_filter_empties_is_refused(tmp_path: Path, make_recording: Make) -> None:
     slow = np.sin(2 * np.pi * 0.05 * np.arange(7680) / 256)[None]
     eeg = make_recording("eeg", signal=np.repeat(30 * slow, 10, axis=0))
     with pytest.raises(DataError, match=r"channel F7, F3.* has nothing between 0\.8 and 50 Hz"):
-        prepare_these(tmp_path / "store", eeg, modality="eeg")
+        prepare_these(tmp_path / "store", eeg, modality="eeg", strict=True)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +273,7 @@ def test_an_impossible_setting_is_refused(values: dict, message: str) -> None:
 
 def test_input_that_cannot_be_is_refused(tmp_path: Path) -> None:
     settings = PrepareSettings()
-    with pytest.raises(SettingsError, match="there is no corpus 'amigo'; there are: folder, synthetic"):
+    with pytest.raises(SettingsError, match=r"there is no corpus 'amigo'; there are: .*folder, synthetic"):
         prepare("amigo", folder=None, store=tmp_path / "s", settings=settings)
     with pytest.raises(SettingsError, match="folder needs the folder of its files"):
         prepare("folder", folder=None, store=tmp_path / "s", settings=settings)
@@ -212,25 +293,39 @@ from emotune.errors import DataError
 
 try:
     prepare("synthetic", folder=None, store=Path(sys.argv[1]), settings=PrepareSettings(),
-            corpus_settings=Synthetic(subjects=2000, seconds_per_state=120))
+            corpus_settings=Synthetic(subjects=int(sys.argv[2]), seconds_per_state=120))
 except DataError as error:
     sys.exit(f"refused: {error}")
 """
 
 
-def test_killed_in_the_middle_leaves_no_store(tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(store)], cwd=Path(__file__).parents[2])
+def test_killed_in_the_middle_leaves_no_store_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    store, made_up = tmp_path / "store", Synthetic(subjects=40, seconds_per_state=120)
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(store), "40"], cwd=Path(__file__).parents[2])
     deadline = time.monotonic() + 60
-    while not any(file.stat().st_size > 1_000_000 for file in tmp_path.glob(".store.*.draft/signal.npy")):
+    while len(list(tmp_path.glob(".store.parts/*.json"))) < 3:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not store.exists()
-    assert prepare_small(store).written
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.glob(".store.parts/*.json")}
+    assert 3 <= len(kept) < 40
+
+    def look(share: float, doing: str) -> None:
+        if doing == "writing the store":
+            assert {file: file.stat().st_mtime_ns for file in kept} == kept
+            told.append(share)
+
+    told: list[float] = []
+    given = Options(progress=look)
+    settings = PrepareSettings()
+    again = prepare("synthetic", folder=None, store=store, settings=settings, corpus_settings=made_up, options=given)
+    assert told == [1.0]
     SegmentStore.open(store).verify()
+    assert [one.name for one in tmp_path.iterdir()] == ["store"]
+    assert again.fingerprint == prepare_small(tmp_path / "undisturbed", made_up=made_up).fingerprint
 
 
 def test_a_full_disk_is_a_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
@@ -238,7 +333,7 @@ def test_a_full_disk_is_a_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path / "store")],
+        [sys.executable, "-c", RUN, str(tmp_path / "store"), "40"],
         cwd=Path(__file__).parents[2],
         preexec_fn=allow_small_files_only,
         capture_output=True,
@@ -271,7 +366,7 @@ def test_real_recordings_become_a_store(
 ) -> None:
     summary = prepare("folder", folder=real_data, store=tmp_path / "store", settings=PrepareSettings(modality=modality))
     store = SegmentStore.open(tmp_path / "store")
-    assert (len(store), store.describe().subjects, summary.skipped) == (segments, subjects, ())
+    assert (len(store), store.describe().subjects, summary.source.left_out) == (segments, subjects, ())
     assert np.isfinite(store.signal).all()
     assert {"rest", "arithmetic"} <= set(store.describe().conditions)
-    assert CORPORA["folder"].name == store.about.corpus
+    assert [source.corpus for source in store.about.sources] == ["folder"]

@@ -1,0 +1,138 @@
+"""``emotune data prepare``: a corpus becomes a segment store."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from emotune.cli.options import find_store, set_option
+from emotune.data.plan import Options
+from emotune.data.prepare import Summary, find_reader
+from emotune.data.prepare import prepare as prepare_store
+from emotune.data.recording import LeftOut
+from emotune.data.segments import PrepareSettings
+from emotune.documents import Document, parse
+
+EXAMPLES_SHOWN = 2
+"""Of each reason why something was left out."""
+
+REASONS_SHOWN = 20
+
+
+@click.command()
+@click.argument("corpus")
+@click.argument("raw_dir", required=False, type=click.Path(path_type=Path))
+@click.option("--store", required=True, help="Folder to write the segments to.")
+@click.option("--modality", type=click.Choice(["ecg", "eeg"]), help="What to take.  [default: ecg]")
+@click.option("--seconds", type=float, help="Length of a segment.  [default: 10]")
+@click.option("--append", is_flag=True, help="Add the corpus to the store, to train on several together.")
+@click.option("--strict", is_flag=True, help="Stop at a damaged file or an implausible signal; else they are listed.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that share the work.  [default: one per core]")
+@set_option
+def prepare(  # noqa: PLR0913 (the options of the contract)
+    corpus: str,
+    raw_dir: Path | None,
+    *,
+    store: str,
+    modality: str | None,
+    seconds: float | None,
+    append: bool,
+    strict: bool,
+    workers: int | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Filter, resample, standardise and cut the recordings of CORPUS in RAW_DIR.
+
+    --set takes settings of the preparation (rate, band, order) and of the corpus
+    (see `emotune data list CORPUS`). Started again after an interruption, the same command goes on.
+
+    \b
+    Example:
+      emotune data prepare synthetic --store stores/demo --set subjects=20
+      emotune data prepare folder recordings/ --store stores/eeg --modality eeg
+      emotune data prepare dreamer downloads/ --store stores/pool
+      emotune data prepare pspm-vis downloads/ --store stores/pool --append
+    """
+    reader = find_reader(corpus)
+    document = Document(name="options", content={}, positions={}).overridden(assignments)
+    ours = {key: value for key, value in document.content.items() if key in PrepareSettings.model_fields}
+    options = {"modality": modality, "seconds": seconds}
+    ours |= {key: value for key, value in options.items() if value is not None}
+    theirs = {key: value for key, value in document.content.items() if key not in PrepareSettings.model_fields}
+    settings = parse(dataclasses.replace(document, content=ours), PrepareSettings)
+    corpus_settings = parse(dataclasses.replace(document, content=theirs), reader.settings)
+    cores = len(psutil.Process().cpu_affinity() or [0])
+    with _progress_bar(reader.name) as progress:
+        summary = prepare_store(
+            reader,
+            folder=raw_dir,
+            store=find_store(store),
+            settings=settings,
+            corpus_settings=corpus_settings,
+            options=Options(workers=workers or cores, strict=strict, append=append, progress=progress),
+        )
+    _print_summary(summary)
+
+
+@contextmanager
+def _progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
+    columns = (
+        TextColumn(f"{corpus}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, doing: bar.update(task, completed=share, description=doing)
+
+
+def _print_summary(summary: Summary) -> None:
+    source = summary.source
+    console = Console(highlight=False)
+    table = Table("corpus", "subjects", "recordings", "hours", "segments", "left out", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row(
+        source.corpus,
+        str(source.subjects),
+        str(source.recordings),
+        f"{source.hours:.2f}",
+        str(source.segments),
+        str(len(source.left_out)),
+    )
+    console.print(table)
+    if source.left_out:
+        console.print()
+        console.print(_table_of_reasons(source.left_out))
+    done = "written to" if summary.written else "already there:"
+    pool = f" (of {summary.segments} in the pool)" if summary.segments != source.segments else ""
+    click.echo(
+        f"\n{source.segments} segments{pool} of {source.recordings} recordings ({source.hours:.2f} h) "
+        f"{done} {summary.store}"
+    )
+
+
+def _table_of_reasons(left_out: tuple[LeftOut, ...]) -> Table:
+    """Gather what was left out by reason, the most frequent first."""
+    ordered = sorted(left_out, key=lambda one: one.reason)
+    groups = {reason: list(group) for reason, group in itertools.groupby(ordered, key=lambda one: one.reason)}
+    table = Table("left out", "why", "what", box=None, pad_edge=False)
+    table.columns[0].justify = "right"
+    frequent = sorted(groups.items(), key=lambda item: -len(item[1]))
+    for reason, group in frequent[:REASONS_SHOWN]:
+        examples = [one.what for one in group[:EXAMPLES_SHOWN]]
+        more = len(group) - len(examples)
+        table.add_row(str(len(group)), reason, "\n".join([*examples, *([f"and {more} more"] if more else [])]))
+    rest = sum(len(group) for _, group in frequent[REASONS_SHOWN:])
+    if rest:
+        table.add_row(str(rest), "other reasons", "all are listed by `emotune data describe STORE --json`")
+    return table
