@@ -43,7 +43,8 @@ CLASSES = {
     14: "int64",
     15: "uint64",
 }
-REFUSED = {3: "object", 5: "sparse", 16: "function_handle", 17: "opaque", 18: "object"}
+OPAQUE = 17
+REFUSED = {3: "object", 5: "sparse", 16: "function", OPAQUE: "object"}
 LOGICAL, COMPLEX = 0x200, 0x800
 
 
@@ -83,9 +84,7 @@ class Elements:
             return Header(kind=6, flags=0, shape=(0, 0), name="", end=end)
         flags = self._element(end=end, kinds={5, 6})[:1]
         kind = int(flags[0]) & 0xFF if len(flags) else 0
-        if kind in REFUSED:
-            return Header(kind=kind, flags=0, shape=(), name="", end=end)
-        shape = tuple(int(length) for length in self._element(end=end, kinds={5, 6}))
+        shape = (0, 0) if kind == OPAQUE else tuple(self._element(end=end, kinds={5, 6}).tolist())
         if len(shape) < 2 or min(shape) < 0:
             raise self._damage(f"an array has the dimensions {shape}")
         name = self._element(end=end, kinds={1, 2, 16}).tobytes().decode("latin-1")

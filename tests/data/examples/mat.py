@@ -39,7 +39,7 @@ def put(group: h5py.Group, *, name: str, value: Any) -> None:
     if array.dtype.names:
         structs = group.create_group(name)
         for field in array.dtype.names:
-            structs.create_dataset(field, data=references(group, array[field]).T, dtype=h5py.ref_dtype)
+            structs.create_dataset(field, data=references(structs, array[field], name=field).T, dtype=h5py.ref_dtype)
         structs.attrs["MATLAB_class"] = np.bytes_("struct")
         return
     kinds = {"float64": "double", "float32": "single"}
@@ -52,7 +52,7 @@ def put_array(group: h5py.Group, *, name: str, array: np.ndarray, kind: str) -> 
         node = group.create_dataset(name, data=np.array(array.shape, dtype=np.uint64))
         node.attrs["MATLAB_empty"] = np.uint8(1)
     elif kind == "cell":
-        node = group.create_dataset(name, data=references(group, array).T, dtype=h5py.ref_dtype)
+        node = group.create_dataset(name, data=references(group, array, name=name).T, dtype=h5py.ref_dtype)
     else:
         stored = array.astype(np.uint8) if kind == "logical" else array
         node = group.create_dataset(name, data=stored.T, compression="gzip" if array.size > 100 else None)
@@ -67,11 +67,11 @@ def codes(rows: np.ndarray) -> np.ndarray:
     return array.reshape(len(texts), width)
 
 
-def references(group: h5py.Group, cells: np.ndarray) -> np.ndarray:
+def references(group: h5py.Group, cells: np.ndarray, *, name: str) -> np.ndarray:
     made = np.empty(cells.shape, dtype=h5py.ref_dtype)
     store = group.file.require_group("#refs#")
-    for place in np.ndindex(cells.shape):
-        name = f"r{len(store)}"
-        put(store, name=name, value=cells[place])
-        made[place] = store[name].ref
+    prefix = f"{group.name}/{name}".replace("/", "_")
+    for number, place in enumerate(np.ndindex(cells.shape)):
+        put(store, name=f"{prefix}_{number}", value=cells[place])
+        made[place] = store[f"{prefix}_{number}"].ref
     return made
