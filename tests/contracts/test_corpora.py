@@ -17,6 +17,7 @@ from emotune.data.recording import Modality, Recording
 from emotune.data.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from tests.data.examples.brain import write_eegmmidb, write_large_eeg_bci, write_way_eeg_gal
+from tests.data.examples.emotion import write_amigos, write_ascertain, write_dreamer
 from tests.data.examples.pspm import write_pspm
 
 
@@ -37,6 +38,9 @@ def write_folder(folder: Path) -> Path:
 
 
 EXAMPLES: dict[str, Callable[[Path], Path | None]] = {
+    "amigos": write_amigos,
+    "dreamer": write_dreamer,
+    "ascertain": write_ascertain,
     "pspm-fr": write_pspm("FR"),
     "pspm-hrm5": write_pspm("HRM5"),
     "pspm-rrm1-2": write_pspm("RRM1-2"),

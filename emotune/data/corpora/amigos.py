@@ -1,0 +1,184 @@
+"""AMIGOS (Miranda-Correa et al. 2018), the preprocessed release: a MAT file per subject, ECG and EEG.
+
+``Data_Preprocessed_P01.mat`` to ``P40``, each by itself or in a folder of its name. ``joined_data`` has 20
+cells, one per video, of 17 columns at 128 Hz: 14 channels of EEG, ECG right and left, skin conductance. The
+first 5 s of each come before the video. ``labels_selfassessment`` begins with arousal, then valence
+(``labels_ext_annotation``, by other people, has them the other way round; it is not read). The videos'
+names are in ``VideoIDs``, in another order for each subject. Who did not watch the long videos has
+empty cells.
+
+Not confirmed: the units. Millivolts and microvolts are plausible, but no source says so; until
+``millivolts_per_unit`` or ``microvolts_per_unit`` is given, signals are handed over as they are.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from emotune.base import Settings
+from emotune.data.channels import TEN_CHANNELS
+from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.matlab import iterate_cells, read_mat
+from emotune.data.ratings import Scale, sound_ratings
+from emotune.data.reader import Item, Piece, Reader
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.structs import kind_of_value, texts_at, value_at
+from emotune.errors import DataError
+
+NAME = r"Data_Preprocessed_P(?P<subject>\d+)\.mat"
+EEG_COLUMNS = ("AF3", "F7", "F3", "FC5", "T7", "P7", "O1", "O2", "P8", "T8", "FC6", "F4", "F8", "AF4")
+ECG_COLUMNS = ("ECG Right", "ECG Left")
+COLUMNS = (*EEG_COLUMNS, *ECG_COLUMNS, "GSR")
+CHANNELS: Mapping[Modality, Sequence[str]] = {"ecg": ECG_COLUMNS, "eeg": TEN_CHANNELS}
+
+VIDEOS = 20
+RATE = 128
+BASELINE = 5 * RATE
+"""Samples before a video begins."""
+
+QUESTIONS = 12
+ANSWERS = ("arousal", "valence")
+"""The first of the questions, in this order."""
+SCALES: dict[str, Scale] = dict.fromkeys(ANSWERS, (1.0, 9.0))
+
+
+class Amigos(Settings):
+    """What a number in the files stands for."""
+
+    millivolts_per_unit: float | None = Field(default=None, gt=0)
+    """mV per unit of the ECG; not known if not given."""
+
+    microvolts_per_unit: float | None = Field(default=None, gt=0)
+    """uV per unit of the EEG; not known if not given."""
+
+
+def pieces(folder: Path | None, settings: Amigos) -> Iterator[Piece]:
+    """Find the subjects."""
+    del settings
+    assert folder is not None
+    sources = [
+        Source(path, subject=f"P{int(match['subject']):02d}", session="all")
+        for path, match in find_files(folder, name=NAME)
+    ]
+    if not sources:
+        raise DataError(
+            f"{folder} holds no files of AMIGOS (Data_Preprocessed_P01.mat …), not even further below; "
+            "unpack the preprocessed data, not the original, and give the folder that they are in"
+        )
+    yield from by_subject(sources, folder=folder)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What there is to know about a cell before its signal is read."""
+
+    subject: str
+    video: str
+    source: str
+    answers: Any
+    """What the cell of the self-assessment holds; None if there is no such cell."""
+
+
+def read(piece: Piece, modality: Modality, settings: Amigos) -> Iterator[Item]:
+    """Read a subject's videos, one after the other."""
+    for entry in piece.entries:
+        source = source_of(entry.path, folder=piece.folder)
+        try:
+            trials = _trials(entry.path, subject=entry.subject, source=source)
+            signals = iterate_cells(entry.path, place=["joined_data"])
+            count = 0
+            for trial, signal in zip(trials, signals, strict=False):
+                count += 1
+                yield from _items(signal, trial=trial, modality=modality, settings=settings)
+            if count < VIDEOS or next(signals, None) is not None:
+                raise DataError(f"joined_data has {count if count < VIDEOS else 'more'} cells, where 20 were expected")
+        except DataError as error:
+            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+
+
+def _trials(path: Path, *, subject: str, source: str) -> list[Trial]:
+    content = read_mat(path, variables=["VideoIDs", "labels_selfassessment"])
+    videos = [video.strip() for video in texts_at(content, "VideoIDs")]
+    if len(videos) != VIDEOS or len(set(videos)) != VIDEOS or "" in videos:
+        raise DataError(f"VideoIDs are {', '.join(videos) or 'empty'}, where {VIDEOS} different names were expected")
+    answers = value_at(content, "labels_selfassessment")
+    if not isinstance(answers, list) or len(answers) > VIDEOS:
+        raise DataError(
+            f"labels_selfassessment is {kind_of_value(answers)}, where a cell array of {VIDEOS} was expected"
+        )
+    padded = answers + [None] * (VIDEOS - len(answers))
+    return [
+        Trial(subject=subject, video=video, source=f"{source}, video {video}", answers=answer)
+        for video, answer in zip(videos, padded, strict=True)
+    ]
+
+
+def _items(signal: Any, *, trial: Trial, modality: Modality, settings: Amigos) -> Iterator[Item]:
+    """Yield what came before a video and what came during it."""
+    if isinstance(signal, np.ndarray) and signal.size == 0:
+        yield Omitted(subject=trial.subject, source=trial.source, reason="the subject did not watch this video")
+        return
+    try:
+        samples = _channels(signal, modality=modality)
+    except DataError as error:
+        yield Unreadable(subject=trial.subject, source=trial.source, reason=str(error))
+        return
+    ratings, left_out = sound_ratings(
+        _answers(trial.answers), scales=SCALES, subject=trial.subject, source=trial.source
+    )
+    yield from left_out
+    scale = settings.millivolts_per_unit if modality == "ecg" else settings.microvolts_per_unit
+    parts = [(f"{trial.video}-baseline", samples[:, :BASELINE]), (trial.video, samples[:, BASELINE:])]
+    for session, part in parts:
+        is_video = session == trial.video
+        yield Recording(
+            signal=part if scale is None else part * scale,
+            fs=float(RATE),
+            modality=modality,
+            subject=trial.subject,
+            session=session,
+            channels=tuple(CHANNELS[modality]),
+            ratings=ratings if is_video else {},
+            scales=SCALES if is_video else {},
+            condition="" if is_video else "baseline",
+            source=trial.source,
+            calibrated=scale is not None,
+        )
+
+
+def _channels(signal: Any, *, modality: Modality) -> Float[np.ndarray, "channel time"]:
+    if not (isinstance(signal, np.ndarray) and signal.ndim == 2 and signal.dtype.kind in "fiu"):
+        raise DataError(f"joined_data holds {kind_of_value(signal)}, where a matrix of numbers was expected")
+    length, columns = signal.shape
+    if columns != len(COLUMNS) or length <= BASELINE:
+        raise DataError(
+            f"joined_data has {length} x {columns} values, where {len(COLUMNS)} columns and more rows than the "
+            f"{BASELINE} before the video were expected"
+        )
+    places = [COLUMNS.index(name) for name in CHANNELS[modality]]
+    return signal.T[places].astype(np.float64, copy=False)
+
+
+def _answers(cell: Any) -> dict[str, float]:
+    """Return a video's ratings; none if the subject gave none."""
+    if not (isinstance(cell, np.ndarray) and cell.size == QUESTIONS and cell.dtype.kind in "fiu"):
+        return {}
+    return dict(zip(ANSWERS, cell.ravel().tolist(), strict=False))
+
+
+READER = Reader(
+    name="amigos",
+    modalities=("ecg", "eeg"),
+    licence="for research, after signing an agreement",
+    where="http://www.eecs.qmul.ac.uk/mmv/datasets/amigos/ (sign the agreement, ask for the preprocessed data)",
+    hours="ECG about 65 h, two leads; EEG about 65 h",
+    description="AMIGOS: 40 people watch 16 short and 4 long videos, and rate arousal and valence",
+    settings=Amigos,
+    pieces=pieces,
+    read=read,
+)

@@ -1,0 +1,237 @@
+"""ASCERTAIN (Subramanian et al. 2018): ECG, a MAT file per clip.
+
+``ASCERTAIN_Raw/ECGData/Movie_P01/ECG_Clip1.mat``: ``Data_ECG`` (sample, column), at 256 Hz. The first column
+is time in milliseconds. Where there are fewer than 6 columns, the next two are ECG; where there are 6, the
+last two. Sources contradict each other about which is left, so they are called ECG 1 and ECG 2.
+``Dt_SelfReports.mat`` holds ``Ratings`` (question, subject, clip), arousal first, valence second.
+``Data_Evaluation.xls`` grades the signals, subject by clip; poor ones are left out, as in the papers.
+
+Not confirmed: the unit (``millivolts_per_unit``); the scales of the ratings (``arousal_scale``,
+``valence_scale``), which follow from the thresholds that others use; which sheet and lines of the
+workbook are about the ECG (``quality_sheet``, ``quality_line``), and that larger grades are worse
+(``poorest``).
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from emotune.base import Settings
+from emotune.data.grades import Grades, read_grades
+from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.matlab import read_mat
+from emotune.data.ratings import Scale, sound_ratings
+from emotune.data.reader import Item, Piece, Reader
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.structs import kind_of_value, matrix_at, value_at
+from emotune.errors import DataError
+
+NAME = r"ECG_Clip(?P<clip>\d+)\.mat"
+FOLDER = re.compile(r"Movie_P(?P<subject>\d+)", re.IGNORECASE)
+REPORTS = r"Dt_SelfReports\.mat"
+GRADES = r"Data_(Quality_)?Evaluation\.(xls|xlsx|csv)"
+
+QUESTIONS = ("arousal", "valence")
+"""The first ones, in this order."""
+RATE = 256
+RATE_TOLERANCE = 0.02
+LEADS = ("ECG 1", "ECG 2")
+LEADS_BY_COLUMNS = {3: (1, 2), 4: (1, 2), 5: (1, 2), 6: (4, 5)}
+
+
+class Ascertain(Settings):
+    """What numbers stand for, and which clips are too poor."""
+
+    quality_table: str = ""
+    """A .xls, .xlsx or .csv with grades, below the corpus's folder; Data_Evaluation.* is looked for if empty."""
+
+    quality_sheet: str = "Data Evaluation"
+    """The sheet of the workbook."""
+
+    quality_line: int = Field(default=1, ge=1)
+    """The line of the table that holds the subjects' numbers; grades are below it, a line per clip."""
+
+    poorest: float = 3.0
+    """Clips of this grade are left out, and those of larger ones, which are taken to be worse."""
+
+    arousal_scale: Scale = (0.0, 6.0)
+    """The lowest and the highest possible arousal."""
+
+    valence_scale: Scale = (-3.0, 3.0)
+    """The lowest and the highest possible valence."""
+
+    millivolts_per_unit: float | None = Field(default=None, gt=0)
+    """mV per unit of the ECG; not known if not given."""
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        """The scales of the ratings by name."""
+        return {"arousal": self.arousal_scale, "valence": self.valence_scale}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that a subject watched."""
+
+    path: Path
+    subject: str
+    session: str
+    given: Mapping[str, float] | None
+    """The ratings as they are in the file; None if there is no such file."""
+    grade: float | None
+
+
+def pieces(folder: Path | None, settings: Ascertain) -> Iterator[Piece | Omitted]:
+    """Gather each subject's clips, their ratings and their grades."""
+    assert folder is not None
+    found = [(path, FOLDER.fullmatch(path.parent.name), match) for path, match in find_files(folder, name=NAME)]
+    sources = [
+        Source(path, subject=f"P{int(subject['subject']):02d}", session=str(int(match["clip"])))
+        for path, subject, match in found
+        if subject
+    ]
+    if not sources:
+        raise DataError(
+            f"{folder} holds no clips of ASCERTAIN (Movie_P01/ECG_Clip1.mat …), not even further below; "
+            "give the folder that has ASCERTAIN_Raw and ASCERTAIN_Features in it"
+        )
+    if len(sources) < len(found):
+        count = len(found) - len(sources)
+        yield Omitted(
+            subject="", source=f"{count} files ECG_Clip*.mat", reason="not in a folder Movie_P01, Movie_P02 …"
+        )
+    reports, table = _only(folder, name=REPORTS), _table(folder, settings=settings)
+    if reports is None:
+        yield Omitted(subject="", source="Dt_SelfReports.mat", reason="not found: recordings have no ratings")
+    if table is None:
+        yield Omitted(subject="", source="quality table", reason="not found: no recording is dropped for its quality")
+    ratings = None if reports is None else _ratings(reports)
+    grades = {} if table is None else read_grades(table, sheet=settings.quality_sheet, line=settings.quality_line)
+    tables = tuple(file for file in (reports, table) if file is not None)
+    for piece in by_subject(sources, folder=folder):
+        clips = tuple(_clip(entry, ratings=ratings, grades=grades) for entry in piece.entries)
+        yield dataclasses.replace(piece, files=(*piece.files, *tables), entries=clips)
+
+
+def _only(folder: Path, *, name: str) -> Path | None:
+    found = [path for path, _ in find_files(folder, name=name)]
+    if len(found) > 1:
+        names = " and ".join(source_of(path, folder=folder) for path in found)
+        raise DataError(f"{folder}: {names} would be read both; take all but one away")
+    return found[0] if found else None
+
+
+def _table(folder: Path, *, settings: Ascertain) -> Path | None:
+    if not settings.quality_table:
+        return _only(folder, name=GRADES)
+    table = folder / settings.quality_table
+    if not table.is_file():
+        raise DataError(f"{table} is not there; quality_table should be a table of grades, below {folder}")
+    return table
+
+
+def _ratings(path: Path) -> Float[np.ndarray, "question subject clip"]:
+    try:
+        ratings = value_at(read_mat(path, variables=["Ratings"]), "Ratings")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if not (
+        isinstance(ratings, np.ndarray) and ratings.ndim == 3 and len(ratings) == 5 and ratings.dtype.kind in "fiu"
+    ):
+        raise DataError(
+            f"{path}: Ratings is {kind_of_value(ratings)}, where 5 questions x subjects x clips were expected"
+        )
+    return ratings.astype(np.float64, copy=False)
+
+
+def _clip(entry: Source, *, ratings: Float[np.ndarray, "question subject clip"] | None, grades: Grades) -> Clip:
+    subject, clip = int(entry.subject[1:]), int(entry.session)
+    given: dict[str, float] | None = None
+    if ratings is not None:
+        _, subjects, clips = ratings.shape
+        is_rated = 0 < subject <= subjects and 0 < clip <= clips
+        answers = ratings[: len(QUESTIONS), subject - 1, clip - 1].tolist() if is_rated else []
+        given = dict(zip(QUESTIONS, answers, strict=False))
+    return Clip(
+        path=entry.path,
+        subject=entry.subject,
+        session=entry.session,
+        given=given,
+        grade=grades.get((subject, clip)),
+    )
+
+
+def read(piece: Piece, modality: Modality, settings: Ascertain) -> Iterator[Item]:
+    """Read a subject's clips, one after the other."""
+    for clip in piece.entries:
+        source = source_of(clip.path, folder=piece.folder)
+        if clip.grade is not None and clip.grade >= settings.poorest:
+            yield Omitted(
+                subject=clip.subject, source=source, reason=f"the quality is graded {settings.poorest:g} or worse"
+            )
+            continue
+        try:
+            leads = _leads(clip.path)
+        except DataError as error:
+            yield Unreadable(subject=clip.subject, source=source, reason=str(error))
+            continue
+        scales = {} if clip.given is None else settings.scales
+        ratings, left_out = sound_ratings(clip.given or {}, scales=scales, subject=clip.subject, source=source)
+        yield from left_out
+        yield Recording(
+            signal=leads if settings.millivolts_per_unit is None else leads * settings.millivolts_per_unit,
+            fs=float(RATE),
+            modality=modality,
+            subject=clip.subject,
+            session=clip.session,
+            channels=LEADS,
+            ratings=ratings,
+            scales=scales,
+            source=source,
+            calibrated=settings.millivolts_per_unit is not None,
+        )
+
+
+def _leads(path: Path) -> Float[np.ndarray, "lead time"]:
+    content = read_mat(path, variables=["Data_ECG"])
+    samples = matrix_at(content, "Data_ECG")
+    columns = LEADS_BY_COLUMNS.get(samples.shape[1])
+    if columns is None:
+        raise DataError(f"Data_ECG is {kind_of_value(samples)}, where 3 to 6 columns were expected")
+    fs = rate_of_stamps(samples[:, 0])
+    if not abs(fs - RATE) <= RATE_TOLERANCE * RATE:
+        raise DataError(f"its time stamps say {fs:.4g} Hz, where {RATE} Hz was expected")
+    return samples.T[list(columns)]
+
+
+def rate_of_stamps(stamps: Float[np.ndarray, " time"]) -> float:
+    """Return the sampling rate in Hz that time stamps in milliseconds tell; NaN if they tell none.
+
+    It is taken over a second at a time, so that stamps may be rounded to milliseconds, and as the
+    median, so that there may be gaps.
+    """
+    finite = stamps[np.isfinite(stamps)]
+    step = min(RATE, len(finite) - 1)
+    if step < 1:
+        return float("nan")
+    length = float(np.median(finite[step:] - finite[:-step]))
+    return 1000 * step / length if length > 0 else float("nan")
+
+
+READER = Reader(
+    name="ascertain",
+    modalities=("ecg",),
+    licence="for research, after signing an agreement",
+    where="https://ascertain-dataset.github.io (sign the agreement and send it in)",
+    hours="",
+    description="ASCERTAIN: 58 people watch 36 film clips, and rate arousal and valence",
+    settings=Ascertain,
+    pieces=pieces,
+    read=read,
+)
