@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from pydantic import Field
 
 from emotune.base import Settings
@@ -26,6 +26,9 @@ class Folds(Settings):
 
     index: int = Field(default=0, ge=0)
     """Which fold tests, counted from 0."""
+
+    channels: tuple[str, ...] = ()
+    """Only segments of these channels of the index table, for instance ``ECG Left``; all if empty."""
 
     validation: float = Field(default=0.2, ge=0, lt=1)
     """Share of the other subjects that validates, at least one unless it is 0."""
@@ -52,9 +55,10 @@ class Fold:
 def split(index: pd.DataFrame, folds: Folds, *, labels: Float[np.ndarray, " segment"] | None = None) -> Fold:
     """Part the segments into training, validation and test rows.
 
-    No subject is on two sides, the test sets of all folds together hold every row once, and the
-    folds' numbers of subjects differ by one at most. With labels, subjects are dealt in the order
-    of their mean label, so that the sides resemble each other; rows without one (NaN) are left out.
+    No subject is on two sides, the test sets of all folds together hold every row of the chosen
+    channels once, and the folds' numbers of subjects differ by one at most. With labels, subjects
+    are dealt in the order of their mean label, so that the sides resemble each other; rows without
+    one (NaN) are left out.
 
     Args:
         index: The index table of a store.
@@ -62,13 +66,14 @@ def split(index: pd.DataFrame, folds: Folds, *, labels: Float[np.ndarray, " segm
         labels: A label per row of the table, for instance 0 or 1.
 
     Raises:
-        SettingsError: There are fewer subjects than it takes.
+        SettingsError: There are fewer subjects than it takes, or no such channel.
 
     Source:
         In place of scikit-learn's ``StratifiedGroupKFold``, which leaves a fold empty now and then
         (1 of 2000 random tables) and cannot give a stated share for validation.
     """
-    rows = np.arange(len(index)) if labels is None else np.flatnonzero(~np.isnan(labels))
+    chosen = _of_channels(index, channels=folds.channels)
+    rows = np.flatnonzero(chosen if labels is None else chosen & ~np.isnan(labels))
     names, subject_of = np.unique(
         (index["corpus"].astype(str) + "/" + index["subject"].astype(str)).to_numpy()[rows],
         return_inverse=True,
@@ -83,6 +88,16 @@ def split(index: pd.DataFrame, folds: Folds, *, labels: Float[np.ndarray, " segm
     train = _draw_evenly(trains, subject_of=subject_of, count=folds.segments, seed=folds.seed)
     val = _draw_evenly(validates, subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
     return Fold(train=rows[train], val=rows[val], test=rows[tests[subject_of]])
+
+
+def _of_channels(index: pd.DataFrame, *, channels: tuple[str, ...]) -> Bool[np.ndarray, " row"]:
+    known = index["channel"].unique().tolist()
+    missing = set(channels).difference(known)
+    if missing:
+        raise SettingsError(
+            f"the data have no channel {', '.join(sorted(missing))}; they have {', '.join(sorted(known))}"
+        )
+    return index["channel"].isin(channels or known).to_numpy()
 
 
 def _check_enough(folds: Folds, *, subjects: int) -> None:

@@ -11,7 +11,8 @@ from emotune.errors import SettingsError
 def table(sizes: list[int]) -> pd.DataFrame:
     subjects = np.repeat([f"s{number}" for number in range(len(sizes))], sizes)
     shuffled = np.random.default_rng(len(sizes)).permutation(subjects)
-    return pd.DataFrame({"corpus": "made up", "subject": shuffled})
+    channels = np.resize(["ECG Left", "ECG Right"], len(subjects))
+    return pd.DataFrame({"corpus": "made up", "subject": shuffled, "channel": channels})
 
 
 @st.composite
@@ -128,3 +129,12 @@ def test_validation_segments_are_drawn_evenly_over_their_subjects() -> None:
     assert set(few.val) < set(everything.val)
     assert sorted(index.iloc[few.val]["subject"].value_counts()) == [2, 2, 3]
     assert np.array_equal(few.train, everything.train)
+
+
+def test_one_arm_can_be_chosen() -> None:
+    index = table([8] * 6)
+    fold = split(index, Folds(count=3, channels=("ECG Left",)))
+    rows = sorted([*fold.train, *fold.val, *fold.test])
+    assert rows == np.flatnonzero(index["channel"] == "ECG Left").tolist()
+    with pytest.raises(SettingsError, match="no channel II; they have ECG Left, ECG Right"):
+        split(index, Folds(channels=("II", "ECG Left")))
