@@ -1,14 +1,18 @@
 """Finding a corpus's files below the folder that a user gives, and sorting them by subject."""
 
+import filecmp
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotune.data.reader import Piece
 from emotune.errors import DataError
+
+SAMPLE = 4096
+"""Bytes that are compared before whole files are."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
     """Make a piece of each subject's files; its entries are the sources in the order of the files.
 
     Raises:
-        DataError: Two files hold the same session of a subject.
+        DataError: Two files hold the same session of a subject, or the same bytes.
     """
     ordered = sorted(sources, key=lambda source: (natural_order(source.subject), natural_order(source.session)))
     for one, other in itertools.pairwise(ordered):
@@ -66,6 +70,7 @@ def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
                 f"{folder}: {_below(folder, one.path)} and {_below(folder, other.path)} are both session "
                 f"{one.session} of subject {one.subject}; take one of them away"
             )
+    _refuse_copies([source.path for source in ordered], folder=folder)
     for subject, group in itertools.groupby(ordered, key=lambda source: source.subject):
         entries = tuple(group)
         yield Piece(name=subject, folder=folder, files=tuple(entry.path for entry in entries), entries=entries)
@@ -75,6 +80,28 @@ def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
     """Return a key that sorts ``S2`` before ``S10``."""
     parts = re.findall(r"\d+|\D+", text)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def _refuse_copies(paths: Sequence[Path], *, folder: Path) -> None:
+    """Compare files of the same size, first by a few bytes out of the middle, which hardly costs time."""
+    by_size: dict[int, list[Path]] = {}
+    for path in filter(Path.is_file, paths):
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    seen: dict[tuple[int, bytes], Path] = {}
+    for size, alike in by_size.items():
+        for path in alike if len(alike) > 1 else ():
+            other = seen.setdefault((size, _middle(path, size=size)), path)
+            if other != path and filecmp.cmp(other, path, shallow=False):
+                raise DataError(
+                    f"{folder}: {_below(folder, other)} and {_below(folder, path)} are the same, byte by byte; "
+                    "take one of them away"
+                )
+
+
+def _middle(path: Path, *, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(size // 2)
+        return file.read(SAMPLE)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -151,6 +151,23 @@ def test_a_run_that_is_linked_twice_is_refused(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
+def test_a_run_that_is_there_under_two_names_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "S001R01.edf")
+    write_run(tmp_path / "S001R02.edf")
+    shutil.copy(tmp_path / "S001R01.edf", tmp_path / "S002R01.edf")
+    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf are the same, byte by byte; take one"):
+        read_all(tmp_path)
+
+
+def test_a_link_to_nothing_is_said_and_the_next_run_read(tmp_path: Path) -> None:
+    (tmp_path / "S001R01.edf").symlink_to(tmp_path / "gone.edf")
+    write_run(tmp_path / "S001R02.edf")
+    bad, good = read_all(tmp_path)
+    assert isinstance(bad, Unreadable)
+    assert "No such file" in bad.reason
+    assert isinstance(good, Recording)
+
+
 def test_linked_folders_are_searched_and_hidden_ones_are_not(tmp_path: Path) -> None:
     write_run(tmp_path / "elsewhere/S001R01.edf")
     folder = tmp_path / "corpus"

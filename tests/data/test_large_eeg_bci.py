@@ -1,4 +1,5 @@
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,13 @@ def test_a_session_in_both_ways_to_write_its_name_is_refused(tmp_path: Path) -> 
     write(tmp_path / f"{DASHED}.mat")
     write(tmp_path / "old/CLASubjectA1601083StLRHand.mat")
     with pytest.raises(DataError, match=r"are both session CLA-160108-3StLRHand of subject A; take one of them away"):
+        read_all(tmp_path)
+
+
+def test_a_second_download_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / f"{DASHED}.mat")
+    shutil.copy(tmp_path / f"{DASHED}.mat", tmp_path / f"{DASHED} (1).mat")
+    with pytest.raises(DataError, match=r"LRHand\.mat and .*LRHand \(1\)\.mat are the same, byte by byte"):
         read_all(tmp_path)
 
 

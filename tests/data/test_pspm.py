@@ -32,7 +32,8 @@ def recordings(folder: Path, corpus: str = "pspm-fr", **fields: str) -> list[Rec
 
 def write(file: Path, *channels: dict, **fields: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    savemat(file, recording(*channels) | fields)
+    infos = {"duration": 13.0, "sourcefile": file.as_posix()}
+    savemat(file, recording(*channels) | {"infos": infos} | fields)
 
 
 def ecg(samples: np.ndarray = ECG, *, sr: float = 1000.0, units: str = "mV", kind: str = "ecg") -> dict:

@@ -11,7 +11,7 @@ from emotune.data.reader import Item
 from emotune.data.recording import Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.brain import WAY_COLUMNS, WAY_NAMES, make_eeg, way_series, write_way_eeg_gal
-from tests.data.examples.mat import cells
+from tests.data.examples.mat import cells, save_73
 
 
 def read_all(folder: Path, **given: float) -> list[Item]:
@@ -26,6 +26,16 @@ def test_each_series_is_a_session_in_the_order_of_numbers(tmp_path: Path) -> Non
         ("P1", "S2", 500, "P1/HS_P1_S2.mat"),
         ("P10", "S1", 500, "P10/HS_P10_S1.mat"),
     ]
+
+
+def test_version_7_3_gives_the_same(tmp_path: Path) -> None:
+    savemat(tmp_path / "HS_P1_S1.mat", {"hs": way_series("P1_S1")})
+    save_73(tmp_path / "HS_P1_S2.mat", {"hs": way_series("P1_S1")})
+    older, newer = read_all(tmp_path)
+    assert isinstance(older, Recording)
+    assert isinstance(newer, Recording)
+    assert np.array_equal(newer.signal, older.signal)
+    assert newer.fs == older.fs
 
 
 @pytest.mark.parametrize(("settings", "factor"), [({}, 0.1), ({"microvolts_per_unit": 1.0}, 1.0)])
