@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from emotune.data.matlab_bytes import Bytes, Packed, Plain, Source
-from emotune.data.matlab_values import DEEPEST, LARGEST_EXPANSION, NUMBERS, structs_of, text_of
+from emotune.data.matlab_values import DEEPEST, LARGEST_EXPANSION, NUMBERS, name_of, structs_of, text_of
 from emotune.errors import DataError
 
 FAULTS = (OSError, ValueError, LookupError, MemoryError, zlib.error)
@@ -87,7 +87,7 @@ class Elements:
         shape = (0, 0) if kind == OPAQUE else tuple(self._element(end=end, kinds={5, 6}).tolist())
         if len(shape) < 2 or min(shape) < 0:
             raise self._damage(f"an array has the dimensions {shape}")
-        name = self._element(end=end, kinds={1, 2, 16}).tobytes().decode("latin-1")
+        name = name_of(self._element(end=end, kinds={1, 2, 16}).tobytes().decode("latin-1"))
         return Header(kind=kind, flags=int(flags[0]), shape=shape, name=name, end=end)
 
     def value(self, header: Header, *, without: Collection[str], depth: int = 0) -> Any:
@@ -118,7 +118,7 @@ class Elements:
         if len(longest) != 1 or longest[0] < 1 or len(text) % int(longest[0]):
             raise self._damage("the names of a struct's fields are not as long as they should be")
         step = int(longest[0])
-        return [text[start : start + step].split("\0")[0] for start in range(0, len(text), step)]
+        return [name_of(text[start : start + step].split("\0")[0]) for start in range(0, len(text), step)]
 
     def pass_over(self, header: Header) -> None:
         """Go to the end of an array."""

@@ -11,7 +11,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from emotune.data.matlab_values import DEEPEST, LARGEST_CONTENT, LARGEST_EXPANSION, NUMBERS, structs_of, text_of
+from emotune.data.matlab_values import (
+    DEEPEST,
+    LARGEST_CONTENT,
+    LARGEST_EXPANSION,
+    NUMBERS,
+    name_of,
+    structs_of,
+    text_of,
+)
 from emotune.errors import DataError
 
 FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, AttributeError)
@@ -21,7 +29,7 @@ FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryEr
 def names(path: Path) -> set[str]:
     """Return the names of a file's variables."""
     with h5py.File(path, "r") as file:
-        return {str(name) for name in file if not str(name).startswith("#")}
+        return {name_of(str(name)) for name in file if not str(name).startswith("#")}
 
 
 def read(path: Path, *, variables: Collection[str], without: Collection[str]) -> dict[str, Any]:
@@ -86,7 +94,7 @@ class Values:
             yield self.plain(self._file[reference], depth=depth + 1)
 
     def _struct(self, node: h5py.Group, *, depth: int) -> Any:
-        fields = {str(name): field for name, field in node.items() if name not in self._without}
+        fields = {name_of(str(name)): field for name, field in node.items() if name not in self._without}
         # the fields of an array of structs are references, and have no class of their own
         if fields and all(isinstance(field, h5py.Dataset) and not kind_of(field) for field in fields.values()):
             columns = [list(self.cells(field, depth=depth)) for field in fields.values()]

@@ -27,6 +27,11 @@ NUMBERS = {
 """MATLAB's classes and NumPy's types."""
 
 
+def name_of(text: str) -> str:
+    """Return the name of a variable or field; damaged ones would break a message into lines."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def text_of(rows: list[str]) -> str | list[str]:
     """Return one row as it is, several without the blanks that make them equally long."""
     if len(rows) <= 1:

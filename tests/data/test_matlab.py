@@ -291,6 +291,12 @@ def test_a_length_of_gigabytes_is_not_believed(tmp_path: Path) -> None:
     assert "an array of (1073741824, 3) has 900 values" in message_of(tmp_path / "a.mat")
 
 
+def test_a_damaged_name_does_not_break_the_message(save: Save, tmp_path: Path) -> None:
+    save(tmp_path / "a.mat", {"a\nb": 1.0, "study": {"a\nb": 1.0}})
+    assert message_of(tmp_path / "a.mat") == "it has no variable matrix; it has a?b, study"
+    assert list(read_mat(tmp_path / "a.mat", variables=["study"])["study"]) == ["a?b"]
+
+
 def test_an_hdf5_array_that_was_never_written_is_not_made_up(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file.create_dataset("matrix", shape=(4, 2**30), dtype="f8", chunks=(4, 1024))
