@@ -1,7 +1,6 @@
 """``emotune data prepare``: a corpus becomes a segment store."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,20 +9,14 @@ import click
 import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from emotune.cli.options import find_store, set_option
+from emotune.cli.tables import page, plain_table, reasons_table
 from emotune.data.plan import Options
 from emotune.data.prepare import Summary, find_reader
 from emotune.data.prepare import prepare as prepare_store
-from emotune.data.recording import LeftOut
 from emotune.data.segments import PrepareSettings
 from emotune.documents import Document, parse
-
-EXAMPLES_SHOWN = 2
-"""Of each reason why something was left out."""
-
-REASONS_SHOWN = 20
 
 
 @click.command()
@@ -97,10 +90,9 @@ def _progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
 
 def _print_summary(summary: Summary) -> None:
     source = summary.source
-    console = Console(highlight=False)
-    table = Table("corpus", "subjects", "recordings", "hours", "segments", "left out", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    console = page()
+    numbers = ("subjects", "recordings", "hours", "segments", "left out")
+    table = plain_table("corpus", *numbers, numbers=numbers)
     table.add_row(
         source.corpus,
         str(source.subjects),
@@ -112,27 +104,10 @@ def _print_summary(summary: Summary) -> None:
     console.print(table)
     if source.left_out:
         console.print()
-        console.print(_table_of_reasons(source.left_out))
+        console.print(reasons_table(source.left_out))
     done = "written to" if summary.written else "already there:"
     pool = f" (of {summary.segments} in the pool)" if summary.segments != source.segments else ""
     click.echo(
         f"\n{source.segments} segments{pool} of {source.recordings} recordings ({source.hours:.2f} h) "
         f"{done} {summary.store}"
     )
-
-
-def _table_of_reasons(left_out: tuple[LeftOut, ...]) -> Table:
-    """Gather what was left out by reason, the most frequent first."""
-    ordered = sorted(left_out, key=lambda one: one.reason)
-    groups = {reason: list(group) for reason, group in itertools.groupby(ordered, key=lambda one: one.reason)}
-    table = Table("left out", "why", "what", box=None, pad_edge=False)
-    table.columns[0].justify = "right"
-    frequent = sorted(groups.items(), key=lambda item: -len(item[1]))
-    for reason, group in frequent[:REASONS_SHOWN]:
-        examples = [one.what for one in group[:EXAMPLES_SHOWN]]
-        more = len(group) - len(examples)
-        table.add_row(str(len(group)), reason, "\n".join([*examples, *([f"and {more} more"] if more else [])]))
-    rest = sum(len(group) for _, group in frequent[REASONS_SHOWN:])
-    if rest:
-        table.add_row(str(rest), "other reasons", "all are listed by `emotune data describe STORE --json`")
-    return table

@@ -72,29 +72,6 @@ class About(Settings):
     """Hash of signal, index and settings: equal fingerprints are equal data."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """A store in a few numbers."""
-
-    corpus: str
-    modality: str
-    segments: int
-    subjects: int
-    recordings: int
-    hours: float
-    """Of segments; for ECG each lead counts."""
-    seconds: float
-    rate: int
-    channels: tuple[str, ...]
-    conditions: dict[str, int]
-    """Segments by condition; those without one are not counted."""
-    ratings: dict[str, int]
-    """Segments that have a rating, by its name."""
-    skipped: tuple[str, ...]
-    settings: dict[str, Any]
-    fingerprint: str
-
-
 @dataclass(frozen=True, eq=False)
 class SegmentStore:
     """Segments of one corpus and modality, read-only.
@@ -179,28 +156,6 @@ class SegmentStore:
         for name, record in self.about.files.items():
             if sha256_of(self.path / name) != record.sha256:
                 raise _damaged(self.path / name, reason="its content has changed since it was written")
-
-    def describe(self) -> Description:
-        """Sum the store up."""
-        conditions = self.index.loc[self.index["condition"] != "", "condition"].value_counts().sort_index()
-        ratings = self.index.filter(regex="^rating_").count()
-        rated = {name.removeprefix("rating_"): count for name, count in ratings.to_dict().items() if count}
-        return Description(
-            corpus=", ".join(source.corpus for source in self.about.sources),
-            modality=self.modality,
-            segments=len(self),
-            subjects=len(self.index["subject"].unique()),
-            recordings=sum(source.recordings for source in self.about.sources),
-            hours=round(len(self) * self.seconds / 3600, 4),
-            seconds=self.seconds,
-            rate=self.rate,
-            channels=self.channels,
-            conditions=dict(zip(conditions.index.tolist(), conditions.tolist(), strict=True)),
-            ratings=rated,
-            skipped=tuple(str(one) for source in self.about.sources for one in source.left_out),
-            settings=self.about.settings,
-            fingerprint=self.fingerprint,
-        )
 
 
 def read_about(path: Path) -> About:

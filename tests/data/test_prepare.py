@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.description import describe
 from emotune.data.plan import Options
 from emotune.data.prepare import Summary, prepare
 from emotune.data.reader import AnyReader, Item, Piece, Reader
@@ -152,7 +153,7 @@ def test_what_is_damaged_is_left_out_and_listed_or_stops_everything(tmp_path: Pa
     assert (source.recordings, len(source.left_out)) == (1, 2)
     assert source.left_out[0].reason.startswith("the signal's standard deviation")
     assert str(source.left_out[1]) == "subject s03 (s03/v13.edf): is it truncated?"
-    assert SegmentStore.open(tmp_path / "store").describe().skipped == tuple(map(str, source.left_out))
+    assert describe(SegmentStore.open(tmp_path / "store")).skipped == tuple(map(str, source.left_out))
 
 
 def test_what_a_reader_leaves_out_on_purpose_is_listed_and_never_an_error(tmp_path: Path, make_recording: Make) -> None:
@@ -366,7 +367,7 @@ def test_real_recordings_become_a_store(
 ) -> None:
     summary = prepare("folder", folder=real_data, store=tmp_path / "store", settings=PrepareSettings(modality=modality))
     store = SegmentStore.open(tmp_path / "store")
-    assert (len(store), store.describe().subjects, summary.source.left_out) == (segments, subjects, ())
+    assert (len(store), describe(store).subjects, summary.source.left_out) == (segments, subjects, ())
     assert np.isfinite(store.signal).all()
-    assert {"rest", "arithmetic"} <= set(store.describe().conditions)
+    assert {"rest", "arithmetic"} <= set(describe(store).conditions)
     assert [source.corpus for source in store.about.sources] == ["folder"]

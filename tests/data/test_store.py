@@ -1,5 +1,3 @@
-import dataclasses
-import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -27,16 +25,6 @@ def test_index_and_signal_belong_together(store: SegmentStore) -> None:
     assert len(store) == len(store.index) == len(store.signal) == 72
     assert store.signal.shape[1:] == (len(store.channels), store.rate * store.seconds)
     assert store.modality == "ecg"
-
-
-def test_a_description_can_be_written_as_json(store: SegmentStore) -> None:
-    text = json.dumps(dataclasses.asdict(store.describe()))
-    told = json.loads(text)
-    assert (told["segments"], told["subjects"], told["rate"], told["channels"]) == (72, 6, 128, ["ecg"])
-    assert told["hours"] == 0.2
-    assert sum(told["conditions"].values()) == 72
-    assert told["ratings"] == {"arousal": 72, "valence": 72}
-    assert told["fingerprint"] == store.fingerprint
 
 
 def test_a_store_travels_to_another_process_as_its_path(store: SegmentStore) -> None:

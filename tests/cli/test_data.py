@@ -1,0 +1,79 @@
+"""What ``emotune data`` answers: people get tables that fit, programs get everything."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from emotune.cli import emotune
+from emotune.data.corpora import CORPORA
+from emotune.errors import SettingsError
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(emotune, ["data", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("stores") / "made up")
+    run(
+        "prepare",
+        "synthetic",
+        "--store",
+        path,
+        "--seconds",
+        "2.5",
+        "--set",
+        "subjects=2",
+        "--set",
+        "seconds_per_state=6",
+    )
+    return path
+
+
+def test_the_list_of_corpora_fits_120_columns_and_names_them_all() -> None:
+    lines = run("list").output.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert {line.split()[0] for line in lines if line[0] != " "} == {"corpus", *CORPORA}
+    rows = json.loads(run("list", "--json").output)
+    assert [row["name"] for row in rows] == list(CORPORA)
+    assert {"modalities", "hours", "licence", "where", "description"} < set(rows[0])
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_a_corpus_is_shown_in_full(name: str) -> None:
+    lines = run("list", name).output.splitlines()
+    assert max(map(len, lines)) <= 120
+    words = " ".join(" ".join(lines).split())
+    told = json.loads(run("list", name, "--json").output)
+    assert told["facts"].splitlines()[0] in words
+    defaults = CORPORA[name].settings().model_dump(mode="json")
+    assert {one["name"]: one["default"] for one in told["settings"]} == defaults
+    assert all(one["name"] in words and one["description"] for one in told["settings"])
+
+
+def test_an_unknown_corpus_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="there is no corpus 'amigo'; there are:"):
+        run("list", "amigo")
+
+
+def test_a_store_is_described_for_people_and_for_programs(made: str) -> None:
+    page = run("describe", made).output
+    told = json.loads(run("describe", made, "--json").output)
+    assert max(map(len, page.splitlines())) <= 120
+    for words in ("16 of 2.5 s ECG", told["fingerprint"], "synthetic", "1 to 9", "high arousal, low valence"):
+        assert words in page
+    assert {"segments", "subjects", "hours", "rate", "channels", "labels", "settings", "fingerprint"} < set(told)
+    assert [(one["rating"], one["segments"]) for one in told["labels"]] == [("arousal", 16), ("valence", 16)]
+
+
+def test_a_store_is_drawn(made: str, tmp_path: Path) -> None:
+    run("describe", made, "--plot", str(tmp_path / "page.png"))
+    assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(SettingsError, match="does not exist; make it first"):
+        run("describe", made, "--plot", str(tmp_path / "nowhere" / "page.png"))

@@ -1,0 +1,150 @@
+"""The guide to one's own data does what it says, word for word."""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from emotune.cli import emotune
+from emotune.data.corpora import CORPORA, folder
+from emotune.data.reader import AnyReader
+from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.errors import DataError
+from tests.contracts import test_corpora as contracts
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs/bring-your-own-data.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
+    return [content for name, content in found if name == language]
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ModuleType]]:
+    """The guide's two files, imported: the reader, and the example."""
+    names = ["guide_videos", "guide_example"]
+    for name, code in zip(names, blocks("python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield [importlib.import_module(name) for name in names]
+    for name in names:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def pair(modules: list[ModuleType], monkeypatch: pytest.MonkeyPatch) -> tuple[AnyReader, Modality]:
+    """The reader, in the tables as the guide tells."""
+    videos, example = modules
+    monkeypatch.setitem(CORPORA, "videos", videos.READER)
+    monkeypatch.setitem(contracts.EXAMPLES, "videos", example.write_videos)
+    return videos.READER, "ecg"
+
+
+@pytest.fixture
+def downloads(pair: tuple[AnyReader, Modality], tmp_path: Path) -> Path:
+    place = tmp_path / "downloads"
+    place.mkdir()
+    contracts.EXAMPLES["videos"](place)
+    return place
+
+
+def test_the_reader_of_the_guide_keeps_the_contract(pair: tuple[AnyReader, Modality], downloads: Path) -> None:
+    reader, modality = pair
+    items = list(reader.items(downloads, modality=modality, settings=reader.settings()))
+    recordings = [item for item in items if isinstance(item, Recording)]
+    assert len(recordings) == len(items) == 8
+    contracts.test_it_tells_what_it_is(pair)
+    contracts.test_its_settings_survive_json_and_do_not_clash(pair)
+    contracts.test_every_recording_is_sound(recordings, pair)
+    contracts.test_a_subjects_recordings_come_together_and_have_different_names(recordings)
+
+
+def test_it_becomes_a_store_and_the_same_one_again(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
+    contracts.test_it_becomes_a_store_and_the_same_one_again(pair, tmp_path)
+
+
+def damage(file: Path) -> None:
+    file.write_text("left\nhigh\n")
+
+
+def forget_ratings(file: Path) -> None:
+    table = file.with_name("ratings.csv")
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith("s00,v01")))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "reason", "recordings"),
+    [
+        (damage, Unreadable, "column left holds something that is not a number", 7),
+        (lambda file: file.write_text("left\n1\n"), Unreadable, "no column called ECG", 7),
+        (forget_ratings, Omitted, "not in ratings.csv", 8),
+    ],
+)
+def test_one_bad_file_is_told_and_the_rest_goes_on(
+    pair: tuple[AnyReader, Modality],
+    downloads: Path,
+    change: Callable[[Path], object],
+    kind: type,
+    reason: str,
+    recordings: int,
+) -> None:
+    change(downloads / "s00_v01.csv")
+    reader = pair[0]
+    items = list(reader.items(downloads, modality="ecg", settings=reader.settings()))
+    assert sum(isinstance(item, Recording) for item in items) == recordings
+    (told,) = [item for item in items if not isinstance(item, Recording)]
+    assert isinstance(told, kind)
+    assert told.subject == "s00"
+    assert reason in str(told)
+
+
+def test_a_folder_of_something_else_is_refused(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has 0 files like s01_v07\.csv and 0 called ratings\.csv"):
+        list(pair[0].pieces(tmp_path, pair[0].settings()))
+
+
+def test_its_commands_show_it(pair: tuple[AnyReader, Modality], downloads: Path, tmp_path: Path) -> None:
+    commands = [line for line in blocks("")[-1].splitlines() if line.startswith("emotune data")]
+    assert len(commands) == 3
+    for line in commands:
+        places = {"downloads/": str(downloads), "stores/": f"{tmp_path}/", "videos.png": f"{tmp_path}/videos.png"}
+        words = line.split()[1:]
+        for name, place in places.items():
+            words = [word.replace(name, place) if word.startswith(name) else word for word in words]
+        words += ["--workers", "1"] if "prepare" in words else []
+        result = CliRunner().invoke(emotune, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / "videos.png").is_file()
+
+
+def test_its_line_fits_the_table() -> None:
+    table = (ROOT / "emotune/data/corpora/__init__.py").read_text(encoding="utf-8")
+    (change,) = blocks("diff")
+    lines = change.splitlines()
+    assert "\n".join(line[1:] for line in lines if line.startswith(" ")) in table
+    assert [line.strip("+ ") for line in lines if line.startswith("+")] == ["videos.READER,"]
+
+
+def test_the_manifest_of_the_guide_is_one(tmp_path: Path) -> None:
+    (manifest,) = blocks("csv")
+    (tmp_path / "manifest.csv").write_text(manifest, encoding="utf-8")
+    entries = folder.read_manifest(tmp_path)
+    assert [(one.subject, one.session, one.condition) for one in entries] == [
+        ("anna", "rest", "rest"),
+        ("anna", "film1", ""),
+        ("ben", "film1", ""),
+    ]
+    assert entries[1].channels == ("left", "right")
+    assert entries[2].ratings == {"arousal": 2.0, "valence": 7.0}
+
+
+def test_the_guide_names_every_column_of_a_manifest() -> None:
+    for column in (*folder.REQUIRED, *folder.OPTIONAL):
+        assert f"`{column}`" in GUIDE
