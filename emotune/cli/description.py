@@ -131,6 +131,8 @@ def print_corpora(readers: Mapping[str, AnyReader]) -> None:
     """Print the table of corpora."""
     table = plain_table("corpus", "signals", "hours", "licence", "where to ask for it")
     table.columns[0].no_wrap = True
+    for column in table.columns[2:4]:
+        column.max_width = 21  # so that addresses stay whole, to be copied
     for reader in readers.values():
         table.add_row(reader.name, ", ".join(reader.modalities), reader.hours, reader.licence, reader.where)
     page().print(table)

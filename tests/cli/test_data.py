@@ -39,6 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_list_of_corpora_fits_120_columns_and_names_them_all() -> None:
     lines = run("list").output.splitlines()
     assert max(map(len, lines)) <= 120
+    page = "\n".join(lines)
+    assert all(word in page for reader in CORPORA.values() for word in reader.where.split() if "://" in word)
     assert {line.split()[0] for line in lines if line[0] != " "} == {"corpus", *CORPORA}
     rows = json.loads(run("list", "--json").output)
     assert [row["name"] for row in rows] == list(CORPORA)
