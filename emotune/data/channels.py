@@ -42,7 +42,8 @@ def places_of(names: Sequence[str], *, wanted: Sequence[str] = TEN_CHANNELS) -> 
     known = [normalise_name(name) for name in names]
     missing = [name for name in wanted if normalise_name(name) not in known]
     if missing:
-        raise DataError(f"it has no channel {', '.join(missing)}; it has {', '.join(known) or 'none'}")
+        there = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(known))
+        raise DataError(f"it has no channel {', '.join(missing)}; it has {there or 'none'}")
     twice = [name for name in wanted if known.count(normalise_name(name)) > 1]
     if twice:
         raise DataError(f"it has channel {', '.join(twice)} more than once")

@@ -94,6 +94,10 @@ def test_small_unsigned_numbers_do_not_overflow(tmp_path: Path) -> None:
         ({"sampFreq": np.uint16(0)}, "o.sampFreq is 0"),
         ({"sampFreq": "fast"}, "o.sampFreq is the text 'fast', where a number was expected"),
         ({"data": cells(["a"])}, "o.data is a cell array of 1"),
+        (
+            {"chnames": cells(["T\n3", *["A1"] * 21])},
+            "it has no channel F7, F3, T7, P7, O1, O2, P8, T8, F4, F8; it has T?3, A1",
+        ),
         ({"chnames": cells(["F7"])}, "o.data has shape 2400 x 22, where 1 columns were expected"),
     ],
 )
