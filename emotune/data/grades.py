@@ -1,13 +1,17 @@
 """Tables of grades, a row per clip and a column per subject, as .csv, .xls or .xlsx."""
 
+import csv
 import io
+import math
 import struct
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
+import openpyxl
+import xlrd
 from xlrd.biffh import XLRDError
 from xlrd.compdoc import CompDocError
 
@@ -24,15 +28,15 @@ FAULTS = (
     MemoryError,
     RuntimeError,
     EOFError,
+    csv.Error,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
     ET.ParseError,
     XLRDError,
     CompDocError,
-    pd.errors.ParserError,
 )
-"""What pandas, xlrd and openpyxl raise when a table is damaged."""
+"""What xlrd and openpyxl raise, one changed byte at a time, when a table is damaged."""
 
 Grades = dict[tuple[int, int], float]
 """By subject and clip."""
@@ -52,34 +56,59 @@ def read_grades(path: Path, *, sheet: str, line: int) -> Grades:
     Raises:
         DataError: It cannot be read, or no such block is there.
     """
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(f"{path} should be a table that ends in {', '.join(READERS)}")
     try:
-        table = _read_table(path, sheet=sheet)
+        rows = [[_number(cell) for cell in row] for row in read(path, sheet)]
     except FAULTS as error:
-        raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from error
-    numbers = table.apply(pd.to_numeric, errors="coerce")
-    subjects = numbers.iloc[line - 1, 1:].dropna() if line <= len(numbers) else numbers.iloc[:0, 0]
-    clips = numbers.iloc[line:, 0]
-    below = clips[: int(clips.notna().cumprod().sum())]
-    if not len(subjects) or not len(below):
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} cannot be read as a table with a sheet {sheet!r}: {reason}") from error
+    subjects = rows[line - 1][1:] if line <= len(rows) else []
+    grades: Grades = {}
+    for row in rows[line:]:
+        if not row or math.isnan(row[0]):
+            break
+        known = ((subject, grade) for subject, grade in zip(subjects, row[1:], strict=False))
+        grades |= {(int(subject), int(row[0])): grade for subject, grade in known if math.isfinite(subject + grade)}
+    if not grades:
         raise DataError(
             f"{path}: line {line} should hold the numbers of subjects, and the first column below it those of clips"
         )
-    grades = numbers.loc[below.index, subjects.index]
-    return {
-        (int(subject), int(clip)): float(grades.at[row, column])
-        for column, subject in subjects.items()
-        for row, clip in below.items()
-        if pd.notna(grades.at[row, column])
-    }
+    return grades
 
 
-def _read_table(path: Path, *, sheet: str) -> pd.DataFrame:
-    kind = path.suffix.lower()
-    if kind == ".csv":
-        return pd.read_csv(path, header=None, dtype=str, skip_blank_lines=False, encoding="utf-8-sig")
-    # xlrd, which reads .xls, prints what it finds strange
-    options = {"logfile": io.StringIO()} if kind == ".xls" else {}
-    with pd.ExcelFile(path, engine_kwargs=options) as book:
-        table = book.parse(sheet, header=None)
-    assert isinstance(table, pd.DataFrame)
-    return table
+def _number(cell: object) -> float:
+    """Return a cell's number; NaN if it has none."""
+    if not isinstance(cell, str | int | float):
+        return math.nan
+    try:
+        number = float(cell)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _read_csv(path: Path, sheet: str) -> Sequence[Sequence[object]]:
+    del sheet
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.reader(file))
+
+
+def _read_xls(path: Path, sheet: str) -> Sequence[Sequence[object]]:
+    # xlrd prints what it finds strange
+    with xlrd.open_workbook(str(path), logfile=io.StringIO()) as book:
+        cells = book.sheet_by_name(sheet)
+        return [cells.row_values(row) for row in range(cells.nrows)]
+
+
+def _read_xlsx(path: Path, sheet: str) -> Sequence[Sequence[object]]:
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    try:
+        return [list(row) for row in book[sheet].iter_rows(values_only=True)]
+    finally:
+        book.close()
+
+
+READERS = {".csv": _read_csv, ".xls": _read_xls, ".xlsx": _read_xlsx}
+"""How to read a table, by the ending of its name."""

@@ -101,11 +101,9 @@ def pieces(folder: Path | None, settings: Ascertain) -> Iterator[Piece | Omitted
             f"{folder} holds no clips of ASCERTAIN (Movie_P01/ECG_Clip1.mat …), not even further below; "
             "give the folder that has ASCERTAIN_Raw and ASCERTAIN_Features in it"
         )
-    if len(sources) < len(found):
-        count = len(found) - len(sources)
-        yield Omitted(
-            subject="", source=f"{count} files ECG_Clip*.mat", reason="not in a folder Movie_P01, Movie_P02 …"
-        )
+    elsewhere = len(found) - len(sources)
+    if elsewhere:
+        yield Omitted(subject="", source=f"{elsewhere} files ECG_Clip*.mat", reason="not in a folder like Movie_P01")
     reports, table = _only(folder, name=REPORTS), _table(folder, settings=settings)
     if reports is None:
         yield Omitted(subject="", source="Dt_SelfReports.mat", reason="not found: recordings have no ratings")
