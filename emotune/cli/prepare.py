@@ -1,6 +1,7 @@
 """``emotune data prepare``: a corpus becomes a segment store."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,14 @@ from emotune.cli.tables import page, plain_table, reasons_table
 from emotune.data.plan import Options
 from emotune.data.prepare import Summary, find_reader
 from emotune.data.prepare import prepare as prepare_store
+from emotune.data.reader import AnyReader
 from emotune.data.segments import PrepareSettings
 from emotune.documents import Document, parse
+from emotune.errors import SettingsError
+from emotune.search.space import suggestion
+
+SECONDS_BETWEEN_LINES = 10.0
+"""Where there is no terminal."""
 
 
 @click.command()
@@ -59,6 +66,8 @@ def prepare(  # noqa: PLR0913 (the options of the contract)
     options = {"modality": modality, "seconds": seconds}
     ours |= {key: value for key, value in options.items() if value is not None}
     theirs = {key: value for key, value in document.content.items() if key not in PrepareSettings.model_fields}
+    for key in theirs:
+        _check_setting(key, reader=reader)
     settings = parse(dataclasses.replace(document, content=ours), PrepareSettings)
     corpus_settings = parse(dataclasses.replace(document, content=theirs), reader.settings)
     cores = len(psutil.Process().cpu_affinity() or [0])
@@ -74,18 +83,48 @@ def prepare(  # noqa: PLR0913 (the options of the contract)
     _print_summary(summary)
 
 
+def _check_setting(key: str, *, reader: AnyReader) -> None:
+    """Refuse a setting that neither the preparation nor the corpus has, before one of them does."""
+    known = [*reader.settings.model_fields, *PrepareSettings.model_fields]
+    if key not in known:
+        hint = suggestion(key, among=known) or "."
+        raise SettingsError(
+            f"--set {key}: neither the preparation nor {reader.name} has such a setting{hint} "
+            f"There are: {', '.join(known)}"
+        )
+
+
 @contextmanager
 def _progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar on a terminal, and a line now and then elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _lines(corpus)
+        return
     columns = (
-        TextColumn(f"{corpus}"),
+        TextColumn(corpus),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda share, doing: bar.update(task, completed=share, description=doing)
+
+
+def _lines(corpus: str) -> Callable[[float, str], None]:
+    begun = said = time.monotonic()
+
+    def tell(share: float, doing: str) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            left = f", {(now - begun) * (1 - share) / share:.0f} s left" if share else ""
+            click.echo(f"{corpus}: {100 * share:.0f} %{left} ({doing})", err=True)
+
+    return tell
 
 
 def _print_summary(summary: Summary) -> None:

@@ -1,0 +1,68 @@
+"""What ``emotune data prepare`` says of what it did, and of what it could not do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from emotune.cli import emotune
+from emotune.errors import DataError, SettingsError
+from tests.data.examples.brain import write_eegmmidb
+from tests.data.examples.emotion import write_amigos
+
+EEG = ("--modality", "eeg", "--workers", "1")
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(emotune, ["data", "prepare", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_eegmmidb(tmp_path_factory.mktemp("eegmmidb"))
+
+
+@pytest.fixture
+def torn(runs: Path, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(runs, tmp_path / "torn"))
+    file = min(folder.rglob("*.edf"))
+    file.write_bytes(file.read_bytes()[:-1000])
+    return folder
+
+
+def test_the_summary_counts_what_was_read_and_tells_what_was_left_out_and_why(torn: Path, tmp_path: Path) -> None:
+    text = run("eegmmidb", str(torn), "--store", str(tmp_path / "store"), *EEG).stdout
+    assert "left out" in text
+    assert "where its EDF header says" in " ".join(text.split())
+    assert text.splitlines()[-1].endswith(f"written to {tmp_path / 'store'}")
+
+
+def test_strict_stops_at_a_torn_file_and_leaves_nothing(torn: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"S001R\d\d.edf.*Is it truncated") as caught:
+        run("eegmmidb", str(torn), "--store", str(tmp_path / "store"), *EEG, "--strict")
+    assert "\n" not in str(caught.value)
+    assert [one.name for one in tmp_path.iterdir()] == ["torn"]
+
+
+def test_corpora_are_added_to_a_pool(runs: Path, tmp_path: Path) -> None:
+    pool = ("--store", str(tmp_path / "pool"), *EEG, "--append")
+    first = run("eegmmidb", str(runs), *pool).stdout.splitlines()[-1]
+    (tmp_path / "amigos").mkdir()
+    second = run("amigos", str(write_amigos(tmp_path / "amigos")), *pool).stdout.splitlines()[-1]
+    assert "in the pool" not in first
+    assert "in the pool" in second
+    assert run("eegmmidb", str(runs), *pool).stdout.splitlines()[-1].endswith(f"already there: {tmp_path / 'pool'}")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [("ordr=4", r"neither .* nor synthetic has such a setting\. Did you mean 'order'\?"), ("order=x", "order")],
+)
+def test_a_setting_that_nobody_has_is_refused(tmp_path: Path, assignment: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        run("synthetic", "--store", str(tmp_path / "s"), "--set", assignment)
+    assert list(tmp_path.iterdir()) == []
