@@ -2,23 +2,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 import pytest
-import xlwt
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from scipy.io import savemat
 
 from emotune.data.corpora.ascertain import READER, Ascertain, rate_of_stamps
-from emotune.data.grades import read_grades
 from emotune.data.reader import Item
 from emotune.data.recording import Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.emotion import clip_of_ascertain, grades, save_clip, write_ascertain
 from tests.data.examples.mat import save_73
+from tests.data.examples.tables import TABLES, Table, save_csv
 
 CLIP = "ASCERTAIN_Raw/ECGData/Movie_P01/ECG_Clip2.mat"
-Table = list[list[float | str]]
 
 
 def read_all(folder: Path, **chosen: object) -> list[Item]:
@@ -165,31 +160,6 @@ def test_a_table_of_ratings_of_another_shape_is_told(corpus: Path, ratings: np.n
         read_all(corpus)
 
 
-def save_csv(path: Path, table: Table) -> None:
-    path.with_suffix(".csv").write_text("\n".join(",".join(map(str, line)) for line in table))
-
-
-def save_xls(path: Path, table: Table) -> None:
-    book = xlwt.Workbook()
-    book.add_sheet("Notes").write(0, 0, "1 is best")
-    sheet = book.add_sheet("Data Evaluation")
-    for row, line in enumerate(table):
-        for column, cell in enumerate(line):
-            sheet.write(row, column, cell)
-    book.save(path.with_suffix(".xls"))
-
-
-def save_xlsx(path: Path, table: Table) -> None:
-    book = openpyxl.Workbook()
-    sheet = book.create_sheet("Data Evaluation")
-    for line in table:
-        sheet.append(line)
-    book.save(path.with_suffix(".xlsx"))
-
-
-TABLES: dict[str, Callable[[Path, Table], None]] = {"csv": save_csv, "xls": save_xls, "xlsx": save_xlsx}
-
-
 @pytest.fixture(params=TABLES)
 def save_table(request: pytest.FixtureRequest, corpus: Path) -> Callable[[Path, Table], None]:
     (corpus / "Data_Evaluation.csv").unlink()
@@ -256,49 +226,6 @@ def test_two_tables_are_not_read_both(corpus: Path) -> None:
     save_csv(corpus / "Data_Quality_Evaluation", grades())
     with pytest.raises(DataError, match=r"Data_Evaluation\.csv and Data_Quality_Evaluation\.csv would be read both"):
         read_all(corpus)
-
-
-@pytest.mark.parametrize(("line", "table"), [(1, [["a", "b"], ["c", "d"]]), (99, grades()), (37, grades())])
-def test_a_table_without_grades_there_is_told(tmp_path: Path, line: int, table: Table) -> None:
-    save_csv(tmp_path / "a", table)
-    with pytest.raises(DataError, match=f"line {line} should hold the numbers of subjects"):
-        read_grades(tmp_path / "a.csv", sheet="", line=line)
-
-
-@pytest.mark.parametrize("save", [save_xls, save_xlsx])
-def test_a_missing_sheet_is_told(tmp_path: Path, save: Callable[[Path, Table], None]) -> None:
-    save(tmp_path / "a", grades())
-    (path,) = tmp_path.iterdir()
-    with pytest.raises(DataError, match=r"cannot be read as a table with a sheet 'ECG'"):
-        read_grades(path, sheet="ECG", line=1)
-
-
-@settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    kind=st.sampled_from(list(TABLES)),
-    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),
-    kept=st.floats(0.5, 1),
-)
-def test_a_damaged_table_is_told_in_one_line(
-    tmp_path: Path, kind: str, changes: list[tuple[float, int]], kept: float
-) -> None:
-    clean = tmp_path / f"clean.{kind}"
-    if not clean.exists():
-        TABLES[kind](clean, [line[:4] for line in grades()[:4]])
-    content = bytearray(clean.read_bytes())
-    for share, byte in changes:
-        content[int(share * len(content))] = byte
-    path = tmp_path / f"damaged.{kind}"
-    path.write_bytes(content[: round(kept * len(content))])
-    try:
-        read_grades(path, sheet="Data Evaluation", line=1)
-    except DataError as error:
-        reason = str(error)
-    else:
-        reason = ""
-    assert "\n" not in reason
 
 
 def test_clips_elsewhere_are_counted(corpus: Path) -> None:

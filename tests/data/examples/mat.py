@@ -1,11 +1,13 @@
 """Making MAT files: cell arrays, and version 7.3 as MATLAB writes it, which SciPy cannot."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import scipy.io
 
 TEXT = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2024 HDF5 schema 1.00 ."
 CLASSES = {"O": "cell", "b": "logical", "U": "char"}
@@ -75,3 +77,12 @@ def references(group: h5py.Group, cells: np.ndarray, *, name: str) -> np.ndarray
         put(store, name=f"{prefix}_{number}", value=cells[place])
         made[place] = store[f"{prefix}_{number}"].ref
     return made
+
+
+Save = Callable[[Path, dict[str, Any]], None]
+SAVERS: dict[str, Save] = {
+    "5": scipy.io.savemat,
+    "7": functools.partial(scipy.io.savemat, do_compression=True),
+    "7.3": save_73,
+}
+"""How to write a file of each version."""
