@@ -1,7 +1,8 @@
 """Reading MAT files of versions 5 and 7, front to back, so that a large one is never in memory as a whole.
 
-SciPy reads them as well, but only as a whole, and changed bytes in a header crash the interpreter (about
-one in two hundred does, in SciPy 1.17). Here every length is held against what surrounds it.
+SciPy reads them as well, but only as a whole, and some damaged files crash the interpreter in it: 23 of
+6000 small uncompressed ones with 1 to 4 changed bytes (SciPy 1.17.1). Here every length is held against
+what surrounds it.
 
 Source: The MathWorks, "MAT-File Format", 2019, chapter 1.
 """
