@@ -12,7 +12,11 @@ def table(sizes: list[int]) -> pd.DataFrame:
     subjects = np.repeat([f"s{number}" for number in range(len(sizes))], sizes)
     shuffled = np.random.default_rng(len(sizes)).permutation(subjects)
     channels = np.resize(["ECG Left", "ECG Right"], len(subjects))
-    return pd.DataFrame({"corpus": "made up", "subject": shuffled, "channel": channels})
+    second = np.arange(len(subjects)) // 2
+    sessions = np.array([f"v{number}" for number in second % 3])
+    return pd.DataFrame(
+        {"corpus": "made up", "subject": shuffled, "session": sessions, "start": 10.0 * second, "channel": channels}
+    )
 
 
 @st.composite
@@ -138,3 +142,80 @@ def test_one_arm_can_be_chosen() -> None:
     assert rows == np.flatnonzero(index["channel"] == "ECG Left").tolist()
     with pytest.raises(SettingsError, match="no channel II; they have ECG Left, ECG Right"):
         split(index, Folds(channels=("II", "ECG Left")))
+
+
+def two_arms(*, people: int = 4, videos: int = 5, segments: int = 6) -> pd.DataFrame:
+    axes = [[f"s{n}" for n in range(people)], [f"v{n}" for n in range(videos)], 10.0 * np.arange(segments)]
+    index = pd.MultiIndex.from_product([*axes, ["left", "right"]], names=["subject", "session", "start", "channel"])
+    return index.to_frame(index=False).assign(corpus="amigos")
+
+
+TOGETHER = {
+    "subject": ["subject"],
+    "trial": ["subject", "session"],
+    "video": ["session"],
+    "moment": ["subject", "session", "start"],
+}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(sorted(TOGETHER)), st.integers(0, 9), st.integers(0, 3))
+def test_what_belongs_together_is_on_one_side(by: str, seed: int, number: int) -> None:
+    index = two_arms()
+    labels = np.random.default_rng(seed).integers(0, 2, len(index)).astype(float)
+    folds = Folds.model_validate({"by": by, "count": 4, "index": number, "seed": seed})
+    fold = split(index, folds, labels=labels)
+    side = np.zeros(len(index))
+    for code, rows in enumerate((fold.train, fold.val, fold.test)):
+        side[rows] = code
+    assert sorted([*fold.train, *fold.val, *fold.test]) == list(range(len(index)))
+    assert (index.assign(side=side).groupby(TOGETHER[by])["side"].nunique() == 1).all()
+    assert len(fold.train) > 0 < len(fold.test)
+
+
+def test_a_moment_is_in_the_same_fold_in_every_store() -> None:
+    index = two_arms()
+    part = index[(index["channel"] == "left") & (index["session"] != "v2")].reset_index(drop=True)
+    for number in range(5):
+        folds = Folds(by="moment", index=number, validation=0)
+        whole, few = (
+            set(map(tuple, table.iloc[split(table, folds).test][["subject", "session", "start"]].to_numpy()))
+            for table in (index, part)
+        )
+        assert few == {moment for moment in whole if moment[1] != "v2"}
+
+
+def test_the_two_encoders_of_the_paper_never_see_what_they_are_tested_on() -> None:
+    index = pd.concat([two_arms(), two_arms().assign(corpus="dreamer")], ignore_index=True)
+    labels = np.where(index["corpus"] == "amigos", 1.0, np.nan)
+    seen = {}
+    for half in ("first", "second"):
+        without = {"corpus": "amigos", "half": half}
+        folds = Folds.model_validate({"count": 10, "index": None, "validation": 0, "without": without})
+        fold = split(index, folds)
+        assert not len(fold.test)
+        seen[half] = set(fold.train)
+        assert set(np.flatnonzero(index["corpus"] == "dreamer")) < seen[half]
+    for number in range(10):
+        test = split(index, Folds(by="moment", count=10, index=number, validation=0), labels=labels).test
+        mine, other = ("first", "second") if number < 5 else ("second", "first")
+        assert not seen[mine] & set(test)
+        assert seen[other] >= set(test)
+
+
+def test_a_corpus_that_is_not_there_cannot_be_left_out() -> None:
+    folds = Folds.model_validate({"without": {"corpus": "amigo", "half": "first"}})
+    with pytest.raises(SettingsError, match="no corpus 'amigo'; they have amigos"):
+        split(two_arms(), folds)
+
+
+def test_a_lead_that_is_missing_here_and_there_changes_no_fold_by_subject() -> None:
+    index = two_arms(people=12)
+    labels = np.random.default_rng(0).integers(0, 2, len(index) // 2).repeat(2).astype(float)
+    some = np.random.default_rng(1).random(len(index)) > 0.3
+    some[::2] = True
+    for number in range(4):
+        folds = Folds(count=4, index=number)
+        one = split(index, folds, labels=labels)
+        other = split(index, folds, labels=labels, among=some)
+        assert set(other.test) == set(one.test) & set(np.flatnonzero(some))
