@@ -1,0 +1,215 @@
+"""How long it takes to prepare a corpus, how much memory, and what is left after a kill.
+
+    python benchmarks/preparation.py [--corpus eegmmidb amigos] [--hours 50] [--out preparation]
+
+The corpus is made up, of the format and the sizes of the real one: a recording is generated and copied for as
+many subjects as it takes. `emotune data prepare` runs with all cores, with one process, on a store that is
+there already, and is killed (kill -9) in the middle and started again. Prints a table and writes it to
+OUT/preparation.md.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.large_corpora import WRITERS
+from benchmarks.pages import markdown
+
+ROOT = Path(__file__).parents[1]
+SAMPLED_EVERY = 0.25
+"""Seconds between looks at the memory."""
+
+MEBI = 2**20
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the program took."""
+
+    seconds: float
+    cpu: float
+    """Seconds of CPU time of all its processes together."""
+    others: float
+    """Share of the machine's cores that other processes took meanwhile."""
+    peak: int
+    """Most memory of all its processes together, in bytes; what they share counts once (PSS)."""
+    largest: int
+    """Most memory of a single process, in bytes."""
+
+
+def start(corpus: str, *, raw: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:
+    """Start the preparation."""
+    words = [corpus, str(raw), "--store", str(store), "--modality", WRITERS[corpus][0], "--workers", str(workers)]
+    settings = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")} | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "emotune", "data", "prepare", *words],
+        env=os.environ | settings,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def finish(process: subprocess.Popen[bytes], *, until: float = float("inf")) -> Run:
+    """Watch a run to its end, or kill it outright after so many seconds."""
+    begun, busy, spent = time.monotonic(), _busy(), _spent()
+    peak, largest = 0, 0
+    while process.poll() is None:
+        sizes = _memory(process.pid)
+        peak, largest = max(peak, sum(sizes)), max([largest, *sizes])
+        if time.monotonic() - begun > until:
+            process.kill()
+            process.wait()
+            break
+        time.sleep(SAMPLED_EVERY)
+    seconds, cpu = time.monotonic() - begun, _spent() - spent
+    others = max(0.0, _busy() - busy - cpu) / seconds / (psutil.cpu_count() or 1)
+    if process.returncode and not seconds > until:
+        raise RuntimeError(f"the preparation ended with exit code {process.returncode}; its message is above")
+    return Run(seconds=seconds, cpu=cpu, others=others, peak=peak, largest=largest)
+
+
+def _busy() -> float:
+    """Return the seconds that all cores have worked since the machine was started."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
+
+
+def _spent() -> float:
+    """Return the seconds of CPU time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def _memory(pid: int) -> list[int]:
+    sizes: list[int] = []
+    for process in _family(pid):
+        try:
+            sizes.append(process.memory_full_info().pss)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return sizes
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def wait_for(processes: Sequence[psutil.Process]) -> float:
+    """Return how long the workers of a killed run take to end by themselves."""
+    begun = time.monotonic()
+    psutil.wait_procs(processes, timeout=60)
+    return time.monotonic() - begun
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder, hidden ones included."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def fingerprint_of(store: Path) -> str:
+    """Return what the store says it is."""
+    return json.loads((store / "about.json").read_text())["fingerprint"]
+
+
+@dataclass
+class Bench:
+    """A corpus that is prepared in every way into one store, and the rows of the table about it."""
+
+    corpus: str
+    raw: Path
+    store: Path
+    hours: float
+    cores: int
+    rows: list[list[str]] = field(default_factory=list)
+
+    def all_ways(self) -> None:
+        """Prepare with all cores, again, alone, and killed."""
+        whole = self._prepare(workers=self.cores)
+        self._note(f"{self.cores} processes", whole, remark=f"a store of {size_of(self.store) / MEBI:.0f} MiB")
+        self._note("the same again", self._prepare(workers=self.cores), remark="nothing to do", whole=False)
+        expected = fingerprint_of(self.store)
+        shutil.rmtree(self.store)
+        alone = self._prepare(workers=1)
+        self._note("one process", alone, remark=f"the store is {self._sameness(expected)}")
+        shutil.rmtree(self.store)
+        self._killed(whole)
+        rest = self._prepare(workers=self.cores)
+        saved = f"{whole.seconds - rest.seconds:.1f} s saved; the store is {self._sameness(expected)}"
+        self._note("started again", rest, remark=f"{saved}; beside it: {self._beside()}", whole=False)
+
+    def _prepare(self, *, workers: int) -> Run:
+        return finish(start(self.corpus, raw=self.raw, store=self.store, workers=workers))
+
+    def _killed(self, whole: Run) -> None:
+        process = start(self.corpus, raw=self.raw, store=self.store, workers=self.cores)
+        begun = time.monotonic()
+        time.sleep(whole.seconds / 2 - 1)
+        workers = _family(process.pid)[1:]
+        killed = finish(process, until=1)
+        killed = replace(killed, seconds=time.monotonic() - begun)
+        ended = wait_for(workers)
+        self._note("killed", killed, remark=f"{self._beside()}; its processes ended {ended:.1f} s later", whole=False)
+
+    def _sameness(self, expected: str) -> str:
+        return "equal" if fingerprint_of(self.store) == expected else "NOT equal"
+
+    def _beside(self) -> str:
+        others = [one for one in sorted(self.store.parent.iterdir()) if one != self.store]
+        return ", ".join(f"{one.name} of {size_of(one) / MEBI:.0f} MiB" for one in others) or "nothing"
+
+    def _note(self, what: str, run: Run, *, remark: str, whole: bool = True) -> None:
+        speed = f"{self.hours / run.seconds * 60:.1f}" if whole else ""
+        # The workers of a killed run are nobody's children, so that their time is not known.
+        spent = [speed, f"{run.cpu:.0f}", f"{run.others:.0%}"] if what != "killed" else ["", "", ""]
+        cells = [f"{run.seconds:.1f}", *spent, f"{run.peak / MEBI:.0f}", f"{run.largest / MEBI:.0f}"]
+        self.rows.append([self.corpus, f"{self.hours:.1f}", what, *cells, remark])
+        sys.stderr.write(" | ".join(self.rows[-1]) + "\n")
+
+
+def measure(corpus: str, *, hours: float, folder: Path, cores: int) -> list[list[str]]:
+    """Make a corpus, prepare it in every way and remove it; returns the rows of the table."""
+    raw, stores = folder / "raw", folder / "stores"
+    raw.mkdir(parents=True)
+    stores.mkdir()
+    present = WRITERS[corpus][1](raw, hours=hours)
+    sys.stderr.write(f"{corpus}: {present:.1f} h, {size_of(raw) / 2**30:.1f} GiB\n")
+    bench = Bench(corpus=corpus, raw=raw, store=stores / "store", hours=present, cores=cores)
+    bench.all_ways()
+    shutil.rmtree(folder)
+    return bench.rows
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--corpus", nargs="+", choices=list(WRITERS), default=list(WRITERS))
+    parser.add_argument("--hours", type=float, default=50.0, help="of each corpus")
+    parser.add_argument("--out", type=Path, default=Path("preparation"), help="must be empty; takes some 10 GB")
+    given = parser.parse_args()
+    given.out = given.out.absolute()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if any(given.out.iterdir()):
+        parser.error(f"{given.out} is not empty")
+    cores = len(psutil.Process().cpu_affinity() or [0])
+    head = ["corpus", "hours", "what", "seconds", "hours per minute", "CPU s", "others", "MiB, all", "MiB, largest", ""]
+    rows = [row for one in given.corpus for row in measure(one, hours=given.hours, folder=given.out / one, cores=cores)]
+    page = markdown(head, rows) + "\n"
+    (given.out / "preparation.md").write_text(page, encoding="utf-8")
+    sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    main()
