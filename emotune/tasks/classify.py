@@ -112,6 +112,19 @@ class ClassifyObjective(Objective):
         """Return the logit of the high class."""
         return self.head(self.encoder.summarise(signals))[:, 0]
 
+    @torch.no_grad()
+    def hidden_activations(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch hidden"]:
+        """Return what the last hidden layer hands on, without dropout whatever the present mode.
+
+        Without hidden layers it is the representation itself. Late fusion joins these.
+        """
+        training = self.training
+        self.eval()
+        try:
+            return self.head[:-1](self.encoder.summarise(signals))
+        finally:
+            self.train(training)
+
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return equation 4, averaged over the batch."""
         del generator

@@ -140,3 +140,21 @@ def test_frozen_encoder_stays_as_it_is() -> None:
     trained = [name for name, parameter in objective.named_parameters() if parameter.requires_grad]
     assert all(name.startswith("head.") for name in trained)
     assert functional.dropout(torch.ones(9), training=objective.encoder.training).sum() == 9
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_hidden_activations_are_what_the_last_layer_reads(training: bool) -> None:
+    objective = classify_objective(hidden="12-8", dropout=0.5).train(training)
+    signals = make_batch().signals
+    hidden = objective.hidden_activations(signals)
+    assert objective.training is training
+    assert hidden.shape == (5, 8)
+    assert (hidden >= 0).all()
+    assert not hidden.requires_grad
+    torch.testing.assert_close(objective.head[-1](hidden)[:, 0], objective.eval().logits(signals))
+
+
+def test_without_hidden_layers_the_activations_are_the_representation() -> None:
+    objective = classify_objective(hidden=()).eval()
+    signals = make_batch().signals
+    torch.testing.assert_close(objective.hidden_activations(signals), objective.encoder.summarise(signals))
