@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -235,7 +235,7 @@ def _draw_spectra(
         "Amplitude spectrum: median (thick) and 95 % quantile (thin) of segments and channels;\n"
         "the edges of the band, and mains (dotted)"
     )
-    _add_legend(axes)
+    _add_legend(axes, place="lower left")
 
 
 def _draw_values(axes: Axes, *, samples: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> None:
@@ -249,11 +249,11 @@ def _draw_values(axes: Axes, *, samples: Mapping[str, np.ndarray], colours: Mapp
     axes.plot(middles, np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi), color="0.2", linestyle=":", label="normal")
     axes.set(xlim=(-WIDEST, WIDEST), ylim=(1e-6, 5), yscale="log", xlabel="standard deviations", ylabel="density")
     axes.set_title(f"Values; what is beyond {WIDEST:g} is in the last bins")
-    _add_legend(axes)
+    _add_legend(axes, place="upper right")
 
 
-def _add_legend(axes: Axes) -> None:
-    legend = axes.legend(fontsize=8)
+def _add_legend(axes: Axes, *, place: Literal["lower left", "upper right"]) -> None:
+    legend = axes.legend(fontsize=8, loc=place)
     legend.set_in_layout(False)  # many corpora have a legend that is higher than the picture
     for text in legend.get_texts():
         text.set_parse_math(False)
