@@ -163,7 +163,7 @@ def _mapping_of(schema: Schema) -> dict[str, str]:
 
 
 def _tag_name(problem: _Problem) -> str:
-    return str(problem.details.get("ctx", {})["discriminator"]).strip("'")
+    return str(problem.details.get("ctx", {})["discriminator"]).strip("'").removesuffix("()")
 
 
 def _choices(problem: _Problem) -> str:

@@ -13,12 +13,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emotune.base import Settings
+from emotune.models.base import Encoder, ModelSettings
 
 Rows = Int64[Tensor, "batch row"]
 
 
-class Transformer(Settings):
+class Transformer(ModelSettings):
     """A convolutional stem followed by a Transformer encoder; the defaults are the published sizes."""
 
     kind: Literal["transformer"] = "transformer"
@@ -77,9 +77,9 @@ class Transformer(Settings):
         block = 8 * steps * width**2 + 4 * steps**2 * width + 4 * steps * width * self.feedforward
         return float(stem + self.layers * block)
 
-    def build(self, *, channels: int) -> "Encoder":
+    def build(self, *, channels: int) -> "TransformerEncoder":
         """Make the encoder for signals of so many channels, with freshly drawn weights."""
-        return Encoder(self, channels=channels)
+        return TransformerEncoder(self, channels=channels)
 
 
 class Stem(nn.Module):
@@ -157,7 +157,7 @@ class Block(nn.Module):
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class Encoder(nn.Module):
+class TransformerEncoder(Encoder):
     """Signals to representations: ``e_CLS`` and one for each sample (equations 1 and 2).
 
     Args:

@@ -14,7 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from emotune.data.batches import Batch
+from emotune.errors import SettingsError
 from emotune.models import Encoder
+from emotune.models.transformer import TransformerEncoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
 from emotune.tasks.masking import hidden_rows, span_mask
 
@@ -38,8 +40,14 @@ class MaskedValues(TaskSettings):
         del index
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "MaskedValueObjective":
-        """Make the objective; the labels are not used."""
+        """Make the objective; the labels are not used.
+
+        Raises:
+            SettingsError: The encoder gives no representation of each sample.
+        """
         del labels
+        if not isinstance(encoder, TransformerEncoder):
+            raise SettingsError("task masked_values predicts single samples and needs model.kind: transformer")
         return MaskedValueObjective(self, encoder, channels=channels)
 
     def mask(
@@ -66,7 +74,7 @@ class MaskedValues(TaskSettings):
 class MaskedValueObjective(Objective):
     """Mean squared error at the hidden samples, from representations computed there only."""
 
-    def __init__(self, settings: MaskedValues, encoder: Encoder, *, channels: int) -> None:
+    def __init__(self, settings: MaskedValues, encoder: TransformerEncoder, *, channels: int) -> None:
         super().__init__()
         self.settings = settings
         self.encoder = encoder
@@ -92,6 +100,7 @@ class MaskedValueObjective(Objective):
         self, signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
     ) -> tuple[Float[Tensor, ""], int]:
         """Return the summed squared error at the hidden samples, and how many values they are."""
+        assert isinstance(self.encoder, TransformerEncoder)
         rows, weights = hidden_rows(mask)
         shown = signals.masked_fill(mask[:, None], 0.0)
         predicted = self.head(self.encoder(shown, rows + 1))

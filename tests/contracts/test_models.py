@@ -7,24 +7,33 @@ import pytest
 import torch
 
 from emotune import models
-from emotune.base import Settings
-from emotune.models import MODELS
+from emotune.experiment import Experiment
+from emotune.models import MODELS, ModelSettings
 
-SMALL = {"transformer": {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8}}
+SMALL = {
+    "transformer": {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8},
+    "convnet": {"channels": (4, 8), "kernels": (5, 4)},
+}
+TASK = {"kind": "classify"}
 
 
 @pytest.fixture(params=MODELS, ids=lambda model: model.__name__)
-def settings(request: pytest.FixtureRequest) -> Settings:
+def settings(request: pytest.FixtureRequest) -> ModelSettings:
     model = request.param
     return model.model_validate(SMALL[model.model_fields["kind"].default])
 
 
-def test_survives_a_round_trip_through_json(settings: Settings) -> None:
+def test_survives_a_round_trip_through_json(settings: ModelSettings) -> None:
     assert type(settings).model_validate_json(settings.model_dump_json()) == settings
 
 
+def test_is_the_model_of_an_experiment(settings: ModelSettings) -> None:
+    experiment = Experiment.model_validate({"model": settings.model_dump(mode="json"), "task": TASK})
+    assert Experiment.model_validate_json(experiment.model_dump_json()).model == settings
+
+
 @pytest.mark.parametrize("channels", [1, 10])
-def test_gives_a_representation_of_its_width(settings: Settings, channels: int) -> None:
+def test_gives_a_representation_of_its_width(settings: ModelSettings, channels: int) -> None:
     encoder = settings.build(channels=channels).eval()
     signals = torch.randn(3, channels, 60)
     summary = encoder.summarise(signals)
@@ -32,7 +41,7 @@ def test_gives_a_representation_of_its_width(settings: Settings, channels: int) 
     assert torch.equal(summary, encoder.summarise(signals))
 
 
-def test_can_be_exported_for_any_number_of_signals(settings: Settings) -> None:
+def test_can_be_exported_for_any_number_of_signals(settings: ModelSettings) -> None:
     class Summary(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -48,12 +57,11 @@ def test_can_be_exported_for_any_number_of_signals(settings: Settings) -> None:
     torch.testing.assert_close(exported(signals), module(signals))
 
 
-def test_flops_grow_with_the_signal(settings: Settings) -> None:
+def test_flops_grow_with_the_signal(settings: ModelSettings) -> None:
     assert 0 < settings.flops(channels=1, samples=100) < settings.flops(channels=1, samples=200)
 
 
 def test_no_model_is_forgotten() -> None:
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"emotune.models.{module.name}")
-    with_kind = {one for one in Settings.__subclasses__() if one.__module__.startswith("emotune.models.")}
-    assert with_kind == set(MODELS)
+    assert set(ModelSettings.__subclasses__()) == set(MODELS)
