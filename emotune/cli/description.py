@@ -40,15 +40,21 @@ def _parts(description: Description, *, left_out: Sequence[LeftOut]) -> Iterator
 
 
 def _facts(description: Description) -> dict[str, str]:
-    low, high = description.settings["band"]
-    kept = f"{description.rate} Hz, {low:g} to {high:g} Hz (order {description.settings['order']})"
     return {
-        "segments": f"{description.segments} of {description.seconds:g} s {description.modality.upper()}, {kept}",
+        "segments": f"{description.segments} of {description.seconds:g} s {_content(description)}",
         "channels": ", ".join(description.channels),
         "settings": json.dumps(description.settings),
         **{f"of {one.corpus}": json.dumps(one.settings) for one in description.corpora if one.settings},
         "fingerprint": description.fingerprint,
     }
+
+
+def _content(description: Description) -> str:
+    if description.modality == "features":
+        return f"as {description.width} features"
+    low, high = description.settings["band"]
+    order = description.settings["order"]
+    return f"{description.modality.upper()}, {description.rate} Hz, {low:g} to {high:g} Hz (order {order})"
 
 
 def _corpora(description: Description) -> Table:

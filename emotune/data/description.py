@@ -66,6 +66,8 @@ class Description:
     """Of segments; for ECG each lead counts."""
     seconds: float
     rate: int
+    width: int | None
+    """Features of a moment, where the store holds features."""
     channels: tuple[str, ...]
     conditions: dict[str, int]
     """Segments by condition; those without one are not counted."""
@@ -97,6 +99,7 @@ def describe(store: SegmentStore) -> Description:
         hours=_hours(store, len(store)),
         seconds=store.seconds,
         rate=store.rate,
+        width=store.about.width,
         channels=store.channels,
         conditions=_counts(one for one in index["condition"] if one),
         ratings=_total(balances),
@@ -140,7 +143,7 @@ def _shares(store: SegmentStore) -> tuple[Share, ...]:
     shares: list[Share] = []
     parts = {str(corpus): rows for corpus, rows in store.index.groupby("corpus", sort=False)}
     for source in store.about.sources:
-        rows = parts[source.corpus]
+        rows = store.index if store.modality == "features" else parts[source.corpus]
         share = Share(
             corpus=source.corpus,
             subjects=_different(rows, "subject"),

@@ -89,6 +89,8 @@ def draw_picture(store: SegmentStore) -> bytes:
     with its channels one below the other. Below are the amplitude spectrum of more such segments,
     with the edges of the band and the frequencies of mains, and the distribution of their values.
     """
+    if store.modality == "features":
+        raise SettingsError(f"{store.path} holds features, no signals that could be drawn")
     layout = LAYOUTS[store.modality]
     corpora = list(dict.fromkeys(store.index["corpus"]))
     colours = dict(zip(corpora, cycle(COLOURS), strict=False))

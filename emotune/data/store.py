@@ -20,6 +20,9 @@ SIGNAL_FILE = "signal.npy"
 INDEX_FILE = "index.parquet"
 ABOUT_FILE = "about.json"
 
+Content = Modality | Literal["features"]
+"""What a store holds: signals of a modality, or features that trained models have made of them."""
+
 ALL_CHANNELS = "all"
 """The ``channel`` of a row that holds every channel of its recording."""
 
@@ -54,13 +57,15 @@ class About(Settings):
     """What a store says about itself."""
 
     format: Literal[2] = 2
-    modality: Modality
+    modality: Content
     rate: int
-    """Samples per second."""
+    """Samples per second; 0 where there are features in their place."""
     seconds: float
     """Length of a segment."""
     channels: tuple[str, ...]
-    """Names of a segment's channels; just ``ecg`` where each lead is a segment of its own."""
+    """Names of a segment's channels; just ``ecg`` where each lead is a segment of its own; the folds of features."""
+    width: int | None = None
+    """Features of a moment, where there are features."""
     settings: dict[str, Any]
     """How the recordings were prepared."""
     segments: int
@@ -70,6 +75,11 @@ class About(Settings):
     files: dict[str, FileRecord]
     fingerprint: str
     """Hash of signal, index and settings: equal fingerprints are equal data."""
+
+    @property
+    def samples(self) -> int:
+        """Length of the last axis of the array."""
+        return round(self.seconds * self.rate) if self.width is None else self.width
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +118,7 @@ class SegmentStore:
             index = pd.read_parquet(path / INDEX_FILE)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise _damaged(path / INDEX_FILE, reason=str(error)) from error
-        shape = (about.segments, len(about.channels), round(about.seconds * about.rate))
+        shape = (about.segments, len(about.channels), about.samples)
         if signal.shape != shape:
             raise _damaged(path / SIGNAL_FILE, reason=f"its shape is {signal.shape} in place of {shape}")
         if len(index) != len(signal):
@@ -128,8 +138,8 @@ class SegmentStore:
         return self.about.fingerprint
 
     @property
-    def modality(self) -> Modality:
-        """What was recorded."""
+    def modality(self) -> Content:
+        """What it holds."""
         return self.about.modality
 
     @property

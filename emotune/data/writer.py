@@ -90,11 +90,13 @@ class StoreWriter:
         self._write_header()
         self._file.close()
         write_table(pd.concat(self._rows, ignore_index=True), file=self.folder / INDEX_FILE)
-        return {name: _record(self.folder / name) for name in (SIGNAL_FILE, INDEX_FILE)}
+        return file_records(self.folder)
 
 
-def _record(file: Path) -> FileRecord:
-    return FileRecord(size=file.stat().st_size, sha256=sha256_of(file))
+def file_records(folder: Path) -> dict[str, FileRecord]:
+    """Return size and hash of a store's two files, by name."""
+    files = {name: folder / name for name in (SIGNAL_FILE, INDEX_FILE)}
+    return {name: FileRecord(size=file.stat().st_size, sha256=sha256_of(file)) for name, file in files.items()}
 
 
 def fingerprint_store(files: Mapping[str, FileRecord], *, settings: Mapping[str, Any]) -> str:
