@@ -4,7 +4,7 @@
 
 The corpus is made up, of the format and the sizes of the real one: a recording is generated and copied for as
 many subjects as it takes. `emotune data prepare` runs with all cores, with one process, on a store that is
-there already, and is killed (kill -9) in the middle and started again. Prints a table and writes it to
+there already, and is killed (kill -9) at half the store's size and started again. Prints a table and writes it to
 OUT/preparation.md.
 """
 
@@ -15,8 +15,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -59,21 +59,22 @@ def start(corpus: str, *, raw: Path, store: Path, workers: int) -> subprocess.Po
     )
 
 
-def finish(process: subprocess.Popen[bytes], *, until: float = float("inf")) -> Run:
-    """Watch a run to its end, or kill it outright after so many seconds."""
+def finish(process: subprocess.Popen[bytes], *, enough: Callable[[], bool] = lambda: False) -> Run:
+    """Watch a run to its end, or until there is enough of it; then it is killed outright."""
     begun, busy, spent = time.monotonic(), _busy(), _spent()
-    peak, largest = 0, 0
+    peak, largest, killed = 0, 0, False
     while process.poll() is None:
         sizes = _memory(process.pid)
         peak, largest = max(peak, sum(sizes)), max([largest, *sizes])
-        if time.monotonic() - begun > until:
+        if enough():
             process.kill()
             process.wait()
+            killed = True
             break
         time.sleep(SAMPLED_EVERY)
     seconds, cpu = time.monotonic() - begun, _spent() - spent
     others = max(0.0, _busy() - busy - cpu) / seconds / (psutil.cpu_count() or 1)
-    if process.returncode and not seconds > until:
+    if process.returncode and not killed:
         raise RuntimeError(f"the preparation ended with exit code {process.returncode}; its message is above")
     return Run(seconds=seconds, cpu=cpu, others=others, peak=peak, largest=largest)
 
@@ -116,7 +117,13 @@ def wait_for(processes: Sequence[psutil.Process]) -> float:
 
 def size_of(folder: Path) -> int:
     """Return the bytes of all files below a folder, hidden ones included."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue  # it got its final name meanwhile
+    return total
 
 
 def fingerprint_of(store: Path) -> str:
@@ -138,30 +145,35 @@ class Bench:
     def all_ways(self) -> None:
         """Prepare with all cores, again, alone, and killed."""
         whole = self._prepare(workers=self.cores)
-        self._note(f"{self.cores} processes", whole, remark=f"a store of {size_of(self.store) / MEBI:.0f} MiB")
+        size = size_of(self.store)
+        self._note(f"{self.cores} processes", whole, remark=f"a store of {size / MEBI:.0f} MiB")
         self._note("the same again", self._prepare(workers=self.cores), remark="nothing to do", whole=False)
         expected = fingerprint_of(self.store)
         shutil.rmtree(self.store)
         alone = self._prepare(workers=1)
         self._note("one process", alone, remark=f"the store is {self._sameness(expected)}")
         shutil.rmtree(self.store)
-        self._killed(whole)
+        self._killed(size=size)
         rest = self._prepare(workers=self.cores)
-        saved = f"{whole.seconds - rest.seconds:.1f} s saved; the store is {self._sameness(expected)}"
-        self._note("started again", rest, remark=f"{saved}; beside it: {self._beside()}", whole=False)
+        saved = f"{whole.seconds - rest.seconds:.0f} s ({whole.cpu - rest.cpu:.0f} of CPU) saved"
+        remark = f"{saved}; the store is {self._sameness(expected)}; beside it: {self._beside()}"
+        self._note("started again", rest, remark=remark, whole=False)
 
     def _prepare(self, *, workers: int) -> Run:
         return finish(start(self.corpus, raw=self.raw, store=self.store, workers=workers))
 
-    def _killed(self, whole: Run) -> None:
+    def _killed(self, *, size: int) -> None:
+        workers: list[psutil.Process] = []
+
+        def half() -> bool:
+            workers[:] = _family(process.pid)[1:]
+            return size_of(self.store.parent) > size / 2
+
         process = start(self.corpus, raw=self.raw, store=self.store, workers=self.cores)
-        begun = time.monotonic()
-        time.sleep(whole.seconds / 2 - 1)
-        workers = _family(process.pid)[1:]
-        killed = finish(process, until=1)
-        killed = replace(killed, seconds=time.monotonic() - begun)
+        killed = finish(process, enough=half)
         ended = wait_for(workers)
-        self._note("killed", killed, remark=f"{self._beside()}; its processes ended {ended:.1f} s later", whole=False)
+        remark = f"left: {self._beside()}; its processes ended {ended:.1f} s later"
+        self._note("killed at half the store's size", killed, remark=remark, whole=False)
 
     def _sameness(self, expected: str) -> str:
         return "equal" if fingerprint_of(self.store) == expected else "NOT equal"
@@ -173,7 +185,7 @@ class Bench:
     def _note(self, what: str, run: Run, *, remark: str, whole: bool = True) -> None:
         speed = f"{self.hours / run.seconds * 60:.1f}" if whole else ""
         # The workers of a killed run are nobody's children, so that their time is not known.
-        spent = [speed, f"{run.cpu:.0f}", f"{run.others:.0%}"] if what != "killed" else ["", "", ""]
+        spent = [speed, f"{run.cpu:.0f}", f"{run.others:.0%}"] if not what.startswith("killed") else ["", "", ""]
         cells = [f"{run.seconds:.1f}", *spent, f"{run.peak / MEBI:.0f}", f"{run.largest / MEBI:.0f}"]
         self.rows.append([self.corpus, f"{self.hours:.1f}", what, *cells, remark])
         sys.stderr.write(" | ".join(self.rows[-1]) + "\n")

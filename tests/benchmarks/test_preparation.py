@@ -46,7 +46,8 @@ def test_a_run_is_measured() -> None:
 
 
 def test_a_run_is_killed_when_it_is_time_and_a_failure_is_told() -> None:
-    assert 0.5 < finish(program("import time; time.sleep(60)"), until=0.5).seconds < 10
+    calls = iter([False, True])
+    assert 0 < finish(program("import time; time.sleep(60)"), enough=lambda: next(calls)).seconds < 10
     with pytest.raises(RuntimeError, match="exit code 3"):
         finish(program("raise SystemExit(3)"))
 
