@@ -109,8 +109,8 @@ class ConvNetEncoder(Encoder):
         settings = self.settings
         if min(settings.lengths(signals.shape[2])) < 1:
             raise SettingsError(
-                f"signals of {signals.shape[2]} samples are too short for {len(settings.channels)} pairs of convolutions with "
-                f"model.pool {settings.pool} between them. Use longer segments or a smaller pool"
+                f"signals of {signals.shape[2]} samples are too short for {len(settings.channels)} pairs of "
+                f"convolutions with model.pool {settings.pool} between them. Use longer segments or a smaller pool"
             )
         features = signals
         for number, convolution in enumerate(self.convolutions):
