@@ -1,6 +1,7 @@
-"""Fine-tuning: high or low arousal or valence, from the class token's representation.
+"""Fine-tuning: high or low arousal or valence, from an encoder's representations.
 
-Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D, equation 4.
+Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D, equation 4;
+the EEG classifier (64 hidden units, dropout 0.6): Vazquez-Rodriguez et al. 2022 (hal-03897400), section 4.3.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from torch.nn import functional
 from emotune.data.batches import Batch
 from emotune.errors import DataError
 from emotune.models import Encoder
+from emotune.tasks.aggregation import Aggregate, Aggregation
 from emotune.tasks.base import Objective, Sums, TaskSettings
 
 
@@ -32,6 +34,11 @@ class Classify(TaskSettings):
 
     threshold: float | Literal["mean"] = "mean"
     """A rating above this is high; ``mean`` is the mean over all rated recordings of the store."""
+
+    aggregate: Aggregate = "class"
+    """What is classified: the class token's representation (``class``, the table's CLS), that of the ``last`` sample,
+    or those of all samples pooled: ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups`` (max-pool 2: brought
+    to 64 features, then two halves) or ``average-groups`` (avg-pool 2: four quarters)."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (1024, 512)
     """Hidden units of the classifier's layers, as a list or, in a search space, as text such as ``1024-512``."""
@@ -86,13 +93,14 @@ class Classify(TaskSettings):
 
 
 class ClassifyObjective(Objective):
-    """Weighted binary cross-entropy on a fully connected network over ``e_CLS``."""
+    """Weighted binary cross-entropy on a fully connected network over ``e_CLS``, or what is taken in its place."""
 
     def __init__(self, settings: Classify, encoder: Encoder, *, positive_weight: float) -> None:
         super().__init__()
         self.settings = settings
         self.encoder = encoder
-        sizes = [encoder.width, *settings.hidden]
+        self.aggregation = Aggregation(settings.aggregate, encoder=encoder)
+        sizes = [self.aggregation.width, *settings.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(settings.dropout)]
@@ -110,7 +118,10 @@ class ClassifyObjective(Objective):
 
     def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
         """Return the logit of the high class."""
-        return self.head(self.encoder.summarise(signals))[:, 0]
+        return self.head(self._aggregated(signals))[:, 0]
+
+    def _aggregated(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch aggregated"]:
+        return self.aggregation(signals, encoder=self.encoder)
 
     @torch.no_grad()
     def hidden_activations(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch hidden"]:
@@ -121,7 +132,7 @@ class ClassifyObjective(Objective):
         training = self.training
         self.eval()
         try:
-            return self.head[:-1](self.encoder.summarise(signals))
+            return self.head[:-1](self._aggregated(signals))
         finally:
             self.train(training)
 

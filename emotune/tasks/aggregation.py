@@ -1,0 +1,76 @@
+"""From the representations of a signal to the one that is classified.
+
+Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section V-A and Table I, whose rows are
+``class`` (CLS), ``last`` (last), ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups``
+(max-pool 2) and ``average-groups`` (avg-pool 2). Where the paper leaves a choice open: what is
+pooled are the representations of the samples, without that of the class token, and groups are
+stretches of time of equal length.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from emotune.errors import SettingsError
+from emotune.models import Encoder
+from emotune.models.transformer import TransformerEncoder
+
+Aggregate = Literal["class", "last", "max", "average", "max-groups", "average-groups"]
+
+MAX_GROUPS = 2
+AVERAGE_GROUPS = 4
+NARROWED = 64
+"""Features that a representation is brought to before ``max-groups``."""
+
+
+class Aggregation(nn.Module):
+    """One vector per signal: a representation, or a pool of those of all samples.
+
+    Attributes:
+        width: Size of the vector.
+
+    Args:
+        kind: Which representation, or which pool.
+        encoder: What will give the representations; it does not become a part of this module.
+
+    Raises:
+        SettingsError: The encoder gives no representation of each sample, and the kind needs them.
+    """
+
+    def __init__(self, kind: Aggregate, *, encoder: Encoder) -> None:
+        super().__init__()
+        if kind != "class" and not isinstance(encoder, TransformerEncoder):
+            raise SettingsError(
+                f"task.aggregate: {kind!r} was given, but this model gives one representation of a whole signal; "
+                "use 'class', or model.kind: transformer"
+            )
+        self.kind: Aggregate = kind
+        self.narrow = nn.Linear(encoder.width, NARROWED) if kind == "max-groups" else nn.Identity()
+        self.width = {"max-groups": MAX_GROUPS * NARROWED, "average-groups": AVERAGE_GROUPS * encoder.width}.get(
+            kind, encoder.width
+        )
+
+    def forward(
+        self, signals: Float[Tensor, "batch channel time"], *, encoder: Encoder
+    ) -> Float[Tensor, "batch aggregated"]:
+        """Encode signals; with ``class`` and ``last`` the last block is computed for one row only."""
+        if self.kind == "class":
+            return encoder.summarise(signals)
+        assert isinstance(encoder, TransformerEncoder)
+        if self.kind == "last":
+            batch, _, samples = signals.shape
+            return encoder(signals, torch.full((batch, 1), samples, device=signals.device))[:, 0]
+        states = encoder(signals)[:, 1:]
+        match self.kind:
+            case "max":
+                return states.amax(dim=1)
+            case "average":
+                return states.mean(dim=1)
+            case "max-groups":
+                groups = self.narrow(states).tensor_split(MAX_GROUPS, dim=1)
+                return torch.cat([group.amax(dim=1) for group in groups], dim=1)
+            case "average-groups":
+                groups = states.tensor_split(AVERAGE_GROUPS, dim=1)
+                return torch.cat([group.mean(dim=1) for group in groups], dim=1)
