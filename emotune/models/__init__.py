@@ -8,9 +8,10 @@ from pydantic_core import CoreSchema
 
 from emotune.models.base import Encoder, ModelSettings
 from emotune.models.convnet import ConvNet
+from emotune.models.features import Features
 from emotune.models.transformer import Transformer
 
-MODELS: tuple[type[ModelSettings], ...] = (Transformer, ConvNet)
+MODELS: tuple[type[ModelSettings], ...] = (Transformer, ConvNet, Features)
 
 
 def kind(given: Any) -> str:
@@ -27,9 +28,11 @@ class _KindsInSchema:
 
 
 Model = Annotated[
-    Annotated[Transformer, Tag("transformer")] | Annotated[ConvNet, Tag("convnet")],
+    Annotated[Transformer, Tag("transformer")]
+    | Annotated[ConvNet, Tag("convnet")]
+    | Annotated[Features, Tag("features")],
     Discriminator(kind),
     _KindsInSchema(),
 ]
 
-__all__ = ["MODELS", "ConvNet", "Encoder", "Model", "ModelSettings", "Transformer"]
+__all__ = ["MODELS", "ConvNet", "Encoder", "Features", "Model", "ModelSettings", "Transformer"]

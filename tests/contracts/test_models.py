@@ -13,6 +13,7 @@ from emotune.models import MODELS, ModelSettings
 SMALL = {
     "transformer": {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8},
     "convnet": {"channels": (4, 8), "kernels": (5, 4)},
+    "features": {"width": 60},
 }
 TASK = {"kind": "classify"}
 

@@ -100,7 +100,7 @@ def test_the_transformer_needs_no_name() -> None:
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
-        ({"kind": "lstm"}, "model.kind: 'lstm' was given, expected 'convnet' or 'transformer'"),
+        ({"kind": "lstm"}, "model.kind: 'lstm' was given, expected 'convnet' or 'features' or 'transformer'"),
         ({"kind": "convnet", "kernel": [3]}, "'model.kernel' is not a setting of model. Did you mean 'kernels'"),
         ({"layer": 3}, "'model.layer' is not a setting of model. Did you mean 'layers'"),
         (3, "model: 3 was given, expected a mapping"),
