@@ -16,6 +16,7 @@ from emotune.data.folds import Folds, split
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
+from emotune.models.features import check_features
 from emotune.models.weights import hand_over
 from emotune.randomness import derive_seed
 from emotune.tasks import MaskedValues, Task
@@ -94,6 +95,12 @@ class Experiment(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_start(self) -> "Experiment":
+        if self.start is not None and self.model.kind == "features":
+            raise ValueError("start: has no effect with model.kind: features, whose models are trained; remove it")
+        return self
+
     def digest(self) -> str:
         """Hash what decides the result: all settings but ``compute`` and where things lie on this machine.
 
@@ -142,6 +149,7 @@ class Experiment(Settings):
             )
         labels = self.task.labels(store.index)
         fold = split(store.index, self.folds, labels=labels)
+        check_features(self.model, store=store, fold=fold, number=self.folds.index)
         return Material(store=store, fold=fold, labels=labels)
 
     def begin(self, material: Material, *, encoder_weights: Path | None = None) -> TrainState:
