@@ -1,0 +1,97 @@
+"""Promises of the schedules: named rates at named epochs, and no setting without effect."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from emotune.training.optim import SCHEDULES_WITH, Optim
+
+REPORTED = {"lr": 0.0020220503805149607, "cycles": 1, "warmup_epochs": 8}
+"""A trial of the report; its decay of 0.967 had no effect on its cosine."""
+
+
+def at_epochs(optim: Optim, *epochs: int, steps: int = 7, of: int = 100) -> list[float]:
+    """Return the rate at the first step of epochs that are counted from 0."""
+    return [optim.learning_rate(epoch * steps, steps_per_epoch=steps, epochs=of) for epoch in epochs]
+
+
+def test_reported_cosine_gives_the_reported_rate_to_the_last_digit() -> None:
+    optim = Optim(schedule="cosine_as_reported", **REPORTED)
+    assert at_epochs(optim, 72) == [0.0002698912820721283]
+    assert at_epochs(optim, 0, 92, 99) == [0.0, 0.0, 0.0]
+    assert at_epochs(optim, 8) == [optim.lr]
+    assert 0 < at_epochs(optim, 91)[0] < 1e-5
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 3])
+def test_reported_cosine_is_that_of_its_code(cycles: int) -> None:
+    optim = Optim(schedule="cosine_as_reported", lr=0.5, cycles=cycles, warmup_epochs=9)
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: as_in_its_code(epoch, cycles=cycles))
+    for epoch in range(100):
+        assert at_epochs(optim, epoch) == [optimiser.param_groups[0]["lr"]]
+        optimiser.step()
+        scheduler.step()
+
+
+def as_in_its_code(current_step: int, *, cycles: int, warmup: int = 9, epochs: int = 100) -> float:
+    training = epochs - warmup
+    if current_step < warmup:
+        return float(current_step) / float(max(1, warmup))
+    progress = float(current_step - warmup) / float(max(1, training - warmup))
+    if progress >= 1.0:
+        return 0.0
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((float(cycles) * progress) % 1.0))))
+
+
+def test_cosine_learns_from_the_first_step_to_the_last() -> None:
+    optim = Optim(schedule="cosine_restarts", **REPORTED)
+    rates = [optim.learning_rate(step, steps_per_epoch=7, epochs=100) for step in range(700)]
+    assert min(rates) > 0
+    assert at_epochs(optim, 8) == [optim.lr]
+    assert at_epochs(optim, 54) == [pytest.approx(optim.lr / 2)]
+    assert rates[-1] < 1e-4 * optim.lr
+    assert rates[:56] == sorted(rates[:56])
+    assert rates[56:] == sorted(rates[56:], reverse=True)
+
+
+def test_cosine_restarts_at_a_lower_peak() -> None:
+    optim = Optim(schedule="cosine_restarts", lr=1.0, warmup_epochs=10, cycles=3, cycle_decay=0.5)
+    assert at_epochs(optim, 10, 40, 70) == pytest.approx([1.0, 0.5, 0.25])
+    assert at_epochs(optim, 25, 55, 85) == pytest.approx([0.5, 0.25, 0.125])
+    before = [optim.learning_rate(epoch * 7 - 1, steps_per_epoch=7, epochs=100) for epoch in (40, 70, 100)]
+    assert max(before) < 1e-3
+
+
+def test_schedules_of_the_report_and_of_the_compared_network() -> None:
+    stays = Optim(schedule="none", lr=0.0024396003748203415, warmup_epochs=0)
+    assert at_epochs(stays, 0, 54, 75) == [0.0024396003748203415] * 3
+    decays = Optim(schedule="decay", lr=1e-3, decay=0.95, warmup_epochs=0)
+    assert at_epochs(decays, 0, 1, 99) == pytest.approx([1e-3, 9.5e-4, 1e-3 * 0.95**99])
+    stairs = Optim(schedule="staircase", lr=1e-3, warmup_epochs=0)
+    rates = [stairs.learning_rate(step, steps_per_epoch=300, epochs=100) for step in (0, 9_999, 10_000, 29_999)]
+    assert rates == pytest.approx([1e-3, 1e-3, 9e-4, 8.1e-4])
+
+
+@given(schedule=st.sampled_from(["step", "none", "decay", "staircase", "cosine_restarts"]), warmup=st.integers(1, 20))
+def test_every_schedule_rises_to_its_peak_first(schedule: str, warmup: int) -> None:
+    optim = Optim.model_validate({"schedule": schedule, "lr": 0.1, "warmup_epochs": warmup, "step_epochs": 45})
+    rates = [optim.learning_rate(step, steps_per_epoch=5, epochs=40) for step in range(5 * warmup)]
+    assert all(later >= earlier or schedule == "decay" for earlier, later in itertools.pairwise(rates))
+    assert rates[0] == pytest.approx(0.1 / (5 * warmup))
+
+
+@pytest.mark.parametrize("name", SCHEDULES_WITH)
+def test_a_setting_without_effect_is_refused(name: str) -> None:
+    value = {"decay": 0.5, "cycle_decay": 0.5, "step_factor": 0.5}.get(name, 3)
+    for schedule in ("linear", "step", "none", "decay", "staircase", "cosine_restarts", "cosine_as_reported"):
+        if schedule in SCHEDULES_WITH[name]:
+            assert getattr(Optim.model_validate({"schedule": schedule, name: value}), name) == value
+        else:
+            with pytest.raises(ValidationError, match=f"{name} has no effect with schedule: {schedule}"):
+                Optim.model_validate({"schedule": schedule, name: value})
