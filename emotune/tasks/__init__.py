@@ -7,8 +7,9 @@ from pydantic import Field
 from emotune.tasks.base import Objective, TaskSettings
 from emotune.tasks.classify import Classify
 from emotune.tasks.masked_values import MaskedValues
+from emotune.tasks.recognise_transformation import RecogniseTransformation
 
-TASKS: tuple[type[TaskSettings], ...] = (MaskedValues, Classify)
-Task = Annotated[MaskedValues | Classify, Field(discriminator="kind")]
+TASKS: tuple[type[TaskSettings], ...] = (MaskedValues, Classify, RecogniseTransformation)
+Task = Annotated[MaskedValues | Classify | RecogniseTransformation, Field(discriminator="kind")]
 
-__all__ = ["TASKS", "Classify", "MaskedValues", "Objective", "Task", "TaskSettings"]
+__all__ = ["TASKS", "Classify", "MaskedValues", "Objective", "RecogniseTransformation", "Task", "TaskSettings"]
