@@ -132,6 +132,11 @@ class Experiment(Settings):
             given = ", ".join(f"{name} = {value}" for name, value in values.items())
             raise SettingsError(f"{given}: {details}") from error
 
+    def in_fold(self, number: int) -> "Experiment":
+        """Return a copy that is tested on another fold; features are those of its models then."""
+        fold = {"model.fold": number} if self.model.kind == "features" else {}
+        return self.with_values({"folds.index": number, **fold})
+
     def plan(self) -> Plan:
         """Return what the loop needs to know."""
         return Plan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)

@@ -27,10 +27,12 @@ from emotune.data.store import ABOUT_FILE, INDEX_FILE, SIGNAL_FILE, About, Segme
 from emotune.data.writer import file_records, fingerprint_store
 from emotune.errors import SettingsError
 from emotune.files import new_folder, restore_replaced
-from emotune.fusion.joint import Half, Joint, join
+from emotune.fusion.joint import SAME_FOLDS, Half, Joint, join
 from emotune.models.features import fold_name
 from emotune.search.folder import SearchFolder
 from emotune.tasks.classify import ClassifyObjective
+
+HALVES = ("ecg", "eeg")
 
 PORTION = 128
 """Segments that go through a network at a time."""
@@ -75,7 +77,12 @@ def build_features(
     """
     joint = join(ecg, eeg)
     ours, theirs = joint.halves
-    settings = {"ecg": what_decides(ours.classifiers), "eeg": what_decides(theirs.classifiers)}
+    first = ours.classifiers.each[0]
+    settings = {
+        "target": first.task.target,
+        "folds": first.experiment.folds.model_dump(mode="json", include=set(SAME_FOLDS)),
+        **{half: what_decides(one.classifiers) for half, one in zip(HALVES, (ours, theirs), strict=True)},
+    }
     restore_replaced(store)
     old = _old(store, settings=settings)
     if old is not None and old.about.settings == settings:
@@ -92,8 +99,8 @@ def _old(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore | None:
     if not store.exists() or (store.is_dir() and not any(store.iterdir())):
         return None
     old = SegmentStore.open(store)
-    names = [old.about.settings[half]["name"] for half in settings] if old.modality == "features" else []
-    if names != [content["name"] for content in settings.values()]:
+    names = [old.about.settings[half]["name"] for half in HALVES] if old.modality == "features" else []
+    if names != [settings[half]["name"] for half in HALVES]:
         holds = f"features of {' and '.join(names)}" if names else f"segments of {old.modality}"
         raise SettingsError(f"{store} holds {holds}. Give another folder, or remove that one.")
     return old

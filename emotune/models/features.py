@@ -92,10 +92,10 @@ def check_features(model: ModelSettings, *, store: SegmentStore, fold: Fold, num
             f"model.width: {model.width} was given, but {store.path} has {store.about.width} features per moment; "
             f"set model.width to {store.about.width}"
         )
-    if number is None or model.fold != number or fold_name(number) not in store.channels[number : number + 1]:
+    if model.fold != number or number >= len(store.channels):
         raise SettingsError(
-            f"model.fold: {model.fold} and folds.index: {number} were given; both must be the same, and one of "
-            f"{', '.join(store.channels)}"
+            f"model.fold: {model.fold} and folds.index: {number} were given; both must be the same, and there are "
+            f"features of {', '.join(store.channels)}"
         )
     seen = store.index[TRAINED_ON].str[number].to_numpy() == "1"
     _check_unseen(seen, rows=fold.test, what="test")
