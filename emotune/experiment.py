@@ -9,17 +9,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
-from emotune.data.folds import Folds, split
+from emotune.data.folds import Folds, keys, split
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
 from emotune.models.features import check_features
 from emotune.models.weights import hand_over
-from emotune.randomness import derive_seed
-from emotune.tasks import MaskedValues, Task
+from emotune.randomness import derive_seed, stream
+from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
 from emotune.training.loop import Material, Plan, TrainState
 from emotune.training.optim import Optim
@@ -31,11 +32,23 @@ class Start(Settings):
     encoder: str
     """A search, a run or a checkpoint whose encoder is taken over, sizes included."""
 
+    second: str | None = None
+    """Another one for the second half of the folds; ``encoder`` is for the first half then. Each must not have seen
+    the half that it is tested on (``folds.without``)."""
+
     weights: Literal["pretrained", "scratch"] = "pretrained"
     """``scratch``: the same network with freshly drawn weights, for comparison."""
 
     sha256: str | None = None
     """Hash of the encoder's weights; filled in when the run is prepared."""
+
+    second_sha256: str | None = None
+    """The same of the second one."""
+
+    def which(self, folds: Folds) -> Literal["encoder", "second"]:
+        """Tell which of the two a fold starts from."""
+        in_second = folds.index is not None and folds.index >= folds.count // 2
+        return "second" if in_second and self.second is not None else "encoder"
 
 
 class Compute(Settings):
@@ -58,6 +71,12 @@ class Experiment(Settings):
 
     fingerprint: str | None = None
     """Fingerprint of the store's content; filled in when the run is prepared."""
+
+    partner: str = ""
+    """Folder of another store: only moments that it has too are used, for instance those with ECG and EEG."""
+
+    partner_fingerprint: str | None = None
+    """Fingerprint of the partner's content; filled in when the run is prepared."""
 
     folds: Folds = Folds()
     """Which segments train, validate and test."""
@@ -106,7 +125,9 @@ class Experiment(Settings):
 
         The store counts by its fingerprint and a pre-trained encoder by its hash.
         """
-        content = self.model_dump(mode="json", exclude={"compute": True, "store": True, "start": {"encoder"}})
+        content = self.model_dump(
+            mode="json", exclude={"compute": True, "store": True, "partner": True, "start": {"encoder", "second"}}
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def with_values(self, values: Mapping[str, Any]) -> "Experiment":
@@ -147,14 +168,17 @@ class Experiment(Settings):
         Raises:
             DataError: The store is not the one the experiment was prepared for, or lacks labels.
         """
-        if self.fingerprint not in {None, store.fingerprint}:
-            raise DataError(
-                f"the store {self.store} has the fingerprint {store.fingerprint[:12]}, where this run was started on "
-                f"{str(self.fingerprint)[:12]}. Give the store it was started on, or a new name"
-            )
+        _check_fingerprint(store, self.fingerprint)
+        among = None
+        if self.partner:
+            partner = SegmentStore.open(Path(self.partner))
+            _check_fingerprint(partner, self.partner_fingerprint)
+            among = np.isin(keys(store.index, by="moment"), keys(partner.index, by="moment"))
         labels = self.task.labels(store.index)
-        fold = split(store.index, self.folds, labels=labels)
+        fold = split(store.index, self.folds, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
+        if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
+            labels = _deal_anew(labels, rows=fold.train, folds=self.folds)
         return Material(store=store, fold=fold, labels=labels)
 
     def begin(self, material: Material, *, encoder_weights: Path | None = None) -> TrainState:
@@ -182,6 +206,23 @@ class Experiment(Settings):
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
         return TrainState(objective, self.optim.build(objective))
+
+
+def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:
+    if expected not in {None, store.fingerprint}:
+        raise DataError(
+            f"the store {store.path} has the fingerprint {store.fingerprint[:12]}, where this run was started on "
+            f"{str(expected)[:12]}. Give the store it was started on, or a new name"
+        )
+
+
+def _deal_anew(
+    labels: Float[np.ndarray, " segment"], *, rows: Int64[np.ndarray, " row"], folds: Folds
+) -> Float[np.ndarray, " segment"]:
+    dealt = labels.copy()
+    number = -1 if folds.index is None else folds.index
+    dealt[rows] = labels[stream(folds.seed, "shuffled", number).permutation(rows)]
+    return dealt
 
 
 def setting_names(settings: BaseModel, *, prefix: str = "") -> Iterator[str]:

@@ -16,6 +16,8 @@ COMMANDS = {
     "stop": ("emotune.cli.status", "Ask a running search to stop."),
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),
     "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder once."),
+    "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
+    "predict": ("emotune.cli.predict", "Tell high from low in one recording."),
     "report": ("emotune.cli.report", "Write one self-contained page about a search."),
     "compare": ("emotune.cli.report", "Show the scores of several runs side by side."),
     "sync": ("emotune.cli.report", "Deliver to MLflow what it has missed."),

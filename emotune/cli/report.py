@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from emotune.cli.crossval import document, load_result
 from emotune.cli.options import (
     default_tracking_uri,
     find_folder,
@@ -12,12 +13,15 @@ from emotune.cli.options import (
     storage_option,
     tracking_option,
 )
+from emotune.cli.tables import page, plain_table
 from emotune.encoders import publish_best
 from emotune.errors import SettingsError
 from emotune.report.page import write_report
+from emotune.search.crossval import METRICS, CrossValidation
 from emotune.search.folder import storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.results import last_metrics, opened, status_document
+from emotune.search.statistics import Comparison
 from emotune.tracking.mlflow import deliver_all
 
 
@@ -47,10 +51,16 @@ def report(name: str, *, out: Path | None, storage: str) -> None:
 def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
     """Show the last scores of the best configurations of several searches or runs side by side.
 
+    Cross-validations by the same folds are compared fold by fold, by a paired t-test with the first.
+
     \b
     Example:
       emotune compare demo-pretrained demo-scratch
     """
+    folders = [find_folder(name, storage=storage) for name in names]
+    if all(opened(read_journal(folder.journal)).purpose == "fold" for folder in folders):
+        _compare_folds([load_result(folder) for folder in folders], as_json=as_json)
+        return
     scores = {name: _scores(name, storage=storage) for name in names}
     if as_json:
         print_json(scores)
@@ -62,6 +72,26 @@ def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
         row = [one.get(metric) for one in scores.values()]
         cells = [f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}" for value in row]
         click.echo(f"{metric:<24}" + "  ".join(cells))
+
+
+def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
+    first, *others = results
+    tests = {other.name: {metric: first.compare(other, metric=metric) for metric in METRICS} for other in others}
+    if as_json:
+        found = {name: {metric: one.model_dump() for metric, one in many.items()} for name, many in tests.items()}
+        print_json({"results": [document(one) for one in results], "against": first.name, "tests": found})
+        return
+    table = plain_table("", *METRICS)
+    for one in results:
+        cells = (one.interval(metric) for metric in METRICS)
+        table.add_row(one.name, *("-" if cell is None else cell.text for cell in cells))
+        if one.name in tests:
+            table.add_row(f"  less {first.name}", *map(_in_words, tests[one.name].values()))
+    page().print(table)
+
+
+def _in_words(test: Comparison) -> str:
+    return test.difference.text + ("" if test.p is None else f", p = {test.p:.2g}")
 
 
 def _scores(name: str, *, storage: str) -> dict[str, float | None]:

@@ -15,8 +15,8 @@ from emotune.report.tables import leaderboard
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import locked, read_journal
 from emotune.search.records import Closed, Record
-from emotune.search.results import evaluation_results, find_best, search_state, shortfall
-from emotune.search.run import RunOptions, kept_encoder, run_study, settle
+from emotune.search.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
+from emotune.search.run import Encoders, RunOptions, kept_encoders, run_study, settle
 from emotune.search.study import Study
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
@@ -55,17 +55,19 @@ def run(study: Study, request: Request) -> int:
     uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
     if not study.base.store:
         raise SettingsError("no segment store was given; give --store, or base.store in the study")
-    encoder = _encoder(study, request, uri=uri)
-    settled = settle(study, store=find_store(study.base.store), encoder=encoder)
+    encoders = find_encoders(study, request)
+    settled = settle(study, store=find_store(study.base.store), encoders=encoders)
     known = len(read_journal(folder.journal)) if folder.journal.exists() else 0
     folder.path.mkdir(parents=True, exist_ok=True)
     mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
     try:
         with follow(settled, name=request.name, known=known) as display:
-            records = run_study(settled, folder, options=request.options, encoder=encoder, observers=[mirror, display])
+            records = run_study(
+                settled, folder, options=request.options, encoders=encoders, observers=[mirror, display]
+            )
     finally:
         delivered = mirror.close(PATIENCE)
-    if delivered and search_state(records, alive=False) == "finished":
+    if delivered and request.options.purpose != "fold" and search_state(records, alive=False) == "finished":
         _publish(folder, uri=uri)
     if known == len(records):
         more = "; more with --brackets +N or --evaluations +N" if request.options.purpose == "configuration" else ""
@@ -73,11 +75,23 @@ def run(study: Study, request: Request) -> int:
     return _conclude(settled, records, folder)
 
 
-def _encoder(study: Study, request: Request, *, uri: str) -> Path | None:
-    if study.base.start is None:
-        return None
-    kept = kept_encoder(request.folder)
-    return kept or find_encoder(study.base.start.encoder, storage=request.storage, tracking_uri=uri)
+def find_encoders(study: Study, request: Request) -> Encoders:
+    """Find the pre-trained encoders that a study starts from, the copies of a search that has begun first.
+
+    Raises:
+        SettingsError: There is no such encoder.
+    """
+    start = study.base.start
+    if start is None:
+        return {}
+    uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
+    named = {"encoder": start.encoder, "second": start.second}
+    kept = kept_encoders(request.folder)
+    return {
+        name: kept.get(name) or find_encoder(source, storage=request.storage, tracking_uri=uri)
+        for name, source in named.items()
+        if source is not None
+    }
 
 
 def _publish(folder: SearchFolder, *, uri: str) -> None:
@@ -102,18 +116,23 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
         raise SearchFailedError(
             f"not one evaluation of {folder.name!r} gave a result; see `emotune status {folder.name}`"
         )
-    board = leaderboard(records).head(LEADERS).to_string(index=False, float_format="{:.5g}".format)
     warning = shortfall(records)
     lines = [
-        *([board] if best.values else []),
+        *(_leaders(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
-        f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs",
         f"results in {folder.path}",
         f"compare the runs: {where_to_look(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
     ]
     console().print("\n".join(lines), markup=False, soft_wrap=True)
     failed = any(one.status == "failed" for one in evaluation_results(records))
     return 1 if warning and failed else 0
+
+
+def _leaders(study: Study, records: Sequence[Record], *, best: Incumbent) -> list[str]:
+    board = leaderboard(records).head(LEADERS).to_string(index=False, float_format="{:.5g}".format)
+    aim = f"{study.objective.metric} {best.objective:.6g}"
+    line = f"best: {aim}, configuration {best.config_id}, {best.epochs} epochs"
+    return [board, line] if best.values else [line]
 
 
 def put_aside(folder: SearchFolder) -> None:

@@ -44,10 +44,9 @@ class SearchFolder:
         """Present while somebody has asked the driver to stop."""
         return self.path / "stop"
 
-    @property
-    def encoder(self) -> Path:
-        """Copy of the pre-trained encoder that the search starts from."""
-        return self.path / "encoder"
+    def kept_encoder(self, which: str) -> Path:
+        """Folder of the copy of a pre-trained encoder that the search starts from: ``encoder`` or ``second``."""
+        return self.path / ("encoder" if which == "encoder" else f"encoder-{which}")
 
     @property
     def driver_alive(self) -> bool:

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.experiment import Experiment, Start
 from emotune.files import sha256_of
 from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
@@ -28,6 +31,8 @@ from emotune.trainables.evaluation import Job
 from emotune.training.checkpoints import newest_checkpoint, read_state
 
 logger = logging.getLogger(__name__)
+Encoders = Mapping[str, Path]
+"""Checkpoints of pre-trained encoders: ``encoder``, and ``second`` for the second half of the folds."""
 SOFTWARE = ("emotune", "ConfigSpace", "hpbandster", "numpy", "ray", "torch")
 
 
@@ -47,26 +52,38 @@ class RunOptions:
     """Earlier searches whose best configurations are in the study."""
 
 
-def settle(study: Study, *, store: Path, encoder: Path | None) -> Study:
-    """Fill in what a study leaves to the moment: the store's fingerprint and the encoder's sizes and hash.
+def settle(study: Study, *, store: Path, encoders: Encoders) -> Study:
+    """Fill in what a study leaves to the moment: the stores' fingerprints, the encoders' sizes and hashes.
 
     Args:
         study: As read from its file.
         store: Folder of the segment store.
-        encoder: Checkpoint of the pre-trained encoder, if the study starts from one.
+        encoders: Checkpoints of the pre-trained encoders, if the study starts from any.
 
     Raises:
         DataError: The store cannot be read, or has no labels for the task.
-        SettingsError: There are too few subjects for the folds.
+        SettingsError: There are too few subjects for the folds, or the two encoders have other sizes.
     """
     opened_store = SegmentStore.open(store)
     base = study.base.model_copy(update={"store": str(store.absolute()), "fingerprint": opened_store.fingerprint})
-    if encoder is not None and base.start is not None:
-        model = type(base.model).model_validate(read_state(encoder)["about"]["experiment"]["model"])
-        start = base.start.model_copy(update={"sha256": sha256_of(encoder / "weights.safetensors")})
-        base = base.model_copy(update={"start": start, "model": model})
+    if base.partner:
+        partner = Path(base.partner).absolute()
+        known = {"partner": str(partner), "partner_fingerprint": SegmentStore.open(partner).fingerprint}
+        base = base.model_copy(update=known)
+    if encoders and base.start is not None:
+        base = _with_encoders(base, base.start, encoders=encoders)
     base.material(opened_store)
     return study.model_copy(update={"base": base})
+
+
+def _with_encoders(base: Experiment, start: Start, *, encoders: Encoders) -> Experiment:
+    models = {name: read_state(path)["about"]["experiment"]["model"] for name, path in encoders.items()}
+    if any(model != models["encoder"] for model in models.values()):
+        raise SettingsError(f"the encoders {start.encoder} and {start.second} have other sizes; give two of one kind")
+    hashes = {name: sha256_of(path / "weights.safetensors") for name, path in encoders.items()}
+    started = start.model_copy(update={"sha256": hashes["encoder"], "second_sha256": hashes.get("second")})
+    content = base.model_dump(mode="json") | {"start": started.model_dump(mode="json"), "model": models["encoder"]}
+    return Experiment.model_validate(content)
 
 
 def run_study(
@@ -74,7 +91,7 @@ def run_study(
     folder: SearchFolder,
     *,
     options: RunOptions = RunOptions(),
-    encoder: Path | None = None,
+    encoders: Encoders = MappingProxyType({}),
     observers: Sequence[Observer] = (),
 ) -> list[Record]:
     """Run a search to its end, going on where an earlier driver stopped.
@@ -83,7 +100,7 @@ def run_study(
         study: The study, settled.
         folder: Where the search lies or shall lie.
         options: How to carry it out.
-        encoder: Checkpoint of the pre-trained encoder, if the study starts from one.
+        encoders: Checkpoints of the pre-trained encoders, if the study starts from any.
         observers: Who follows the search.
 
     Returns:
@@ -110,7 +127,7 @@ def run_study(
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
         if search_state(journal.records, alive=False) != "finished":
-            job_maker = _job_maker(study, folder, encoder=_keep_encoder(encoder, folder), options=options)
+            job_maker = _job_maker(study, folder, encoders=_keep_encoders(encoders, folder), options=options)
             _search(desk, job_maker, folder, concurrency=options.concurrency or opened(journal.records).concurrency)
         return list(journal.records)
 
@@ -186,35 +203,40 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
     )
 
 
-def _keep_encoder(encoder: Path | None, folder: SearchFolder) -> Path | None:
-    """Copy the pre-trained encoder beside the search, so that it can go on whatever becomes of the original."""
-    if encoder is None:
-        return None
-    kept = folder.encoder / encoder.name
+def _keep_encoders(encoders: Encoders, folder: SearchFolder) -> Encoders:
+    """Copy the pre-trained encoders beside the search, so that it can go on whatever becomes of the originals."""
+    return {name: _keep(path, folder.kept_encoder(name)) for name, path in encoders.items()}
+
+
+def _keep(encoder: Path, place: Path) -> Path:
+    kept = place / encoder.name
     if not kept.exists():
-        draft = folder.encoder.with_name(".encoder.draft")
+        draft = place.with_name(f".{place.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(encoder, draft / encoder.name)
-        shutil.rmtree(folder.encoder, ignore_errors=True)
-        draft.rename(folder.encoder)
+        shutil.rmtree(place, ignore_errors=True)
+        draft.rename(place)
     return kept
 
 
-def kept_encoder(folder: SearchFolder) -> Path | None:
-    """Return the copy of the pre-trained encoder that a search has made, if any."""
-    return newest_checkpoint(folder.encoder)
+def kept_encoders(folder: SearchFolder) -> Encoders:
+    """Return the copies of the pre-trained encoders that a search has made."""
+    found = {name: newest_checkpoint(folder.kept_encoder(name)) for name in ("encoder", "second")}
+    return {name: path for name, path in found.items() if path is not None}
 
 
-def _job_maker(study: Study, folder: SearchFolder, *, encoder: Path | None, options: RunOptions) -> MakeJob:
+def _job_maker(study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions) -> MakeJob:
     def make_job(evaluation: Evaluation) -> Job:
+        experiment = study.base.with_values(evaluation.values)
+        start = experiment.start
         return Job(
             evaluation_id=evaluation.id,
             config_id=evaluation.config_id,
             from_epoch=evaluation.from_epoch,
             to_epoch=evaluation.to_epoch,
-            experiment=study.base.with_values(evaluation.values),
+            experiment=experiment,
             checkpoints=folder.checkpoints(evaluation.config_id),
-            encoder=encoder,
+            encoder=None if start is None else encoders.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
         )
 

@@ -150,9 +150,9 @@ class Study(Settings):
     def deciding(self) -> dict[str, Any]:
         """Return what decides the results: not where the store and the encoder lie, not how the work is done."""
         document = self.as_document()
-        base = {key: value for key, value in document["base"].items() if key not in {"store", "compute"}}
+        base = {key: value for key, value in document["base"].items() if key not in {"store", "partner", "compute"}}
         if base["start"]:
-            base["start"] = {key: value for key, value in base["start"].items() if key != "encoder"}
+            base["start"] = {key: value for key, value in base["start"].items() if key not in {"encoder", "second"}}
         return document | {"base": base}
 
 

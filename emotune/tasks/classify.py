@@ -49,6 +49,9 @@ class Classify(TaskSettings):
     frozen: bool = False
     """Train the classifier only and leave the encoder as it is."""
 
+    shuffled: bool = False
+    """Train on labels that were dealt anew among the training segments: what there is without anything to learn."""
+
     @field_validator("hidden", mode="before")
     @classmethod
     def _read_text(cls, value: Any) -> Any:

@@ -189,7 +189,7 @@ def _references(data: str) -> dict[str, float]:
 
 def _data_part(experiment: Experiment) -> str:
     """Only what decides segments, labels and masks, so that jobs on the same data share them."""
-    parts = {"store", "fingerprint", "folds", "task"}
+    parts = {"store", "fingerprint", "partner", "partner_fingerprint", "folds", "task"}
     parts |= {"model"} if experiment.model.kind == "features" else set()
     return (
         Experiment(epochs=500).model_copy(update={name: getattr(experiment, name) for name in parts}).model_dump_json()
@@ -215,5 +215,6 @@ def describe(experiment: Experiment, material: Material) -> dict[str, Any]:
         "modality": store.modality,
         "rate": store.rate,
         "seconds": store.seconds,
+        "corpora": [source.corpus for source in store.about.sources],
         "preparation": store.about.settings,
     }
