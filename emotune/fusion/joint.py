@@ -54,7 +54,8 @@ class Half:
     @property
     def alone(self) -> pd.DataFrame:
         """The store's index of the moments that only this one has."""
-        return self.classifiers.store.index.iloc[np.delete(_first_rows(self.sides), self.wanted)]
+        rows = np.delete(_first_rows(self.sides), self.wanted)
+        return self.classifiers.store.index.iloc[np.sort(rows)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ def _facts(classifiers: Classifiers) -> dict[str, Any]:
         "task.threshold": first.task.threshold,
         **{f"folds.{name}": getattr(first.experiment.folds, name) for name in SAME_FOLDS},
         "folds": len(classifiers.each),
-        "segments of so many seconds:": classifiers.store.seconds,
+        "seconds per segment": classifiers.store.seconds,
     }
 
 

@@ -92,7 +92,7 @@ def check_features(model: ModelSettings, *, store: SegmentStore, fold: Fold, num
             f"model.width: {model.width} was given, but {store.path} has {store.about.width} features per moment; "
             f"set model.width to {store.about.width}"
         )
-    if model.fold != number or number >= len(store.channels):
+    if number is None or model.fold != number or number >= len(store.channels):
         raise SettingsError(
             f"model.fold: {model.fold} and folds.index: {number} were given; both must be the same, and there are "
             f"features of {', '.join(store.channels)}"
