@@ -1,7 +1,7 @@
 """Pre-trained encoders: found by name, run or path, and used on raw signals."""
 
-import dataclasses
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from emotune.data.recording import Recording
-from emotune.data.segments import PrepareSettings, cut, ready
-from emotune.data.signals import standardise
+from emotune.data.recording import UNITS, Recording
+from emotune.data.segments import PrepareSettings, ready
+from emotune.data.single import standardised_segments
 from emotune.errors import DataError, SettingsError
 from emotune.experiment import Experiment
 from emotune.models.weights import encoder_part
@@ -88,6 +88,34 @@ def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
     return run
 
 
+@dataclass(frozen=True)
+class AboutCheckpoint:
+    """What a checkpoint says of the network in it."""
+
+    experiment: Experiment
+    preparation: PrepareSettings
+    """How the signals it was trained on were prepared."""
+    channels: tuple[str, ...]
+    """Of those signals."""
+
+
+def read_about(checkpoint: Path) -> AboutCheckpoint:
+    """Return what a checkpoint says of itself.
+
+    Raises:
+        DamageError: The checkpoint is not what was written.
+        SettingsError: The network reads no signals.
+    """
+    about = read_state(checkpoint)["about"]
+    if about["modality"] not in UNITS:
+        raise SettingsError(f"{checkpoint} reads {about['modality']}, not signals; give what was trained on signals")
+    return AboutCheckpoint(
+        experiment=Experiment.model_validate(about["experiment"]),
+        preparation=PrepareSettings.model_validate(about["preparation"]),
+        channels=tuple(about["channels"]),
+    )
+
+
 class PretrainedEncoder(nn.Module):
     """An encoder with its preparation of signals, in evaluation mode.
 
@@ -100,10 +128,8 @@ class PretrainedEncoder(nn.Module):
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__()
-        about = read_state(checkpoint)["about"]
-        self.experiment = Experiment.model_validate(about["experiment"])
-        self.preparation = PrepareSettings.model_validate(about["preparation"])
-        self.channels = tuple(about["channels"])
+        about = read_about(checkpoint)
+        self.experiment, self.preparation, self.channels = about.experiment, about.preparation, about.channels
         self.encoder = self.experiment.model.build(channels=len(self.channels))
         self.encoder.load_state_dict(encoder_part(read_weights(checkpoint)))
         self.eval()
@@ -141,12 +167,9 @@ class PretrainedEncoder(nn.Module):
             source="memory",
         )
         prepared = ready(recording, settings=self.preparation)
-        samples = self.preparation.samples
-        if prepared.signal.shape[1] < samples:
+        if prepared.signal.shape[1] < self.preparation.samples:
             length = f"{self.preparation.seconds:g} s"
             raise DataError(f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of {length}")
-        mean, spread = prepared.signal.mean(axis=1), prepared.signal.std(axis=1)
-        whole = dataclasses.replace(prepared, signal=standardise(prepared.signal, mean=mean, spread=spread))
-        segments = torch.from_numpy(cut(whole, samples=samples))
+        segments = torch.from_numpy(standardised_segments([prepared], settings=self.preparation).signals)
         with torch.no_grad():
             return torch.cat([self(part) for part in segments.split(64)]).numpy()

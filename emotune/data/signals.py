@@ -1,4 +1,4 @@
-"""Signal processing as pure functions: band-pass, resampling, standardisation, heart rate."""
+"""Signal processing as pure functions: band-pass, resampling, heart rate."""
 
 from fractions import Fraction
 
@@ -74,13 +74,6 @@ def resample(signal: Signal, *, fs: float, rate: int) -> Float[np.ndarray, "chan
     if ratio == 1:
         return signal
     return dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=1)
-
-
-def standardise(
-    signal: Signal, *, mean: Float[np.ndarray, " channel"], spread: Float[np.ndarray, " channel"]
-) -> Float[np.ndarray, "channel time"]:
-    """Give each channel zero mean and unit spread, by the mean and spread of all it belongs to."""
-    return (signal - mean[:, None]) / spread[:, None]
 
 
 def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from scipy import signal as dsp
 
 from benchmarks.filters import band_pass_by_formula, distance, formula, noise
 from emotune.data.formats import read_file
-from emotune.data.signals import band_pass, heart_rates, resample, standardise
+from emotune.data.signals import band_pass, heart_rates, resample
 from emotune.errors import DataError
 
 
@@ -116,13 +116,6 @@ def test_resampling_keeps_what_the_new_rate_can_hold(fs: float, frequency: float
 def test_resampling_keeps_aliases_out(frequency: float) -> None:
     wave = np.sin(2 * np.pi * frequency * np.arange(20_000) / 1000)[None]
     assert np.abs(resample(wave, fs=1000.0, rate=128)[0, 128:-128]).max() < 0.03
-
-
-def test_standardising_by_its_own_moments_gives_zero_and_one() -> None:
-    signal = np.random.default_rng(0).normal([[5], [-1000]], [[3], [0.01]], (2, 1000))
-    new = standardise(signal, mean=signal.mean(axis=1), spread=signal.std(axis=1))
-    assert new.mean(axis=1) == pytest.approx(0, abs=1e-9)
-    assert new.std(axis=1) == pytest.approx(1)
 
 
 @given(rate=st.floats(40, 180), fs=st.sampled_from([128.0, 256.0, 1000.0]), scale=st.sampled_from([1e-3, 1, 1e5]))

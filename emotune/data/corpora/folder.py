@@ -176,7 +176,7 @@ def read(piece: Piece, modality: Modality, settings: Folder) -> Iterator[Item]:
         if entry.modality not in {"", modality}:
             continue
         try:
-            recording = _recording(read_file(folder / entry.file), entry=entry, modality=modality, settings=settings)
+            recording = recording_of(read_file(folder / entry.file), entry=entry, modality=modality, settings=settings)
         except DataError as error:
             yield Unreadable(subject=entry.subject, source=entry.file, reason=str(error))
             continue
@@ -184,7 +184,12 @@ def read(piece: Piece, modality: Modality, settings: Folder) -> Iterator[Item]:
             yield recording
 
 
-def _recording(raw: RawFile, *, entry: Entry, modality: Modality, settings: Folder) -> Recording | None:
+def recording_of(raw: RawFile, *, entry: Entry, modality: Modality, settings: Folder) -> Recording | None:
+    """Make a recording of what a file holds; None if it holds nothing of the modality.
+
+    Raises:
+        DataError: It lacks a channel, or its channels or their rates do not fit together.
+    """
     named = _as_manifest_says(raw.channels, entry=entry)
     channels = [channel for channel in named if channel.kind == modality]
     if not channels:

@@ -1,0 +1,125 @@
+"""A picture of a recording, and below it what was said of it."""
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from emotune.errors import SettingsError
+from emotune.files import write_atomically
+from emotune.prediction.judge import Prediction, label_of
+
+ENDING = ".png"
+COLOURS = ("#1f5fa8", "#c2571a", "#2b8a3e", "#6f42c1")
+MOST_TRACES = 12
+"""Leads that are drawn; the probabilities of all are."""
+
+PIXELS = 1500
+"""Parts of the time axis within which only the lowest and the highest value can be told apart."""
+
+HALF_A_TRACE = 4.0
+"""Standard deviations between a trace and the edge of its row."""
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def write_picture(prediction: Prediction, *, file: Path) -> None:
+    """Draw the signal with the probabilities below, and write it, whole or not at all.
+
+    Raises:
+        SettingsError: The file cannot be written, or would be no PNG.
+    """
+    if file.suffix.lower() != ENDING:
+        raise SettingsError(f"{file} would be no PNG; give a name that ends in {ENDING}")
+    try:
+        write_atomically(file, draw_picture(prediction))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written: {error.strerror}. Give another file.") from error
+
+
+def draw_picture(prediction: Prediction) -> bytes:
+    """Return the page as PNG."""
+    heights = [0.5 + 0.45 * min(len(prediction.names), MOST_TRACES), 2.2]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(14, sum(heights) + 0.6), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=heights)
+        _draw_signal(above, prediction)
+        _draw_probabilities(below, prediction)
+        below.set(xlim=(prediction.starts.min(), prediction.ends.max()), xlabel="seconds")
+        figure.suptitle(_heading(prediction), fontsize=11, parse_math=False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def _heading(prediction: Prediction) -> str:
+    means = "; ".join(
+        f"{target}: {label_of(mean)}, mean probability of high {mean:.2f}" for target, mean in prediction.means.items()
+    )
+    return f"{prediction.file.name}: {means}"
+
+
+def _draw_signal(axes: Axes, prediction: Prediction) -> None:
+    shown = prediction.names[:MOST_TRACES]
+    for number, name in enumerate(shown):
+        for start, samples in _stretches(prediction, number=number):
+            seconds, values = thin(samples, start=start, rate=prediction.preparation.rate)
+            heights = len(shown) - 1 - number + np.clip(values / (2 * HALF_A_TRACE), -0.5, 0.5)
+            axes.plot(seconds, heights, color="0.25", linewidth=0.5, label=name)
+    axes.set_yticks(range(len(shown)), shown[::-1], parse_math=False)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    low, high = prediction.preparation.band
+    hidden = len(prediction.names) - len(shown)
+    more = f"; {hidden} more leads are not drawn" if hidden else ""
+    axes.set_title(f"{low:g} to {high:g} Hz, standardised over this file alone{more}")
+
+
+def _stretches(prediction: Prediction, *, number: int) -> Iterator[tuple[float, Float[np.ndarray, " time"]]]:
+    """Yield the start and the samples of each run of segments without a gap, of one trace."""
+    by_lead = prediction.preparation.modality == "ecg"
+    chosen = np.array([not by_lead or lead == prediction.names[number] for lead in prediction.leads])
+    rows, channel = np.flatnonzero(chosen), 0 if by_lead else number
+    breaks = np.flatnonzero(np.diff(prediction.starts[rows]) > prediction.preparation.seconds * 1.001) + 1
+    for run in np.split(rows, breaks):
+        yield float(prediction.starts[run[0]]), prediction.signals[run, channel].ravel()
+
+
+def thin(
+    samples: Float[np.ndarray, " time"], *, start: float, rate: int
+) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
+    """Return times and values to draw: of a long signal only the lowest and the highest value of each part."""
+    size = math.ceil(len(samples) / PIXELS)
+    if size < 3:
+        return start + np.arange(len(samples)) / rate, samples
+    whole = samples[: len(samples) // size * size].reshape(-1, size)
+    ends = np.stack([whole.min(axis=1), whole.max(axis=1)], axis=1).ravel()
+    return start + np.arange(len(ends)) * size / 2 / rate, ends
+
+
+def _draw_probabilities(axes: Axes, prediction: Prediction) -> None:
+    axes.axhline(0.5, color="0.6", linewidth=0.8, linestyle=":")
+    starts, moment_of = np.unique(prediction.starts, return_inverse=True)
+    several = len(starts) < len(prediction.starts)
+    for (target, probabilities), colour in zip(prediction.probabilities.items(), COLOURS, strict=False):
+        if several:
+            axes.hlines(probabilities, prediction.starts, prediction.ends, color=colour, alpha=0.3, linewidth=1)
+        means = np.bincount(moment_of, weights=probabilities) / np.bincount(moment_of)
+        ends = starts + prediction.preparation.seconds
+        axes.hlines(means, starts, ends, color=colour, linewidth=2.5, label=target)
+    axes.set(ylim=(0, 1), ylabel="probability of high")
+    axes.set_title("What was said of each segment" + (", lead by lead (thin) and on average" if several else ""))
+    axes.legend(loc="upper right", ncols=len(prediction.models))
