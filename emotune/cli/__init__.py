@@ -17,6 +17,7 @@ COMMANDS = {
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),
     "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder once."),
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
+    "fuse": ("emotune.cli.fuse", "Join what ECG and EEG models make of each moment."),
     "predict": ("emotune.cli.predict", "Tell high from low in one recording."),
     "report": ("emotune.cli.report", "Write one self-contained page about a search."),
     "compare": ("emotune.cli.report", "Show the scores of several runs side by side."),

@@ -71,7 +71,7 @@ def prepare(  # noqa: PLR0913 (the options of the contract)
     settings = parse(dataclasses.replace(document, content=ours), PrepareSettings)
     corpus_settings = parse(dataclasses.replace(document, content=theirs), reader.settings)
     cores = len(psutil.Process().cpu_affinity() or [0])
-    with _progress_bar(reader.name) as progress:
+    with progress_bar(reader.name) as progress:
         summary = prepare_store(
             reader,
             folder=raw_dir,
@@ -95,7 +95,7 @@ def _check_setting(key: str, *, reader: AnyReader) -> None:
 
 
 @contextmanager
-def _progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
+def progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
     """Show a bar on a terminal, and a line now and then elsewhere."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:

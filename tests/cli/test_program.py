@@ -93,6 +93,7 @@ def test_help_lists_every_command(run) -> None:
         (("data", "describe", "nowhere"), "not a segment store"),
         (("finetune", "nowhere.yaml"), "nowhere.yaml"),
         (("report", "nobody"), "there is no search 'nobody'"),
+        (("fuse", "nobody", "nobody", "--out", "x"), "there is no search 'nobody'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(run, arguments: tuple[str, ...], complaint: str) -> None:
