@@ -1,0 +1,59 @@
+"""EEG from pre-training to fine-tuning: ten channels predicted, and the encoder handed over whole."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from emotune.data.corpora.synthetic import EEG_CHANNELS, Synthetic
+from emotune.data.prepare import prepare
+from emotune.data.segments import PrepareSettings
+from emotune.data.store import SegmentStore
+from emotune.experiment import Experiment
+from emotune.trainables.evaluation import describe
+from emotune.training.checkpoints import save_checkpoint
+from emotune.training.loop import TrainState, fit, measure_references
+from tests.training.conftest import tiny_experiment
+
+
+@pytest.fixture(scope="module")
+def eeg(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
+    torch.set_num_threads(1)
+    path = tmp_path_factory.mktemp("stores") / "eeg"
+    settings = PrepareSettings(modality="eeg", seconds=1.0)
+    prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=Synthetic(subjects=5))
+    return SegmentStore.open(path)
+
+
+def trained(experiment: Experiment, store: SegmentStore, *, encoder: Path | None = None) -> TrainState:
+    material = experiment.material(store)
+    state = experiment.begin(material, encoder_weights=encoder)
+    fit(state, material, experiment.plan(), until=experiment.epochs, report=lambda report, state: None)
+    return state
+
+
+def test_ten_channels_are_pre_trained_and_fine_tuned(eeg: SegmentStore, tmp_path: Path) -> None:
+    assert eeg.channels == EEG_CHANNELS
+    folds = {"segments": 160, "validation_segments": 60}
+    pretraining = tiny_experiment(eeg.path, optim={"lr": 0.01, "warmup_epochs": 0, "weight_decay": 0}, folds=folds)
+    pretrained = trained(pretraining, eeg)
+    losses = [report.metrics["val/loss"] for report in pretrained.history]
+    material = pretraining.material(eeg)
+    zero = measure_references(pretraining.task, material, material.fold.val, prefix="val")["val/loss_zero"]
+    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.97 * zero
+    assert pretrained.objective.get_parameter("head.2.weight").shape[0] == 10
+
+    checkpoint = save_checkpoint(tmp_path, pretrained, about=describe(pretraining, material))
+    finetuning = tiny_experiment(
+        eeg.path,
+        task={"kind": "classify", "hidden": (64,), "dropout": 0.6, "frozen": True},
+        optim={"schedule": "step", "warmup_epochs": 0, "lr": 1e-4},
+        folds=folds,
+        epochs=1,
+        start={"encoder": "eeg"},
+    )
+    finetuned = trained(finetuning, eeg, encoder=checkpoint)
+    for name, value in pretrained.objective.encoder.state_dict().items():
+        assert torch.equal(finetuned.objective.encoder.state_dict()[name], value), name
+    assert 0 <= finetuned.history[-1].metrics["val/macro_f1"] <= 1
