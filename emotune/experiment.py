@@ -23,7 +23,7 @@ from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
 from emotune.training.loop import Material, Plan, TrainState
-from emotune.training.optim import Optim
+from emotune.training.optim import FALLING_TO_ZERO, Optim
 
 
 class Start(Settings):
@@ -107,10 +107,19 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _check_warmup(self) -> "Experiment":
-        if self.optim.schedule == "linear" and self.optim.warmup_epochs >= self.epochs:
+        if self.optim.schedule in FALLING_TO_ZERO and self.optim.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"optim.warmup_epochs: {self.optim.warmup_epochs} was given, which leaves nothing of {self.epochs} "
                 "epochs; give a smaller one or more epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_model(self) -> "Experiment":
+        if self.task.kind == "masked_values" and self.model.kind != "transformer":
+            raise ValueError(
+                f"task.kind: masked_values predicts single samples, which model.kind: {self.model.kind} cannot; "
+                "use model.kind: transformer or another task"
             )
         return self
 

@@ -10,7 +10,7 @@ from emotune.documents import Document, parse
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.models import ConvNet, Transformer
-from emotune.tasks import Classify, MaskedValues
+from emotune.tasks import Classify
 
 SMALL = ConvNet(channels=(3, 4), kernels=(6, 3))
 
@@ -114,8 +114,8 @@ def test_a_mistake_in_a_model_has_one_line(model: object, complaint: str) -> Non
 
 
 def test_masked_values_are_for_the_transformer() -> None:
-    with pytest.raises(SettingsError, match=r"needs model\.kind: transformer"):
-        MaskedValues().build(SMALL.build(channels=1), channels=1, labels=None)
+    with pytest.raises(ValidationError, match=r"predicts single samples, which model\.kind: convnet cannot"):
+        Experiment.model_validate({"model": {"kind": "convnet"}, "task": {"kind": "masked_values"}})
 
 
 def test_published_classifier_on_frozen_features() -> None:

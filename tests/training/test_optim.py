@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from emotune.experiment import Experiment
 from emotune.training.optim import SCHEDULES_WITH, Optim
 
 REPORTED = {"lr": 0.0020220503805149607, "cycles": 1, "warmup_epochs": 8}
@@ -95,3 +96,9 @@ def test_a_setting_without_effect_is_refused(name: str) -> None:
         else:
             with pytest.raises(ValidationError, match=f"{name} has no effect with schedule: {schedule}"):
                 Optim.model_validate({"schedule": schedule, name: value})
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine_restarts"])
+def test_a_warm_up_without_end_is_refused(schedule: str) -> None:
+    with pytest.raises(ValidationError, match=r"optim\.warmup_epochs: 9 was given, which leaves nothing of 9 epochs"):
+        Experiment.model_validate({"epochs": 9, "optim": {"schedule": schedule, "warmup_epochs": 9}})
