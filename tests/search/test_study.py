@@ -130,7 +130,10 @@ def test_configurations_known_to_be_good_decide_results_and_reach_the_searcher(w
         check_unchanged(load_study(write(GOOD)), opening(study))
 
 
-@pytest.mark.parametrize("path", sorted(SEARCH_SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+STUDIES = [*sorted(SEARCH_SPACES.glob("*.yaml")), SEARCH_SPACES.parent / "examples" / "small_pretext.yaml"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_that_comes_with_the_project_can_be_run(path: Path) -> None:
     study = load_study(path)
     evaluations = preview(study)
@@ -148,6 +151,9 @@ def test_the_published_values_are_the_defaults_of_the_published_studies() -> Non
     assert settled.task.kind == "classify"
     assert settled.task.hidden == (1024, 512)
     assert (settled.optim.lr, settled.optim.step_epochs, settled.optim.step_factor) == (1e-4, 45, 0.65)
+    pretext = load_study(find_study("pretext"))
+    settled = pretext.base.with_values(dict(pretext.configuration_space().get_default_configuration()))
+    assert (settled.batch_size, settled.optim.lr, settled.optim.schedule) == (128, 1e-3, "none")
 
 
 def test_an_unknown_study_names_those_there_are() -> None:

@@ -1,0 +1,62 @@
+"""Promises of the compared network, from pre-training on transformations to a classifier on frozen features."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from emotune.data.store import SegmentStore
+from emotune.encoders import PretrainedEncoder
+from emotune.experiment import Experiment
+from emotune.search.run import settle
+from emotune.search.study import Aim, Budget, Study
+from emotune.trainables.evaluation import describe
+from emotune.training.checkpoints import restore, save_checkpoint
+from emotune.training.loop import TrainState, train_epoch
+from tests.training.conftest import tiny_experiment
+
+CONVNET = {"kind": "convnet", "channels": (4, 8), "kernels": (6, 3)}
+FEW = {"segments": 12, "validation_segments": 6}
+PRETEXT = {"kind": "recognise_transformation", "hidden": 8}
+
+
+def train(state: TrainState, store: SegmentStore, experiment: Experiment, *, until: int) -> TrainState:
+    material = experiment.material(store)
+    while state.epoch < until:
+        train_epoch(state, material, experiment.plan())
+    return state
+
+
+@pytest.mark.parametrize("model", [CONVNET, {"channels": (4, 8), "kernels": (9, 5)}], ids=["convnet", "transformer"])
+def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_path: Path, model: dict) -> None:
+    experiment = tiny_experiment(store.path, model=model, task=PRETEXT, folds=FEW)
+    material = experiment.material(store)
+    unbroken = train(experiment.begin(material), store, experiment, until=2)
+    folder = save_checkpoint(tmp_path, train(experiment.begin(material), store, experiment, until=1), about={})
+    again = experiment.model_copy(update={"seed": 99}).begin(material)
+    restore(folder, again)
+    train(again, store, experiment, until=2)
+    for name, weight in unbroken.objective.state_dict().items():
+        assert torch.equal(again.objective.state_dict()[name], weight), name
+
+
+def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentStore, tmp_path: Path) -> None:
+    pretext = tiny_experiment(store.path, model=CONVNET, task=PRETEXT, folds=FEW)
+    state = train(pretext.begin(pretext.material(store)), store, pretext, until=1)
+    checkpoint = save_checkpoint(tmp_path, state, about=describe(pretext, pretext.material(store)))
+    task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
+    base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
+    study = Study(base=base, objective=Aim(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
+    settled = settle(study, store=store.path, encoders={"encoder": checkpoint}).base
+    assert settled.model == pretext.model
+    material = settled.material(store)
+    classifier = settled.begin(material, encoder_weights=checkpoint)
+    head = classifier.objective.get_parameter("head.0.weight").detach().clone()
+    train(classifier, store, settled, until=1)
+    for name, weight in state.objective.encoder.state_dict().items():
+        assert torch.equal(classifier.objective.encoder.state_dict()[name], weight), name
+    assert head.shape == (512, 8)
+    assert not torch.equal(classifier.objective.get_parameter("head.0.weight"), head)
+    signals = torch.from_numpy(store.signal[:3].copy())
+    summary = state.objective.encoder.summarise(signals)
+    assert torch.equal(PretrainedEncoder(checkpoint)(signals), summary)
