@@ -70,7 +70,7 @@ def _corpora(description: Description) -> Table:
             f"{share.hours:.2f}",
             str(share.left_out),
         )
-    if len(description.corpora) > 1:
+    if len(description.corpora) > 1 and description.modality != "features":
         recorded = sum(share.recorded_hours for share in description.corpora)
         people = (str(description.subjects), str(description.recordings), f"{recorded:.2f}")
         left_out = str(len(description.skipped))

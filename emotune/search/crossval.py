@@ -112,14 +112,16 @@ def cross_validation_study(
         experiment: What is done in each fold; its folds' ``seed`` and ``channels`` are kept.
         protocol: What stays together.
         folds: Number of folds.
-        shuffled: Do each fold once more with shuffled labels.
+        shuffled: Do each fold once more with shuffled labels. Not done with features: the models that
+            made them have seen the true labels, so that the result would not be one of chance.
     """
     parts = {"by": PROTOCOLS[protocol].by, "count": folds, "index": 0, "validation": 0.0}
     base = experiment.model_copy(update={"folds": experiment.folds.model_copy(update=parts)})
     hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": list(range(folds))}]
-    if experiment.model.kind == "features":
+    features = experiment.model.kind == "features"
+    if features:
         hyperparameters.append({"name": "model.fold", "type": "ordinal", "sequence": list(range(folds))})
-    labels = [False, True] if shuffled else [False]
+    labels = [False, True] if shuffled and not features else [False]
     hyperparameters.append({"name": "task.shuffled", "type": "categorical", "choices": labels, "default_value": False})
     names = [str(one["name"]) for one in hyperparameters]
     points: list[dict[str, Value]] = [

@@ -21,6 +21,7 @@ from emotune.data.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.fusion import FeatureSummary, build_features
+from emotune.search.crossval import cross_validation_study
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import read_journal
 from emotune.search.results import evaluation_results, last_metrics
@@ -245,6 +246,12 @@ def test_a_fusion_is_cross_validated_on_the_features_of_each_fold(fused: Segment
         state = read_state(checkpoint_of(folder, fold))
         assert state["about"]["experiment"]["model"] == {"kind": "features", "fold": fold, "width": 10}
         assert all(name.startswith("head.") for name in read_weights(checkpoint_of(folder, fold)))
+
+
+def test_shuffled_labels_are_no_control_for_features_of_true_ones(fused: SegmentStore) -> None:
+    study = cross_validation_study(fusion(fused), protocol="paper", folds=3, shuffled=True)
+    assert study.budget.evaluations == 3
+    assert not any(values["task.shuffled"] for values in study.earlier)
 
 
 def test_each_fold_reads_its_own_features(fused: SegmentStore) -> None:

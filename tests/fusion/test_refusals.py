@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError, SettingsError
-from emotune.experiment import Experiment
 from emotune.fusion import build_features
+from emotune.models import Features
 from emotune.search.folder import SearchFolder
 from tests.fusion.conftest import FOLDS, TASK, cross_validate, make_store, unimodal
 from tests.fusion.test_features import Pair, checkpoint_of, fusion
@@ -162,7 +162,7 @@ def test_features_are_no_signals(stores: dict[str, Path], fused: SegmentStore) -
     with pytest.raises(ValidationError, match="start: has no effect"):
         fusion(fused, start={"encoder": "x"})
     with pytest.raises(SettingsError, match="there are features of 3 folds"):
-        Experiment.model_validate({"model": {"kind": "features", "fold": 3}}).model.build(channels=3)
+        Features(fold=3).build(channels=3)
 
 
 def test_what_validates_a_search_was_held_out_of_the_fine_tunings_too(stores: dict[str, Path], tmp_path: Path) -> None:
