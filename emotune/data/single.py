@@ -17,6 +17,7 @@ from emotune.data.segments import PrepareSettings, usable
 from emotune.errors import DataError, SettingsError
 
 REASONS_NAMED = 3
+CHANNELS_NAMED = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +86,10 @@ def read_single(
             raise DataError("its sampling rate is not known; give it with --fs")
         recording = recording_of(raw, entry=entry, modality=modality, settings=settings)
         if recording is None:
-            names = ", ".join(f"{channel.name} ({channel.kind})" for channel in raw.channels)
-            raise DataError(f"it has no {modality.upper()} channel, which the model needs; it has: {names or 'none'}")
+            names = [f"{channel.name} ({channel.kind})" for channel in raw.channels]
+            more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
+            there = ", ".join(names[:CHANNELS_NAMED]) or "none"
+            raise DataError(f"it has no {modality.upper()} channel, which the model needs; it has: {there}{more}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return recording

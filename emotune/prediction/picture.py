@@ -24,8 +24,8 @@ MOST_TRACES = 12
 PIXELS = 1500
 """Parts of the time axis within which only the lowest and the highest value can be told apart."""
 
-HALF_A_TRACE = 4.0
-"""Standard deviations between a trace and the edge of its row."""
+SHOWN_WHOLE = 0.999
+"""Share of a trace's samples that its row is high enough for; what is beyond is cut off."""
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -76,16 +76,18 @@ def _heading(prediction: Prediction) -> str:
 def _draw_signal(axes: Axes, prediction: Prediction) -> None:
     shown = prediction.names[:MOST_TRACES]
     for number, name in enumerate(shown):
-        for start, samples in _stretches(prediction, number=number):
+        stretches = list(_stretches(prediction, number=number))
+        edge = float(np.quantile(np.abs(np.concatenate([samples for _, samples in stretches])), SHOWN_WHOLE))
+        for start, samples in stretches:
             seconds, values = thin(samples, start=start, rate=prediction.preparation.rate)
-            heights = len(shown) - 1 - number + np.clip(values / (2 * HALF_A_TRACE), -0.5, 0.5)
+            heights = len(shown) - 1 - number + np.clip(values / (2.2 * edge), -0.5, 0.5)
             axes.plot(seconds, heights, color="0.25", linewidth=0.5, label=name)
     axes.set_yticks(range(len(shown)), shown[::-1], parse_math=False)
     axes.set_ylim(-0.6, len(shown) - 0.4)
     low, high = prediction.preparation.band
     hidden = len(prediction.names) - len(shown)
     more = f"; {hidden} more leads are not drawn" if hidden else ""
-    axes.set_title(f"{low:g} to {high:g} Hz, standardised over this file alone{more}")
+    axes.set_title(f"{low:g} to {high:g} Hz, standardised over this file alone; each row has a scale of its own{more}")
 
 
 def _stretches(prediction: Prediction, *, number: int) -> Iterator[tuple[float, Float[np.ndarray, " time"]]]:
@@ -122,4 +124,4 @@ def _draw_probabilities(axes: Axes, prediction: Prediction) -> None:
         axes.hlines(means, starts, ends, color=colour, linewidth=2.5, label=target)
     axes.set(ylim=(0, 1), ylabel="probability of high")
     axes.set_title("What was said of each segment" + (", lead by lead (thin) and on average" if several else ""))
-    axes.legend(loc="upper right", ncols=len(prediction.models))
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=len(prediction.models))
