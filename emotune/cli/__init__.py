@@ -19,6 +19,7 @@ COMMANDS = {
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
     "fuse": ("emotune.cli.fuse", "Join what ECG and EEG models make of each moment."),
     "predict": ("emotune.cli.predict", "Tell high from low in one recording."),
+    "reproduce": ("emotune.cli.reproduce", "Fill a table of the papers."),
     "report": ("emotune.cli.report", "Write one self-contained page about a search."),
     "compare": ("emotune.cli.report", "Show the scores of several runs side by side."),
     "sync": ("emotune.cli.report", "Deliver to MLflow what it has missed."),

@@ -1,0 +1,132 @@
+"""The experiments behind a table's rows, at full size and as a rehearsal.
+
+Sizes and schedules are those of the papers' sections IV-C and IV-D (ECG) and 4.3 (multimodal), and of
+Sarkar & Etemad's published code for the compared network; batch sizes, which the papers do not
+state, are 128 in pre-training and 64 in fine-tuning.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from emotune.experiment import Experiment
+from emotune.reproduce.published import Recipe, Target
+
+Modality = Literal["ecg", "eeg"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is."""
+
+    name: Literal["smoke", "full"]
+    folds: int
+    corpus: str
+    """The labelled corpus."""
+    arm: tuple[str, ...]
+    """Which ECG leads are classified; all if empty."""
+    changes: dict[str, Any]
+    """Replacements in every experiment, by section."""
+    epochs: dict[str, int]
+    """Epochs by stage."""
+    segments: dict[str, int]
+    """What is assumed of stores that are not there yet, by kind."""
+
+
+FULL = Scale(
+    name="full",
+    folds=10,
+    corpus="amigos",
+    arm=("ECG Left",),
+    changes={},
+    epochs={"ecg": 500, "eeg": 500, "convnet": 100, "finetune": 100, "frozen": 200, "fuse": 52},
+    segments={"ecg": 83_401, "eeg": 70_200, "labelled": 23_400},
+)
+TINY = {"channels": [4, 8], "kernels": [9, 5], "layers": 1, "heads": 2, "feedforward": 16, "attention_dropout": 0.0}
+SMOKE = Scale(
+    name="smoke",
+    folds=4,
+    corpus="synthetic",
+    arm=(),
+    changes={
+        "transformer": TINY,
+        "convnet": {"channels": [4, 8], "kernels": [8, 4]},
+        "hidden": {"ecg": [16, 8], "eeg": [8], "convnet": [8], "fused": [8, 4]},
+        "optim": {"lr": 3e-3, "warmup_epochs": 0},
+        "batch_size": 16,
+    },
+    epochs={"ecg": 2, "eeg": 2, "convnet": 2, "finetune": 2, "frozen": 2, "fuse": 3},
+    segments={"ecg": 192, "eeg": 192, "labelled": 192},
+)
+SCALES = {scale.name: scale for scale in (SMOKE, FULL)}
+
+
+def store_name(recipe: Recipe, *, scale: Scale, kind: Literal["pool", "labelled"]) -> str:
+    """Return the name of a store in the folder of stores, for instance ``pool-ecg-10s`` or ``amigos-eeg-10s``."""
+    return f"{'pool' if kind == 'pool' else scale.corpus}-{recipe.signal}-{recipe.seconds}s"
+
+
+def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"], stores: Path) -> Experiment:
+    """Return the pre-training of an encoder that has not seen a half of the labelled corpus."""
+    without = {"corpus": scale.corpus, "half": half}
+    folds = {"by": "subject", "count": scale.folds, "index": None, "validation": 0.0, "without": without}
+    content: dict[str, Any] = {
+        "store": str(stores / store_name(recipe, scale=scale, kind="pool")),
+        "model": _model(recipe, scale=scale),
+        "folds": folds,
+        "batch_size": scale.changes.get("batch_size", 128),
+    }
+    if recipe.network == "convnet":
+        optim = {"lr": 1e-3, "schedule": "staircase", "decay": 0.9, "decay_steps": 10_000, "warmup_epochs": 0}
+        task, epochs = {"kind": "recognise_transformation"}, scale.epochs["convnet"]
+        content["optim"] = {**optim, "weight_decay": 0.0}
+    else:
+        optim = {"lr": 1e-3 if recipe.signal == "ecg" else 5e-4, "weight_decay": 0.005, "warmup_epochs": 30}
+        task, epochs = {"kind": "masked_values"}, scale.epochs[recipe.signal]
+        content["optim"] = {**optim, "schedule": "linear", **scale.changes.get("optim", {})}
+    return Experiment.model_validate({**content, "task": task, "epochs": epochs})
+
+
+def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path) -> Experiment:
+    """Return the fine-tuning of an ECG or EEG encoder, without its folds."""
+    assert recipe.signal != "fused"
+    hidden = scale.changes.get("hidden", {})
+    content: dict[str, Any] = {
+        "store": str(stores / store_name(recipe, scale=scale, kind="labelled")),
+        "model": _model(recipe, scale=scale),
+        "folds": {"channels": scale.arm if recipe.signal == "ecg" else ()},
+        "batch_size": scale.changes.get("batch_size", 64),
+    }
+    task: dict[str, Any] = {"kind": "classify", "target": target, "aggregate": recipe.aggregate}
+    if recipe.paired:
+        other = Recipe("eeg" if recipe.signal == "ecg" else "ecg", seconds=recipe.seconds)
+        content["partner"] = str(stores / store_name(other, scale=scale, kind="labelled"))
+    if recipe.network == "convnet":
+        task |= {"hidden": hidden.get("convnet", [512, 512, 512]), "dropout": 0.4, "frozen": True}
+        optim = {"lr": 1e-3, "schedule": "none", "warmup_epochs": 0, "weight_decay": 0.0}
+        return _experiment(content, task=task, optim=optim, epochs=scale.epochs["frozen"], scale=scale)
+    ecg = recipe.signal == "ecg"
+    task |= {"hidden": hidden.get(recipe.signal, [1024, 512] if ecg else [64]), "dropout": 0.3 if ecg else 0.6}
+    optim = {"lr": 1e-4, "schedule": "step", "warmup_epochs": 0, "weight_decay": 1e-5}
+    return _experiment(content, task=task, optim=optim, epochs=scale.epochs["finetune"], scale=scale)
+
+
+def fusion(*, scale: Scale, target: Target, store: Path, width: int) -> Experiment:
+    """Return the training of the network on the features of both models, without its folds."""
+    hidden = scale.changes.get("hidden", {}).get("fused", [64, 32])
+    task = {"kind": "classify", "target": target, "hidden": hidden, "dropout": 0.1}
+    optim = {"lr": 1e-5, "schedule": "step", "step_epochs": 20, "warmup_epochs": 0, "weight_decay": 1e-5}
+    content = {"store": str(store), "model": {"kind": "features", "width": width}}
+    content["batch_size"] = scale.changes.get("batch_size", 64)
+    return _experiment(content, task=task, optim=optim, epochs=scale.epochs["fuse"], scale=scale)
+
+
+def _experiment(
+    content: dict[str, Any], *, task: dict[str, Any], optim: dict[str, Any], epochs: int, scale: Scale
+) -> Experiment:
+    changed = {**optim, **scale.changes.get("optim", {})}
+    return Experiment.model_validate({**content, "task": task, "optim": changed, "epochs": epochs})
+
+
+def _model(recipe: Recipe, *, scale: Scale) -> dict[str, Any]:
+    return {"kind": recipe.network, **scale.changes.get(recipe.network, {})}
