@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,8 +29,11 @@ class Classify(TaskSettings):
 
     kind: Literal["classify"] = "classify"
 
-    target: Literal["arousal", "valence"] = "arousal"
-    """The rating that is predicted."""
+    target: Literal["arousal", "valence", "condition"] = "arousal"
+    """The rating that is predicted; or whether the ``condition`` is the one that ``high`` names."""
+
+    high: str = ""
+    """With target ``condition``: which one counts as high; segments of other conditions are low."""
 
     threshold: float | Literal["mean"] = "mean"
     """A rating above this is high; ``mean`` is the mean over all rated recordings of the store."""
@@ -52,6 +55,15 @@ class Classify(TaskSettings):
     shuffled: bool = False
     """Train on labels that were dealt anew among the training segments: what there is without anything to learn."""
 
+    @model_validator(mode="after")
+    def _refuse_what_has_no_effect(self) -> "Classify":
+        if bool(self.high) != (self.target == "condition"):
+            raise ValueError(
+                f"high: {self.high!r} with target: {self.target}; target: condition needs a condition as high, "
+                "and other targets have none"
+            )
+        return self
+
     @field_validator("hidden", mode="before")
     @classmethod
     def _read_text(cls, value: Any) -> Any:
@@ -67,6 +79,8 @@ class Classify(TaskSettings):
         Raises:
             DataError: No recording is rated, or all fall on one side.
         """
+        if self.target == "condition":
+            return _by_condition(index["condition"].astype(str).to_numpy(), high=self.high)
         column = f"rating_{self.target}"
         recordings = index.drop_duplicates(["corpus", "subject", "session"])[column].dropna()
         if recordings.empty:
@@ -93,6 +107,16 @@ class Classify(TaskSettings):
                 "both are needed. Use another fold or another seed"
             )
         return ClassifyObjective(self, encoder, positive_weight=negative / positive)
+
+
+def _by_condition(conditions: np.ndarray, *, high: str) -> Float[np.ndarray, " segment"]:
+    known = sorted(set(conditions) - {""})
+    if high not in known or len(known) < 2:
+        raise DataError(
+            f"task.high: {high!r} was given, but the conditions of the store are {', '.join(known) or 'none'}; "
+            "name one of at least two"
+        )
+    return np.where(conditions == "", np.nan, (conditions == high).astype(float))
 
 
 class ClassifyObjective(Objective):

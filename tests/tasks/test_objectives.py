@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from torch.nn import functional
 
@@ -158,3 +159,13 @@ def test_without_hidden_layers_the_activations_are_the_representation() -> None:
     objective = classify_objective(hidden=()).eval()
     signals = make_batch().signals
     torch.testing.assert_close(objective.hidden_activations(signals), objective.encoder.summarise(signals))
+
+
+def test_a_condition_can_be_told_from_the_others() -> None:
+    index = pd.DataFrame({"condition": ["rest", "arithmetic", "", "rest"]})
+    task = Classify(target="condition", high="arithmetic")
+    assert np.array_equal(task.labels(index), [0, 1, np.nan, 0], equal_nan=True)
+    with pytest.raises(DataError, match="'stress' was given, but the conditions of the store are arithmetic, rest"):
+        Classify(target="condition", high="stress").labels(index)
+    with pytest.raises(ValidationError, match="needs a condition as high"):
+        Classify(target="condition")
