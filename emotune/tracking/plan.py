@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from emotune.search.crossval import METRICS
 from emotune.search.limits import in_words
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started, Value
+from emotune.search.statistics import mean_interval
 from emotune.search.trust import trust_in_rungs
 
 Kind = Literal["configuration", "pretrain", "finetune", "fold"]
@@ -61,6 +63,8 @@ class Plan:
         self.outcomes: list[tuple[Evaluation, float | None]] = []
         self.epochs = 0
         self.best: tuple[int, float] | None = None
+        self.last: dict[int, dict[str, float]] = {}
+        self.dealt: dict[int, bool] = {}
 
     @property
     def summary(self) -> str:
@@ -121,6 +125,7 @@ class Plan:
         evaluation = record.evaluation
         key = str(evaluation.config_id)
         self.started[evaluation.id] = record
+        self.dealt[evaluation.config_id] = bool(evaluation.values.get("task.shuffled", False))
         if self.summary == SUMMARY:
             self.names.setdefault(key, run_name(evaluation.config_id, evaluation.values))
             self._run(self.summary, changes, time=record.time)
@@ -142,6 +147,8 @@ class Plan:
                 change.tags["emotune.status"] = "diverged"
             else:
                 change.metrics.append((name, value, _milliseconds(record.time), record.epoch))
+        if self.kind == "fold":
+            self.last[record.config_id] = {name: one for name, one in record.metrics.items() if one is not None}
 
     def _end(self, record: Ended, changes: Changes) -> None:
         key = str(record.config_id)
@@ -187,8 +194,24 @@ class Plan:
         change.tags["emotune.state"] = record.state
         if record.reason:
             change.tags["emotune.reason"] = record.reason
-        if record.state == "finished" and self.summary == SUMMARY:
+        if record.state == "finished" and self.kind == "fold":
+            change.metrics += self._folds(time=record.time)
+        elif record.state == "finished" and self.summary == SUMMARY:
             change.metrics += self._trust(time=record.time)
+
+    def _folds(self, *, time: float) -> Iterator[Point]:
+        """Say what the folds of a cross-validation gave together: means, and half the widths of their intervals."""
+        for dealt, prefix in ((False, "cv"), (True, "cv_shuffled")):
+            for name in METRICS:
+                values = [
+                    found[f"test/{name}"]
+                    for number, found in self.last.items()
+                    if self.dealt.get(number, False) is dealt and f"test/{name}" in found
+                ]
+                if values:
+                    interval = mean_interval(values)
+                    yield f"{prefix}/{name}", interval.mean, _milliseconds(time), self.epochs
+                    yield f"{prefix}/{name}_half_width", interval.half_width or 0.0, _milliseconds(time), self.epochs
 
     def _trust(self, *, time: float) -> Iterator[Point]:
         """Say how far each rung could be trusted, over the epochs that were trained in all."""

@@ -140,7 +140,7 @@ def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Prog
 
 
 def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
-    longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=5")] + ["base.compute.patience=10"]
+    longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=5")] + ["base.compute.patience=20"]
     sets = [part for setting in longer for part in ("--set", setting)]
     process = program.search("workers", *sets, concurrency=2)
     journal = program.storage / "workers" / "journal.jsonl"
