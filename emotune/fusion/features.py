@@ -152,7 +152,7 @@ def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[s
     shape = (len(index), len(parts), width)
     signal = np.lib.format.open_memmap(draft / SIGNAL_FILE, mode="w+", dtype=np.float32, shape=shape)
     for place, part in enumerate(parts):
-        signal[:, place] = np.load(part, mmap_mode="r")
+        signal[:, place] = np.load(part, mmap_mode="r", allow_pickle=False)
     signal.flush()
     write_table(index, file=draft / INDEX_FILE)
     files = file_records(draft)

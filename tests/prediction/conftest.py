@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from emotune.data.corpora.synthetic import Synthetic, make_ecg, make_eeg, make_person
 from emotune.data.prepare import prepare
@@ -24,11 +23,6 @@ from emotune.training.loop import fit
 FS = 256
 SECONDS = 5.0
 STUDY = {"objective": {"metric": "val/macro_f1", "mode": "max"}, "budget": {"min": 1, "max": 1, "eta": 3}}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

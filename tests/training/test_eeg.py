@@ -18,7 +18,6 @@ from tests.training.conftest import tiny_experiment
 
 @pytest.fixture(scope="module")
 def eeg(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
-    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("stores") / "eeg"
     settings = PrepareSettings(modality="eeg", seconds=1.0)
     prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=Synthetic(subjects=5))
