@@ -148,7 +148,7 @@ def _activations(objective: ClassifyObjective, half: Half) -> Float32[np.ndarray
 
 def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[str, Any]) -> None:
     index, classifiers = joint.index, joint.halves[0].classifiers
-    width = int(np.load(parts[0], mmap_mode="r").shape[1])
+    width = int(np.load(parts[0], mmap_mode="r", allow_pickle=False).shape[1])
     shape = (len(index), len(parts), width)
     signal = np.lib.format.open_memmap(draft / SIGNAL_FILE, mode="w+", dtype=np.float32, shape=shape)
     for place, part in enumerate(parts):
