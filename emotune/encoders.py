@@ -46,7 +46,7 @@ def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None)
     if len(run) == 32 and run.isalnum():
         return download_encoder(run, tracking_uri=tracking_uri, to=storage / ".encoders")
     raise SettingsError(
-        f"no encoder {source!r}: it is neither a checkpoint folder, nor a search in {storage}, nor an MLflow run"
+        f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in MLflow"
     )
 
 
