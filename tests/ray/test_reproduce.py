@@ -35,7 +35,3 @@ def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -
     assert all(row[place] for row in rows for place in ("arousal accuracy", "arousal F1", "valence accuracy"))
     table = (storage / "ecg-table-2-smoke" / "table.md").read_text()
     assert "0.88 ±0.0054" in table
-    started = time.monotonic()
-    again = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert json.loads(again.stdout)["rows"] == rows
-    assert time.monotonic() - started < 60

@@ -81,7 +81,7 @@ def check_decisions(journal: Path) -> None:
 
 @pytest.mark.parametrize(
     ("study", "settings", "kills"),
-    [("smoke", ("--set", "searcher.model=hpbandster"), 3), (str(CONDITIONAL), (), 2)],
+    [("smoke", ("--set", "searcher.model=hpbandster"), 2), (str(CONDITIONAL), (), 2)],
     ids=["sync", "async"],
 )
 def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(

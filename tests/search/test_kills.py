@@ -27,9 +27,9 @@ from emotune.search.results import evaluation_results
 from emotune.search.study import Aim
 from tests.search.searching import MIXED, documents, loss_of, space_of
 
-EXAMPLES = 3
+EXAMPLES = 2
 KILLS = 8
-"""At least so many kills an example, and about 50 on average; with the combinations below at least 288 in a run."""
+"""At least so many kills an example, and about 50 on average; with the combinations below at least 192 in a run."""
 
 SCHEDULES = [("hyperband", "sync", "none"), ("asha", "async", "none")]
 SCHEDULES += [("bohb", schedule, model) for schedule in ("sync", "async") for model in ("rungs", "hpbandster")]
