@@ -37,7 +37,7 @@ class History:
         self._vectors = np.empty((0, len(self.encoding.names)))
         self._encoded = 0
         self._results: dict[int, list[tuple[int, float]]] = {}
-        self._running: set[int] = set()
+        self._running: set[tuple[int, int]] = set()
         self.from_prior: set[int] = set()
         """Configurations that were the default, known to be good, or near one of these."""
 
@@ -49,7 +49,7 @@ class History:
     @property
     def running(self) -> list[int]:
         """Numbers of the configurations with an evaluation whose result may not be seen yet."""
-        return sorted(self._running)
+        return sorted({config_id for config_id, _ in self._running})
 
     @property
     def rungs(self) -> list[int]:
@@ -78,7 +78,7 @@ class History:
 
     def started(self, evaluation: Evaluation) -> None:
         """Take note that an evaluation was decided."""
-        self._running.add(evaluation.config_id)
+        self._running.add((evaluation.config_id, evaluation.rung))
         if evaluation.config_id == len(self._configurations):
             self._configurations.append(evaluation.values)
             if evaluation.origin in {"default", "prior"}:
@@ -87,5 +87,5 @@ class History:
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
         """Take note of a result; a failure has the loss infinity."""
-        self._running.discard(evaluation.config_id)
+        self._running.discard((evaluation.config_id, evaluation.rung))
         bisect.insort(self._results.setdefault(evaluation.rung, []), (evaluation.config_id, loss))
