@@ -58,8 +58,8 @@ class Compute(Settings):
     """CPU threads of one worker."""
 
     patience: float = Field(default=600, ge=0)
-    """Seconds without an epoch after which a run in a search counts as hung, or ten times as long as its epochs take
-    if that is longer; until the search has seen an epoch, ten times these seconds. Its worker is killed, and the
+    """Seconds without a sign of life after which a run in a search counts as hung, or ten times as long as its epochs
+    take if that is longer; until the search has seen an epoch, ten times these seconds. Its worker is killed, and the
     evaluation is tried once more. 0: never."""
 
 
@@ -94,7 +94,7 @@ class Experiment(Settings):
     """Epochs of the whole run, and so of the learning-rate schedule."""
 
     batch_size: int = Field(default=128, ge=1)
-    """Segments per optimiser step."""
+    """Segments per optimiser step, of all workers together."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of the weights, the order of the data, the masks and the dropout."""

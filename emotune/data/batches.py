@@ -15,17 +15,33 @@ from emotune.randomness import stream
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some segments, on the CPU.
+    """Some segments, on the CPU: a joint batch, or one worker's part of it.
 
     Attributes:
         signals: The segments, standardised.
         label: A label per segment, or None.
         rows: Their row numbers in the store.
+        offset: Place of the first of them in the joint batch.
+        joint: Number of segments in the joint batch; None if this is all of it.
     """
 
     signals: Float[Tensor, "batch channel time"]
     label: Float[Tensor, " batch"] | None
     rows: Int64[Tensor, " batch"]
+    offset: int = 0
+    joint: int | None = None
+
+    @property
+    def joint_size(self) -> int:
+        """Number of segments that all workers have together."""
+        return len(self.rows) if self.joint is None else self.joint
+
+    def own(self, drawn: Tensor) -> Tensor:
+        """Return this part's rows of what was drawn for the whole joint batch.
+
+        So what is random does not depend on the number of workers.
+        """
+        return drawn[self.offset : self.offset + len(self.rows)]
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class BatchPlan:
     """In which portions and which order to go through some segments."""
 
     size: int
-    """Largest number of segments in a worker's batch."""
+    """Largest number of segments in a joint batch, that of all workers together."""
     seed: int
     """Seed of the run."""
     epoch: int
@@ -44,22 +60,28 @@ class BatchPlan:
     """Number of this worker, counted from 0, and of all workers."""
 
 
-def batch_count(rows: int, size: int, *, shards: int = 1) -> int:
-    """Count the batches of an epoch; every worker has the same number.
+def batch_count(rows: int, size: int) -> int:
+    """Count the joint batches of an epoch, of at most so many segments each."""
+    return -(-rows // size)
+
+
+def check_shares(rows: int, size: int, *, workers: int) -> None:
+    """Refuse a number of workers some of which would have nothing to do in a joint batch.
 
     Args:
         rows: Number of segments.
-        size: Largest number of segments in a worker's batch.
-        shards: Number of workers.
+        size: Largest number of segments in a joint batch.
+        workers: How many share it.
 
     Raises:
-        SettingsError: There are fewer segments than workers.
+        SettingsError: A joint batch has fewer segments than there are workers.
     """
-    if rows == 0:
-        return 0
-    if rows < shards:
-        raise SettingsError(f"{rows} segments cannot be shared out among {shards} workers. Use fewer workers.")
-    return min(-(-rows // (size * shards)), rows // shards)
+    smallest = rows // max(1, batch_count(rows, size))
+    if smallest < workers:
+        raise SettingsError(
+            f"{smallest} segments of a batch (of {rows} in all, batch_size {size}) cannot be shared out among "
+            f"{workers} workers; use fewer workers or a larger batch_size"
+        )
 
 
 def batches(
@@ -68,32 +90,33 @@ def batches(
     *,
     plan: BatchPlan,
     labels: Float[np.ndarray, " segment"] | None = None,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """Go once through some segments.
 
     The order is a function of the plan's seed and epoch alone. It is cut into nearly equal joint
-    batches, and these into a part for each worker: all workers together see every row once, each
-    has the same number of batches, and the joint batches depend on ``size * workers`` only. A
-    batch never has more than ``size`` rows, or one more where ``size`` is 1 and several workers
-    do not come out even.
+    batches, which do not depend on the number of workers, and these into nearly equal parts, one for
+    each worker: all workers together see every row once, and each has the same number of batches. A
+    part is empty where a joint batch has fewer segments than there are workers (see `check_shares`).
 
     Args:
         store: Where the segments are.
         rows: Their row numbers.
         plan: Size and order of the batches.
         labels: A label per segment of the store.
-
-    Raises:
-        SettingsError: There are fewer segments than workers.
+        skip: Leave out so many joint batches at the beginning.
     """
     worker, workers = plan.shard
     assert 0 <= worker < workers, plan.shard
     order = stream(plan.seed, "order", plan.epoch).permutation(rows) if plan.shuffle else rows
-    count = batch_count(len(order), plan.size, shards=workers)
-    for joint in np.array_split(order, count) if count else ():
-        part = np.array_split(joint, workers)[worker]
+    count = batch_count(len(order), plan.size)
+    for joint in np.array_split(order, count)[skip:] if count else ():
+        parts = np.array_split(np.arange(len(joint)), workers)
+        part = joint[parts[worker]]
         yield Batch(
             signals=torch.from_numpy(store.signal[part]),
             label=None if labels is None else torch.from_numpy(labels[part].astype(np.float32)),
             rows=torch.from_numpy(part.copy()),
+            offset=sum(map(len, parts[:worker])),
+            joint=len(joint),
         )

@@ -27,6 +27,8 @@ class Watched:
     patience: float
     since: float
     """When it was last heard of."""
+    epoch_since: float
+    """When its present epoch began, as far as is known."""
 
 
 class Watchdog:
@@ -56,7 +58,7 @@ class Watchdog:
         """
         self._look()
         if patience > 0:
-            self._watched[trial] = Watched(cost=cost, patience=patience, since=self._now)
+            self._watched[trial] = Watched(cost, patience, since=self._now, epoch_since=self._now)
 
     def heard(self, trial: str, *, epochs: int) -> None:
         """Take note that a trial has reported so many epochs; none is a sign of life too."""
@@ -65,7 +67,8 @@ class Watchdog:
         if watched is None:
             return
         if epochs:
-            self._seconds.append((self._now - watched.since) / epochs / watched.cost)
+            self._seconds.append((self._now - watched.epoch_since) / epochs / watched.cost)
+            watched.epoch_since = self._now
         watched.since = self._now
 
     def end(self, trial: str) -> None:

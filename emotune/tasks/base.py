@@ -23,12 +23,19 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return the mean loss of a batch, to be minimised.
+        """Return a batch's share of the mean loss of the joint batch, to be minimised.
+
+        The shares of all parts of a joint batch add up to its mean loss.
 
         Args:
             batch: Signals, and labels where the task has them.
-            generator: Source of everything random in the task itself (masks).
+            generator: Source of everything random in the task itself (masks), in the same state for
+                all parts of a joint batch; what is drawn does not depend on how it is shared out.
         """
+
+    def forward(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
+        """Return `loss`: what several workers' gradients are averaged over (``DistributedDataParallel``)."""
+        return self.loss(batch, generator=generator)
 
     @abstractmethod
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:

@@ -164,9 +164,9 @@ class ClassifyObjective(Objective):
             self.train(training)
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return equation 4, averaged over the batch."""
+        """Return equation 4, averaged over the joint batch."""
         del generator
-        return self._cross_entropy(self.logits(batch.signals), batch, reduction="mean")
+        return self._cross_entropy(self.logits(batch.signals), batch) / batch.joint_size
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed loss and the four counts of the confusion matrix."""
@@ -176,7 +176,7 @@ class ClassifyObjective(Objective):
         high = logits > 0
         truth = batch.label > 0.5
         return {
-            "error": self._cross_entropy(logits, batch, reduction="sum").item(),
+            "error": self._cross_entropy(logits, batch).item(),
             "true_high": float((high & truth).sum()),
             "false_high": float((high & ~truth).sum()),
             "true_low": float((~high & ~truth).sum()),
@@ -199,10 +199,10 @@ class ClassifyObjective(Objective):
             "balanced_accuracy": (recall_high + recall_low) / 2,
         }
 
-    def _cross_entropy(self, logits: Float[Tensor, " batch"], batch: Batch, *, reduction: str) -> Tensor:
+    def _cross_entropy(self, logits: Float[Tensor, " batch"], batch: Batch) -> Float[Tensor, ""]:
         assert batch.label is not None
         return functional.binary_cross_entropy_with_logits(
-            logits, batch.label, pos_weight=self.get_buffer("positive_weight"), reduction=reduction
+            logits, batch.label, pos_weight=self.get_buffer("positive_weight"), reduction="sum"
         )
 
 

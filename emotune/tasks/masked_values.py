@@ -44,17 +44,15 @@ class MaskedValues(TaskSettings):
         assert isinstance(encoder, TransformerEncoder)
         return MaskedValueObjective(self, encoder, channels=channels)
 
-    def mask(
-        self, signals: Float[Tensor, "batch channel time"], *, generator: torch.Generator
-    ) -> Bool[Tensor, "batch time"]:
-        """Draw which samples of each signal to hide."""
-        shape = (signals.shape[0], signals.shape[2])
+    def mask(self, batch: Batch, *, generator: torch.Generator) -> Bool[Tensor, "joint time"]:
+        """Draw which samples to hide of each signal of the joint batch."""
+        shape = (batch.joint_size, batch.signals.shape[2])
         chance, span = self.start_probability, self.span
-        return span_mask(shape, start_probability=chance, span=span, generator=generator).to(signals.device)
+        return span_mask(shape, start_probability=chance, span=span, generator=generator).to(batch.signals.device)
 
     def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the errors, on the same masks, of predicting zero and of linear interpolation."""
-        mask = self.mask(batch.signals, generator=generator)
+        mask = batch.own(self.mask(batch, generator=generator))
         hidden = mask[:, None].expand_as(batch.signals)
         signals = batch.signals.double()
         interpolated = interpolate_linearly(signals, mask)
@@ -77,14 +75,15 @@ class MaskedValueObjective(Objective):
         )
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return equation 3, averaged over all hidden samples of the batch."""
-        error, points = self.squared_error(batch.signals, self.settings.mask(batch.signals, generator=generator))
-        return error / points
+        """Return equation 3, averaged over all hidden samples of the joint batch."""
+        mask = self.settings.mask(batch, generator=generator)
+        return self.squared_error(batch.signals, batch.own(mask)) / (mask.sum() * batch.signals.shape[1])
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed squared error and the number of hidden values."""
-        error, points = self.squared_error(batch.signals, self.settings.mask(batch.signals, generator=generator))
-        return {"error": error.item(), "points": float(points)}
+        mask = batch.own(self.settings.mask(batch, generator=generator))
+        error = self.squared_error(batch.signals, mask)
+        return {"error": error.item(), "points": float(mask.sum()) * batch.signals.shape[1]}
 
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Return the mean squared error over all hidden values, as ``loss``."""
@@ -92,15 +91,14 @@ class MaskedValueObjective(Objective):
 
     def squared_error(
         self, signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
-    ) -> tuple[Float[Tensor, ""], int]:
-        """Return the summed squared error at the hidden samples, and how many values they are."""
+    ) -> Float[Tensor, ""]:
+        """Return the summed squared error at the hidden samples."""
         assert isinstance(self.encoder, TransformerEncoder)
         rows, weights = hidden_rows(mask)
         shown = signals.masked_fill(mask[:, None], 0.0)
         predicted = self.head(self.encoder(shown, rows + 1))
         target = signals.transpose(1, 2).gather(1, rows[:, :, None].expand(-1, -1, signals.shape[1]))
-        error = ((predicted - target).square() * weights[:, :, None]).sum()
-        return error, int(mask.sum()) * signals.shape[1]
+        return ((predicted - target).square() * weights[:, :, None]).sum()
 
 
 def interpolate_linearly(

@@ -86,9 +86,7 @@ class RecogniseTransformation(TaskSettings):
         del channels, labels
         return RecogniseObjective(self, encoder)
 
-    def views(
-        self, signals: Float[Tensor, "batch channel time"], *, generator: torch.Generator
-    ) -> Float[Tensor, "view batch channel time"]:
+    def views(self, batch: Batch, *, generator: torch.Generator) -> Float[Tensor, "view batch channel time"]:
         """Return the seven views of every signal, in the order of `VIEWS`.
 
         What is random about a signal's views does not depend on the others of its batch.
@@ -96,13 +94,14 @@ class RecogniseTransformation(TaskSettings):
         Raises:
             SettingsError: The signals have fewer samples than pieces.
         """
+        signals = batch.signals
         if signals.shape[2] < max(self.pieces, self.warp_pieces):
             raise SettingsError(
                 f"task.pieces: {max(self.pieces, self.warp_pieces)} pieces are more than a segment's "
                 f"{signals.shape[2]} samples; give fewer, or longer segments"
             )
-        seeds = torch.randint(2**62, (len(signals),), generator=generator).tolist()
-        own = [torch.Generator().manual_seed(seed) for seed in seeds]
+        seeds = batch.own(torch.randint(2**62, (batch.joint_size,), generator=generator))
+        own = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
         parts = [self._views_of_one(signal[None], generator=one) for signal, one in zip(signals, own, strict=True)]
         return torch.cat(parts, dim=1)
 
@@ -141,10 +140,11 @@ class RecogniseObjective(Objective):
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return the heads' losses, averaged over the signals, weighted and summed, and the kernels' squares."""
         logits, truth = self._see(batch, generator=generator)
-        losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=0)
+        losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=0)
         kernels = [parameter for parameter in self.parameters() if parameter.ndim > 1]
         squares = torch.stack([kernel.square().sum() for kernel in kernels]).sum()
-        return losses @ self.get_buffer("weights") + self.settings.l2 / 2 * squares
+        error = losses @ self.get_buffer("weights") / (len(VIEWS) * batch.joint_size)
+        return error + self.settings.l2 / 2 * squares * (len(batch.rows) / batch.joint_size)
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return summed losses, and how often the heads, alone and against each other, were right."""
@@ -183,7 +183,7 @@ class RecogniseObjective(Objective):
         self, batch: Batch, *, generator: torch.Generator
     ) -> tuple[Float[Tensor, "signal head"], Float[Tensor, "signal head"]]:
         """Return the logits of all views of a batch, and 1 where a head should say so."""
-        views = self.settings.views(batch.signals, generator=generator)
+        views = self.settings.views(batch, generator=generator)
         logits = self.logits(views.flatten(0, 1))
         truth = torch.eye(len(VIEWS)).repeat_interleave(len(batch.signals), dim=0)
         return logits, truth.to(logits)

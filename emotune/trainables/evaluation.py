@@ -17,16 +17,20 @@ from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
-from emotune.training.loop import EpochReport, Material, evaluate, measure_references, train_epoch
+from emotune.training.loop import EpochReport, Material, Pause, evaluate, measure_references, train_epoch
+from emotune.training.team import ALONE, Team
 
 STEP_SECONDS = 0.2
-"""A Tune step trains whole epochs for about this long, so that short epochs do not drown the driver in results."""
+"""A Tune step trains for about this long, so that short epochs do not drown the driver in results."""
 
 IDLE_SECONDS = (0.02, 0.5)
 """The shortest and the longest time after which an idle worker looks again whether there is work for it."""
 
 SAVING_SHARE = 0.1
 """Checkpoints may take this share of the time; an epoch is always saved if it took ten times as long."""
+
+LONGEST_UNSAVED = 300.0
+"""After so many seconds a checkpoint is written in the middle of an epoch."""
 
 
 class Job(Settings):
@@ -51,18 +55,21 @@ class Worker:
 
     Args:
         job: What to train, from where to where.
+        team: This worker among those that share the job; only the first of them saves.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, team: Team = ALONE) -> None:
         torch.set_num_threads(job.experiment.compute.threads)
         self.job = job
+        self.team = team
         self.material = open_material(job.experiment)
         self.plan = job.experiment.plan()
         self.state = job.experiment.begin(self.material, encoder_weights=job.encoder)
         self._go_on()
+        self.state.network = team.wrap(self.state.objective)
         self._references = references(job.experiment)
         self._reported = job.from_epoch
-        self._saved_epoch = self.state.epoch
+        self._saved_position = self.state.position
         self._saved_at = time.monotonic()
         self._saving_seconds = 0.0
 
@@ -76,49 +83,54 @@ class Worker:
         """Whether the last epoch of the job is done."""
         return self.state.epoch >= self.job.to_epoch
 
-    def work(self, seconds: float) -> list[EpochReport]:
-        """Train whole epochs for about so long, and return the reports that were not returned before.
+    def work(self, pause: Pause) -> list[EpochReport]:
+        """Train until the end or a pause, and return the reports that were not returned before.
 
-        At least one epoch is trained, unless all are done. Epochs that an earlier worker trained
-        and saved are reported too.
+        Epochs that an earlier worker trained and saved are reported too.
+
+        Args:
+            pause: Asked after every optimiser step whether to pause, also in the middle of an epoch.
 
         Raises:
             TrainingDivergedError: The loss is no longer finite.
         """
-        end = time.monotonic() + seconds
         while not self.finished:
-            report = train_epoch(self.state, self.material, self.plan)
+            report = train_epoch(self.state, self.material, self.plan, team=self.team, pause=pause)
+            if report is None:
+                break
             report.metrics.update(self._references)
             if self.finished and self.job.measure_test:
                 report.metrics.update(self._measure_test())
-            self._save_when_due()
-            if time.monotonic() >= end:
-                break
+            self.save_when_due()
         reports = self.state.history[self._reported :]
         self._reported = self.state.epoch
         return reports
 
     def _measure_test(self) -> dict[str, float]:
-        test = self.material.fold.test
-        return evaluate(self.state.objective, self.material, test, prefix="test") if len(test) else {}
+        rows = self.material.fold.test
+        if not len(rows):
+            return {}
+        return evaluate(self.state.objective, self.material, rows, prefix="test", team=self.team)
 
-    def _save_when_due(self) -> None:
+    def save_when_due(self) -> None:
+        """Write a checkpoint after an epoch that took long enough, and in the middle of a very long one."""
         trained = time.monotonic() - self._saved_at
-        if self.finished or self._saving_seconds <= SAVING_SHARE * trained:
+        after_epoch = not self.state.within.steps and self._saving_seconds <= SAVING_SHARE * trained
+        if self.finished or after_epoch or trained > LONGEST_UNSAVED:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of the present epoch if there is none yet."""
-        if self.state.epoch == self._saved_epoch:
+        """Write a checkpoint of the present epoch and step if there is none yet; the first of a team does so."""
+        if self.state.position == self._saved_position or self.team.rank:
             return
         started = time.monotonic()
         save_checkpoint(self.job.checkpoints, self.state, about=describe(self.job.experiment, self.material))
-        self._saved_epoch, self._saved_at = self.state.epoch, time.monotonic()
+        self._saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started
 
 
 class EvaluationTrainable(tune.Trainable):
-    """One evaluation as Tune's class API wants it: a step trains some epochs."""
+    """One evaluation as Tune's class API wants it: a step trains for a moment."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take a job in a fresh actor; it begins in the first step, where a worker that hangs is noticed."""
@@ -132,7 +144,7 @@ class EvaluationTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train some epochs; or wait a moment, if all is done and the search has not ended this trial.
+        """Train for a moment; or wait for one, if all is done and the search has not ended this trial.
 
         Returns:
             ``reports`` (epoch and metrics, each epoch once), ``finished``, and ``diverged``: None or
@@ -157,8 +169,10 @@ class EvaluationTrainable(tune.Trainable):
 
 def _train(worker: Worker) -> tuple[list[dict[str, Any]], str | None]:
     """Train for a step, and return its reports and why the loss is no longer a number, if so."""
+    end = time.monotonic() + STEP_SECONDS
     try:
-        reports = worker.work(STEP_SECONDS)
+        reports = worker.work(lambda: time.monotonic() >= end)
+        worker.save_when_due()
     except TrainingDivergedError as error:
         return [], str(error)
     return [{"epoch": report.epoch, "metrics": report.metrics} for report in reports], None

@@ -1,8 +1,9 @@
 """Checkpoints: written whole or not at all, checked when read, without pickle, two generations kept.
 
-A checkpoint is a folder ``epoch-000009`` with ``weights.safetensors``, ``optimiser.safetensors``,
-``state.json`` (epoch, reports of all epochs, and what the caller adds) and ``manifest.json`` (size
-and SHA-256 of each file), which is written last.
+A checkpoint is a folder ``epoch-000009``, or ``epoch-000009-step-000120`` after so many steps of the
+epoch after that, with ``weights.safetensors``, ``optimiser.safetensors``, ``state.json`` (epoch,
+reports of all epochs, how far the next one has come, and what the caller adds) and
+``manifest.json`` (size and SHA-256 of each file), which is written last.
 """
 
 import json
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from emotune.errors import DamageError
 from emotune.files import new_folder, sha256_of
-from emotune.training.loop import EpochReport, TrainState
+from emotune.training.loop import EpochReport, TrainState, Within
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2
@@ -37,13 +38,14 @@ def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) 
         about: What describes the run (JSON), read back by `read_about`.
 
     Returns:
-        The folder of the checkpoint. If one of this epoch is there already and undamaged, it is
-        kept as it is.
+        The folder of the checkpoint. If one of this epoch and step is there already and undamaged, it
+        is kept as it is.
 
     Raises:
         OSError: The disk is full or cannot be written; earlier checkpoints are untouched.
     """
-    folder = root / f"epoch-{state.epoch:06d}"
+    steps = f"-step-{state.within.steps:06d}" if state.within.steps else ""
+    folder = root / f"epoch-{state.epoch:06d}{steps}"
     if folder.exists():
         if is_intact(folder):
             return folder
@@ -62,7 +64,12 @@ def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
     except SafetensorError as error:
         # safetensors reports a full disk as its own kind of error
         raise OSError(f"the checkpoint {draft} could not be written: {error}") from error
-    content = {"epoch": state.epoch, "history": [asdict(report) for report in state.history], "about": dict(about)}
+    content = {
+        "epoch": state.epoch,
+        "within": asdict(state.within),
+        "history": [asdict(report) for report in state.history],
+        "about": dict(about),
+    }
     (draft / "state.json").write_text(json.dumps(content))
     _write_manifest(draft, FILES)
 
@@ -107,10 +114,10 @@ def newest_checkpoint(root: Path, *, up_to: int | None = None) -> Path | None:
 
     Args:
         root: Folder of one run's checkpoints.
-        up_to: Look only at checkpoints of this epoch or earlier.
+        up_to: Look only at checkpoints of the end of this epoch or earlier.
     """
     for folder in generations(root):
-        if up_to is not None and int(folder.name.removeprefix("epoch-")) > up_to:
+        if up_to is not None and folder.name > f"epoch-{up_to:06d}":
             continue
         if is_intact(folder):
             return folder
@@ -128,6 +135,7 @@ def restore(folder: Path, state: TrainState) -> None:
     state.objective.load_state_dict(load_file(folder / "weights.safetensors"))
     _unflatten(state, load_file(folder / "optimiser.safetensors"))
     state.history[:] = [EpochReport(**report) for report in content["history"]]
+    state.within = Within(**content.get("within", {}))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

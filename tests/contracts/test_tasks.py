@@ -62,20 +62,32 @@ def test_every_parameter_belongs_to_the_module(objective: Objective) -> None:
     assert len(inside) > len(list(objective.encoder.parameters()))
 
 
-def test_sums_of_two_halves_are_those_of_the_whole(objective: Objective, batch: Batch) -> None:
+@pytest.mark.parametrize("cut", [1, 2])
+def test_the_parts_of_a_joint_batch_measure_and_lose_what_the_whole_does(
+    objective: Objective, batch: Batch, cut: int
+) -> None:
     objective.eval()
-    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        whole = objective.measure(batch, generator=torch.Generator().manual_seed(3))
-        halves = [objective.measure(half(batch, part), generator=generator) for part in (slice(2), slice(2, 4))]
+        whole, loss = measured(objective, batch), lost(objective, batch)
+        parts = [part_of(batch, part) for part in (slice(cut), slice(cut, 4))]
+        assert sum(lost(objective, part) for part in parts) == pytest.approx(loss, rel=1e-5)
+        sums = [measured(objective, part) for part in parts]
     for name, value in whole.items():
-        assert sum(one[name] for one in halves) == pytest.approx(value, rel=1e-5), name
+        assert sum(one[name] for one in sums) == pytest.approx(value, rel=1e-5), name
     assert "loss" in objective.summarise(whole)
 
 
-def half(batch: Batch, part: slice) -> Batch:
+def measured(objective: Objective, batch: Batch) -> dict[str, float]:
+    return objective.measure(batch, generator=torch.Generator().manual_seed(3))
+
+
+def lost(objective: Objective, batch: Batch) -> float:
+    return objective.loss(batch, generator=torch.Generator().manual_seed(3)).item()
+
+
+def part_of(batch: Batch, part: slice) -> Batch:
     label = None if batch.label is None else batch.label[part]
-    return Batch(signals=batch.signals[part], label=label, rows=batch.rows[part])
+    return Batch(batch.signals[part], label, batch.rows[part], offset=part.start or 0, joint=len(batch.rows))
 
 
 def test_no_task_is_forgotten() -> None:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotune.data.batches import BatchPlan, batch_count, batches
+from emotune.data.batches import BatchPlan, batch_count, batches, check_shares
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 
@@ -28,17 +29,33 @@ def test_all_workers_together_see_every_row_once(
         rows_of(store, rows, size=size, seed=seed, epoch=epoch, shard=(worker, workers)) for worker in range(workers)
     ]
     assert sorted(row for part in parts for batch in part for row in batch) == rows.tolist()
-    assert {len(part) for part in parts} == {batch_count(len(rows), size, shards=workers)}
-    lengths = [len(batch) for part in parts for batch in part]
-    assert min(lengths) >= 1
-    assert max(lengths) <= size + (size == 1 and workers > 1)
+    assert {len(part) for part in parts} == {batch_count(len(rows), size)}
+    joint = [[row for part in batch for row in part] for batch in zip(*parts, strict=True)]
+    assert joint == rows_of(store, rows, size=size, seed=seed, epoch=epoch)
+    assert max(map(len, joint)) <= size
+    smallest = min(len(batch) for part in parts for batch in part)
+    if smallest:
+        check_shares(len(rows), size, workers=workers)
+    else:
+        with pytest.raises(SettingsError, match=f"cannot be shared out among {workers} workers"):
+            check_shares(len(rows), size, workers=workers)
 
 
-def test_the_joint_batches_do_not_depend_on_the_number_of_workers(store: SegmentStore) -> None:
-    rows = np.arange(70)
-    alone = rows_of(store, rows, size=16)
-    pair = [rows_of(store, rows, size=8, shard=(worker, 2)) for worker in range(2)]
-    assert [sorted(batch) for batch in alone] == [sorted(a + b) for a, b in zip(*pair, strict=True)]
+@given(skip=st.integers(0, 9))
+def test_an_epoch_goes_on_after_any_batch(store: SegmentStore, skip: int) -> None:
+    plan = BatchPlan(size=8, seed=0, epoch=1, shuffle=True)
+    rest = [batch.rows.tolist() for batch in batches(store, np.arange(70), plan=plan, skip=skip)]
+    assert rest == rows_of(store, np.arange(70))[skip:]
+
+
+@given(workers=st.integers(1, 5))
+def test_parts_know_their_place_in_the_joint_batch(store: SegmentStore, workers: int) -> None:
+    plans = [BatchPlan(size=7, seed=0, epoch=1, shuffle=True, shard=(worker, workers)) for worker in range(workers)]
+    whole = rows_of(store, np.arange(20), size=7)
+    for plan in plans:
+        for batch, joint in zip(batches(store, np.arange(20), plan=plan), whole, strict=True):
+            assert batch.joint_size == len(joint)
+            assert batch.own(torch.tensor(joint)).tolist() == batch.rows.tolist()
 
 
 def test_only_seed_and_epoch_decide_the_order(store: SegmentStore) -> None:
@@ -65,8 +82,3 @@ def test_a_batch_holds_the_segments_and_labels_of_its_rows(store: SegmentStore) 
 
 def test_nothing_gives_no_batch(store: SegmentStore) -> None:
     assert rows_of(store, np.array([], dtype=np.int64)) == []
-
-
-def test_more_workers_than_segments_are_refused(store: SegmentStore) -> None:
-    with pytest.raises(SettingsError, match="2 segments cannot be shared out among 3 workers"):
-        rows_of(store, np.arange(2), shard=(0, 3))

@@ -19,6 +19,7 @@ from emotune.search.records import Closed, Opened
 from emotune.search.run import make_optimizer
 from emotune.search.study import Aim, Study
 from emotune.trainables.evaluation import Job, Worker
+from emotune.training.loop import never
 
 MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}
 TASK = {"kind": "classify", "hidden": (8, 6), "dropout": 0.1}
@@ -79,7 +80,7 @@ def cross_validate(
                 checkpoints=folder.checkpoints(evaluation.config_id),
                 measure_test=True,
             )
-            for report in Worker(job).work(60.0):
+            for report in Worker(job).work(never):
                 desk.report(evaluation.id, epoch=report.epoch, metrics=report.metrics)
             desk.complete(evaluation.id)
         desk.close(Closed(time=time.time(), state="finished" if finish else "interrupted"))

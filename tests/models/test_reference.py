@@ -40,8 +40,7 @@ def loss_of(objective: Objective, *, channels: int) -> torch.Tensor:
 
 
 def mask_of(channels: int) -> np.ndarray:
-    signals = torch.from_numpy(signals_of(channels))
-    return MASKED.mask(signals, generator=torch.Generator().manual_seed(2)).numpy()
+    return MASKED.mask(batch_of(channels), generator=torch.Generator().manual_seed(2)).numpy()
 
 
 def reference_loss(task: MaskedValues | Classify, weights: dict[str, np.ndarray], *, channels: int) -> float:

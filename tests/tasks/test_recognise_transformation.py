@@ -23,8 +23,8 @@ def make(settings: RecogniseTransformation, model: ModelSettings = CONVNET) -> R
     return settings.build(model.build(channels=1), channels=1, labels=None)
 
 
-def make_batch(size: int = 6) -> Batch:
-    signals = torch.randn(size, 1, 100, generator=torch.Generator().manual_seed(1))
+def make_batch(size: int = 6, *, samples: int = 100) -> Batch:
+    signals = torch.randn(size, 1, samples, generator=torch.Generator().manual_seed(1))
     return Batch(signals=signals, label=None, rows=torch.arange(size))
 
 
@@ -72,7 +72,7 @@ def test_loss_is_the_weighted_sum_of_the_heads_and_the_squares_of_all_kernels() 
     weights = (0.5, 0.25, 0.0, 0.125, 1.0, 2.0, 0.75)
     objective = make(RecogniseTransformation(weights=weights, l2=0.01)).eval()
     batch = make_batch()
-    views = objective.settings.views(batch.signals, generator=source())
+    views = objective.settings.views(batch, generator=source())
     expected = torch.tensor(0.0)
     for head, (weight, view) in enumerate(zip(weights, VIEWS, strict=True)):
         logits = objective.heads[view](objective.encoder.summarise(views.flatten(0, 1)))[:, 0]
@@ -88,7 +88,7 @@ def test_loss_is_the_weighted_sum_of_the_heads_and_the_squares_of_all_kernels() 
 def test_accuracies_are_those_of_scikit_learn() -> None:
     objective = make(RecogniseTransformation()).eval()
     batch = make_batch(20)
-    views = objective.settings.views(batch.signals, generator=source())
+    views = objective.settings.views(batch, generator=source())
     logits = objective.logits(views.flatten(0, 1)).detach().numpy() + np.random.default_rng(0).normal(size=(140, 7))
     objective.logits = lambda signals: torch.from_numpy(logits).float()  # untrained heads all say nearly the same
     metrics = objective.summarise(objective.measure(batch, generator=source()))
@@ -104,7 +104,7 @@ def test_accuracies_are_those_of_scikit_learn() -> None:
 def test_views_come_in_their_order() -> None:
     settings = RecogniseTransformation()
     signals = make_batch().signals
-    views = dict(zip(VIEWS, settings.views(signals, generator=source()), strict=True))
+    views = dict(zip(VIEWS, settings.views(make_batch(), generator=source()), strict=True))
     assert torch.equal(views["original"], signals)
     assert torch.equal(views["scaling"], signals * 1.1)
     assert torch.equal(views["negation"], -signals)
@@ -147,4 +147,4 @@ def test_settings_that_say_nothing_are_refused(values: dict, complaint: str) -> 
 
 def test_too_short_signals_are_refused() -> None:
     with pytest.raises(SettingsError, match="20 pieces are more than a segment's 19 samples"):
-        RecogniseTransformation().views(torch.randn(2, 1, 19), generator=source())
+        RecogniseTransformation().views(make_batch(2, samples=19), generator=source())

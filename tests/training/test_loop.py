@@ -11,7 +11,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.training.checkpoints import restore, save_checkpoint
-from emotune.training.loop import EpochReport, TrainState, evaluate, fit, measure_references
+from emotune.training.loop import EpochReport, TrainState, evaluate, fit, measure_references, train_epoch
 from emotune.training.optim import Optim
 from tests.training.conftest import tiny_experiment
 
@@ -47,6 +47,26 @@ def test_interrupted_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_
         assert torch.equal(broken.objective.state_dict()[name], weight), name
 
 
+def test_a_pause_after_any_step_changes_nothing(store: SegmentStore, tmp_path: Path) -> None:
+    experiment = tiny_experiment(store.path, batch_size=4, epochs=2)
+    unbroken = train(experiment, store, until=2)
+    material = experiment.material(store)
+    broken = experiment.begin(material)
+    pauses = 0
+    while broken.epoch < 2:
+        if train_epoch(broken, material, experiment.plan(), pause=lambda: True) is not None:
+            continue
+        pauses += 1
+        folder = save_checkpoint(tmp_path, broken, about={})
+        broken = experiment.begin(material)
+        restore(folder, broken)
+    steps = -(-len(material.fold.train) // 4)
+    assert pauses == 2 * (steps - 1) > 4
+    assert numbers(broken.history) == numbers(unbroken.history)
+    for name, weight in unbroken.objective.state_dict().items():
+        assert torch.equal(broken.objective.state_dict()[name], weight), name
+
+
 def test_learning_lowers_the_loss_below_the_references(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, epochs=40, optim={"lr": 1e-2, "warmup_epochs": 2, "weight_decay": 0.0})
     experiment = experiment.with_values({"model.dropout": 0.0, "model.attention_dropout": 0.0})
@@ -71,7 +91,7 @@ def test_divergence_is_told(store: SegmentStore) -> None:
     state = experiment.begin(material)
     with torch.no_grad():
         next(state.objective.head.parameters()).fill_(float("inf"))
-    with pytest.raises(TrainingDivergedError, match="in epoch 1, at step 0"):
+    with pytest.raises(TrainingDivergedError, match="in epoch 1, by step"):
         fit(state, material, experiment.plan(), until=1, report=lambda report, state: None)
     assert state.history == []
 

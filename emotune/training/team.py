@@ -1,0 +1,54 @@
+"""The workers of one run: how many there are, what they have together, and how they agree."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Team:
+    """One worker among those that train one model together, each on its part of every joint batch.
+
+    Attributes:
+        rank: Number of this worker, counted from 0.
+        size: Number of workers.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def add(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return the sums over all workers; all must call this, with the same names."""
+        if self.size == 1:
+            return dict(sums)
+        return dict(zip(sums, _reduced(list(sums.values()), distributed.ReduceOp.SUM), strict=True))
+
+    def highest(self, number: int) -> int:
+        """Return the highest of the workers' numbers; all must call this."""
+        return number if self.size == 1 else int(_reduced([float(number)], distributed.ReduceOp.MAX)[0])
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return the module whose backward pass averages the gradients of all workers."""
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module, broadcast_buffers=False)
+
+
+ALONE = Team()
+
+
+def joined() -> Team:
+    """Return this process's place in the process group that it has joined, if any (``torch.distributed``)."""
+    if not distributed.is_initialized():
+        return ALONE
+    return Team(distributed.get_rank(), distributed.get_world_size())
+
+
+def _reduced(values: list[float], operation: distributed.ReduceOp.RedOpType) -> list[float]:
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(tensor, op=operation)
+    return tensor.tolist()
