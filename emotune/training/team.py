@@ -34,7 +34,7 @@ class Team:
         """Return the module whose backward pass averages the gradients of all workers."""
         if self.size == 1:
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False)
+        return DistributedDataParallel(module)
 
 
 ALONE = Team()
