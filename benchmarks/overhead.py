@@ -17,10 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.markdown import markdown
 from benchmarks.overhead_core import ask_and_tell_page
 from benchmarks.overhead_idle import page as idle_page
 from benchmarks.overhead_spans import Account, account, read_spans
-from benchmarks.pages import markdown
 
 ROOT = Path(__file__).parents[1]
 WORKERS = 2

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 from ConfigSpace import ConfigurationSpace, Float
 
-from benchmarks.pages import markdown
+from benchmarks.markdown import markdown
 from emotune.randomness import stream
 from emotune.search import Optimizer
 from emotune.search.desk import Desk

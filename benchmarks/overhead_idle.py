@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from ConfigSpace import ConfigurationSpace, Float
 
-from benchmarks.pages import markdown
+from benchmarks.markdown import markdown
 from emotune.randomness import stream
 from emotune.search import Evaluation, Optimizer
 

@@ -1,11 +1,12 @@
 """The tables of the comparison as a Markdown page and as files for machines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.markdown import markdown
 from benchmarks.problems import problem_of
 from benchmarks.scores import SHARES, bohb_tests, by_problem, complete, overall, speed_up, with_ranks
 
@@ -107,9 +108,3 @@ def _seconds(table: pd.DataFrame) -> str:
         [str(name), *(f"{value:.1f}" for value in row)] for name, row in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     return markdown(["optimiser", *(f"{workers} workers" for workers in wide.columns)], rows)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

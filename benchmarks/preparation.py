@@ -24,7 +24,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.large_corpora import WRITERS
-from benchmarks.pages import markdown
+from benchmarks.markdown import markdown
 
 ROOT = Path(__file__).parents[1]
 SAMPLED_EVERY = 0.25

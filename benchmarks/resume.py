@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.pages import markdown
+from benchmarks.markdown import markdown
 from emotune.randomness import stream
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,148 @@
+"""Do the reference and the fast path learn alike? Losses step by step, from the same weights under the same masks."""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks.markdown import markdown
+from benchmarks.plain_training import plain_arithmetic, reference_for
+from benchmarks.training_cases import SIZES, Case, made_up_material
+from emotune.data.batches import BatchPlan, batches
+from emotune.data.folds import Fold
+from emotune.data.store import SegmentStore
+from emotune.experiment import Experiment
+from emotune.randomness import derive_seed
+from emotune.training.loop import Material, train_epoch
+
+BATCH = 4
+EPOCHS = 5
+"""The learning rate rises over the first of them and stays."""
+
+SMOOTHED_OVER = 20
+"""Steps."""
+
+Settings = dict[str, Any]
+CURVES: dict[str, tuple[str, float, Settings]] = {
+    "reference, no dropout": ("reference", 0.0, {}),
+    "fast, no dropout": ("fast", 0.0, {}),
+    "reference, dropout 0.1": ("reference", 0.1, {}),
+    "reference, dropout 0.1, drawn anew": ("reference", 0.1, {"draw": 1}),
+    "fast, dropout 0.1": ("fast", 0.1, {}),
+}
+"""Which program, the dropout (everywhere, attention too), and what else."""
+
+PAIRS = [
+    ("fast, no dropout", "reference, no dropout"),
+    ("fast, dropout 0.1", "reference, dropout 0.1"),
+    ("reference, dropout 0.1, drawn anew", "reference, dropout 0.1"),
+]
+"""What is subtracted from what."""
+
+
+def curves_page(given: argparse.Namespace) -> str:
+    """Compute the curves that are not there yet, draw them, and return their differences as a table."""
+    path = given.out / "curves.json"
+    curves: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
+    material = material_of(given.store, segments=given.steps // EPOCHS * BATCH)
+    for name, (program, dropout, more) in CURVES.items():
+        if name not in curves:
+            experiment = experiment_of(size=given.size, dropout=dropout, threads=given.threads)
+            run = fast_losses if program == "fast" else reference_losses
+            curves[name] = list(run(experiment, material, **more))
+            path.write_text(json.dumps(curves))
+    draw(curves, path=given.out / "curves.png")
+    return difference_table(curves)
+
+
+def material_of(store: Path | None, *, segments: int) -> Material:
+    """Return segments of a store, evenly over it, or made-up ones."""
+    if store is None:
+        return made_up_material(Case(), segments=segments)
+    opened = SegmentStore.open(store)
+    rows = np.linspace(0, len(opened) - 1, segments).astype(np.int64)
+    return Material(store=opened, fold=Fold(rows, rows[:0], rows[:0]), labels=None)
+
+
+def experiment_of(*, size: str, dropout: float, threads: int) -> Experiment:
+    """Return what is learnt: masked values."""
+    return Experiment.model_validate(
+        {
+            "model": {**SIZES[size], "dropout": dropout, "attention_dropout": dropout},
+            "optim": {"lr": 5e-4, "schedule": "none", "warmup_epochs": 1},
+            "batch_size": BATCH,
+            "epochs": EPOCHS,
+            "compute": {"threads": threads},
+        }
+    )
+
+
+def fast_losses(experiment: Experiment, material: Material) -> Iterator[float]:
+    """Train with the library's loop and yield the loss of each step."""
+    state, plan = experiment.begin_untrained(material), experiment.plan()
+    segments = len(material.fold.train)
+    while state.epoch < EPOCHS:
+        before = sum(state.within.losses)
+        report = train_epoch(state, material, plan, pause=lambda: True)
+        total = sum(state.within.losses) if report is None else report.metrics["train/loss"] * segments
+        yield (total - before) / BATCH
+
+
+def reference_losses(experiment: Experiment, material: Material, *, draw: int = 0) -> Iterator[float]:
+    """Train the reference on the batches, masks and learning rates of the library's loop."""
+    state, plan, task = experiment.begin_untrained(material), experiment.plan(), experiment.task
+    plain = reference_for(experiment, state, material, device=torch.device("cpu"))
+    plain.network.train()
+    steps = len(material.fold.train) // BATCH
+    torch.manual_seed(draw)
+    for epoch in range(1, EPOCHS + 1):
+        order = BatchPlan(size=BATCH, seed=plan.seed, epoch=epoch, shuffle=True)
+        for number, batch in enumerate(batches(material.store, material.fold.train, plan=order)):
+            step = (epoch - 1) * steps + number
+            for group in plain.optimiser.param_groups:
+                group["lr"] = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
+            generator = torch.Generator().manual_seed(derive_seed(plan.seed, "mask", epoch, number))
+            assert task.kind == "masked_values"
+            with plain_arithmetic():
+                yield plain.step(batch.signals, task.mask(batch, generator=generator))
+
+
+def smoothed(curve: list[float]) -> np.ndarray:
+    """Return the means over `SMOOTHED_OVER` steps in a row."""
+    return np.convolve(curve, np.ones(SMOOTHED_OVER) / SMOOTHED_OVER, mode="valid")
+
+
+def difference_table(curves: Mapping[str, list[float]]) -> str:
+    """Return how far curves are apart, and where they end."""
+    rows = []
+    for name, other in PAIRS:
+        differences = np.abs(np.subtract(curves[name], curves[other]))
+        largest = int(differences.argmax())
+        apart = np.abs(smoothed(curves[name]) - smoothed(curves[other])).max()
+        ends = [f"{np.mean(curve[-SMOOTHED_OVER:]):.4f}" for curve in (curves[name], curves[other])]
+        texts = [f"{differences.max():.2g} (step {largest + 1})", f"{differences.mean():.2g}", f"{apart:.2g}"]
+        rows.append([name, other, *texts, *ends])
+    head = ["curve", "against", "largest difference", "mean", f"largest of means over {SMOOTHED_OVER} steps"]
+    return markdown([*head, f"last {SMOOTHED_OVER} steps", "the other's"], rows)
+
+
+def draw(curves: Mapping[str, list[float]], *, path: Path) -> None:
+    """Draw the losses, and below them what the pairs differ by."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    for name, curve in curves.items():
+        steps = np.arange(len(smoothed(curve))) + SMOOTHED_OVER
+        upper.plot(steps, smoothed(curve), "--" if name.startswith("fast") else "-", label=name)
+    for name, other in PAIRS:
+        differences = np.abs(np.subtract(curves[name], curves[other]))
+        lower.semilogy(np.arange(len(differences)) + 1, differences, linewidth=0.8, label=f"{name}, from {other}")
+    upper.set_ylabel(f"loss, mean of {SMOOTHED_OVER} steps")
+    lower.set(xlabel="optimiser step", ylabel="difference of losses")
+    upper.legend()
+    lower.legend(fontsize="small")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,111 @@
+"""The reference of the training benchmark is the same function as the library's, and its scales are right."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from benchmarks.plain_training import reference_for
+from benchmarks.reference_model import library_name
+from benchmarks.timing import side_by_side, spread
+from benchmarks.training_cases import Case, cases, made_up_material
+from benchmarks.training_curves import experiment_of, fast_losses, reference_losses
+from emotune.data.batches import BatchPlan, batches
+from emotune.experiment import Experiment
+from emotune.tasks import MaskedValues
+from emotune.training.loop import Material
+
+ROOT = Path(__file__).parents[2]
+TINY = {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16, "dropout": 0, "attention_dropout": 0}
+
+
+def tiny(modality: Literal["ecg", "eeg"], task: dict) -> tuple[Experiment, Material]:
+    case = Case(modality=modality, seconds=1, task="finetune" if task["kind"] == "classify" else "pretrain")
+    experiment = Experiment.model_validate({"model": TINY, "task": task, "batch_size": 6, "epochs": 40})
+    return experiment, made_up_material(case, segments=6)
+
+
+@pytest.mark.parametrize("task", [{"kind": "masked_values", "head": 8}, {"kind": "classify", "dropout": 0}])
+@pytest.mark.parametrize("modality", ["ecg", "eeg"])
+def test_the_reference_has_the_loss_and_the_gradients_of_the_library(
+    modality: Literal["ecg", "eeg"], task: dict
+) -> None:
+    experiment, material = tiny(modality, task)
+    state = experiment.begin_untrained(material)
+    reference = reference_for(experiment, state, material, device=torch.device("cpu")).network
+    order = BatchPlan(size=6, seed=0, epoch=1, shuffle=True)
+    (batch,) = batches(material.store, material.fold.train, plan=order, labels=material.labels)
+    target = batch.label
+    if isinstance(experiment.task, MaskedValues):
+        target = experiment.task.mask(batch, generator=torch.Generator().manual_seed(0))
+    assert target is not None
+    loss = reference(batch.signals, target)
+    loss.backward()
+    expected = state.objective.loss(batch, generator=torch.Generator().manual_seed(0))
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    gradients = {name: parameter.grad for name, parameter in state.objective.named_parameters()}
+    for name, parameter in reference.encoder.named_parameters():
+        theirs = gradients.pop(f"encoder.{library_name(name)}")
+        torch.testing.assert_close(parameter.grad, theirs, rtol=1e-3, atol=1e-6, msg=name)
+    for name, parameter in reference.head.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients.pop(f"head.{name}"), rtol=1e-3, atol=1e-6, msg=name)
+    assert not gradients
+
+
+def test_without_dropout_both_learn_alike() -> None:
+    experiment = experiment_of(size="small", dropout=0.0, threads=1).with_values({"model.layers": 1})
+    material = made_up_material(Case(seconds=1), segments=40)
+    fast = list(fast_losses(experiment, material))
+    assert fast == pytest.approx(list(reference_losses(experiment, material)), rel=2e-2)
+    assert len(fast) == 50
+    assert sum(fast[-10:]) < sum(fast[:10])
+
+
+@pytest.mark.parametrize(("case", "gigaflops"), [(Case(), 28.67), (Case(seconds=20), 77.5), (Case(seconds=40), 235.7)])
+def test_the_model_costs_what_was_counted(case: Case, gigaflops: float) -> None:
+    assert case.flops() / 1e9 == pytest.approx(gigaflops, rel=2e-3)
+
+
+def test_cells_have_names_of_their_own() -> None:
+    names = [case.name for case in cases()]
+    assert len(set(names)) == len(names) == 48
+    assert {case.name for case in cases(quick=True)} <= set(names)
+
+
+def test_programs_take_turns() -> None:
+    calls: list[str] = []
+    programs = {name: lambda name=name: calls.append(name) for name in "ab"}
+    rounds = side_by_side(programs, segments={"a": 1, "b": 2}, seconds=0, least=2)
+    assert "".join(calls) == "ab" + "ab" + "ba"
+    assert [len(one.took) for one in rounds.values()] == [2, 2]
+
+
+def test_a_spread_is_a_median_with_its_ends() -> None:
+    assert spread([3.0, 1.0, 2.0]) == "2 [1-3]"
+
+
+FORBIDS_RAY = """
+import runpy, sys
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        assert name.split(".")[0] not in {"ray", "mlflow"}, name
+sys.meta_path.insert(0, Forbidden())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_it_runs_without_ray(tmp_path: Path) -> None:
+    words = ["--only", "ecg-10-pretrain-small-0", "--seconds", "0", "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", FORBIDS_RAY, str(ROOT / "benchmarks/training.py"), *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert "| ecg | 10 | pretrain | small | 0 |" in done.stdout
