@@ -1,12 +1,13 @@
 """``emotune reproduce``: a table of the papers, every cell of it."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import click
 
-from emotune.cli.crossval import cross_validate, load_result
+from emotune.cli.crossval import RESULT_FILE, cross_validate, load_result
 from emotune.cli.finetune import single_run
 from emotune.cli.options import console, find_store, json_option, print_json, storage_option, tracking_option
 from emotune.cli.running import Request, run
@@ -19,17 +20,15 @@ from emotune.experiment import Start
 from emotune.files import write_atomically
 from emotune.fusion import build_features
 from emotune.reproduce.plan import Cell, Stage, cells, cost_of, in_order, missing_stores, pretext_stage
-from emotune.reproduce.published import Table, find_table
-from emotune.reproduce.recipes import SCALES, SMOKE, Scale
+from emotune.reproduce.published import Recipe, Table, find_table
+from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
 from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
 from emotune.search.crossval import CrossValidation, cross_validation_study
 from emotune.search.folder import SearchFolder, storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.results import last_metrics, search_state
 from emotune.search.run import RunOptions
-from emotune.search.study import Aim
-
-NO_END = 1
+from emotune.search.study import Aim, Study
 
 
 @click.command()
@@ -93,10 +92,10 @@ def reproduce(  # noqa: PLR0913 (the options of the contract)
 def make_smoke_stores(stores: Path) -> None:
     """Make the stores of the rehearsal: made-up ECG and EEG of the same people, as pool and as labelled corpus."""
     people = Synthetic(subjects=6, seconds_per_state=80.0)
-    for modality, seconds in (("ecg", 10), ("ecg", 20), ("ecg", 40), ("eeg", 10)):
-        settings = PrepareSettings.model_validate({"modality": modality, "seconds": seconds})
-        for kind in ("pool", SMOKE.corpus):
-            path = stores / f"{kind}-{modality}-{seconds}s"
+    for recipe in (Recipe(), Recipe(seconds=20), Recipe(seconds=40), Recipe("eeg")):
+        settings = PrepareSettings.model_validate({"modality": recipe.signal, "seconds": recipe.seconds})
+        for kind in get_args(StoreKind):
+            path = stores / store_name(recipe, scale=SMOKE, kind=kind)
             prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=people)
 
 
@@ -131,14 +130,15 @@ class Runner:
             return 0
         if stage.kind == "pretraining":
             study = single_run(stage.experiment, aim=Aim(metric="train/loss", mode="min"))
-            return run(study, self._request(stage, purpose="pretrain", measure_test=True))
-        code, _ = cross_validate(self._study(stage), self._request(stage, purpose="fold", measure_test=True))
+            return run(study, self._request(stage, options=RunOptions(concurrency=1, purpose="pretrain")))
+        options = RunOptions(concurrency=self.concurrency, purpose="fold")
+        code, _ = cross_validate(self._study(stage), self._request(stage, options=options))
         return code
 
     def _has_result(self, stage: Stage) -> bool:
-        return (self.folder(stage).path / "crossval.json").is_file()
+        return (self.folder(stage).path / RESULT_FILE).is_file()
 
-    def _study(self, stage: Stage) -> Any:
+    def _study(self, stage: Stage) -> Study:
         experiment = stage.experiment
         if stage.kind == "fusion":
             features = self.storage / "features" / stage.name
@@ -150,11 +150,9 @@ class Runner:
             experiment = experiment.model_copy(update={"start": start})
         return cross_validation_study(experiment, protocol="paper", folds=self.scale.folds)
 
-    def _request(self, stage: Stage, *, purpose: Any, measure_test: bool) -> Request:
-        options = RunOptions(
-            concurrency=1 if purpose == "pretrain" else self.concurrency, purpose=purpose, measure_test=measure_test
-        )
-        return Request(name=stage.name, storage=self.storage, tracking_uri=self.tracking_uri, options=options)
+    def _request(self, stage: Stage, *, options: RunOptions) -> Request:
+        measured = dataclasses.replace(options, measure_test=True)
+        return Request(name=stage.name, storage=self.storage, tracking_uri=self.tracking_uri, options=measured)
 
 
 def _show_plan(stages: Sequence[Stage], ours: Sequence[Cell], *, scale: Scale, as_json: bool) -> None:

@@ -4,11 +4,12 @@ import filecmp
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.reader import Piece
+from emotune.data.reader import Item, Piece
+from emotune.data.recording import Unreadable
 from emotune.errors import DataError
 
 SAMPLE = 4096
@@ -74,6 +75,21 @@ def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
     for subject, group in itertools.groupby(ordered, key=lambda source: source.subject):
         entries = tuple(group)
         yield Piece(name=subject, folder=folder, files=tuple(entry.path for entry in entries), entries=entries)
+
+
+def read_each(piece: Piece, read: Callable[[Source, str], Iterable[Item]]) -> Iterator[Item]:
+    """Read a piece's files one after the other; a damaged one is named and does not stop the others.
+
+    Args:
+        piece: Whose entries are sources.
+        read: Reads one, given how messages name its file; what it has yielded before a `DataError` counts.
+    """
+    for entry in piece.entries:
+        source = source_of(entry.path, folder=piece.folder)
+        try:
+            yield from read(entry, source)
+        except DataError as error:
+            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
 
 
 def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:

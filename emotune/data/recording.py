@@ -31,34 +31,29 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """What a reader yields in place of a recording that is damaged or not as its corpus should be."""
-
-    subject: str
-    source: str
-    """The file, below the corpus's folder."""
-    reason: str
-    """What was found and what was expected, in a line."""
-
-    def __str__(self) -> str:
-        return f"{_place(self.subject, source=self.source)}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Omitted:
-    """What a reader yields in place of a recording, a channel or files that it leaves out on purpose.
-
-    Reasons that are the same word for word are counted together.
-    """
+class NoRecording:
+    """What a reader yields in place of a recording."""
 
     subject: str
     """Empty if it is no matter of one subject."""
     source: str
-    """The file and, if it is a part of it, which."""
+    """The file, below the corpus's folder, and, if it is a part of it, which."""
     reason: str
+    """Why, in a line."""
 
     def __str__(self) -> str:
         return f"{_place(self.subject, source=self.source)}: {self.reason}"
+
+
+class Unreadable(NoRecording):
+    """A recording is damaged or not as its corpus should be; the reason says what was found and expected."""
+
+
+class Omitted(NoRecording):
+    """A recording, a channel or files are left out on purpose.
+
+    Reasons that are the same word for word are counted together.
+    """
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class LeftOut:
     reason: str
 
     @classmethod
-    def of(cls, item: Unreadable | Omitted) -> "LeftOut":
+    def of(cls, item: NoRecording) -> "LeftOut":
         """Tell what a reader left out."""
         return cls(what=_place(item.subject, source=item.source), reason=item.reason)
 

@@ -61,7 +61,10 @@ SMOKE = Scale(
 SCALES = {scale.name: scale for scale in (SMOKE, FULL)}
 
 
-def store_name(recipe: Recipe, *, scale: Scale, kind: Literal["pool", "labelled"]) -> str:
+StoreKind = Literal["pool", "labelled"]
+
+
+def store_name(recipe: Recipe, *, scale: Scale, kind: StoreKind) -> str:
     """Return the name of a store in the folder of stores, for instance ``pool-ecg-10s`` or ``amigos-eeg-10s``."""
     return f"{'pool' if kind == 'pool' else scale.corpus}-{recipe.signal}-{recipe.seconds}s"
 

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.listing import Source, by_subject, find_files, read_each
 from emotune.data.matlab import iterate_cells, read_mat
 from emotune.data.ratings import Scale, sound_ratings
 from emotune.data.reader import Item, Piece, Reader
@@ -86,19 +86,18 @@ class Trial:
 
 def read(piece: Piece, modality: Modality, settings: Amigos) -> Iterator[Item]:
     """Read a subject's videos, one after the other."""
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
-        try:
-            trials = _trials(entry.path, subject=entry.subject, source=source)
-            signals = iterate_cells(entry.path, place=["joined_data"])
-            count = 0
-            for trial, signal in zip(trials, signals, strict=False):
-                count += 1
-                yield from _items(signal, trial=trial, modality=modality, settings=settings)
-            if count < VIDEOS or next(signals, None) is not None:
-                raise DataError(f"joined_data has {count if count < VIDEOS else 'more'} cells, where 20 were expected")
-        except DataError as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+    return read_each(piece, lambda entry, source: _videos(entry, source=source, modality=modality, settings=settings))
+
+
+def _videos(entry: Source, *, source: str, modality: Modality, settings: Amigos) -> Iterator[Item]:
+    trials = _trials(entry.path, subject=entry.subject, source=source)
+    signals = iterate_cells(entry.path, place=["joined_data"])
+    count = 0
+    for trial, signal in zip(trials, signals, strict=False):
+        count += 1
+        yield from _items(signal, trial=trial, modality=modality, settings=settings)
+    if count < VIDEOS or next(signals, None) is not None:
+        raise DataError(f"joined_data has {count if count < VIDEOS else 'more'} cells, where 20 were expected")
 
 
 def _trials(path: Path, *, subject: str, source: str) -> list[Trial]:

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, normalise_name, places_of, volts_per
 from emotune.data.formats import RawFile, read_edf
-from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.listing import Source, by_subject, find_files, read_each
 from emotune.data.reader import Item, Piece, Reader
-from emotune.data.recording import PER_VOLT, Interval, Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import PER_VOLT, Interval, Modality, Omitted, Recording
 from emotune.errors import DataError
 
 NAME = r"S(?P<subject>\d{3})R(?P<run>\d{2})\.edf"
@@ -56,19 +56,18 @@ def pieces(folder: Path | None, settings: Eegmmidb) -> Iterator[Piece]:
 def read(piece: Piece, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
     """Read a subject's runs, one after the other."""
     del settings
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
-        try:
-            raw = read_edf(entry.path, wanted=lambda label: normalise_name(label) in TEN_CHANNELS)
-            recording, padding = _recording(raw, entry=entry, source=source, modality=modality)
-        except (DataError, OSError) as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=" ".join(str(error).split()))
-            continue
-        if padding:
-            yield Omitted(
-                subject=entry.subject, source=f"{source}, end", reason="zeros that fill up the last record are cut off"
-            )
-        yield recording
+    return read_each(piece, lambda entry, source: _read_run(entry, source=source, modality=modality))
+
+
+def _read_run(entry: Source, *, source: str, modality: Modality) -> Iterator[Item]:
+    try:
+        raw = read_edf(entry.path, wanted=lambda label: normalise_name(label) in TEN_CHANNELS)
+    except (DataError, OSError) as error:
+        raise DataError(" ".join(str(error).split())) from error
+    recording, padding = _recording(raw, entry=entry, source=source, modality=modality)
+    if padding:
+        yield Omitted(entry.subject, f"{source}, end", "zeros that fill up the last record are cut off")
+    yield recording
 
 
 def _recording(raw: RawFile, *, entry: Source, source: str, modality: Modality) -> tuple[Recording, int]:

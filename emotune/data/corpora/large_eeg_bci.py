@@ -14,10 +14,10 @@ from pathlib import Path
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.listing import Source, by_subject, find_files, source_of
+from emotune.data.listing import Source, by_subject, find_files, read_each
 from emotune.data.matlab import read_mat
 from emotune.data.reader import Item, Piece, Reader
-from emotune.data.recording import Modality, Recording, Unreadable
+from emotune.data.recording import Modality, Recording
 from emotune.data.structs import number_at, rate_at, ten_channels_at
 from emotune.errors import DataError
 
@@ -53,14 +53,7 @@ def session_of(match: re.Match[str]) -> str:
 def read(piece: Piece, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
     """Read a subject's sessions, one after the other."""
     del settings
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
-        try:
-            recording = _recording(entry, source=source, modality=modality)
-        except DataError as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
-            continue
-        yield recording
+    return read_each(piece, lambda entry, source: [_recording(entry, source=source, modality=modality)])
 
 
 def _recording(entry: Source, *, source: str, modality: Modality) -> Recording:

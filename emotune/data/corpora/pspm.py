@@ -26,7 +26,7 @@ from pydantic import field_validator
 
 from emotune.base import Settings
 from emotune.data.channels import volts_per
-from emotune.data.listing import Source, by_subject, find_files, number_of_files, source_of
+from emotune.data.listing import Source, by_subject, find_files, number_of_files, read_each, source_of
 from emotune.data.matlab import iterate_cells, read_mat, variables_of
 from emotune.data.reader import Item, Piece, Reader
 from emotune.data.recording import PER_VOLT, Modality, Omitted, Recording, Unreadable
@@ -143,12 +143,7 @@ def _source(path: Path, *, folder: Path, settings: Pspm) -> Source | str:
 def read(piece: Piece, modality: Modality, settings: Pspm) -> Iterator[Item]:
     """Read the ECG of a subject, one file after the other."""
     del settings
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
-        try:
-            yield from _read_file(entry, source=source, modality=modality)
-        except DataError as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+    return read_each(piece, lambda entry, source: _read_file(entry, source=source, modality=modality))
 
 
 def _read_file(entry: Source, *, source: str, modality: Modality) -> list[Item]:

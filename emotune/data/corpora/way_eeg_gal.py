@@ -14,10 +14,10 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.listing import Source, by_subject, find_files, number_of_files, source_of
+from emotune.data.listing import Source, by_subject, find_files, number_of_files, read_each
 from emotune.data.matlab import read_mat
 from emotune.data.reader import Item, Piece, Reader
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import Modality, Omitted, Recording
 from emotune.data.structs import rate_at, ten_channels_at
 from emotune.errors import DataError
 
@@ -63,14 +63,9 @@ def pieces(folder: Path | None, settings: WayEegGal) -> Iterator[Piece | Omitted
 
 def read(piece: Piece, modality: Modality, settings: WayEegGal) -> Iterator[Item]:
     """Read a subject's series, one after the other."""
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
-        try:
-            recording = _recording(entry, source=source, modality=modality, settings=settings)
-        except DataError as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
-            continue
-        yield recording
+    return read_each(
+        piece, lambda entry, source: [_recording(entry, source=source, modality=modality, settings=settings)]
+    )
 
 
 def _recording(entry: Source, *, source: str, modality: Modality, settings: WayEegGal) -> Recording:
