@@ -2,6 +2,7 @@
 
 import importlib.util
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -25,6 +26,36 @@ def training_flops(model: ModelSettings, *, channels: int, samples: int) -> floa
     published pre-training). So shares of a peak can be compared between programs.
     """
     return PASSES * model.flops(channels=channels, samples=samples)
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Tells of an epoch how near it came to the hardware's peak.
+
+    Attributes:
+        flops: Floating-point operations of training on a segment once, as from `training_flops`.
+        device: Where each worker trains.
+        dtype: Type that its matrix products are of.
+        workers: Number of workers.
+    """
+
+    flops: float
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    workers: int = 1
+
+    def metrics(self, segments_per_second: float) -> dict[str, float]:
+        """Return what an epoch is told by; the first call in a process measures the device's peak.
+
+        Args:
+            segments_per_second: Of all workers together.
+
+        Returns:
+            ``train/peak_share``, the share of what a large matrix product reaches on as many devices,
+            and `gpu_metrics` of this worker's.
+        """
+        peak = self.workers * gemm_peak(self.device, self.dtype, threads=torch.get_num_threads())
+        return {"train/peak_share": self.flops * segments_per_second / peak, **gpu_metrics(self.device)}
 
 
 @lru_cache(maxsize=16)

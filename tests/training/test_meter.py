@@ -1,0 +1,45 @@
+"""The meter: costs go by the model, peaks are those of this machine, and shares follow from both."""
+
+import time
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emotune.models import ConvNet, Transformer
+from emotune.training.meter import Meter, gemm_peak, gpu_metrics, training_flops
+
+CPU = torch.device("cpu")
+
+
+def test_a_peak_is_measured_once_in_less_than_half_a_second() -> None:
+    gemm_peak.cache_clear()
+    started = time.process_time()
+    peak = gemm_peak(CPU, torch.float32, threads=torch.get_num_threads())
+    assert time.process_time() - started < 0.5 * torch.get_num_threads()
+    assert 1e8 < peak < 1e14
+    started = time.process_time()
+    assert gemm_peak(CPU, torch.float32, threads=torch.get_num_threads()) == peak
+    assert time.process_time() - started < 0.01
+
+
+@pytest.mark.parametrize("model", [Transformer(), ConvNet()])
+def test_training_costs_three_forward_passes(model: Transformer | ConvNet) -> None:
+    forward = model.flops(channels=1, samples=1280)
+    assert training_flops(model, channels=1, samples=1280) == 3 * forward
+
+
+def test_the_published_pretraining_costs_what_was_counted_by_hand() -> None:
+    assert training_flops(Transformer(), channels=1, samples=1280) == pytest.approx(28.7e9, rel=0.01)
+
+
+@given(rate=st.floats(0, 1e6), workers=st.integers(1, 64))
+def test_the_share_goes_with_the_rate_and_is_that_of_all_workers_devices(rate: float, workers: int) -> None:
+    one = Meter(flops=1e9, device=CPU).metrics(1.0)["train/peak_share"]
+    shared = Meter(flops=1e9, device=CPU, workers=workers).metrics(rate)
+    assert shared["train/peak_share"] == pytest.approx(rate * one / workers)
+
+
+def test_a_cpu_has_no_gpu_metrics() -> None:
+    assert gpu_metrics(CPU) == {}
