@@ -1,0 +1,203 @@
+"""What two workers that train one network together gain on one, and that they compute the same.
+
+    python benchmarks/scaling.py [--workers 1 2] [--batch 8] [--rounds 5] [--size published] [--out scaling]
+
+Each worker is a process with one thread, joined by torch.distributed (gloo); Ray is not imported. The joint batch is
+the same for any number of workers. Two processes that know nothing of each other are the ceiling: what the machine's memory
+and clocks leave to a second core. Prints tables and writes them to OUT/scaling.md.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed, multiprocessing
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.markdown import markdown
+from benchmarks.timing import spread
+from benchmarks.training_cases import Case, made_up_material
+from emotune.training.loop import Material, TrainState, train_epoch
+from emotune.training.team import ALONE, Team, joined
+
+MODES = ("together", "apart")
+"""One network on joint batches, or one network each."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a group of processes does.
+
+    Attributes:
+        case: The network and its data.
+        batch: Segments of a joint batch; apart, of each process's batch.
+        steps: Optimiser steps.
+        settings: Further settings of `Experiment`.
+    """
+
+    case: Case
+    batch: int
+    steps: int
+    settings: Mapping[str, Any]
+
+    def begin(self, team: Team) -> tuple[TrainState, Material]:
+        """Make what is trained, and what on."""
+        experiment = self.case.experiment(batch_size=self.batch, **self.settings)
+        material = made_up_material(self.case, segments=self.batch * self.steps)
+        state = experiment.begin_untrained(material)
+        state.network = team.wrap(state.objective)
+        return state, material
+
+    def train(self, state: TrainState, material: Material, *, team: Team) -> None:
+        """Train for an epoch, that is for all steps."""
+        train_epoch(state, material, self.case.experiment(batch_size=self.batch, **self.settings).plan(), team=team)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a process came to.
+
+    Attributes:
+        seconds: Wall seconds of the steps, without the first epoch.
+        gradients: The gradients of the last step, if they were asked for.
+        weights: The weights after all steps.
+    """
+
+    seconds: float
+    gradients: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Processes that carry out a task.
+
+    Attributes:
+        workers: Number of processes.
+        mode: One of `MODES`.
+        warm: Train an epoch first that does not count.
+    """
+
+    workers: int
+    mode: str = "together"
+    warm: bool = True
+
+    def run(self, task: Task) -> list[Outcome]:
+        """Carry out a task, and return what the processes came to."""
+        with tempfile.TemporaryDirectory() as folder:
+            multiprocessing.start_processes(_work, args=(task, self, folder), nprocs=self.workers, start_method="spawn")
+            paths = [Path(folder) / f"{rank}.pt" for rank in range(self.workers)]
+            return [Outcome(**torch.load(path, weights_only=True)) for path in paths]
+
+
+def _work(rank: int, task: Task, group: Group, folder: str) -> None:
+    torch.set_num_threads(1)
+    rendezvous = f"file://{folder}/rendezvous"
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=group.workers)
+    team = joined() if group.mode == "together" else ALONE
+    state, material = task.begin(team)
+    if group.warm:
+        task.train(state, material, team=team)
+    distributed.barrier()
+    started = time.perf_counter()
+    task.train(state, material, team=team)
+    distributed.barrier()
+    seconds = time.perf_counter() - started
+    named = dict(state.objective.named_parameters())
+    gradients = {name: one.grad.clone() for name, one in named.items() if one.grad is not None}
+    weights = {name: one.detach().clone() for name, one in named.items()}
+    torch.save({"seconds": seconds, "gradients": gradients, "weights": weights}, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def speed_table(task: Task, *, workers: list[int], rounds: int) -> str:
+    """Measure groups in turn and return their speeds next to that of one worker."""
+    groups = [("together", count) for count in workers] + [("apart", count) for count in workers if count > 1]
+    speeds: dict[tuple[str, int], list[float]] = {group: [] for group in groups}
+    for number in range(rounds):
+        for mode, count in groups if number % 2 == 0 else reversed(groups):
+            seconds = max(one.seconds for one in Group(count, mode=mode).run(task))
+            segments = task.batch * task.steps * (count if mode == "apart" else 1)
+            speeds[mode, count].append(segments / seconds)
+    one = speeds["together", 1]
+    rows = []
+    for (mode, count), values in speeds.items():
+        gains = [value / alone for value, alone in zip(values, one, strict=True)]
+        efficiency = f"{statistics.median(gains) / count:.0%}"
+        name = f"{count} together" if mode == "together" else f"{count} apart (ceiling)"
+        rows.append([name, spread(values), spread(gains), efficiency])
+    return markdown(["workers", "segments per second", "of one worker", "efficiency"], rows)
+
+
+def difference(mine: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
+    """Return the largest difference of any number, over the largest number of its tensor."""
+    assert mine.keys() == theirs.keys()
+    return max(
+        float((mine[name] - theirs[name]).abs().max() / theirs[name].abs().max().clamp_min(1e-30)) for name in mine
+    )
+
+
+def equality_table(tasks: Mapping[str, Task], *, workers: list[int]) -> str:
+    """Compare gradients after one step, and weights after more, of several workers with those of one."""
+    rows = []
+    for name, task in tasks.items():
+        (alone,) = Group(1, warm=False).run(task)
+        for count in workers:
+            if count > 1:
+                first, *others = Group(count, warm=False).run(task)
+                assert all(difference(other.weights, first.weights) == 0 for other in others)
+                differences = difference(first.gradients, alone.gradients), difference(first.weights, alone.weights)
+                rows.append([name, f"{task.steps}", f"{count}", *(f"{value:.2g}" for value in differences)])
+    return markdown(["settings", "steps", "workers", "gradients of the last step", "weights"], rows)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, default=8, help="segments of a joint batch")
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", default="published", choices=["published", "small"])
+    parser.add_argument("--only", choices=["speed", "equality"])
+    parser.add_argument("--out", type=Path, default=Path("scaling"))
+    given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    parts = [f"torch {torch.__version__}, gloo, one thread per worker, joint batch {given.batch}, {given.size} size."]
+    case = Case(size=given.size)
+    if given.only != "equality":
+        task = Task(case, batch=given.batch, steps=given.steps, settings={})
+        parts.append(speed_table(task, workers=sorted({1, *given.workers}), rounds=given.rounds))
+    if given.only != "speed":
+        parts.append(equality_table(equality_tasks(case, batch=given.batch), workers=given.workers))
+    assert not any(name == "ray" or name.startswith("ray.") for name in sys.modules)
+    given.out.mkdir(parents=True, exist_ok=True)
+    text = "\n\n".join(parts)
+    (given.out / "scaling.md").write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+def equality_tasks(case: Case, *, batch: int) -> dict[str, Task]:
+    """Return what is compared: one step and several, with and without dropout."""
+    without = {"model": {**json.loads(case.experiment(batch_size=1).model.model_dump_json()), "dropout": 0}}
+    without["model"]["attention_dropout"] = 0
+    settings: dict[str, dict[str, Any]] = {"no dropout": without, "dropout 0.1": {}}
+    return {
+        f"{name}, {steps} step{'s' if steps > 1 else ''}": Task(case, batch=batch, steps=steps, settings=more)
+        for name, more in settings.items()
+        for steps in (1, 5)
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Several processes train what one trains, as the scaling benchmark asks."""
+
+import torch
+
+from benchmarks.scaling import Group, Task, difference, equality_tasks
+from benchmarks.training_cases import Case
+from emotune.training.team import ALONE
+
+TINY = {"model": {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16, "dropout": 0, "attention_dropout": 0}}
+
+
+def test_the_difference_is_relative_to_the_largest_number_of_a_tensor() -> None:
+    mine = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([100.0])}
+    theirs = {"a": torch.tensor([1.5, 2.0]), "b": torch.tensor([101.0])}
+    assert difference(mine, theirs) == 0.25
+    assert difference(mine, mine) == 0
+
+
+def test_both_kinds_of_dropout_are_compared() -> None:
+    shares = {
+        getattr(task.case.experiment(batch_size=1, **task.settings).model, "dropout", None)
+        for task in equality_tasks(Case(), batch=4).values()
+    }
+    assert shares == {0.0, 0.1}
+
+
+def test_two_processes_train_what_one_trains() -> None:
+    task = Task(Case(seconds=1), batch=5, steps=2, settings=TINY)
+    alone, material = task.begin(ALONE)
+    task.train(alone, material, team=ALONE)
+    first, second = Group(2, warm=False).run(task)
+    assert difference(first.weights, second.weights) == 0
+    assert difference(first.weights, dict(alone.objective.named_parameters())) < 1e-4
+    assert first.seconds > 0
