@@ -3,8 +3,8 @@
     python benchmarks/scaling.py [--workers 1 2] [--batch 8] [--rounds 5] [--size published] [--out scaling]
 
 Each worker is a process with one thread, joined by torch.distributed (gloo); Ray is not imported. The joint batch is
-the same for any number of workers. Two processes that know nothing of each other are the ceiling: what the machine's memory
-and clocks leave to a second core. Prints tables and writes them to OUT/scaling.md.
+the same for any number of workers. Two processes that know nothing of each other are the ceiling: what the machine's
+memory and clocks leave to a second core. Prints tables and writes them to OUT/scaling.md.
 """
 
 import argparse
