@@ -15,6 +15,7 @@ COMMANDS = {
     "status": ("emotune.cli.status", "Show all searches, or one in full."),
     "stop": ("emotune.cli.status", "Ask a running search to stop."),
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),
+    "pretrain": ("emotune.cli.pretrain", "Pre-train once, with several workers."),
     "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder once."),
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
     "fuse": ("emotune.cli.fuse", "Join what ECG and EEG models make of each moment."),

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.options import find_store, json_option, print_json, set_option, storage_option, tracking_option
+from emotune.cli.options import (
+    WORKERS,
+    find_store,
+    json_option,
+    print_json,
+    set_option,
+    storage_option,
+    tracking_option,
+)
 from emotune.cli.running import Request, put_aside, run
 from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
@@ -22,6 +30,7 @@ from emotune.search.study import Aim, Budget, Study
 @click.option("--scratch", is_flag=True, help="The same network with freshly drawn weights, for comparison.")
 @click.option("--store", help="Segment store; replaces the experiment's.")
 @click.option("--name", help="Name of the run.  [default: the experiment's]")
+@click.option("--workers", type=WORKERS, help="Workers that share the run, as a Ray Train group.  [default: no group]")
 @storage_option
 @tracking_option
 @set_option
@@ -34,6 +43,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
     scratch: bool,
     store: str | None,
     name: str | None,
+    workers: tuple[int, int] | None,
     storage: str,
     tracking_uri: str | None,
     assignments: tuple[str, ...],
@@ -58,14 +68,14 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
         name=name or experiment.stem,
         storage=storage_folder(storage),
         tracking_uri=tracking_uri,
-        options=RunOptions(concurrency=1, purpose="finetune", measure_test=True),
+        options=RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=workers),
     )
     folder = request.folder
     if fresh:
         put_aside(folder)
     code = run(single_run(settings, aim=Aim(metric="val/macro_f1", mode="max")), request)
     if code == 0:
-        _show(folder, as_json=as_json)
+        show_metrics(folder, as_json=as_json)
     return code
 
 
@@ -81,7 +91,8 @@ def single_run(experiment: Experiment, *, aim: Aim) -> Study:
     )
 
 
-def _show(folder: SearchFolder, *, as_json: bool) -> None:
+def show_metrics(folder: SearchFolder, *, as_json: bool) -> None:
+    """Print what the last epoch of a single run gave."""
     metrics = last_metrics(read_journal(folder.journal), 0)
     if as_json:
         print_json({"name": folder.name, "metrics": metrics})

@@ -1,6 +1,7 @@
 """Options that several commands share, and the three things that the machine decides."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,6 +51,23 @@ class AmountType(click.ParamType):
 
 
 AMOUNT = AmountType()
+
+
+class WorkersType(click.ParamType):
+    """A number of workers, or ``A..B`` for a range."""
+
+    name = "N|A..B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Read what was given."""
+        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(value))
+        fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= fewest <= most:
+            self.fail(f"{value!r} is neither a number of workers nor a range such as 2..8", param, ctx)
+        return fewest, most
+
+
+WORKERS = WorkersType()
 
 
 def find_store(store: str) -> Path:

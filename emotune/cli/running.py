@@ -16,7 +16,7 @@ from emotune.search.folder import SearchFolder
 from emotune.search.journal import locked, read_journal
 from emotune.search.records import Closed, Record
 from emotune.search.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
-from emotune.search.run import Encoders, RunOptions, kept_encoders, run_study, settle
+from emotune.search.run import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
 from emotune.search.study import Study
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
@@ -57,6 +57,8 @@ def run(study: Study, request: Request) -> int:
         raise SettingsError("no segment store was given; give --store, or base.store in the study")
     encoders = find_encoders(study, request)
     settled = settle(study, store=find_store(study.base.store), encoders=encoders)
+    if request.options.workers is not None:
+        check_workers(settled, workers=request.options.workers[1])
     known = len(read_journal(folder.journal)) if folder.journal.exists() else 0
     folder.path.mkdir(parents=True, exist_ok=True)
     mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)

@@ -28,7 +28,11 @@ def search_command(default: str | None) -> click.Command:
     @tracking_option
     @click.option("--concurrency", type=click.IntRange(1), help="Evaluations at a time.  [default: the cluster's CPUs]")
     @click.option(
-        "--workers-per-trial", type=click.IntRange(1, 1), default=1, show_default=True, help="Workers per evaluation."
+        "--workers-per-trial",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Workers that share an evaluation; more than one are a Ray Train group.",
     )
     @click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the study's.")
     @click.option("--brackets", type=AMOUNT, help="Brackets to run; +N lets a finished search go on for N more.")
@@ -70,13 +74,18 @@ def search_command(default: str | None) -> click.Command:
           emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
           emotune search smoke --store stores/demo --name second --warm-start first
         """
-        del workers_per_trial
+        workers = (workers_per_trial, workers_per_trial) if workers_per_trial > 1 else None
         path = find_study(study)
         request = Request(
             name=name or path.stem,
             storage=storage_folder(storage),
             tracking_uri=tracking_uri,
-            options=RunOptions(concurrency=concurrency, amounts=_amounts(brackets, evaluations), warm_start=warm_start),
+            options=RunOptions(
+                concurrency=concurrency,
+                amounts=_amounts(brackets, evaluations),
+                warm_start=warm_start,
+                workers=workers,
+            ),
         )
         is_new = fresh or dry_run or not has_begun(request.folder)
         chosen = [*assignments, *(_ends(request.options.amounts, name=request.name) if is_new else [])]

@@ -23,10 +23,10 @@ Observer = Callable[[Record, int], None]
 """Who follows a search: called with each record and its number in the journal, earlier drivers' records first."""
 
 RETRIES = 1
-"""How often an evaluation that failed by an error of its own is tried again."""
+"""How often an evaluation that failed by an error of its own is tried again where it made no progress in between."""
 
 INFRASTRUCTURE_RETRIES = 5
-"""How often an evaluation is tried again when its worker or node died."""
+"""How often an evaluation is tried again when its worker or node died, without progress in between."""
 
 SAME_FAILURES = 5
 """So many failures of one kind in a row stop the search."""
@@ -53,6 +53,7 @@ class Desk:
         self._since: dict[int, float] = {}
         self._spent: defaultdict[int, float] = defaultdict(float)
         self._attempts: Counter[int] = Counter()
+        self._saved: dict[int, tuple[int, int]] = {}
         self._alike: Counter[str] = Counter()
         self._epochs: dict[int, int] = {}
         self._value: dict[int, float | None] = {}
@@ -106,6 +107,18 @@ class Desk:
             ),
             durable=False,
         )
+        self._attempts[evaluation_id] = 0
+
+    def note_progress(self, evaluation_id: int, *, saved: tuple[int, int]) -> None:
+        """Take note of how far an evaluation's newest checkpoint goes: whoever advances may break off again.
+
+        Args:
+            evaluation_id: Which one.
+            saved: Epochs, and optimiser steps of the next one.
+        """
+        if saved > self._saved.setdefault(evaluation_id, saved):
+            self._saved[evaluation_id] = saved
+            self._attempts[evaluation_id] = 0
 
     def complete(self, evaluation_id: int, *, diverged: str | None = None) -> None:
         """Take in the end of an evaluation: its objective is that of the last reported epoch.

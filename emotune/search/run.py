@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from emotune.data.batches import check_shares
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment, Start
@@ -26,8 +27,9 @@ from emotune.search.resumption import as_recorded, software_changes
 from emotune.search.searchers import virtual_workers
 from emotune.search.study import Study
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
-from emotune.search.tuner import carry_out, cluster_cpus, connect
-from emotune.trainables.evaluation import Job
+from emotune.search.tuner import carry_out, connect_for
+from emotune.trainables.evaluation import EvaluationTrainable, Job
+from emotune.trainables.group import GroupTrainable
 from emotune.training.checkpoints import newest_checkpoint, read_state
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class RunOptions:
     """``brackets`` and ``evaluations`` given beside the study; so many more extend a finished search."""
     warm_start: tuple[str, ...] = ()
     """Earlier searches whose best configurations are in the study."""
+    workers: tuple[int, int] | None = None
+    """Fewest and most workers that share an evaluation, as a Ray Train group; None: one, without a group."""
 
 
 def settle(study: Study, *, store: Path, encoders: Encoders) -> Study:
@@ -84,6 +88,20 @@ def _with_encoders(base: Experiment, start: Start, *, encoders: Encoders) -> Exp
     started = start.model_copy(update={"sha256": hashes["encoder"], "second_sha256": hashes.get("second")})
     content = base.model_dump(mode="json") | {"start": started.model_dump(mode="json"), "model": models["encoder"]}
     return Experiment.model_validate(content)
+
+
+def check_workers(study: Study, *, workers: int) -> None:
+    """Refuse more workers per evaluation than a batch has segments.
+
+    Args:
+        study: The study, settled.
+        workers: The most workers that may share an evaluation.
+
+    Raises:
+        SettingsError: There are more.
+    """
+    rows = study.base.material(SegmentStore.open(Path(study.base.store))).fold.train
+    check_shares(len(rows), study.base.batch_size, workers=workers)
 
 
 def run_study(
@@ -122,13 +140,14 @@ def run_study(
             _warn_of_other_software(journal.records)
         folder.stop_request.unlink(missing_ok=True)
         if search_state(journal.records, alive=False) != "finished":
-            connect(options.concurrency)
-            _open(journal, study, folder, options=options)
+            places = connect_for(options.workers, threads=study.base.compute.threads, trials=options.concurrency)
+            _open(journal, study, folder, options=options, places=places)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
         if search_state(journal.records, alive=False) != "finished":
             job_maker = _job_maker(study, folder, encoders=_keep_encoders(encoders, folder), options=options)
-            _search(desk, job_maker, folder, concurrency=options.concurrency or opened(journal.records).concurrency)
+            number = options.concurrency or opened(journal.records).concurrency
+            _search(desk, job_maker, folder, concurrency=number, groups=options.workers is not None)
         return list(journal.records)
 
 
@@ -146,7 +165,7 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
     journal.append(Extended(time=time.time(), brackets=moved.brackets, evaluations=moved.evaluations))
 
 
-def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions) -> None:
+def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions, places: int) -> None:
     if journal.records:
         return
     journal.append(
@@ -157,7 +176,7 @@ def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunO
             study=study.as_document(),
             digest=study.digest(),
             seed=study.seed,
-            concurrency=options.concurrency or cluster_cpus(),
+            concurrency=options.concurrency or places,
             warm_start=options.warm_start,
             software=_software(),
         )
@@ -238,14 +257,15 @@ def _job_maker(study: Study, folder: SearchFolder, *, encoders: Encoders, option
             checkpoints=folder.checkpoints(evaluation.config_id),
             encoder=None if start is None else encoders.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
+            workers=options.workers,
         )
 
     return make_job
 
 
-def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, concurrency: int) -> None:
+def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, concurrency: int, groups: bool) -> None:
     searcher = DeskSearcher(desk, make_job=make_job, concurrency=concurrency, stop_requested=folder.stop_request.exists)
-    received = carry_out(searcher)
+    received = carry_out(searcher, trainable=GroupTrainable if groups else EvaluationTrainable)
     if searcher.failure is not None:
         desk.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))
         raise searcher.failure

@@ -3,6 +3,7 @@
 Tune runs one trial per evaluation and decides nothing itself. Its own state is never read back.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from emotune.search.records import Evaluation
 from emotune.search.watchdog import Watchdog
 from emotune.trainables.evaluation import Job
 
+logger = logging.getLogger(__name__)
 MakeJob = Callable[[Evaluation], Job]
 
 START_SECONDS = 20.0
@@ -113,9 +115,7 @@ class DeskSearcher(Searcher):
         self._watchdog.heard(trial_id, epochs=len(result["reports"]))
         if trial_id in self.evaluations:
             self._take_reports(trial_id, result)
-            if result["finished"] and self.failure is None:
-                self._desk.complete(self.evaluations.pop(trial_id), diverged=result["diverged"])
-                self._idle.add(trial_id)
+            self._take_end(trial_id, result)
         if trial_id not in self._idle or self._next is not None or self._others_start():
             return False
         self._next = self._look()
@@ -133,11 +133,34 @@ class DeskSearcher(Searcher):
         return len(self.evaluations) + len(self._idle) <= ray.cluster_resources().get("CPU", 0)
 
     def _take_reports(self, trial_id: str, result: dict[str, Any]) -> None:
+        if result.get("note"):
+            logger.warning("%s", result["note"])
+        number = self.evaluations[trial_id]
         try:
             for report in result["reports"]:
-                self._desk.report(self.evaluations[trial_id], epoch=report["epoch"], metrics=report["metrics"])
+                self._desk.report(number, epoch=report["epoch"], metrics=report["metrics"])
+            if result.get("saved"):
+                self._desk.note_progress(number, saved=tuple(result["saved"]))
         except SearchFailedError as error:
             self.failure = error
+
+    def _take_end(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Take in that an evaluation is finished, or that the group which carried it out broke off."""
+        error, infrastructure = result.get("broke_off") or (None, False)
+        if self.failure is not None or not (result["finished"] or error):
+            return
+        number = self.evaluations.pop(trial_id)
+        self._idle.add(trial_id)
+        if error:
+            self._fail(number, error=error, infrastructure=infrastructure)
+        else:
+            self._desk.complete(number, diverged=result["diverged"])
+
+    def _fail(self, number: int, *, error: str, infrastructure: bool) -> None:
+        try:
+            self._desk.fail(number, error=error, infrastructure=infrastructure)
+        except SearchFailedError as failure:
+            self.failure = failure
 
     def on_trial_complete(
         self,
@@ -158,14 +181,11 @@ class DeskSearcher(Searcher):
             return
         lines = [line.strip() for line in text.strip().splitlines()]
         raised = any("ray::" in line for line in lines)
-        try:
-            self._desk.fail(
-                self.evaluations.pop(trial_id),
-                error=hung or (lines[-1] if raised else lines[0]),
-                infrastructure=not (hung or raised),
-            )
-        except SearchFailedError as failure:
-            self.failure = failure
+        self._fail(
+            self.evaluations.pop(trial_id),
+            error=hung or (lines[-1] if raised else lines[0]),
+            infrastructure=not (hung or raised),
+        )
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing of use: the journal is the state of the search."""

@@ -15,8 +15,10 @@ import ray
 from ray import tune
 from ray.tune.stopper import Stopper
 
+from emotune.errors import SettingsError
 from emotune.search.tune_searcher import DeskSearcher, TrialCallback
 from emotune.trainables.evaluation import EvaluationTrainable
+from emotune.trainables.group import GroupTrainable, room, share
 
 logger = logging.getLogger(__name__)
 
@@ -44,24 +46,49 @@ class StopWhenAsked(Stopper):
         return {}
 
 
-def connect(concurrency: int | None) -> None:
+def connect(cpus: int, *, dashboard: bool = False) -> None:
     """Connect to the cluster that Ray finds, or start one on this machine.
 
     Args:
-        concurrency: Evaluations at a time, for which a cluster on this machine makes room.
+        cpus: For how many a cluster on this machine makes room at least.
+        dashboard: Start Ray's dashboard too, without which Ray Train leaves the place of a killed group reserved.
     """
     if ray.is_initialized():
         return
     _set_defaults()
-    local = {"num_cpus": max(concurrency or 1, os.cpu_count() or 1), "include_dashboard": False}
+    local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": dashboard}
     started = "auto" if Path("/tmp/ray/ray_current_cluster").exists() else "local"
     found = os.environ.get("RAY_ADDRESS", started) != "local"
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
 
 
-def cluster_cpus() -> int:
-    """Return the number of CPUs of the cluster."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> int:
+    """Connect to a cluster for trials that so many workers share each.
+
+    Args:
+        workers: Fewest and most workers of a group; None: one worker per trial, without a group.
+        threads: CPUs of a worker in a group without GPUs.
+        trials: Trials at a time, for which a cluster on this machine makes room.
+
+    Returns:
+        How many such trials the cluster has room for at a time.
+
+    Raises:
+        SettingsError: A fixed number of workers was asked for, and the cluster has no room for it.
+    """
+    if workers is None:
+        connect(trials or 1)
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    fewest, most = workers
+    connect((trials or 1) * most * threads, dashboard=True)
+    there = room(ray.cluster_resources(), threads=threads)
+    if fewest == most > there:
+        takes = " and ".join(f"{amount:g} {name}" for name, amount in share(threads).items())
+        raise SettingsError(
+            f"{most} workers were asked for, of {takes} each, and the cluster has room for {there}; give fewer, or a "
+            f"range such as 1..{most}: it takes what there is, and more when it comes"
+        )
+    return max(1, there // most)
 
 
 def _set_defaults() -> None:
@@ -72,6 +99,11 @@ def _set_defaults() -> None:
     # what goes wrong in a trial is told by the search itself, in a line
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def place_beside_driver() -> tune.PlacementGroupFactory:
+    """Return what a trial takes that computes nothing itself: room on the driver's node, which is there to stay."""
+    return tune.PlacementGroupFactory([{"CPU": 0.0, f"node:{ray.util.get_node_ip_address()}": 0.001}])
 
 
 def carry_out(
@@ -89,11 +121,13 @@ def carry_out(
         The signal that ended it, if one did.
     """
     stopper = StopWhenAsked(searcher)
+    beside = issubclass(trainable, GroupTrainable)
+    resources = place_beside_driver() if beside else tune.PlacementGroupFactory([{"CPU": 1.0}])
     scratch = tempfile.mkdtemp(prefix="emotune-tune-")
     try:
         with _signals(stopper):
             tune.Tuner(
-                tune.with_resources(trainable, {"cpu": 1}),
+                tune.with_resources(trainable, resources),
                 tune_config=tune.TuneConfig(
                     search_alg=searcher,
                     num_samples=-1,

@@ -48,6 +48,8 @@ class Job(Settings):
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
+    workers: tuple[int, int] | None = None
+    """Fewest and most workers that share it, as a Ray Train group; None: one worker, without a group."""
 
 
 class Worker:
@@ -69,7 +71,8 @@ class Worker:
         self.state.network = team.wrap(self.state.objective)
         self._references = references(job.experiment)
         self._reported = job.from_epoch
-        self._saved_position = self.state.position
+        self.saved_position = self.state.position
+        """Epochs, and steps of the next one, that are in a checkpoint."""
         self._saved_at = time.monotonic()
         self._saving_seconds = 0.0
 
@@ -121,11 +124,11 @@ class Worker:
 
     def save(self) -> None:
         """Write a checkpoint of the present epoch and step if there is none yet; the first of a team does so."""
-        if self.state.position == self._saved_position or self.team.rank:
+        if self.state.position == self.saved_position or self.team.rank:
             return
         started = time.monotonic()
         save_checkpoint(self.job.checkpoints, self.state, about=describe(self.job.experiment, self.material))
-        self._saved_position, self._saved_at = self.state.position, time.monotonic()
+        self.saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started
 
 

@@ -1,0 +1,75 @@
+"""``emotune pretrain``: one long pre-training, shared by the workers of a Ray Train group."""
+
+from pathlib import Path
+
+import click
+
+from emotune.cli.finetune import show_metrics, single_run
+from emotune.cli.options import WORKERS, find_store, json_option, set_option, storage_option, tracking_option
+from emotune.cli.running import Request, put_aside, run
+from emotune.documents import load_document, parse
+from emotune.errors import SettingsError
+from emotune.experiment import Experiment
+from emotune.search.folder import storage_folder
+from emotune.search.run import RunOptions
+from emotune.search.study import Aim
+
+
+@click.command()
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of the whole run.  [default: the experiment's]")
+@click.option(
+    "--workers",
+    type=WORKERS,
+    default="1",
+    show_default=True,
+    help="Workers that share the run, each with a GPU if there are any; A..B takes what there is. Decides nothing "
+    "about the result.",
+)
+@click.option("--store", help="Segment store; replaces the experiment's.")
+@click.option("--name", help="Name of the run.  [default: the experiment's]")
+@storage_option
+@tracking_option
+@set_option
+@json_option
+@click.option("--fresh", is_flag=True, help="Start over under the same name; old results are put aside.")
+def pretrain(  # noqa: PLR0913 (the options of the contract)
+    experiment: Path,
+    *,
+    epochs: int | None,
+    workers: tuple[int, int],
+    store: str | None,
+    name: str | None,
+    storage: str,
+    tracking_uri: str | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    fresh: bool,
+) -> int:
+    """Pre-train as EXPERIMENT says: the file of `emotune best`, for instance.
+
+    The same command goes on after any interruption, with fewer or more workers if you like.
+
+    \b
+    Example:
+      emotune best ecg_pretrain --out best.yaml
+      emotune pretrain best.yaml --epochs 500 --workers 2..8 --name ecg-500
+    """
+    chosen = list(assignments)
+    chosen += [] if store is None else [f"store={find_store(store)}"]
+    chosen += [] if epochs is None else [f"epochs={epochs}"]
+    settings = parse(load_document(experiment).overridden(chosen), Experiment)
+    if settings.task.kind == "classify":
+        raise SettingsError(f"{experiment}: task.kind is 'classify', which is fine-tuned; use emotune finetune")
+    request = Request(
+        name=name or experiment.stem,
+        storage=storage_folder(storage),
+        tracking_uri=tracking_uri,
+        options=RunOptions(concurrency=1, purpose="pretrain", workers=workers),
+    )
+    if fresh:
+        put_aside(request.folder)
+    code = run(single_run(settings, aim=Aim(metric="val/loss", mode="min")), request)
+    if code == 0:
+        show_metrics(request.folder, as_json=as_json)
+    return code

@@ -1,0 +1,250 @@
+"""What Ray Tune runs for an evaluation that several workers share: a Ray Train group behind a trial.
+
+The trial itself computes nothing. It starts the group, hands it jobs, waits for what it writes, and lets
+it save and end. A group is kept for the next job, as starting one costs many seconds.
+"""
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+from typing import Any
+
+import ray
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from emotune.trainables.breakdown import Breakdown, breakdown
+from emotune.trainables.council import serve
+from emotune.trainables.evaluation import Job, idle
+from emotune.trainables.post import Letter, Mail, Post
+
+LOOK_SECONDS = 0.1
+"""So often a trial looks into the post."""
+
+HEARTBEAT_SECONDS = 1.0
+"""So often a trial shows a sign of life while its group waits for room or starts."""
+
+GROWTH_SECONDS = (60.0, 3600.0)
+"""So long a group with fewer workers than wished works before it makes room for more: at first, and at most, as the
+time doubles whenever it was in vain."""
+
+ENDING_SECONDS = 120.0
+"""So long a group may take to save and end."""
+
+NEVER = 1e9
+"""Seconds after which Ray Train itself may resize a group, which would throw away what is not saved."""
+
+ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30"}
+"""Dead workers are noticed soon, and a node that is gone is waited for no longer than so."""
+
+
+class Group:
+    """A Ray Train run in a thread, and the post to it.
+
+    Args:
+        job: The first job; all jobs of a group have the same number of workers.
+    """
+
+    def __init__(self, job: Job) -> None:
+        own_node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        self.post: Any = ray.remote(num_cpus=0, label_selector=own_node)(Post).remote()
+        self.breakdown: Breakdown | None = None
+        self.workers = 0
+        self._first = job
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.hand_in(job)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether Ray Train runs."""
+        return self._thread.is_alive()
+
+    def hand_in(self, job: Job) -> None:
+        """Hand a job to the group."""
+        ray.get(self.post.hand_in.remote(job.model_dump_json()))
+
+    def wait(self) -> list[Letter]:
+        """Wait for a sign of life, and return the new letters.
+
+        While the group waits for room or starts, a second is a sign of life; then letters are, or its end.
+        """
+        until = time.monotonic() + HEARTBEAT_SECONDS
+        while True:
+            alive = self.alive
+            mail: Mail = ray.get(self.post.collect.remote())
+            self.workers = mail.workers
+            starting = not mail.workers and time.monotonic() >= until
+            if mail.letters or starting or not alive:
+                return mail.letters
+            time.sleep(LOOK_SECONDS)
+
+    def end(self) -> None:
+        """Let the group save and end."""
+        ray.get(self.post.stop.remote())
+        self._thread.join(ENDING_SECONDS)
+
+    def _run(self) -> None:
+        scratch = tempfile.mkdtemp(prefix="emotune-train-")
+        try:
+            trainer(self._first, config={"post": self.post}, scratch=scratch).fit()
+        except Exception as error:  # noqa: BLE001 (whatever it is: it is told, and the desk decides)
+            self.breakdown = breakdown(error)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def trainer(job: Job, *, config: dict[str, Any], scratch: str) -> TorchTrainer:
+    """Make the Ray Train run of a group.
+
+    Failures are not retried by Ray Train, whose checkpoints are not used either: both is the search's own.
+
+    Args:
+        job: How many workers, with how many threads.
+        config: For every worker.
+        scratch: Folder for what Ray Train writes.
+    """
+    assert job.workers is not None
+    fewest, most = job.workers
+    compute = job.experiment.compute
+    silence = compute.patience or 1800.0
+    for name, value in (ENVIRONMENT | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(silence)}).items():
+        os.environ.setdefault(name, value)
+    return TorchTrainer(
+        serve,
+        train_loop_config=config,
+        torch_config=TorchConfig(timeout_s=max(60, int(silence))),
+        scaling_config=train.ScalingConfig(
+            num_workers=most if fewest == most else (fewest, most),
+            use_gpu=has_gpus(),
+            resources_per_worker=share(compute.threads),
+            elastic_resize_monitor_interval_s=NEVER,
+        ),
+        run_config=train.RunConfig(
+            name="group",
+            storage_path=scratch,
+            failure_config=train.FailureConfig(max_failures=0, max_preemption_failures=0),
+        ),
+    )
+
+
+def has_gpus() -> bool:
+    """Tell whether the cluster has GPUs: then every worker of a group gets one."""
+    return ray.cluster_resources().get("GPU", 0) >= 1
+
+
+def share(threads: int) -> dict[str, float]:
+    """Return what a worker of a group takes of the cluster: a GPU where there are any, and a CPU per thread."""
+    return {"GPU": 1.0, "CPU": 1.0} if has_gpus() else {"CPU": float(threads)}
+
+
+def room(resources: dict[str, Any], *, threads: int) -> int:
+    """Return how many workers resources suffice for, as if they were all on one node."""
+    return min(int(resources.get(name, 0) // amount) for name, amount in share(threads).items())
+
+
+class GroupTrainable(tune.Trainable):
+    """One evaluation that several workers share, as Tune's class API wants it: a step waits for news."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take a job in a fresh actor; its group is started in the first step."""
+        self.group: Group | None = None
+        self._patience, self._grown_from = GROWTH_SECONDS[0], 0
+        self._take(Job.model_validate_json(config["job"]))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another job, for the same group if that is alive."""
+        self._take(Job.model_validate_json(new_config["job"]))
+        if self.group is not None:
+            self.group.hand_in(self.job)
+        return True
+
+    def _take(self, job: Job) -> None:
+        self.job = job
+        self.idle_since: float | None = None
+        self._begun = self._told = time.monotonic()
+
+    def step(self) -> dict[str, Any]:
+        """Wait for news of the group; or a moment, if all is done and the search has not ended this trial.
+
+        Returns:
+            ``reports``, ``finished`` and ``diverged`` as of an evaluation with one worker; ``saved``: how far the
+            newest checkpoint goes; ``broke_off``: None, or why the group broke off and whether that was the
+            infrastructure; ``note``: None, or what people should know.
+        """
+        if self.idle_since is not None:
+            idle(self.idle_since)
+            return _result(finished=True)
+        if self.group is None:
+            self.group, self._begun = Group(self.job), time.monotonic()
+        letters = self.group.wait()
+        result = _result(
+            reports=[report for letter in letters for report in letter["reports"]],
+            saved=letters[-1]["saved"] if letters else None,
+            finished=any(letter["finished"] for letter in letters),
+            diverged=next((letter["diverged"] for letter in letters if letter["diverged"]), None),
+        )
+        if not result["finished"]:
+            result |= self._look_after(self.group)
+        if result["finished"] or result["broke_off"]:
+            self.idle_since = time.monotonic()
+        return result
+
+    def _look_after(self, group: Group) -> dict[str, Any]:
+        """Take in that the group has ended, or that it could have more workers."""
+        if not group.alive:
+            self.group = None
+            broken = group.breakdown
+            return {"broke_off": None if broken is None else (broken.error, broken.infrastructure)}
+        if self._could_grow(group):
+            group.end()
+        return {"note": self._waiting(group)}
+
+    def _could_grow(self, group: Group) -> bool:
+        """Tell whether to start the group anew, with more workers; less and less often if that was in vain."""
+        assert self.job.workers is not None
+        if group.workers > self._grown_from:
+            self._patience = GROWTH_SECONDS[0]
+        if not 0 < group.workers < self.job.workers[1] or time.monotonic() - self._begun < self._patience:
+            return False
+        self._begun = time.monotonic()
+        if room(ray.available_resources(), threads=self.job.experiment.compute.threads) < 1:
+            return False
+        self._grown_from, self._patience = group.workers, min(2 * self._patience, GROWTH_SECONDS[1])
+        return True
+
+    def _waiting(self, group: Group) -> str | None:
+        """Return what to tell of a group that has been waiting for its workers for a minute since the last time."""
+        if group.workers or time.monotonic() - self._told < GROWTH_SECONDS[0]:
+            return None
+        assert self.job.workers is not None
+        self._told = time.monotonic()
+        there = room(ray.cluster_resources(), threads=self.job.experiment.compute.threads)
+        return (
+            f"waiting for {self.job.workers[0]} workers; the cluster has room for {there}. It goes on when there are "
+            "enough, or stop it and give fewer --workers"
+        )
+
+    def cleanup(self) -> None:
+        """Let the group save and end, when the search is stopped in order or over."""
+        if self.group is not None:
+            self.group.end()
+
+
+def _result(
+    *,
+    reports: list[dict[str, Any]] | None = None,
+    saved: tuple[int, int] | None = None,
+    finished: bool = False,
+    diverged: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "reports": reports or [],
+        "saved": saved,
+        "finished": finished,
+        "diverged": diverged,
+        "broke_off": None,
+        "note": None,
+    }
