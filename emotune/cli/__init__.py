@@ -70,6 +70,7 @@ def main() -> None:
 def run_command(command: click.Command) -> None:
     """Run a command and exit: 0, 2 for the user's mistakes in one line, 1 for anything else."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("emotune.search.packing").setLevel(logging.INFO)  # the answer to a question that was asked
     try:
         code = command.main(standalone_mode=False)
     except EmotuneError as error:

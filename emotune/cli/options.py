@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 from rich.console import Console
@@ -68,6 +68,23 @@ class WorkersType(click.ParamType):
 
 
 WORKERS = WorkersType()
+
+
+class TrialsType(click.ParamType):
+    """A number of evaluations per GPU, or ``auto``."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["auto"]:
+        """Read what was given."""
+        if value == "auto":
+            return "auto"
+        if not re.fullmatch(r"[1-9]\d*", str(value)):
+            self.fail(f"{value!r} is neither a number of evaluations nor auto", param, ctx)
+        return int(value)
+
+
+TRIALS = TrialsType()
 
 
 def find_store(store: str) -> Path:

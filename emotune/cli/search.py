@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from emotune.cli.options import AMOUNT, find_folder, find_store, set_option, storage_option, tracking_option
+from emotune.cli.options import AMOUNT, TRIALS, find_folder, find_store, set_option, storage_option, tracking_option
 from emotune.cli.running import Request, put_aside, run
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.limits import Amount
+from emotune.search.packing import TrialsPerGpu
 from emotune.search.preview import count_rungs, estimate_hours, preview, probe_seconds
 from emotune.search.run import RunOptions
 from emotune.search.study import Study, find_study, load_study
@@ -26,13 +27,24 @@ def search_command(default: str | None) -> click.Command:
     @click.option("--name", help="Name of the search.  [default: the study's]")
     @storage_option
     @tracking_option
-    @click.option("--concurrency", type=click.IntRange(1), help="Evaluations at a time.  [default: the cluster's CPUs]")
+    @click.option(
+        "--concurrency",
+        type=click.IntRange(1),
+        help="Evaluations at a time.  [default: as many as the cluster has room for]",
+    )
     @click.option(
         "--workers-per-trial",
         type=click.IntRange(1),
         default=1,
         show_default=True,
         help="Workers that share an evaluation; more than one are a Ray Train group.",
+    )
+    @click.option(
+        "--trials-per-gpu",
+        type=TRIALS,
+        default="1",
+        show_default=True,
+        help="Evaluations that share a GPU, where there are GPUs; auto: as many as a short probe finds worth while.",
     )
     @click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the study's.")
     @click.option("--brackets", type=AMOUNT, help="Brackets to run; +N lets a finished search go on for N more.")
@@ -55,6 +67,7 @@ def search_command(default: str | None) -> click.Command:
         tracking_uri: str | None,
         concurrency: int | None,
         workers_per_trial: int,
+        trials_per_gpu: TrialsPerGpu,
         seed: int | None,
         brackets: Amount | None,
         evaluations: Amount | None,
@@ -85,6 +98,7 @@ def search_command(default: str | None) -> click.Command:
                 amounts=_amounts(brackets, evaluations),
                 warm_start=warm_start,
                 workers=workers,
+                trials_per_gpu=trials_per_gpu,
             ),
         )
         is_new = fresh or dry_run or not has_begun(request.folder)

@@ -123,17 +123,23 @@ def settle_trials(asked: TrialsPerGpu, base: Experiment) -> int:
     return chosen
 
 
-def resources(trials: int) -> dict[str, float]:
-    """Return what an evaluation takes of the cluster: a CPU, and its share of a GPU if there is one."""
-    return {"CPU": 1.0, **({"GPU": 1 / trials} if ray.cluster_resources().get("GPU", 0) else {})}
+@dataclass(frozen=True)
+class Seats:
+    """What the cluster offers evaluations."""
+
+    number: int
+    """How many there is room for at a time."""
+    takes: dict[str, float]
+    """What one takes of the cluster's resources; empty for a group's trial, whose workers take what they need."""
 
 
-def places(trials: int) -> int:
-    """Return how many evaluations the cluster has room for at a time, at least 1."""
+def find_seats(trials: int) -> Seats:
+    """Return what evaluations get, so many to a GPU: a CPU each, and where there are GPUs a share of one."""
     there = ray.cluster_resources()
-    cpus = int(there.get("CPU", 1))
-    gpus = int(there.get("GPU", 0))
-    return max(1, min(cpus, gpus * trials) if gpus else cpus)
+    cpus, gpus = int(there.get("CPU", 1)), int(there.get("GPU", 0))
+    if not gpus:
+        return Seats(max(1, cpus), {"CPU": 1.0})
+    return Seats(max(1, min(cpus, gpus * trials)), {"CPU": 1.0, "GPU": 1 / trials})
 
 
 def measure_on_gpu(base: Experiment, *, trials: int, seconds: float = PROBE_SECONDS) -> Packed | None:

@@ -20,6 +20,7 @@ from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
 from emotune.search.limits import Amount, extension
 from emotune.search.optimizer import Optimizer
+from emotune.search.packing import Seats, TrialsPerGpu, find_seats, settle_trials
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
 from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
@@ -54,6 +55,8 @@ class RunOptions:
     """Earlier searches whose best configurations are in the study."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers that share an evaluation, as a Ray Train group; None: one, without a group."""
+    trials_per_gpu: TrialsPerGpu = 1
+    """Evaluations that share a GPU, where the cluster has GPUs and an evaluation has one worker."""
 
 
 def settle(study: Study, *, store: Path, encoders: Encoders) -> Study:
@@ -139,15 +142,15 @@ def run_study(
             _extend(journal, study, options)
             _warn_of_other_software(journal.records)
         folder.stop_request.unlink(missing_ok=True)
-        if search_state(journal.records, alive=False) != "finished":
-            places = connect_for(options.workers, threads=study.base.compute.threads, trials=options.concurrency)
-            _open(journal, study, folder, options=options, places=places)
+        there = None if search_state(journal.records, alive=False) == "finished" else _connect(study, options)
+        if there is not None:
+            _open(journal, study, folder, options=options, places=there.number)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
-        if search_state(journal.records, alive=False) != "finished":
+        if there is not None and search_state(journal.records, alive=False) != "finished":
             job_maker = _job_maker(study, folder, encoders=_keep_encoders(encoders, folder), options=options)
             number = options.concurrency or opened(journal.records).concurrency
-            _search(desk, job_maker, folder, concurrency=number, groups=options.workers is not None)
+            _search(desk, job_maker, folder, seats=Seats(number, there.takes))
         return list(journal.records)
 
 
@@ -163,6 +166,14 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
     moved = extension(optimizer.settings, made=len(optimizer.results()), **more)
     optimizer.extend(**moved.limits)
     journal.append(Extended(time=time.time(), brackets=moved.brackets, evaluations=moved.evaluations))
+
+
+def _connect(study: Study, options: RunOptions) -> Seats:
+    """Connect to the cluster and return what it offers; a group's trial takes nothing of it itself."""
+    there = connect_for(options.workers, threads=study.base.compute.threads, trials=options.concurrency)
+    if options.workers is not None:
+        return Seats(there, {})
+    return find_seats(settle_trials(options.trials_per_gpu, study.base))
 
 
 def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions, places: int) -> None:
@@ -263,9 +274,10 @@ def _job_maker(study: Study, folder: SearchFolder, *, encoders: Encoders, option
     return make_job
 
 
-def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, concurrency: int, groups: bool) -> None:
-    searcher = DeskSearcher(desk, make_job=make_job, concurrency=concurrency, stop_requested=folder.stop_request.exists)
-    received = carry_out(searcher, trainable=GroupTrainable if groups else EvaluationTrainable)
+def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, seats: Seats) -> None:
+    stop_requested = folder.stop_request.exists
+    searcher = DeskSearcher(desk, make_job=make_job, concurrency=seats.number, stop_requested=stop_requested)
+    received = carry_out(searcher, trainable=EvaluationTrainable if seats.takes else GroupTrainable, takes=seats.takes)
     if searcher.failure is not None:
         desk.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))
         raise searcher.failure

@@ -6,9 +6,9 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import ray
@@ -107,7 +107,10 @@ def place_beside_driver() -> tune.PlacementGroupFactory:
 
 
 def carry_out(
-    searcher: DeskSearcher, *, trainable: type[tune.Trainable] = EvaluationTrainable
+    searcher: DeskSearcher,
+    *,
+    trainable: type[tune.Trainable] = EvaluationTrainable,
+    takes: Mapping[str, float] = MappingProxyType({"CPU": 1.0}),
 ) -> signal.Signals | None:
     """Let Tune carry out what the searcher hands out, until it is finished, failed or a signal comes.
 
@@ -116,13 +119,14 @@ def carry_out(
     Args:
         searcher: Hands out the jobs.
         trainable: Carries out a job.
+        takes: What a trial takes of the cluster's resources, unless it is a group's, which computes nothing itself.
 
     Returns:
         The signal that ended it, if one did.
     """
     stopper = StopWhenAsked(searcher)
     beside = issubclass(trainable, GroupTrainable)
-    resources = place_beside_driver() if beside else tune.PlacementGroupFactory([{"CPU": 1.0}])
+    resources = place_beside_driver() if beside else tune.PlacementGroupFactory([dict(takes)])
     scratch = tempfile.mkdtemp(prefix="emotune-tune-")
     try:
         with _signals(stopper):

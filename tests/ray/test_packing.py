@@ -1,4 +1,4 @@
-"""The probe of evaluations that share a GPU runs on a real Ray cluster, whose GPU is made up."""
+"""Evaluations share a GPU on a real Ray cluster, whose GPU is made up: as many as the probe finds worth while."""
 
 import json
 import os
@@ -8,47 +8,44 @@ from pathlib import Path
 
 import pytest
 
+from emotune.search.journal import read_journal
+from emotune.search.results import opened, search_state
+from tests.ray.conftest import TINY
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
-PROBE = """
-import json, sys, time
+SEARCH = """
+import functools, json, sys
 import ray
-from emotune.experiment import Experiment
+from emotune.cli.search import search
+from emotune.cli import run_command
 from emotune.search import packing
 
-base = Experiment.model_validate_json(sys.argv[1])
 ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
-packed = [packing.measure_on_gpu(base, trials=trials, seconds=0.5) for trials in (1, 2, 4)]
-speeds = [None if one is None else one.segments_per_second for one in packed]
-end = time.monotonic() + 20
-while ray.available_resources().get("GPU") != 1.0 and time.monotonic() < end:
-    time.sleep(0.1)
-asked = packing.settle_trials(2, base)
-print(json.dumps({"speeds": speeds, "free": ray.available_resources().get("GPU"), "places": packing.places(2),
-                  "asked": asked, "resources": packing.resources(2)}))
+packing.measure_on_gpu = functools.partial(packing.measure_on_gpu, seconds=0.5)
+print(json.dumps([packing.find_seats(trials).__dict__ for trials in (1, 2, 4)]))
+run_command(search)
 """
 
 
-def test_processes_share_a_gpu_and_give_it_back(store: Path) -> None:
-    base = {
-        "store": str(store),
-        "model": {"channels": [4, 8], "kernels": [9, 5], "feedforward": 16},
-        "folds": {"segments": 48},
-        "batch_size": 16,
-    }
+def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_path: Path) -> None:
+    sets = [part for setting in TINY for part in ("--set", setting)]
+    options = ["--store", str(store), "--name", "packed", "--evaluations", "4", "--trials-per-gpu", "auto"]
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(base)],
-        env=os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local"},
+        [sys.executable, "-c", SEARCH, "smoke", *options, *sets],
+        env=os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local", "EMOTUNE_STORAGE": str(tmp_path)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    told = json.loads(done.stdout.splitlines()[-1])
-    one, two, four = told["speeds"]
-    assert one > 0
-    assert two > 0
-    assert four is None, "the machine has two CPUs"
-    assert told["free"] == 1.0
-    assert told["asked"] == 2
-    assert told["places"] == 2
-    assert told["resources"] == {"CPU": 1.0, "GPU": 0.5}
+    assert done.returncode == 0, done.stderr
+    one, two, four = json.loads(done.stdout.splitlines()[0])
+    assert one == {"number": 1, "takes": {"CPU": 1.0, "GPU": 1.0}}
+    assert two == {"number": 2, "takes": {"CPU": 1.0, "GPU": 0.5}}
+    assert four == {"number": 2, "takes": {"CPU": 1.0, "GPU": 0.25}}
+    told = done.stderr[done.stderr.index("evaluations will share a GPU") :].splitlines()
+    measured = [int(line.split()[0]) for line in told[2:4]]
+    assert measured == [1, 2], "the machine has no CPUs for 4"
+    records = read_journal(tmp_path / "packed" / "journal.jsonl")
+    assert search_state(records, alive=False) == "finished"
+    assert opened(records).concurrency in {1, 2}
