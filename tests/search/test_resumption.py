@@ -14,6 +14,7 @@ from emotune.search.desk import Desk
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import read_journal
 from emotune.search.limits import Amount
+from emotune.search.packing import Seats
 from emotune.search.records import Closed, Extended, Record, Started
 from emotune.search.results import opened, search_state, status_document
 from emotune.search.run import RunOptions, run_study
@@ -31,7 +32,7 @@ def without_ray(desk: Desk, *args: Any, **options: Any) -> None:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
-    monkeypatch.setattr(running, "connect", lambda concurrency: None)
+    monkeypatch.setattr(running, "_connect", lambda study, options: Seats(2, {}))
     monkeypatch.setattr(running, "_search", without_ray)
 
     def call(study: Study = STUDY, *, name: str = "s", die_at: int | None = None, **options: Any) -> list[Record]:
