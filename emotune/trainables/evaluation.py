@@ -18,6 +18,7 @@ from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
 from emotune.training.loop import EpochReport, Material, Pause, evaluate, measure_references, train_epoch
+from emotune.training.meter import Meter, training_flops
 from emotune.training.team import ALONE, Team
 
 STEP_SECONDS = 0.2
@@ -70,6 +71,7 @@ class Worker:
         self._go_on()
         self.state.network = team.wrap(self.state.objective)
         self._references = references(job.experiment)
+        self._meter = self._make_meter()
         self._reported = job.from_epoch
         self.saved_position = self.state.position
         """Epochs, and steps of the next one, that are in a checkpoint."""
@@ -80,6 +82,12 @@ class Worker:
         folder = newest_checkpoint(self.job.checkpoints, up_to=self.job.to_epoch)
         if folder is not None:
             restore(folder, self.state)
+
+    def _make_meter(self) -> Meter:
+        channels, samples = self.material.store.signal.shape[1:]
+        flops = training_flops(self.job.experiment.model, channels=channels, samples=samples)
+        device = next(self.state.objective.parameters()).device
+        return Meter(flops, device=device, workers=self.team.size)
 
     @property
     def finished(self) -> bool:
@@ -102,6 +110,7 @@ class Worker:
             if report is None:
                 break
             report.metrics.update(self._references)
+            report.metrics.update(self._meter.metrics(report.metrics["train/segments_per_second"]))
             if self.finished and self.job.measure_test:
                 report.metrics.update(self._measure_test())
             self.save_when_due()

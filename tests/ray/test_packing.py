@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emotune.search.journal import read_journal
+from emotune.search.records import EpochDone
 from emotune.search.results import opened, search_state
 from tests.ray.conftest import TINY
 
@@ -49,3 +50,6 @@ def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_pat
     records = read_journal(tmp_path / "packed" / "journal.jsonl")
     assert search_state(records, alive=False) == "finished"
     assert opened(records).concurrency in {1, 2}
+    shares = [one.metrics["train/peak_share"] for one in records if isinstance(one, EpochDone)]
+    assert shares
+    assert all(share is not None and 0 < share < 1 for share in shares)
