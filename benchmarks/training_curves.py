@@ -117,15 +117,20 @@ def smoothed(curve: list[float]) -> np.ndarray:
     return np.convolve(curve, np.ones(SMOOTHED_OVER) / SMOOTHED_OVER, mode="valid")
 
 
+def apart(curve: list[float], other: list[float]) -> np.ndarray:
+    """Return the difference of each step's losses, relative to the other's."""
+    return np.abs(np.subtract(curve, other)) / np.asarray(other)
+
+
 def difference_table(curves: Mapping[str, list[float]]) -> str:
-    """Return how far curves are apart, and where they end."""
+    """Return how far curves are apart, relative, and where they end."""
     rows = []
     for name, other in PAIRS:
-        differences = np.abs(np.subtract(curves[name], curves[other]))
+        differences = apart(curves[name], curves[other])
         largest = int(differences.argmax())
-        apart = np.abs(smoothed(curves[name]) - smoothed(curves[other])).max()
+        means = np.abs(smoothed(curves[name]) / smoothed(curves[other]) - 1).max()
         ends = [f"{np.mean(curve[-SMOOTHED_OVER:]):.4f}" for curve in (curves[name], curves[other])]
-        texts = [f"{differences.max():.2g} (step {largest + 1})", f"{differences.mean():.2g}", f"{apart:.2g}"]
+        texts = [f"{differences.max():.2g} (step {largest + 1})", f"{differences.mean():.2g}", f"{means:.2g}"]
         rows.append([name, other, *texts, *ends])
     head = ["curve", "against", "largest difference", "mean", f"largest of means over {SMOOTHED_OVER} steps"]
     return markdown([*head, f"last {SMOOTHED_OVER} steps", "the other's"], rows)
@@ -139,10 +144,10 @@ def draw(curves: Mapping[str, list[float]], *, path: Path) -> None:
         steps = np.arange(len(smoothed(curve))) + SMOOTHED_OVER
         upper.plot(steps, smoothed(curve), "--" if name.startswith("fast") else "-", label=name)
     for name, other in PAIRS:
-        differences = np.abs(np.subtract(curves[name], curves[other]))
+        differences = apart(curves[name], curves[other])
         lower.semilogy(np.arange(len(differences)) + 1, differences, linewidth=0.8, label=f"{name}, from {other}")
-    upper.set_ylabel(f"loss, mean of {SMOOTHED_OVER} steps")
-    lower.set(xlabel="optimiser step", ylabel="difference of losses")
+    upper.set(ylabel=f"loss, mean of {SMOOTHED_OVER} steps", yscale="log")
+    lower.set(xlabel="optimiser step", ylabel="relative difference of a step's losses")
     upper.legend()
     lower.legend(fontsize="small")
     figure.savefig(path, dpi=120)
