@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from emotune.errors import SettingsError
 from emotune.models.base import Encoder, ModelSettings
+from emotune.models.dropout import Dropout
 
 
 class ConvNet(ModelSettings):
@@ -97,7 +98,7 @@ class ConvNetEncoder(Encoder):
             for before, after, kernel in zip(sizes[:-1], sizes[1:], settings.kernels, strict=True)
             for inputs in (before, after)
         )
-        self.dropout = nn.Dropout1d(settings.dropout)
+        self.dropout = Dropout(settings.dropout, channels=True)
         draw_like_tensorflow(self)
 
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:

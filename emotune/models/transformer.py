@@ -5,6 +5,7 @@ Recognition", ICPR 2022 (arXiv:2204.05103), sections III and IV-C. Where the pap
 open, the docstrings say what was chosen.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -13,7 +14,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emotune.models.attention import Attention
 from emotune.models.base import Encoder, ModelSettings
+from emotune.models.dropout import Dropout
 
 Rows = Int64[Tensor, "batch row"]
 
@@ -101,11 +104,23 @@ class Stem(nn.Module):
 
     def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch time width"]:
         """Return a feature for each sample."""
-        features = self.convolutions[0](signals)
-        features = functional.relu(self.first_norm(features.transpose(1, 2)).transpose(1, 2))
-        for convolution in list(self.convolutions)[1:]:
-            features = functional.relu(convolution(features))
-        return self.last_norm(features.transpose(1, 2))
+        first, *others = self.convolutions
+        features = _convolve(first, signals.transpose(1, 2))
+        features = functional.relu(self.first_norm(features))
+        for convolution in others:
+            features = functional.relu(_convolve(convolution, features))
+        return self.last_norm(features)
+
+
+def _convolve(
+    convolution: nn.Module, features: Float[Tensor, "batch time before"]
+) -> Float[Tensor, "batch time after"]:
+    """Convolve along time, the channels of a sample side by side in memory: up to 1.6 times faster so (oneDNN)."""
+    assert isinstance(convolution, nn.Conv1d)
+    picture = features[:, None].permute(0, 3, 1, 2)
+    kernel = convolution.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+    padding = (0, convolution.weight.shape[2] // 2)
+    return functional.conv2d(picture, kernel, convolution.bias, padding=padding).permute(0, 2, 3, 1)[:, 0]
 
 
 class Block(nn.Module):
@@ -119,23 +134,23 @@ class Block(nn.Module):
         super().__init__()
         width = settings.width
         self.heads = settings.heads
-        self.attention_dropout = settings.attention_dropout
+        self.attention = Attention(settings.attention_dropout)
         self.project_in = nn.Linear(width, 3 * width)
         self.project_out = nn.Linear(width, width)
         self.widen = nn.Linear(width, settings.feedforward)
         self.narrow = nn.Linear(settings.feedforward, width)
         self.attention_norm = nn.LayerNorm(width)
         self.feedforward_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(
         self, inputs: Float[Tensor, "batch step width"], rows: Rows | None = None
     ) -> Float[Tensor, "batch row width"]:
         """Encode all steps, or only those that ``rows`` names (each still attends to all steps)."""
         queried = inputs if rows is None else take_rows(inputs, rows)
-        outputs = self.attention_norm(queried + self.dropout(self._attend(queried, inputs)))
-        hidden = self.dropout(functional.relu(self.widen(outputs)))
-        return self.feedforward_norm(outputs + self.dropout(self.narrow(hidden)))
+        outputs = self.attention_norm(self.dropout.add(queried, branch=self._attend(queried, inputs)))
+        hidden = self.dropout.rectify(self.widen(outputs))
+        return self.feedforward_norm(self.dropout.add(outputs, branch=self.narrow(hidden)))
 
     def _attend(
         self, queried: Float[Tensor, "batch row width"], inputs: Float[Tensor, "batch step width"]
@@ -145,12 +160,7 @@ class Block(nn.Module):
         query_bias, key_value_bias = self.project_in.bias.split([width, 2 * width])
         query = self._by_head(functional.linear(queried, query_weight, query_bias))
         key, value = functional.linear(inputs, key_value_weight, key_value_bias).chunk(2, dim=-1)
-        attended = functional.scaled_dot_product_attention(
-            query,
-            self._by_head(key),
-            self._by_head(value),
-            dropout_p=self.attention_dropout if self.training else 0.0,
-        )
+        attended = self.attention(query, self._by_head(key), self._by_head(value))
         return self.project_out(attended.transpose(1, 2).flatten(2))
 
     def _by_head(self, states: Float[Tensor, "batch step width"]) -> Float[Tensor, "batch head step part"]:
@@ -173,7 +183,7 @@ class TransformerEncoder(Encoder):
         self.class_token = nn.Parameter(torch.randn(settings.width) * 0.02)
         self.position_norm = nn.LayerNorm(settings.width)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(
         self, signals: Float[Tensor, "batch channel time"], rows: Rows | None = None
@@ -188,8 +198,9 @@ class TransformerEncoder(Encoder):
         """
         features = self.dropout(self.stem(signals))
         token = self.class_token.expand(signals.shape[0], 1, -1)
-        steps = torch.cat([token, features], dim=1)
-        states = self.dropout(self.position_norm(steps + sinusoids(steps.shape[1], self.width).to(steps)))
+        steps = torch.cat([token.to(features.dtype), features], dim=1)
+        positions = sinusoids(steps.shape[1], self.width, dtype=steps.dtype, device=steps.device)
+        states = self.dropout(self.position_norm(steps + positions))
         *others, last = self.blocks
         for block in others:
             states = block(states)
@@ -206,8 +217,11 @@ def take_rows(states: Float[Tensor, "batch step width"], rows: Rows) -> Float[Te
     return states.gather(1, rows[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
-def sinusoids(steps: int, width: int) -> Float[Tensor, "step width"]:
+@lru_cache(maxsize=8)
+def sinusoids(
+    steps: int, width: int, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+) -> Float[Tensor, "step width"]:
     """Return the fixed positions of Vaswani et al. 2017, section 3.5: sines in even columns, cosines in odd."""
     wavelengths = torch.exp(torch.arange(0, width, 2) * (-torch.log(torch.tensor(10_000.0)) / width))
     angles = torch.arange(steps)[:, None] * wavelengths[None, :]
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(device=device, dtype=dtype)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from emotune.data.batches import Batch
 from emotune.errors import DataError
 from emotune.models import Encoder
+from emotune.models.dropout import Dropout
 from emotune.tasks.aggregation import Aggregate, Aggregation
 from emotune.tasks.base import Objective, Sums, TaskSettings
 
@@ -130,7 +131,7 @@ class ClassifyObjective(Objective):
         sizes = [self.aggregation.width, *settings.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(settings.dropout)]
+            layers += [nn.Linear(before, after), nn.ReLU(), Dropout(settings.dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
         self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
         if settings.frozen:

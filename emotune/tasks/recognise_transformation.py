@@ -18,6 +18,7 @@ from emotune.data.batches import Batch
 from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.models.convnet import draw_like_tensorflow
+from emotune.models.dropout import Dropout
 from emotune.tasks import transformations
 from emotune.tasks.base import Objective, Sums, TaskSettings
 
@@ -193,7 +194,7 @@ def make_head(settings: RecogniseTransformation, *, width: int) -> nn.Sequential
     """Make one head: two hidden layers and a logit."""
     layers: list[nn.Module] = []
     for before in (width, settings.hidden):
-        layers += [nn.Linear(before, settings.hidden), nn.LeakyReLU(settings.slope), nn.Dropout(settings.dropout)]
+        layers += [nn.Linear(before, settings.hidden), nn.LeakyReLU(settings.slope), Dropout(settings.dropout)]
     head = nn.Sequential(*layers, nn.Linear(settings.hidden, 1))
     draw_like_tensorflow(head)
     return head

@@ -13,6 +13,7 @@ from emotune.data.batches import Batch, BatchPlan, batch_count, batches, check_s
 from emotune.data.folds import Fold
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
+from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
@@ -211,7 +212,7 @@ def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, team: 
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     generator = torch.Generator().manual_seed(seeds.of("mask"))
-    torch.manual_seed(seeds.of("dropout") + team.rank)
+    seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
     loss = network(batch, generator=generator)
     state.optimiser.zero_grad(set_to_none=True)

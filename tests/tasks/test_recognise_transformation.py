@@ -5,12 +5,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 from sklearn.metrics import accuracy_score
-from torch import nn
 from torch.nn import functional
 
 from emotune.data.batches import Batch
 from emotune.errors import SettingsError
 from emotune.models import ConvNet, ModelSettings, Transformer
+from emotune.models.dropout import Dropout
 from emotune.tasks import RecogniseTransformation
 from emotune.tasks.recognise_transformation import VIEWS, RecogniseObjective
 
@@ -58,8 +58,8 @@ def test_every_parameter_of_every_head_gets_a_gradient_and_moves(model: ModelSet
 def test_evaluation_switches_the_dropout_of_all_heads_off() -> None:
     objective = make(RecogniseTransformation())
     signals = make_batch().signals
-    dropouts = [part for part in objective.heads.modules() if isinstance(part, nn.Dropout)]
-    assert [part.p for part in dropouts] == [0.6] * 14
+    dropouts = [part for part in objective.heads.modules() if isinstance(part, Dropout)]
+    assert [part.rate for part in dropouts] == [0.6] * 14
     objective.train()
     assert all(part.training for part in dropouts)
     assert not torch.equal(objective.logits(signals), objective.logits(signals))
