@@ -1,15 +1,11 @@
 """How a running search looks: a live table on a terminal, one plain line per event elsewhere."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from emotune.search.desk import Observer
 from emotune.search.limits import in_words
 from emotune.search.preview import preview
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started
@@ -116,35 +112,9 @@ class Progress:
                 _values(one),
             )
         left = self.remaining_seconds()
-        eta = "" if left is None else f", about {_duration(left)} left"
+        eta = "" if left is None else f", about {duration(left)} left"
         share = f"{self.trained_epochs}/{self.total_epochs} epochs{eta}"
         return Group(Text(f"{self.name}: {self.done} evaluations, {share}; best {self.describe_best()}"), table)
-
-
-@contextmanager
-def follow(study: Study, *, name: str, known: int) -> Iterator[Observer]:
-    """Show a search while it runs; gives the observer that has to be told.
-
-    Args:
-        study: The study.
-        name: Name of the search.
-        known: Number of records of earlier drivers, which are not shown again.
-    """
-    progress = Progress(study, name=name)
-    console = Console(stderr=True, highlight=False)
-
-    def observe(record: Record, number: int) -> None:
-        line = progress.take(record)
-        if number < known:
-            progress.begin()
-        elif line is not None:
-            console.print(line, markup=False, soft_wrap=True)
-
-    if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, get_renderable=progress.render, transient=True):
-            yield observe
-    else:
-        yield observe
 
 
 def _epochs(study: Study) -> int:
@@ -160,7 +130,8 @@ def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words, such as ``2 h 5 min``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

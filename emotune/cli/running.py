@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.cli.display import follow
+from emotune.cli.display import Progress
 from emotune.cli.options import console, default_tracking_uri, find_store
+from emotune.cli.progress import RunProgress, follow
 from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
 from emotune.report.tables import leaderboard
@@ -63,7 +64,8 @@ def run(study: Study, request: Request) -> int:
     folder.path.mkdir(parents=True, exist_ok=True)
     mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
     try:
-        with follow(settled, name=request.name, known=known) as display:
+        shown = RunProgress if request.options.purpose in {"pretrain", "finetune"} else Progress
+        with follow(shown(settled, name=request.name), known=known) as display:
             records = run_study(
                 settled, folder, options=request.options, encoders=encoders, observers=[mirror, display]
             )

@@ -18,7 +18,8 @@ from ray.tune.stopper import Stopper
 from emotune.errors import SettingsError
 from emotune.search.tune_searcher import DeskSearcher, TrialCallback
 from emotune.trainables.evaluation import EvaluationTrainable
-from emotune.trainables.group import GroupTrainable, room, share
+from emotune.trainables.group import GroupTrainable
+from emotune.trainables.size import obtainable, share
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | 
         return max(1, int(ray.cluster_resources().get("CPU", 1)))
     fewest, most = workers
     connect((trials or 1) * most * threads, dashboard=True)
-    there = room(ray.cluster_resources(), threads=threads)
+    there = obtainable(threads)
     if fewest == most > there:
         takes = " and ".join(f"{amount:g} {name}" for name, amount in share(threads).items())
         raise SettingsError(

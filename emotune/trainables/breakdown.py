@@ -21,10 +21,12 @@ class Breakdown:
     Attributes:
         error: What went wrong, in a line.
         infrastructure: Whether a worker, a node or a connection was lost, rather than the program raising an error.
+        no_room: Whether it has not begun, as the cluster had no room for it.
     """
 
     error: str
     infrastructure: bool
+    no_room: bool = False
 
 
 def breakdown(error: BaseException) -> Breakdown:
@@ -46,15 +48,15 @@ def breakdown(error: BaseException) -> Breakdown:
 
 
 def _of_controller(error: BaseException) -> Breakdown:
+    if isinstance(error, train.PreemptionError):
+        return Breakdown("a node of the group is taken away", infrastructure=True)
     if isinstance(error, train.ControllerError):
         error = error.controller_failure
-    infrastructure = not isinstance(error, train.TrainingFailedError) and isinstance(error, RayError)
-    text = _in_a_line(error)
-    cannot_connect = "connectFullMesh" in str(error)
-    preempted = isinstance(error, train.PreemptionError)
-    return Breakdown(
-        text + (HINT if cannot_connect else ""), infrastructure=(infrastructure or preempted) and not cannot_connect
-    )
+    if "connectFullMesh" in str(error):
+        return Breakdown(_in_a_line(error) + HINT, infrastructure=False)
+    kind = type(error).__name__
+    infrastructure = isinstance(error, RayError) or kind.startswith("WorkerGroupStartup")
+    return Breakdown(_in_a_line(error), infrastructure, no_room=kind == "WorkerGroupStartupTimeoutError")
 
 
 def is_death(error: BaseException) -> bool:

@@ -87,7 +87,7 @@ class Worker:
         channels, samples = self.material.store.signal.shape[1:]
         flops = training_flops(self.job.experiment.model, channels=channels, samples=samples)
         device = next(self.state.objective.parameters()).device
-        return Meter(flops, device=device, workers=self.team.size)
+        return Meter(flops, device=device, dtype=self.state.paths.dtype, workers=self.team.size)
 
     @property
     def finished(self) -> bool:
@@ -122,7 +122,9 @@ class Worker:
         rows = self.material.fold.test
         if not len(rows):
             return {}
-        return evaluate(self.state.objective, self.material, rows, prefix="test", team=self.team)
+        return evaluate(
+            self.state.objective, self.material, rows, prefix="test", team=self.team, paths=self.state.paths
+        )
 
     def save_when_due(self) -> None:
         """Write a checkpoint after an epoch that took long enough, and in the middle of a very long one."""
@@ -136,7 +138,8 @@ class Worker:
         if self.state.position == self.saved_position or self.team.rank:
             return
         started = time.monotonic()
-        save_checkpoint(self.job.checkpoints, self.state, about=describe(self.job.experiment, self.material))
+        about = describe(self.job.experiment, self.material) | {"computed": str(self.state.paths)}
+        save_checkpoint(self.job.checkpoints, self.state, about=about)
         self.saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started
 

@@ -19,6 +19,7 @@ from emotune.trainables.breakdown import Breakdown, breakdown
 from emotune.trainables.council import serve
 from emotune.trainables.evaluation import Job, idle
 from emotune.trainables.post import Letter, Mail, Post
+from emotune.trainables.size import Size, has_gpus, share
 
 LOOK_SECONDS = 0.1
 """So often a trial looks into the post."""
@@ -26,32 +27,27 @@ LOOK_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
 """So often a trial shows a sign of life while its group waits for room or starts."""
 
-GROWTH_SECONDS = (60.0, 3600.0)
-"""So long a group with fewer workers than wished works before it makes room for more: at first, and at most, as the
-time doubles whenever it was in vain."""
-
 ENDING_SECONDS = 120.0
 """So long a group may take to save and end."""
 
-NEVER = 1e9
-"""Seconds after which Ray Train itself may resize a group, which would throw away what is not saved."""
-
 ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30"}
-"""Dead workers are noticed soon, and a node that is gone is waited for no longer than so."""
+"""Dead workers are noticed soon, and room that is not there after all is waited for no longer than so."""
 
 
 class Group:
     """A Ray Train run in a thread, and the post to it.
 
     Args:
-        job: The first job; all jobs of a group have the same number of workers.
+        job: The first job.
+        size: Number of workers.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, size: int) -> None:
         own_node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         self.post: Any = ray.remote(num_cpus=0, label_selector=own_node)(Post).remote()
+        self.size = size
+        self.begun = False
         self.breakdown: Breakdown | None = None
-        self.workers = 0
         self._first = job
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.hand_in(job)
@@ -75,8 +71,8 @@ class Group:
         while True:
             alive = self.alive
             mail: Mail = ray.get(self.post.collect.remote())
-            self.workers = mail.workers
-            starting = not mail.workers and time.monotonic() >= until
+            self.begun = mail.workers > 0
+            starting = not self.begun and time.monotonic() >= until
             if mail.letters or starting or not alive:
                 return mail.letters
             time.sleep(LOOK_SECONDS)
@@ -89,25 +85,26 @@ class Group:
     def _run(self) -> None:
         scratch = tempfile.mkdtemp(prefix="emotune-train-")
         try:
-            trainer(self._first, config={"post": self.post}, scratch=scratch).fit()
+            trainer(self._first, size=self.size, config={"post": self.post}, scratch=scratch).fit()
         except Exception as error:  # noqa: BLE001 (whatever it is: it is told, and the desk decides)
             self.breakdown = breakdown(error)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def trainer(job: Job, *, config: dict[str, Any], scratch: str) -> TorchTrainer:
+def trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -> TorchTrainer:
     """Make the Ray Train run of a group.
 
-    Failures are not retried by Ray Train, whose checkpoints are not used either: both is the search's own.
+    Failures are not retried by Ray Train, whose checkpoints are not used either: both is the search's own. So
+    is the number of workers: Ray Train would kill a group to resize it, and go by what drivers that are dead had asked
+    for, which stands for three minutes.
 
     Args:
-        job: How many workers, with how many threads.
+        job: With how many threads, and how long silence is borne.
+        size: Number of workers.
         config: For every worker.
         scratch: Folder for what Ray Train writes.
     """
-    assert job.workers is not None
-    fewest, most = job.workers
     compute = job.experiment.compute
     silence = compute.patience or 1800.0
     for name, value in (ENVIRONMENT | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(silence)}).items():
@@ -117,32 +114,16 @@ def trainer(job: Job, *, config: dict[str, Any], scratch: str) -> TorchTrainer:
         train_loop_config=config,
         torch_config=TorchConfig(timeout_s=max(60, int(silence))),
         scaling_config=train.ScalingConfig(
-            num_workers=most if fewest == most else (fewest, most),
+            num_workers=size,
             use_gpu=has_gpus(),
             resources_per_worker=share(compute.threads),
-            elastic_resize_monitor_interval_s=NEVER,
         ),
         run_config=train.RunConfig(
             name="group",
             storage_path=scratch,
-            failure_config=train.FailureConfig(max_failures=0, max_preemption_failures=0),
+            failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
         ),
     )
-
-
-def has_gpus() -> bool:
-    """Tell whether the cluster has GPUs: then every worker of a group gets one."""
-    return ray.cluster_resources().get("GPU", 0) >= 1
-
-
-def share(threads: int) -> dict[str, float]:
-    """Return what a worker of a group takes of the cluster: a GPU where there are any, and a CPU per thread."""
-    return {"GPU": 1.0, "CPU": 1.0} if has_gpus() else {"CPU": float(threads)}
-
-
-def room(resources: dict[str, Any], *, threads: int) -> int:
-    """Return how many workers resources suffice for, as if they were all on one node."""
-    return min(int(resources.get(name, 0) // amount) for name, amount in share(threads).items())
 
 
 class GroupTrainable(tune.Trainable):
@@ -151,8 +132,8 @@ class GroupTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take a job in a fresh actor; its group is started in the first step."""
         self.group: Group | None = None
-        self._patience, self._grown_from = GROWTH_SECONDS[0], 0
         self._take(Job.model_validate_json(config["job"]))
+        self._size = Size(self.job)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job, for the same group if that is alive."""
@@ -164,7 +145,6 @@ class GroupTrainable(tune.Trainable):
     def _take(self, job: Job) -> None:
         self.job = job
         self.idle_since: float | None = None
-        self._begun = self._told = time.monotonic()
 
     def step(self) -> dict[str, Any]:
         """Wait for news of the group; or a moment, if all is done and the search has not ended this trial.
@@ -178,7 +158,7 @@ class GroupTrainable(tune.Trainable):
             idle(self.idle_since)
             return _result(finished=True)
         if self.group is None:
-            self.group, self._begun = Group(self.job), time.monotonic()
+            self.group = Group(self.job, size=self._size.choose())
         letters = self.group.wait()
         result = _result(
             reports=[report for letter in letters for report in letter["reports"]],
@@ -194,38 +174,17 @@ class GroupTrainable(tune.Trainable):
 
     def _look_after(self, group: Group) -> dict[str, Any]:
         """Take in that the group has ended, or that it could have more workers."""
-        if not group.alive:
-            self.group = None
-            broken = group.breakdown
-            return {"broke_off": None if broken is None else (broken.error, broken.infrastructure)}
-        if self._could_grow(group):
-            group.end()
-        return {"note": self._waiting(group)}
-
-    def _could_grow(self, group: Group) -> bool:
-        """Tell whether to start the group anew, with more workers; less and less often if that was in vain."""
-        assert self.job.workers is not None
-        if group.workers > self._grown_from:
-            self._patience = GROWTH_SECONDS[0]
-        if not 0 < group.workers < self.job.workers[1] or time.monotonic() - self._begun < self._patience:
-            return False
-        self._begun = time.monotonic()
-        if room(ray.available_resources(), threads=self.job.experiment.compute.threads) < 1:
-            return False
-        self._grown_from, self._patience = group.workers, min(2 * self._patience, GROWTH_SECONDS[1])
-        return True
-
-    def _waiting(self, group: Group) -> str | None:
-        """Return what to tell of a group that has been waiting for its workers for a minute since the last time."""
-        if group.workers or time.monotonic() - self._told < GROWTH_SECONDS[0]:
-            return None
-        assert self.job.workers is not None
-        self._told = time.monotonic()
-        there = room(ray.cluster_resources(), threads=self.job.experiment.compute.threads)
-        return (
-            f"waiting for {self.job.workers[0]} workers; the cluster has room for {there}. It goes on when there are "
-            "enough, or stop it and give fewer --workers"
-        )
+        if group.alive:
+            if group.begun and self._size.could_grow(group.size):
+                group.end()
+            return {}
+        self.group = None
+        broken = group.breakdown
+        if broken is None:
+            return {}
+        if broken.no_room:
+            return {"note": self._size.note_no_room(group.size)}
+        return {"broke_off": (broken.error, broken.infrastructure)}
 
     def cleanup(self) -> None:
         """Let the group save and end, when the search is stopped in order or over."""
