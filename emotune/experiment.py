@@ -24,6 +24,7 @@ from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
 from emotune.training.loop import Material, Plan, TrainState
 from emotune.training.optim import FALLING_TO_ZERO, Optim
+from emotune.training.paths import Compute, Paths, choose_device, choose_paths
 
 
 class Start(Settings):
@@ -49,18 +50,6 @@ class Start(Settings):
         """Tell which of the two a fold starts from."""
         in_second = folds.index is not None and folds.index >= folds.count // 2
         return "second" if in_second and self.second is not None else "encoder"
-
-
-class Compute(Settings):
-    """How the work is done; decides nothing about the result."""
-
-    threads: int = Field(default=1, ge=1)
-    """CPU threads of one worker."""
-
-    patience: float = Field(default=600, ge=0)
-    """Seconds without a sign of life after which a run in a search counts as hung, or ten times as long as its epochs
-    take if that is longer; until the search has seen an epoch, ten times these seconds. Its worker is killed, and the
-    evaluation is tried once more. 0: never."""
 
 
 class Experiment(Settings):
@@ -188,7 +177,7 @@ class Experiment(Settings):
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _deal_anew(labels, rows=fold.train, folds=self.folds)
-        return Material(store=store, fold=fold, labels=labels)
+        return Material(store=store, fold=fold, labels=labels).resident(choose_device(self.compute))
 
     def begin(self, material: Material, *, encoder_weights: Path | None = None) -> TrainState:
         """Make the networks and the optimiser, at epoch 0.
@@ -214,7 +203,18 @@ class Experiment(Settings):
             torch.manual_seed(derive_seed(self.seed, "weights"))
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
-        return TrainState(objective, self.optim.build(objective))
+        paths = self.paths(material.store)
+        paths.prepare(objective)
+        return TrainState(objective, self.optim.build(objective, fused=paths.fused_optimiser), paths=paths)
+
+    def paths(self, store: SegmentStore) -> Paths:
+        """Choose how to compute on this machine.
+
+        Raises:
+            SettingsError: A GPU is asked for and there is none.
+        """
+        channels, samples = store.signal.shape[1:]
+        return choose_paths(self.compute, self.model, channels=channels, samples=samples)
 
 
 def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:

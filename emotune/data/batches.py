@@ -1,7 +1,7 @@
 """Batches of segments, in an order that only the seed and the epoch decide."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from emotune.randomness import stream
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some segments, on the CPU: a joint batch, or one worker's part of it.
+    """Some segments: a joint batch, or one worker's part of it.
 
     Attributes:
         signals: The segments, standardised.
@@ -35,6 +35,11 @@ class Batch:
     def joint_size(self) -> int:
         """Number of segments that all workers have together."""
         return len(self.rows) if self.joint is None else self.joint
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the same on a device, without waiting for it; the row numbers stay on the CPU."""
+        label = None if self.label is None else self.label.to(device, non_blocking=True)
+        return replace(self, signals=self.signals.to(device, non_blocking=True), label=label)
 
     def own(self, drawn: Tensor) -> Tensor:
         """Return this part's rows of what was drawn for the whole joint batch.
@@ -91,6 +96,7 @@ def batches(
     plan: BatchPlan,
     labels: Float[np.ndarray, " segment"] | None = None,
     skip: int = 0,
+    resident: Float[Tensor, "segment channel time"] | None = None,
 ) -> Iterator[Batch]:
     """Go once through some segments.
 
@@ -105,6 +111,7 @@ def batches(
         plan: Size and order of the batches.
         labels: A label per segment of the store.
         skip: Leave out so many joint batches at the beginning.
+        resident: All signals of the store, to be taken from there.
     """
     worker, workers = plan.shard
     assert 0 <= worker < workers, plan.shard
@@ -114,9 +121,17 @@ def batches(
         parts = np.array_split(np.arange(len(joint)), workers)
         part = joint[parts[worker]]
         yield Batch(
-            signals=torch.from_numpy(store.signal[part]),
+            signals=_pick(store, part, resident=resident),
             label=None if labels is None else torch.from_numpy(labels[part].astype(np.float32)),
             rows=torch.from_numpy(part.copy()),
             offset=sum(map(len, parts[:worker])),
             joint=len(joint),
         )
+
+
+def _pick(
+    store: SegmentStore, rows: Int64[np.ndarray, " row"], *, resident: Tensor | None
+) -> Float[Tensor, "batch channel time"]:
+    if resident is None:
+        return torch.from_numpy(store.signal[rows])
+    return resident[torch.from_numpy(rows).to(resident.device, non_blocking=True)]

@@ -200,7 +200,7 @@ class Prober:
         """Measure once and make one step, so that nothing is done for the first time later."""
         measured = self.material.fold.val[:MEASURED_SEGMENTS]
         if len(measured):
-            evaluate(self.state.objective, self.material, measured, prefix="val")
+            evaluate(self.state.objective, self.material, measured, prefix="val", paths=self.state.paths)
         train_epoch(self.state, self.material, self.plan, pause=lambda: True)
 
     def train(self, seconds: float) -> float:

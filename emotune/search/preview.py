@@ -82,7 +82,7 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     train_epoch(state, small.without_validation(), plan)
     trained = time.monotonic() - started
     started = time.monotonic()
-    evaluate(state.objective, small, small.fold.val, prefix="val")
+    evaluate(state.objective, small, small.fold.val, prefix="val", paths=state.paths)
     measured = time.monotonic() - started
     shares = len(material.fold.train) / len(small.fold.train), len(material.fold.val) / max(1, len(small.fold.val))
     return trained * shares[0] + measured * shares[1]

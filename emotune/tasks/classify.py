@@ -146,7 +146,7 @@ class ClassifyObjective(Objective):
 
     def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
         """Return the logit of the high class."""
-        return self.head(self._aggregated(signals))[:, 0]
+        return self.head(self._aggregated(signals))[:, 0].float()
 
     def _aggregated(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch aggregated"]:
         return self.aggregation(signals, encoder=self.encoder)

@@ -50,6 +50,10 @@ class MaskedValues(TaskSettings):
         chance, span = self.start_probability, self.span
         return span_mask(shape, start_probability=chance, span=span, generator=generator).to(batch.signals.device)
 
+    def most_hidden(self, steps: int) -> int:
+        """Return how many of a signal's samples can be hidden at most: when no spans overlap."""
+        return min(steps, int(self.start_probability * steps) * self.span)
+
     def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the errors, on the same masks, of predicting zero and of linear interpolation."""
         mask = batch.own(self.mask(batch, generator=generator))
@@ -69,10 +73,15 @@ class MaskedValueObjective(Objective):
     def __init__(self, settings: MaskedValues, encoder: TransformerEncoder, *, channels: int) -> None:
         super().__init__()
         self.settings = settings
+        self._fixed_rows = False
         self.encoder = encoder
         self.head = nn.Sequential(
             nn.Linear(encoder.width, settings.head), nn.ReLU(), nn.Linear(settings.head, channels)
         )
+
+    def pad_rows(self, *, fixed: bool) -> None:
+        """Say whether hidden rows are padded to the most there can be, or to what a batch needs."""
+        self._fixed_rows = fixed
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return equation 3, averaged over all hidden samples of the joint batch."""
@@ -94,7 +103,7 @@ class MaskedValueObjective(Objective):
     ) -> Float[Tensor, ""]:
         """Return the summed squared error at the hidden samples."""
         assert isinstance(self.encoder, TransformerEncoder)
-        rows, weights = hidden_rows(mask)
+        rows, weights = hidden_rows(mask, most=self.settings.most_hidden(mask.shape[1]) if self._fixed_rows else None)
         shown = signals.masked_fill(mask[:, None], 0.0)
         predicted = self.head(self.encoder(shown, rows + 1))
         target = signals.transpose(1, 2).gather(1, rows[:, :, None].expand(-1, -1, signals.shape[1]))

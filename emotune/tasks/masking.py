@@ -22,7 +22,7 @@ def span_mask(
         shape: Number of signals and number of time steps in each.
         start_probability: Share of the steps that start a span, between 0 and 1.
         span: Length of one span, in steps.
-        generator: Source of randomness.
+        generator: Source of randomness; the mask is on its device.
 
     Returns:
         True where a step is hidden.
@@ -41,14 +41,15 @@ def span_mask(
             f"task.start_probability: {start_probability} of {steps} samples is less than one hidden span; "
             f"at least {1 / steps:.4g} is needed"
         )
-    chosen = torch.rand(shape, generator=generator).topk(starts, dim=1).indices
-    started = torch.zeros(signals, steps).scatter_(1, chosen, 1.0)
+    device = generator.device
+    chosen = torch.rand(shape, generator=generator, device=device).topk(starts, dim=1).indices
+    started = torch.zeros(signals, steps, device=device).scatter_(1, chosen, 1.0)
     covered = functional.pad(started, (span - 1, 0))[:, None]
     return functional.max_pool1d(covered, kernel_size=span, stride=1)[:, 0].bool()
 
 
 def hidden_rows(
-    mask: Bool[Tensor, "batch step"], *, multiple: int = 32
+    mask: Bool[Tensor, "batch step"], *, multiple: int = 32, most: int | None = None
 ) -> tuple[Int64[Tensor, "batch row"], Float[Tensor, "batch row"]]:
     """List the hidden steps of each signal, padded to a common number.
 
@@ -56,12 +57,15 @@ def hidden_rows(
         mask: True where a step is hidden.
         multiple: The number of rows is rounded up to a multiple of this (and cut at all steps),
             so that few different shapes occur.
+        most: Hidden steps that a signal has at most. If it is given, that many are listed, rounded
+            up; this does not wait for the mask to be known, and the shape is always the same.
 
     Returns:
         The hidden steps first and then some others, and a weight: 1 for hidden steps, 0 for padding.
     """
     counts = mask.sum(dim=1)
-    rows = min(-(-int(counts.max()) // multiple) * multiple, mask.shape[1])
+    needed = int(counts.max()) if most is None else most
+    rows = min(-(-needed // multiple) * multiple, mask.shape[1])
     order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :rows]
     weights = torch.arange(rows, device=mask.device)[None] < counts[:, None]
     return order, weights.float()

@@ -101,7 +101,7 @@ class RecogniseTransformation(TaskSettings):
                 f"task.pieces: {max(self.pieces, self.warp_pieces)} pieces are more than a segment's "
                 f"{signals.shape[2]} samples; give fewer, or longer segments"
             )
-        seeds = batch.own(torch.randint(2**62, (batch.joint_size,), generator=generator))
+        seeds = batch.own(torch.randint(2**62, (batch.joint_size,), generator=generator, device=generator.device))
         own = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
         parts = [self._views_of_one(signal[None], generator=one) for signal, one in zip(signals, own, strict=True)]
         return torch.cat(parts, dim=1)
@@ -136,7 +136,7 @@ class RecogniseObjective(Objective):
     def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch head"]:
         """Return what each head says: above 0 if it takes a signal for its own view."""
         summary = self.encoder.summarise(signals)
-        return torch.cat([head(summary) for head in self.heads.values()], dim=1)
+        return torch.cat([head(summary) for head in self.heads.values()], dim=1).float()
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return the heads' losses, averaged over the signals, weighted and summed, and the kernels' squares."""

@@ -181,5 +181,7 @@ def _unflatten(state: TrainState, tensors: Mapping[str, Tensor]) -> None:
     state.optimiser.state.clear()
     for name, tensor in tensors.items():
         parameter, key = name.rsplit("|", 1)
-        value = tensor if key == "step" else tensor.to(parameters[parameter].device)
+        group = state.optimiser.param_groups[0]
+        stays = key == "step" and not group["fused"]  # torch keeps the counter on the CPU unless one kernel does all
+        value = tensor if stays else tensor.to(parameters[parameter].device)
         state.optimiser.state[parameters[parameter]][key] = value

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
 from emotune.training.optim import Optim
+from emotune.training.paths import PLAIN, Paths
 from emotune.training.team import ALONE, Team
 
 EVALUATION_BATCH = 128
@@ -42,15 +43,23 @@ class Material:
     fold: Fold
     labels: np.ndarray | None
     """One label per segment of the store, or None."""
+    signals: Tensor | None = None
+    """All signals of the store, where they lie in a GPU's memory."""
 
     def shortened(self, segments: int) -> "Material":
         """Return at most so many training and validation segments."""
         fold = Fold(train=self.fold.train[:segments], val=self.fold.val[:segments], test=self.fold.test)
-        return Material(self.store, fold, self.labels)
+        return replace(self, fold=fold)
 
     def without_validation(self) -> "Material":
         """Return the training segments only."""
-        return Material(self.store, Fold(self.fold.train, self.fold.val[:0], self.fold.test), self.labels)
+        return replace(self, fold=Fold(self.fold.train, self.fold.val[:0], self.fold.test))
+
+    def resident(self, device: str) -> "Material":
+        """Return the same with all signals in a GPU's memory, if they fill less than half of what is free there."""
+        if device == "cpu" or self.store.signal.nbytes > torch.cuda.mem_get_info()[0] / 2:
+            return self
+        return replace(self, signals=torch.from_numpy(np.asarray(self.store.signal)).to(device))
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,8 @@ class TrainState:
     """How far the epoch after those has come."""
     network: nn.Module | None = None
     """What training passes go through in place of the objective itself, for instance with several workers."""
+    paths: Paths = PLAIN
+    """How it is computed."""
 
     @property
     def epoch(self) -> int:
@@ -155,7 +166,8 @@ def train_epoch(
         SettingsError: A joint batch has fewer segments than there are workers.
         TrainingDivergedError: The training loss is not finite.
     """
-    complete = _train(state, material, plan, team=team, pause=pause)
+    with state.paths.active():
+        complete = _train(state, material, plan, team=team, pause=pause)
     loss = sum(state.within.losses) / len(material.fold.train)
     if not math.isfinite(loss):
         raise TrainingDivergedError(
@@ -165,7 +177,7 @@ def train_epoch(
         return None
     metrics = {"train/loss": loss}
     if len(material.fold.val):
-        metrics |= evaluate(state.objective, material, material.fold.val, prefix="val", team=team)
+        metrics |= evaluate(state.objective, material, material.fold.val, prefix="val", team=team, paths=state.paths)
     metrics["train/lr"] = state.optimiser.param_groups[0]["lr"]
     metrics["train/segments_per_second"] = len(material.fold.train) / max(state.within.seconds, 1e-9)
     report = EpochReport(state.epoch + 1, metrics)
@@ -182,8 +194,8 @@ def _train(state: TrainState, material: Material, plan: Plan, *, team: Team, pau
     order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(team.rank, team.size))
     state.objective.train()
     started = time.monotonic()
-    total = torch.tensor(within.loss_of(team), dtype=torch.float64)
-    for batch in batches(material.store, rows, plan=order, labels=material.labels, skip=within.steps):
+    total = torch.tensor(within.loss_of(team), dtype=torch.float64, device=state.paths.device)
+    for batch in _batches(material, rows, order, device=state.paths.device, skip=within.steps):
         step = (epoch - 1) * steps + within.steps
         rate = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
         total += _step(state, batch, rate=rate, seeds=_Seeds(plan.seed, epoch, within.steps), team=team)
@@ -211,14 +223,22 @@ def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, team: 
     """Make one optimiser step, and return the loss share times the segments of the joint batch."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    generator = torch.Generator().manual_seed(seeds.of("mask"))
+    generator = torch.Generator(state.paths.device).manual_seed(seeds.of("mask"))
     seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
-    loss = network(batch, generator=generator)
+    with state.paths.autocast():
+        loss = network(batch, generator=generator)
     state.optimiser.zero_grad(set_to_none=True)
     (loss * team.size).backward()  # gradients are averaged over the workers
     state.optimiser.step()
     return loss.detach().double() * batch.joint_size
+
+
+def _batches(
+    material: Material, rows: np.ndarray, plan: BatchPlan, *, device: str | torch.device, skip: int = 0
+) -> Iterator[Batch]:
+    for batch in batches(material.store, rows, plan=plan, labels=material.labels, skip=skip, resident=material.signals):
+        yield batch.to(device)
 
 
 def _gathered(value: float, *, team: Team) -> list[float]:
@@ -229,7 +249,13 @@ def _gathered(value: float, *, team: Team) -> list[float]:
 
 
 def evaluate(
-    objective: Objective, material: Material, rows: np.ndarray, *, prefix: str, team: Team = ALONE
+    objective: Objective,
+    material: Material,
+    rows: np.ndarray,
+    *,
+    prefix: str,
+    team: Team = ALONE,
+    paths: Paths = PLAIN,
 ) -> dict[str, float]:
     """Measure an objective on segments; what is random in the task is the same in every call.
 
@@ -239,25 +265,29 @@ def evaluate(
         Metrics by name, each with the prefix: ``val/loss`` for ``prefix="val"``.
     """
     objective.eval()
-    sums = _add_up(objective.measure, material, rows, team=team)
+    device = next(objective.parameters()).device
+    with paths.active(), paths.autocast():
+        sums = _add_up(objective.measure, material, rows, team=team, device=device)
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
 def measure_references(task: TaskSettings, material: Material, rows: np.ndarray, *, prefix: str) -> dict[str, float]:
     """Measure predictions that need no learning, on the same segments and masks as `evaluate`."""
-    sums = _add_up(task.references, material, rows, team=ALONE)
+    sums = _add_up(task.references, material, rows, team=ALONE, device=torch.device("cpu"))
     points = sums.pop("points", 1.0)
     return {f"{prefix}/{name}": value / points for name, value in sums.items()}
 
 
 @torch.no_grad()
-def _add_up(measure: Callable[..., Sums], material: Material, rows: np.ndarray, *, team: Team) -> Sums:
+def _add_up(
+    measure: Callable[..., Sums], material: Material, rows: np.ndarray, *, team: Team, device: torch.device
+) -> Sums:
     # where there is not something for everybody in every batch, everybody measures everything
     shared = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH)) >= team.size
     sharers = team if shared else ALONE
     order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=(sharers.rank, sharers.size))
     sums: Sums = {}
-    for number, batch in enumerate(batches(material.store, rows, plan=order, labels=material.labels)):
+    for number, batch in enumerate(_batches(material, rows, order, device=device)):
         generator = torch.Generator().manual_seed(derive_seed(0, "evaluation", number))
         for name, value in measure(batch, generator=generator).items():
             sums[name] = sums.get(name, 0.0) + value

@@ -84,11 +84,11 @@ class Optim(Settings):
             raise ValueError(f"betas {self.betas} must lie between 0 and 1 (1 excluded)")
         return self
 
-    def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Make the optimiser for the parameters that are trained."""
+    def build(self, module: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
+        """Make the optimiser for the parameters that are trained, perhaps with all of its step in one kernel."""
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind]
-        return make(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        return make(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
 
     def learning_rate(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
         """Return the learning rate of one optimiser step, counted from 0 over the whole run.

@@ -37,6 +37,7 @@ def losses() -> dict[str, list[list[float]]]:
 def _losses(path: Path, settings: dict) -> list[list[float]]:
     model = {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16}
     common = {"store": str(path), "model": model, "optim": {"warmup_epochs": 1}, "epochs": 3, "batch_size": 16}
+    common["compute"] = {"precision": "fp32", "device": "cpu"}
     experiment = Experiment.model_validate(common | settings)
     material = experiment.material(SegmentStore.open(path))
     state = experiment.begin(material)

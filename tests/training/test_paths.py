@@ -1,0 +1,176 @@
+"""Promises of the fast paths: chosen by the machine and the size, open to view, and computing the same function."""
+
+import platform
+import resource
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from emotune.data.batches import Batch, BatchPlan, batches
+from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.experiment import Experiment
+from emotune.models import ConvNet, Transformer
+from emotune.models.dropout import seed_dropout
+from emotune.tasks import Classify, MaskedValues
+from emotune.tasks.base import Objective
+from emotune.training import paths
+from emotune.training.loop import evaluate, train_epoch
+from emotune.training.paths import PLAIN, Compute, Paths, choose_paths
+from tests.training.conftest import tiny_experiment
+
+MODEL = Transformer(channels=(16, 32), kernels=(17, 9), feedforward=64)
+TASKS = {"masked values": MaskedValues(), "classify": Classify(hidden=(16,))}
+
+
+def make(task: MaskedValues | Classify, chosen: Paths) -> Objective:
+    torch.manual_seed(0)
+    objective = task.build(MODEL.build(channels=2), channels=2, labels=np.array([0.0, 1.0]))
+    chosen.prepare(objective)
+    return objective
+
+
+def outcome(task: MaskedValues | Classify, chosen: Paths) -> tuple[float, torch.Tensor]:
+    """Loss and gradient of one batch, with dropout."""
+    objective = make(task, chosen).train()
+    signals = torch.randn(4, 2, 256, generator=torch.Generator().manual_seed(1))
+    batch = Batch(signals=signals, label=torch.tensor([0.0, 1.0, 1.0, 0.0]), rows=torch.arange(4))
+    seed_dropout(objective, seed=1, first=0, count=4)
+    with chosen.active(), chosen.autocast():
+        loss = objective(batch, generator=torch.Generator().manual_seed(2))
+    loss.backward()
+    assert loss.dtype == torch.float32
+    return loss.item(), torch.cat([value.grad.flatten() for value in objective.parameters() if value.grad is not None])
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize(
+    ("chosen", "tolerance"),
+    [
+        (Paths(matmul="medium"), 1e-5),
+        (Paths(fixed_rows=True), 1e-5),
+        (Paths(precision="bf16"), 4e-2),
+        (Paths(precision="bf16", fixed_rows=True), 4e-2),
+    ],
+    ids=str,
+)
+def test_a_path_computes_what_the_plain_one_does(
+    task: MaskedValues | Classify, chosen: Paths, tolerance: float
+) -> None:
+    loss, gradient = outcome(task, PLAIN)
+    other_loss, other = outcome(task, chosen)
+    assert other_loss == pytest.approx(loss, rel=tolerance / 4)
+    assert (other - gradient).norm() < tolerance * gradient.norm()
+    assert functional.cosine_similarity(other, gradient, dim=0) > 0.999
+
+
+def test_the_fused_kernel_computes_the_same_without_dropout() -> None:
+    encoders = [make(MaskedValues(), chosen).eval().encoder for chosen in (PLAIN, Paths(attention="fused"))]
+    signals = torch.randn(3, 2, 64)
+    explicit, fused = (encoder(signals) for encoder in encoders)
+    torch.testing.assert_close(fused, explicit, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_to_fixed_rows_needs_no_look_at_the_mask() -> None:
+    task = MaskedValues(start_probability=0.1, span=3)
+    assert task.most_hidden(50) == 15
+    assert MaskedValues().most_hidden(1280) == 820
+    assert task.most_hidden(10) == 3
+    assert MaskedValues(start_probability=0.9, span=9).most_hidden(10) == 10
+
+
+@pytest.mark.parametrize(
+    ("compute", "native", "precision"),
+    [
+        (Compute(), True, "bf16"),
+        (Compute(), False, "fp32"),
+        (Compute(precision="bf16"), False, "bf16"),
+        (Compute(precision="fp32"), True, "fp32"),
+    ],
+)
+def test_precision_is_chosen_by_the_hardware(
+    monkeypatch: pytest.MonkeyPatch, compute: Compute, native: bool, precision: str
+) -> None:
+    monkeypatch.setattr(paths, "multiplies_bfloat16", lambda device: native)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    chosen = choose_paths(compute, Transformer(), channels=1, samples=1280)
+    assert (chosen.precision, chosen.device, chosen.compiled) == (precision, "cpu", False)
+    assert choose_paths(compute.model_copy(update={"precision": "auto"}), ConvNet(), channels=1, samples=99).dtype == (
+        torch.float32
+    )
+    assert precision in str(chosen)
+
+
+def test_a_network_too_small_to_gain_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "multiplies_bfloat16", lambda device: True)
+    assert choose_paths(Compute(), MODEL, channels=1, samples=32).precision == "fp32"
+    assert choose_paths(Compute(), MODEL, channels=1, samples=640).precision == "bf16"
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, experiment: Experiment) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match="torch sees no GPU here"):
+        choose_paths(Compute(device="cuda"), MODEL, channels=1, samples=64)
+
+
+@pytest.mark.parametrize("worse", [1.0, 100.0])
+def test_medium_products_are_used_where_they_are_as_exact(monkeypatch: pytest.MonkeyPatch, worse: float) -> None:
+    monkeypatch.setattr(
+        paths, "_product_error", lambda left, right, *, precision: 1e-7 * (worse if precision == "medium" else 1)
+    )
+    assert paths.medium_is_exact.__wrapped__() == (worse == 1)
+
+
+def test_the_setting_of_torch_is_put_back() -> None:
+    before = torch.get_float32_matmul_precision()
+    with Paths(matmul="medium").active():
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_an_experiment_says_what_it_is_computed_by(store: SegmentStore) -> None:
+    experiment = tiny_experiment(store.path, compute={"precision": "bf16", "device": "cpu"}, epochs=2)
+    state = experiment.begin(experiment.material(store))
+    assert state.paths.precision == "bf16"
+    assert "bf16" in str(state.paths)
+    assert experiment.digest() == tiny_experiment(store.path, epochs=2).digest()
+
+
+def test_training_in_bfloat16_goes_the_same_way(store: SegmentStore) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        experiment = tiny_experiment(store.path, compute={"precision": precision, "device": "cpu"})
+        material = experiment.material(store)
+        state = experiment.begin(material)
+        report = train_epoch(state, material, experiment.plan())
+        assert report is not None
+        losses[precision] = report.metrics["train/loss"], report.metrics["val/loss"]
+        assert {value.dtype for value in state.objective.parameters()} == {torch.float32}
+        again = evaluate(state.objective, material, material.fold.val, prefix="val", paths=state.paths)
+        assert again["val/loss"] == report.metrics["val/loss"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=1e-2)
+    assert losses["bf16"] != losses["fp32"]
+
+
+def test_signals_in_memory_give_the_same_batches(store: SegmentStore) -> None:
+    plan = BatchPlan(size=7, seed=1, epoch=1, shuffle=True)
+    rows = np.arange(0, 30, 2)
+    lazy = list(batches(store, rows, plan=plan))
+    ready = list(batches(store, rows, plan=plan, resident=torch.from_numpy(np.asarray(store.signal).copy())))
+    assert all(torch.equal(one.signals, other.signals) for one, other in zip(lazy, ready, strict=True))
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="a matter of the GNU C library")
+def test_freed_memory_is_used_again() -> None:
+    assert paths.keep_memory()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(2**22)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5 * 2**24 / resource.getpagesize()
+
+
+def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
+    assert not paths.keep_memory.__wrapped__()
