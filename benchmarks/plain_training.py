@@ -1,6 +1,8 @@
 """The reference of an experiment: the same network from the same weights on the same segments, trained plainly."""
 
 import contextlib
+import ctypes
+import platform
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +13,10 @@ from emotune.experiment import Experiment
 from emotune.models import Transformer
 from emotune.tasks import Classify, MaskedValues
 from emotune.training.loop import Material, TrainState
+from emotune.training.paths import keep_memory
+
+GLIBC_MAPPED = 32 * 2**20
+"""From this size on glibc gives memory back at once, when its own threshold has grown to its highest."""
 
 
 def reference_for(
@@ -32,16 +38,28 @@ def reference_for(
 
 def plain_epoch(plain: ReferenceTraining) -> float:
     """Train the reference for an epoch, with torch's own settings of arithmetic."""
-    with plain_arithmetic():
+    with as_it_comes():
         return plain.epoch()
 
 
 @contextlib.contextmanager
-def plain_arithmetic() -> Iterator[None]:
-    """Multiply float32 in float32, as torch does unless it is told otherwise."""
+def as_it_comes() -> Iterator[None]:
+    """Compute as torch and the C library do by themselves, and not as the fast path has told them to in this process.
+
+    So float32 is multiplied in float32, and large pieces of memory go back to the system when they are freed.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
+    _set_thresholds(mapped=GLIBC_MAPPED, trim=2 * GLIBC_MAPPED)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+        keep_memory.cache_clear()
+
+
+def _set_thresholds(*, mapped: int, trim: int) -> None:
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(-1, trim)
+        library.mallopt(-3, mapped)

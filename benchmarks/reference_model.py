@@ -212,7 +212,7 @@ class ReferenceTraining:
     def epoch(self) -> float:
         """Train for an epoch and return the mean loss of its batches."""
         self.network.train()
-        losses = [self.step(signals, target) for signals, target in self._batches()]
+        losses = [self.step(signals, target) for signals, target in self.batches()]
         return sum(losses) / len(losses)
 
     def step(self, signals: Tensor, target: Tensor) -> float:
@@ -223,6 +223,7 @@ class ReferenceTraining:
         self.optimiser.step()
         return loss.item()
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield an epoch's batches, on the device."""
         for signals, target in self.loader:
             yield signals.to(self.device), target.to(self.device)

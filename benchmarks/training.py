@@ -26,7 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.markdown import markdown
-from benchmarks.plain_training import plain_arithmetic, plain_epoch, reference_for
+from benchmarks.plain_training import as_it_comes, plain_epoch, reference_for
 from benchmarks.timing import side_by_side, spread
 from benchmarks.training_cases import Case, cases, made_up_material
 from benchmarks.training_curves import curves_page
@@ -91,16 +91,17 @@ def measure(case: Case, *, seconds: float, device: torch.device, compute: Mappin
     plain_steps, fast_steps = STEPS[case.size]
     material = made_up_material(case, segments=batch * fast_steps)
     state = experiment.begin_untrained(material)
+    there = material.resident(state.paths.device)
     plain = reference_for(experiment, state, material.shortened(batch * plain_steps), device=device)
     programs: dict[str, Callable[[], object]] = {
         "reference": lambda: plain_epoch(plain),
-        "fast": lambda: train_epoch(state, material, experiment.plan()),
+        "fast": lambda: train_epoch(state, there, experiment.plan()),
     }
     segments = {"reference": batch * plain_steps, "fast": batch * fast_steps}
     rounds = side_by_side(programs, segments=segments, seconds=seconds)
     return Measured(
         case=asdict(case),
-        about={"batch": batch},
+        about={"batch": batch, "paths": str(state.paths)},
         flops=case.flops(),
         speeds={name: one.speeds(device.type) for name, one in rounds.items()},
         wall={name: one.wall_speed() for name, one in rounds.items()},
@@ -110,7 +111,7 @@ def measure(case: Case, *, seconds: float, device: torch.device, compute: Mappin
 
 def measured_peaks(device: torch.device) -> dict[str, float]:
     """Measure matrix products in float32, as torch multiplies unless told otherwise, and in bfloat16."""
-    with plain_arithmetic():
+    with as_it_comes():
         return {
             name: gemm_peak(device, getattr(torch, name), threads=torch.get_num_threads())
             for name in ("float32", "bfloat16")

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.markdown import markdown
-from benchmarks.plain_training import plain_arithmetic, reference_for
+from benchmarks.plain_training import as_it_comes, reference_for
 from benchmarks.training_cases import SIZES, Case, made_up_material
 from emotune.data.batches import BatchPlan, batches
 from emotune.data.folds import Fold
@@ -108,7 +108,7 @@ def reference_losses(experiment: Experiment, material: Material, *, draw: int = 
                 group["lr"] = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
             generator = torch.Generator().manual_seed(derive_seed(plan.seed, "mask", epoch, number))
             assert task.kind == "masked_values"
-            with plain_arithmetic():
+            with as_it_comes():
                 yield plain.step(batch.signals, task.mask(batch, generator=generator))
 
 

@@ -1,0 +1,229 @@
+"""The steps from a plain float32 training to the fast path, each measured alone on one device."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.plain_training import as_it_comes, reference_for
+from benchmarks.reference_model import ReferenceTraining
+from benchmarks.training_cases import Case, made_up_material
+from emotune.experiment import Experiment
+from emotune.models.transformer import TransformerEncoder, take_rows
+from emotune.training.loop import EpochReport, Material, TrainState, train_epoch
+from emotune.training.paths import Paths
+
+BATCHES = 4
+"""Batches of an epoch."""
+
+CHECKED = 8
+"""Segments on which losses are compared."""
+
+NO_DROPOUT = {"model.dropout": 0.0, "model.attention_dropout": 0.0}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way to train.
+
+    Attributes:
+        name: What is new.
+        paths: How the fast path computes; None: what `Experiment` chooses.
+        reference: Train the reference.
+        autocast: The reference in bfloat16.
+        compiled: The reference through ``torch.compile``.
+        resident: The data are on the device already.
+        all_rows: The last block is computed for all rows, as in the reference.
+    """
+
+    name: str
+    paths: Paths | None = None
+    reference: bool = False
+    autocast: bool = False
+    compiled: bool = False
+    resident: bool = False
+    all_rows: bool = False
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """What a step gave.
+
+    Attributes:
+        segments_per_second: The best of its epochs but the first two.
+        batch: Segments of an optimiser step.
+        gibibytes: Most memory that torch held on the device at a time; 0 on a CPU.
+        apart: How far its first loss is from that of the fast path in float32, relative, without dropout; None for
+            the reference, which draws masks of its own.
+    """
+
+    segments_per_second: float
+    batch: int
+    gibibytes: float
+    apart: float | None
+
+    @property
+    def milliseconds(self) -> float:
+        """Of a step."""
+        return 1000 * self.batch / self.segments_per_second
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One network on one device.
+
+    Attributes:
+        case: The network and its data.
+        batch: Segments per step.
+        device: Where.
+        seconds: For how long each step is measured.
+    """
+
+    case: Case
+    batch: int
+    device: torch.device
+    seconds: float
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of training on a segment once, by the model as it is written down."""
+        return self.case.flops()
+
+    def with_batch(self, batch: int) -> "Ladder":
+        """Return the same with another batch size."""
+        return replace(self, batch=batch)
+
+    @property
+    def plain(self) -> Step:
+        """The fast path without what makes it fast."""
+        return Step("fast path: float32, all rows", Paths(device=self._device), all_rows=True)
+
+    @property
+    def last(self) -> Step:
+        """What is chosen from the device."""
+        return Step("as chosen from the device", resident=True)
+
+    @property
+    def _device(self) -> Literal["cpu", "cuda"]:
+        return "cuda" if self.device.type == "cuda" else "cpu"
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps, from the reference to what `Experiment` chooses by itself."""
+        yield Step("reference: float32, DataLoader", reference=True)
+        yield Step("reference: bfloat16 autocast", reference=True, autocast=True)
+        yield Step("reference: data on the device", reference=True, autocast=True, resident=True)
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            yield Step("reference: torch.compile", reference=True, autocast=True, resident=True, compiled=True)
+        yield self.plain
+        paths = Paths(device=self._device, precision="bf16")
+        yield Step("bfloat16", paths, all_rows=True)
+        yield Step("only the rows that are read", paths)
+        paths = replace(paths, fused_optimiser=True)
+        yield Step("fused optimiser", paths)
+        if on_gpu:
+            paths = replace(paths, fixed_rows=True)
+            yield Step("a fixed number of rows", paths)
+            yield Step("data on the device", paths, resident=True)
+            yield Step("torch.compile", replace(paths, compiled=True), resident=True)
+        yield self.last
+
+    def climb(self, step: Step) -> Climbed | str:
+        """Measure a step; or say why it did not work."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+        try:
+            speed = self._speed(self.epoch_of(step))
+            apart = None if step.reference else abs(self._first_loss(step) / self._first_loss(self.plain) - 1)
+        except RuntimeError as error:  # torch raises it for memory, kernels and compilers alike
+            return f"failed: {str(error).splitlines()[0][:80]}"
+        held = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
+        return Climbed(speed, batch=self.batch, gibibytes=held, apart=apart)
+
+    def epoch_of(self, step: Step) -> Callable[[], object]:
+        """Return what trains for `BATCHES` steps."""
+        material = made_up_material(self.case, segments=self.batch * BATCHES)
+        if not step.reference:
+            return self._fast_epoch(step, material)
+        experiment = self.case.experiment(batch_size=self.batch)
+        plain = reference_for(experiment, experiment.begin_untrained(material), material, device=self.device)
+        if step.compiled:
+            plain.network.compile(dynamic=False)
+        batches = list(plain.batches()) if step.resident else None
+        return lambda: plain_epoch(plain, batches=batches, autocast=step.autocast)
+
+    def _fast_epoch(self, step: Step, material: Material, *, dropout: bool = True) -> Callable[[], EpochReport | None]:
+        experiment = self.case.experiment(batch_size=self.batch, compute={"device": self._device})
+        experiment = experiment if dropout else experiment.with_values(NO_DROPOUT)
+        state = begin(experiment, material, step=step)
+        there = material.resident(self._device) if step.resident else material
+        return lambda: train_epoch(state, there, experiment.plan())
+
+    def _speed(self, epoch: Callable[[], object]) -> float:
+        for _ in range(2):  # compilers and kernel choosers have done their work then
+            epoch()
+        best, end = float("inf"), time.perf_counter() + self.seconds
+        while time.perf_counter() < end:
+            self._wait()
+            started = time.perf_counter()
+            epoch()
+            self._wait()
+            best = min(best, time.perf_counter() - started)
+        return self.batch * BATCHES / best
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _first_loss(self, step: Step) -> float:
+        material = made_up_material(self.case, segments=CHECKED)
+        report = replace(self, batch=CHECKED)._fast_epoch(step, material, dropout=False)()
+        assert report is not None
+        return report.metrics["train/loss"]
+
+
+def begin(experiment: Experiment, material: Material, *, step: Step) -> TrainState:
+    """Begin a training that computes as a step says."""
+    if step.paths is None:
+        state = experiment.begin_untrained(material)
+    else:
+        objective = experiment.with_values({"compute.compile": "off"}).begin_untrained(material).objective
+        step.paths.prepare(objective)
+        optimiser = experiment.optim.build(objective, fused=step.paths.fused_optimiser)
+        state = TrainState(objective, optimiser, paths=step.paths)
+    if step.all_rows:
+        encoder = state.objective.encoder
+        assert isinstance(encoder, TransformerEncoder)
+        ask_for_all_rows(encoder)
+    return state
+
+
+def ask_for_all_rows(encoder: TransformerEncoder) -> None:
+    """Let the last block go through all rows; those that are asked for are picked afterwards."""
+    asked: list[Tensor] = []
+
+    def forget(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        del module
+        asked[:] = inputs[1:]
+        return inputs[:1]
+
+    def take(module: nn.Module, inputs: tuple[Tensor, ...], states: Tensor) -> Tensor:
+        del module, inputs
+        return take_rows(states, asked[0])
+
+    encoder.register_forward_pre_hook(forget)
+    encoder.register_forward_hook(take)
+
+
+def plain_epoch(plain: ReferenceTraining, *, batches: list[tuple[Tensor, Tensor]] | None, autocast: bool) -> None:
+    """Train the reference for an epoch, on batches that are there already if any are given."""
+    plain.network.train()
+    kind = plain.device.type
+    with as_it_comes(), torch.autocast(kind, torch.bfloat16) if autocast else contextlib.nullcontext():
+        for signals, target in plain.batches() if batches is None else batches:
+            plain.step(signals, target)
