@@ -113,7 +113,7 @@ def settle_trials(asked: TrialsPerGpu, base: Experiment) -> int:
         asked: What a person asked for.
         base: What is trained in the probe.
     """
-    if not ray.cluster_resources().get("GPU", 0):
+    if not gpus_for(base):
         return 1
     if asked != "auto":
         return asked
@@ -133,10 +133,14 @@ class Seats:
     """What one takes of the cluster's resources; empty for a group's trial, whose workers take what they need."""
 
 
-def find_seats(trials: int) -> Seats:
+def gpus_for(base: Experiment) -> int:
+    """Return how many GPUs of the cluster evaluations may use."""
+    return 0 if base.compute.device == "cpu" else int(ray.cluster_resources().get("GPU", 0))
+
+
+def find_seats(base: Experiment, *, trials: int) -> Seats:
     """Return what evaluations get, so many to a GPU: a CPU each, and where there are GPUs a share of one."""
-    there = ray.cluster_resources()
-    cpus, gpus = int(there.get("CPU", 1)), int(there.get("GPU", 0))
+    cpus, gpus = int(ray.cluster_resources().get("CPU", 1)), gpus_for(base)
     if not gpus:
         return Seats(max(1, cpus), {"CPU": 1.0})
     return Seats(max(1, min(cpus, gpus * trials)), {"CPU": 1.0, "GPU": 1 / trials})

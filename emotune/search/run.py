@@ -173,7 +173,7 @@ def _connect(study: Study, options: RunOptions) -> Seats:
     there = connect_for(options.workers, threads=study.base.compute.threads, trials=options.concurrency)
     if options.workers is not None:
         return Seats(there, {})
-    return find_seats(settle_trials(options.trials_per_gpu, study.base))
+    return find_seats(study.base, trials=settle_trials(options.trials_per_gpu, study.base))
 
 
 def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions, places: int) -> None:

@@ -20,11 +20,14 @@ import functools, json, sys
 import ray
 from emotune.cli.search import search
 from emotune.cli import run_command
+from emotune.experiment import Experiment
 from emotune.search import packing
 
 ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
 packing.measure_on_gpu = functools.partial(packing.measure_on_gpu, seconds=0.5)
-print(json.dumps([packing.find_seats(trials).__dict__ for trials in (1, 2, 4)]))
+on_cpus = Experiment().with_values({"compute.device": "cpu"})
+assert packing.find_seats(on_cpus, trials=1) == packing.Seats(2, {"CPU": 1.0})
+print(json.dumps([packing.find_seats(Experiment(), trials=trials).__dict__ for trials in (1, 2, 4)]))
 run_command(search)
 """
 
