@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ Settings = dict[str, Any]
 CURVES: dict[str, tuple[str, float, Settings]] = {
     "reference, no dropout": ("reference", 0.0, {}),
     "fast, no dropout": ("fast", 0.0, {}),
+    "fast in float32, no dropout": ("fast", 0.0, {"precision": "fp32"}),
     "reference, dropout 0.1": ("reference", 0.1, {}),
     "reference, dropout 0.1, drawn anew": ("reference", 0.1, {"draw": 1}),
     "fast, dropout 0.1": ("fast", 0.1, {}),
@@ -38,6 +40,7 @@ CURVES: dict[str, tuple[str, float, Settings]] = {
 """Which program, the dropout (everywhere, attention too), and what else."""
 
 PAIRS = [
+    ("fast in float32, no dropout", "reference, no dropout"),
     ("fast, no dropout", "reference, no dropout"),
     ("fast, dropout 0.1", "reference, dropout 0.1"),
     ("reference, dropout 0.1, drawn anew", "reference, dropout 0.1"),
@@ -55,6 +58,7 @@ def curves_page(given: argparse.Namespace) -> str:
             experiment = experiment_of(size=given.size, dropout=dropout, threads=given.threads)
             run = fast_losses if program == "fast" else reference_losses
             curves[name] = list(run(experiment, material, **more))
+            sys.stderr.write(f"{name}: {len(curves[name])} steps\n")
             path.write_text(json.dumps(curves))
     draw(curves, path=given.out / "curves.png")
     return difference_table(curves)
@@ -82,8 +86,9 @@ def experiment_of(*, size: str, dropout: float, threads: int) -> Experiment:
     )
 
 
-def fast_losses(experiment: Experiment, material: Material) -> Iterator[float]:
+def fast_losses(experiment: Experiment, material: Material, *, precision: str = "auto") -> Iterator[float]:
     """Train with the library's loop and yield the loss of each step."""
+    experiment = experiment.with_values({"compute.precision": precision})
     state, plan = experiment.begin_untrained(material), experiment.plan()
     segments = len(material.fold.train)
     while state.epoch < EPOCHS:

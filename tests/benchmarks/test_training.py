@@ -59,8 +59,10 @@ def test_the_reference_has_the_loss_and_the_gradients_of_the_library(
 def test_without_dropout_both_learn_alike() -> None:
     experiment = experiment_of(size="small", dropout=0.0, threads=1).with_values({"model.layers": 1})
     material = made_up_material(Case(seconds=1), segments=40)
-    fast = list(fast_losses(experiment, material))
-    assert fast == pytest.approx(list(reference_losses(experiment, material)), rel=2e-2)
+    reference = list(reference_losses(experiment, material))
+    fast = list(fast_losses(experiment, material, precision="fp32"))
+    assert fast == pytest.approx(reference, rel=3e-3)
+    assert list(fast_losses(experiment, material)) == pytest.approx(reference, rel=5e-2)
     assert len(fast) == 50
     assert sum(fast[-10:]) < sum(fast[:10])
 
