@@ -46,9 +46,12 @@ class Program:
     started: list[subprocess.Popen] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen:
+        return self.run([sys.executable, "-m", "emotune", *arguments])
+
+    def run(self, command: list[str]) -> subprocess.Popen:
         environment = os.environ | {"RAY_AUTH_MODE": "disabled", "EMOTUNE_STORAGE": str(self.storage)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "emotune", *arguments],
+            command,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,220 @@
+"""Promises of a long run with several workers on a real Ray cluster: whatever is killed, it ends as if nothing was."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from mlflow import MlflowClient
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
+from torch import distributed, multiprocessing
+
+from emotune.data.store import SegmentStore
+from emotune.documents import load_document, parse
+from emotune.experiment import Experiment
+from emotune.search.journal import read_journal
+from emotune.search.records import EpochDone
+from emotune.trainables.evaluation import Job, Worker
+from emotune.training.loop import never
+from emotune.training.team import joined
+from tests.ray.conftest import Program
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+EPOCHS = 18
+EXPERIMENT = f"""
+model: {{channels: [4, 8], kernels: [9, 5], feedforward: 16}}
+optim: {{warmup_epochs: 2}}
+batch_size: 16
+epochs: {EPOCHS}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster that outlives its drivers, with its dashboard; other clusters of this machine are not in its way."""
+    with socket.socket() as one, pytest.MonkeyPatch.context() as patch:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        one.close()
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        head = {"num_cpus": 4, "include_dashboard": True, "gcs_server_port": port}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def pretrain(program: Program, experiment: Path, name: str, *, workers: str) -> subprocess.Popen:
+    return program.start(*arguments(program, experiment, name, workers=workers))
+
+
+def arguments(program: Program, experiment: Path, name: str, *, workers: str) -> list[str]:
+    return ["pretrain", str(experiment), "--store", str(program.store), "--name", name, "--workers", workers]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of two workers that are not disturbed, in processes that only torch connects."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    (folder.parent / "experiment.yaml").write_text(EXPERIMENT)
+    settings = parse(load_document(folder.parent / "experiment.yaml").overridden([f"store={store}"]), Experiment)
+    job = Job(
+        evaluation_id=0, config_id=0, from_epoch=0, to_epoch=EPOCHS, experiment=settings, checkpoints=folder
+    ).model_dump_json()
+    multiprocessing.start_processes(train, args=(job,), nprocs=2, start_method="spawn")
+    return folder
+
+
+def train(rank: int, job: str) -> None:
+    given = Job.model_validate_json(job)
+    meeting = f"file://{given.checkpoints}.meeting"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    Worker(given, team=joined()).work(never)
+    distributed.destroy_process_group()
+
+
+def finish(process: subprocess.Popen) -> str:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def epochs_of(program: Program, name: str) -> list[EpochDone]:
+    journal = program.storage / name / "journal.jsonl"
+    return [one for one in read_journal(journal) if isinstance(one, EpochDone)] if journal.exists() else []
+
+
+def wait_for_epoch(program: Program, name: str, epoch: int, *, process: subprocess.Popen) -> None:
+    while len(epochs_of(program, name)) < epoch:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+
+
+def workers() -> list[psutil.Process]:
+    """Return the cluster's workers; the first one of a group listens on a port more, where the others find it."""
+    found = [one for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in title(one)]
+    return sorted(found, key=listening, reverse=True)
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def listening(process: psutil.Process) -> int:
+    return sum(one.status == psutil.CONN_LISTEN for one in process.net_connections("tcp"))
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return load_file(folder / f"epoch-{EPOCHS:06d}" / "weights.safetensors")
+
+
+def losses(folder: Path) -> np.ndarray:
+    history = json.loads((folder / f"epoch-{EPOCHS:06d}" / "state.json").read_text())["history"]
+    return np.array([[one["metrics"][name] for name in ("train/loss", "val/loss")] for one in history])
+
+
+def checkpoints(program: Program, name: str) -> Path:
+    return program.storage / name / "configurations" / "00000"
+
+
+def check_mlflow(program: Program, name: str) -> None:
+    """One run for the training, in which every epoch is logged once, as it is in the journal."""
+    client = MlflowClient(f"sqlite:///{program.storage / 'mlflow.db'}")
+    found = client.get_experiment_by_name(f"emotune/{name}")
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    assert [run.data.tags["emotune.kind"] for run in runs] == ["pretrain"]
+    (run,) = runs
+    logged = sorted((one.step, one.value) for one in client.get_metric_history(run.info.run_id, "val/loss"))
+    assert logged == [(one.epoch, one.metrics["val/loss"]) for one in epochs_of(program, name)]
+    assert [step for step, _ in logged] == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_whatever_is_killed_the_run_ends_like_an_undisturbed_one(
+    program: Program, experiment: Path, undisturbed: Path
+) -> None:
+    process = pretrain(program, experiment, "killed", workers="2")
+    wait_for_epoch(program, "killed", 2, process=process)
+    workers()[1].kill()
+    wait_for_epoch(program, "killed", 5, process=process)
+    for worker in workers():
+        worker.kill()
+    wait_for_epoch(program, "killed", 8, process=process)
+    process.kill()
+    assert process.communicate()[1].count("is tried again: worker") == 2
+    process = pretrain(program, experiment, "killed", workers="2")
+    wait_for_epoch(program, "killed", 12, process=process)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "--name killed --workers 2" in errors
+    finish(pretrain(program, experiment, "killed", workers="2"))
+    killed = checkpoints(program, "killed")
+    assert np.array_equal(losses(killed), losses(undisturbed))
+    expected = weights(undisturbed)
+    assert {name: bool((one == expected[name]).all()) for name, one in weights(killed).items()} == dict.fromkeys(
+        expected, True
+    )
+    check_mlflow(program, "killed")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_from_four_workers_to_two_every_segment_is_seen_once_an_epoch(
+    program: Program, experiment: Path, undisturbed: Path
+) -> None:
+    notes = program.storage.with_name("notes")
+    notes.mkdir()
+    start = [sys.executable, "-m", "tests.ray.recording", str(notes)]
+    process = program.run([*start, *arguments(program, experiment, "fewer", workers="4")])
+    wait_for_epoch(program, "fewer", 4, process=process)
+    process.kill()
+    process.communicate()
+    finish(program.run([*start, *arguments(program, experiment, "fewer", workers="1..2")]))
+    check_notes(notes, rows=train_rows(experiment, program.store))
+    check_mlflow(program, "fewer")
+    # rounding differs with the number of workers, and grows with the steps
+    fewer, expected = losses(checkpoints(program, "fewer")), losses(undisturbed)
+    np.testing.assert_allclose(fewer[:6], expected[:6], rtol=1e-5)
+    np.testing.assert_allclose(fewer, expected, rtol=1e-3)
+
+
+def train_rows(experiment: Path, store: Path) -> list[int]:
+    settings = parse(load_document(experiment).overridden([]), Experiment)
+    return sorted(settings.material(SegmentStore.open(store)).fold.train.tolist())
+
+
+def check_notes(notes: Path, *, rows: list[int]) -> None:
+    """Of steps that were repeated after the kill, the last one counts, and had the same segments as before."""
+    lines = [json.loads(line) for file in notes.iterdir() for line in file.read_text().splitlines()]
+    assert {line["shard"][1] for line in lines} == {4, 2}
+    steps: defaultdict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for line in lines:
+        steps[line["epoch"], line["step"]][line["shard"][1]] += line["rows"]
+    seen: defaultdict[int, list[int]] = defaultdict(list)
+    for (epoch, _), by_workers in steps.items():
+        parts = [sorted(part) for part in by_workers.values()]
+        assert all(part == parts[0] for part in parts)
+        seen[epoch] += parts[0]
+    assert sorted(seen) == list(range(1, EPOCHS + 1))
+    assert all(sorted(one) == rows for one in seen.values())
