@@ -83,7 +83,8 @@ class Dropout(nn.Module):
     """Sets elements, or whole channels, to zero at random and scales the others up, while training.
 
     Equal in distribution to ``torch.nn.Dropout``, with the rate rounded to 2**-16. On a CPU the
-    draws are those of `seed_dropout`; without it, and on other devices, of torch's generator.
+    draws are those of `seed_dropout`; without it, on other devices and in compiled networks, of
+    torch's generator.
 
     Args:
         rate: Share of the elements that become zero.
@@ -107,7 +108,7 @@ class Dropout(nn.Module):
         """Drop elements."""
         if not self.active:
             return states
-        if states.device.type != "cpu":
+        if _by_torch(states):
             return self._drop_with_torch(states)
         return _Drop.apply(states, self._mask(states), self.scale)
 
@@ -115,13 +116,13 @@ class Dropout(nn.Module):
         """Return the states plus what is left of a branch."""
         if not self.active:
             return states + branch
-        if branch.device.type != "cpu":
+        if _by_torch(branch):
             return states + self._drop_with_torch(branch)
         return _AddDropped.apply(states, branch, self._mask(branch), self.scale)
 
     def rectify(self, states: Float[Tensor, "entry ..."]) -> Float[Tensor, "entry ..."]:
         """Drop elements of the states' positive part."""
-        if not self.active or states.device.type != "cpu":
+        if not self.active or _by_torch(states):
             return self(functional.relu(states))
         return _DropRectified.apply(states, self._mask(states), self.scale)
 
@@ -173,8 +174,8 @@ def seed_dropout(module: nn.Module, *, seed: int, first: int, count: int) -> Non
     """Decide what the dropouts of a module draw in its next forward pass.
 
     On a CPU the draws of a segment depend on the seed and its place in the joint batch alone. On
-    other devices they are torch's own, seeded from the seed and the first place: several workers
-    draw something else than one, equal in distribution only.
+    other devices, and in compiled networks, they are torch's own, seeded from the seed and the first
+    place: several workers draw something else than one, equal in distribution only.
 
     Args:
         module: The network.
@@ -185,8 +186,7 @@ def seed_dropout(module: nn.Module, *, seed: int, first: int, count: int) -> Non
     dropouts = list(_active_dropouts(module))
     if not dropouts:
         return
-    if any(parameter.is_cuda for parameter in module.parameters()):
-        torch.cuda.manual_seed(derive_seed(seed, "first", first))
+    torch.manual_seed(derive_seed(seed, "first", first))
     draws = Draws(seed=seed, first=first, count=count)
     for dropout in dropouts:
         dropout.draws = draws
@@ -194,6 +194,10 @@ def seed_dropout(module: nn.Module, *, seed: int, first: int, count: int) -> Non
 
 def _active_dropouts(module: nn.Module) -> Iterator[Dropout]:
     return (part for part in module.modules() if isinstance(part, Dropout) and part.active)
+
+
+def _by_torch(states: Tensor) -> bool:
+    return states.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def _keep(states: Tensor, mask: Tensor) -> Tensor:

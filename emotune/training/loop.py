@@ -59,7 +59,7 @@ class Material:
         """Return the same with all signals in a GPU's memory, if they fill less than half of what is free there."""
         if device == "cpu" or self.store.signal.nbytes > torch.cuda.mem_get_info()[0] / 2:
             return self
-        return replace(self, signals=torch.from_numpy(np.asarray(self.store.signal)).to(device))
+        return replace(self, signals=torch.from_numpy(np.array(self.store.signal)).to(device))
 
 
 @dataclass(frozen=True)

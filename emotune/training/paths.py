@@ -7,6 +7,7 @@ rounding; none is chosen by a clock, so that equal machines choose alike.
 import contextlib
 import ctypes
 import logging
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -153,16 +154,17 @@ def choose_paths(compute: Compute, model: ModelSettings, *, channels: int, sampl
 
 
 def choose_device(compute: Compute) -> Literal["cpu", "cuda"]:
-    """Choose the device.
+    """Choose the device; of several GPUs the one that the worker's ``LOCAL_RANK`` names becomes the current one.
 
     Raises:
         SettingsError: A GPU is asked for and there is none.
     """
-    if compute.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("compute.device: cuda was given, but torch sees no GPU here; use auto or cpu")
-    return compute.device
+    if compute.device == "cpu" or not torch.cuda.is_available():
+        if compute.device == "cuda":
+            raise SettingsError("compute.device: cuda was given, but torch sees no GPU here; use auto or cpu")
+        return "cpu"
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return "cuda"
 
 
 def multiplies_bfloat16(device: str) -> bool:
