@@ -47,8 +47,8 @@ class Compute(Settings):
     """CPU threads of one worker."""
 
     patience: float = Field(default=600, ge=0)
-    """Seconds without an epoch after which a run in a search counts as hung, or ten times as long as its epochs take
-    if that is longer; until the search has seen an epoch, ten times these seconds. Its worker is killed, and the
+    """Seconds without a sign of life after which a run in a search counts as hung, or ten times as long as its epochs
+    take if that is longer; until the search has seen an epoch, ten times these seconds. Its worker is killed, and the
     evaluation is tried once more. 0: never."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
