@@ -87,7 +87,7 @@ class Paths:
     fixed_rows: bool = False
 
     def __str__(self) -> str:
-        attention = self.attention or ("explicit" if self.device == "cpu" else "fused")
+        attention = self.attention or ("explicit" if self.device == "cpu" and not self.compiled else "fused")
         switches = ("fused_optimiser", "compiled", "graphs", "fixed_rows")
         names = [name.replace("_", " ") for name in switches if getattr(self, name)]
         return ", ".join(
