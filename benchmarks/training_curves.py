@@ -31,15 +31,20 @@ SMOOTHED_OVER = 20
 Settings = dict[str, Any]
 CURVES: dict[str, tuple[str, float, Settings]] = {
     "reference, no dropout": ("reference", 0.0, {}),
+    "reference, no dropout, nudged": ("reference", 0.0, {"nudge": 1e-7}),
     "fast, no dropout": ("fast", 0.0, {}),
     "fast in float32, no dropout": ("fast", 0.0, {"precision": "fp32"}),
     "reference, dropout 0.1": ("reference", 0.1, {}),
     "reference, dropout 0.1, drawn anew": ("reference", 0.1, {"draw": 1}),
     "fast, dropout 0.1": ("fast", 0.1, {}),
 }
-"""Which program, the dropout (everywhere, attention too), and what else."""
+"""Which program, the dropout (everywhere, attention too), and what else.
+
+``nudged`` begins with weights that differ in their last bit or two: how far rounding alone takes a curve.
+"""
 
 PAIRS = [
+    ("reference, no dropout, nudged", "reference, no dropout"),
     ("fast in float32, no dropout", "reference, no dropout"),
     ("fast, no dropout", "reference, no dropout"),
     ("fast, dropout 0.1", "reference, dropout 0.1"),
@@ -98,12 +103,24 @@ def fast_losses(experiment: Experiment, material: Material, *, precision: str = 
         yield (total - before) / BATCH
 
 
-def reference_losses(experiment: Experiment, material: Material, *, draw: int = 0) -> Iterator[float]:
-    """Train the reference on the batches, masks and learning rates of the library's loop."""
+def reference_losses(
+    experiment: Experiment, material: Material, *, draw: int = 0, nudge: float = 0.0
+) -> Iterator[float]:
+    """Train the reference on the batches, masks and learning rates of the library's loop.
+
+    Args:
+        experiment: What is learnt.
+        material: What from.
+        draw: Seed of its dropout.
+        nudge: Each weight is changed by so much, relative, in a random direction.
+    """
     state, plan, task = experiment.begin_untrained(material), experiment.plan(), experiment.task
     plain = reference_for(experiment, state, material, device=torch.device("cpu"))
     plain.network.train()
     steps = len(material.fold.train) // BATCH
+    with torch.no_grad():
+        for parameter in plain.network.parameters():
+            parameter.mul_(1 + nudge * torch.randn_like(parameter))
     torch.manual_seed(draw)
     for epoch in range(1, EPOCHS + 1):
         order = BatchPlan(size=BATCH, seed=plan.seed, epoch=epoch, shuffle=True)
