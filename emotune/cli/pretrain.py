@@ -26,6 +26,11 @@ from emotune.search.study import Aim
     help="Workers that share the run, each with a GPU if there are any; A..B takes what there is. Decides nothing "
     "about the result.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    help="Of matrix products and activations; replaces the experiment's compute.precision.",
+)
 @click.option("--store", help="Segment store; replaces the experiment's.")
 @click.option("--name", help="Name of the run.  [default: the experiment's]")
 @storage_option
@@ -38,6 +43,7 @@ def pretrain(  # noqa: PLR0913 (the options of the contract)
     *,
     epochs: int | None,
     workers: tuple[int, int],
+    precision: str | None,
     store: str | None,
     name: str | None,
     storage: str,
@@ -58,6 +64,7 @@ def pretrain(  # noqa: PLR0913 (the options of the contract)
     chosen = list(assignments)
     chosen += [] if store is None else [f"store={find_store(store)}"]
     chosen += [] if epochs is None else [f"epochs={epochs}"]
+    chosen += [] if precision is None else [f"compute.precision={precision}"]
     settings = parse(load_document(experiment).overridden(chosen), Experiment)
     if settings.task.kind == "classify":
         raise SettingsError(f"{experiment}: task.kind is 'classify', which is fine-tuned; use emotune finetune")

@@ -36,6 +36,7 @@ model: {{channels: [4, 8], kernels: [9, 5], feedforward: 16}}
 optim: {{warmup_epochs: 2}}
 batch_size: 16
 epochs: {EPOCHS}
+compute: {{precision: fp32}}
 """
 
 
