@@ -8,7 +8,6 @@ memory and clocks leave to a second core. Prints tables and writes them to OUT/s
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -147,6 +146,12 @@ def difference(mine: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tens
     )
 
 
+def distance(mine: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
+    """Return the length of the difference of all numbers together, relative to theirs."""
+    differences = torch.cat([(mine[name] - theirs[name]).flatten() for name in theirs])
+    return float(differences.norm() / torch.cat([theirs[name].flatten() for name in theirs]).norm())
+
+
 def equality_table(tasks: Mapping[str, Task], *, workers: list[int]) -> str:
     """Compare gradients after one step, and weights after more, of several workers with those of one."""
     rows = []
@@ -156,9 +161,14 @@ def equality_table(tasks: Mapping[str, Task], *, workers: list[int]) -> str:
             if count > 1:
                 first, *others = Group(count, warm=False).run(task)
                 assert all(difference(other.weights, first.weights) == 0 for other in others)
-                differences = difference(first.gradients, alone.gradients), difference(first.weights, alone.weights)
+                differences = [
+                    compare(getattr(first, what), getattr(alone, what))
+                    for what in ("gradients", "weights")
+                    for compare in (difference, distance)
+                ]
                 rows.append([name, f"{task.steps}", f"{count}", *(f"{value:.2g}" for value in differences)])
-    return markdown(["settings", "steps", "workers", "gradients of the last step", "weights"], rows)
+    head = ["settings", "steps", "workers", "a gradient", "all gradients", "a weight", "all weights"]
+    return markdown(head, rows)
 
 
 def main() -> None:
@@ -188,10 +198,16 @@ def main() -> None:
 
 
 def equality_tasks(case: Case, *, batch: int) -> dict[str, Task]:
-    """Return what is compared: one step and several, with and without dropout."""
-    without = {"model": {**json.loads(case.experiment(batch_size=1).model.model_dump_json()), "dropout": 0}}
-    without["model"]["attention_dropout"] = 0
-    settings: dict[str, dict[str, Any]] = {"no dropout": without, "dropout 0.1": {}}
+    """Return what is compared: one step and several, in float32 with and without dropout, and in bfloat16."""
+    model = case.experiment(batch_size=1).model.model_dump(mode="json")
+    settings: dict[str, dict[str, Any]] = {
+        "float32, no dropout": {
+            "model": {**model, "dropout": 0, "attention_dropout": 0},
+            "compute": {"precision": "fp32"},
+        },
+        "float32, dropout 0.1": {"compute": {"precision": "fp32"}},
+        "bfloat16, dropout 0.1": {"compute": {"precision": "bf16"}},
+    }
     return {
         f"{name}, {steps} step{'s' if steps > 1 else ''}": Task(case, batch=batch, steps=steps, settings=more)
         for name, more in settings.items()

@@ -1,12 +1,16 @@
 """Several processes train what one trains, as the scaling benchmark asks."""
 
+import pytest
 import torch
 
-from benchmarks.scaling import Group, Task, difference, equality_tasks
+from benchmarks.scaling import Group, Task, difference, distance, equality_tasks
 from benchmarks.training_cases import Case
 from emotune.training.team import ALONE
 
-TINY = {"model": {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16, "dropout": 0, "attention_dropout": 0}}
+TINY = {
+    "compute": {"precision": "fp32"},
+    "model": {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16, "dropout": 0, "attention_dropout": 0},
+}
 
 
 def test_the_difference_is_relative_to_the_largest_number_of_a_tensor() -> None:
@@ -14,6 +18,7 @@ def test_the_difference_is_relative_to_the_largest_number_of_a_tensor() -> None:
     theirs = {"a": torch.tensor([1.5, 2.0]), "b": torch.tensor([101.0])}
     assert difference(mine, theirs) == 0.25
     assert difference(mine, mine) == 0
+    assert distance({"a": torch.tensor([3.0, 0.0])}, {"a": torch.tensor([3.0, 4.0])}) == pytest.approx(0.8)
 
 
 def test_both_kinds_of_dropout_are_compared() -> None:
