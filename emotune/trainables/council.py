@@ -104,8 +104,15 @@ def _next_job(post: Any, team: Team) -> str | None:
 def _carry_out(job: Job, *, post: Any, team: Team) -> bool:
     """Train a job to its end, and tell whether that was reached before the group had to end."""
     worker = Worker(job, team=team)
-    _check_equal_start(worker, team)
-    council = Council(post, team)
+    try:
+        _check_equal_start(worker, team)
+        return _train(worker, Council(post, team))
+    finally:
+        # what averages gradients waits for a thread of the process group when it is freed: not after that is gone
+        worker.state.network = None
+
+
+def _train(worker: Worker, council: Council) -> bool:
     while True:
         try:
             reports = worker.work(council.due)
