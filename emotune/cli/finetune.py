@@ -8,6 +8,7 @@ from emotune.cli.options import (
     WORKERS,
     find_store,
     json_option,
+    precision_option,
     print_json,
     set_option,
     storage_option,
@@ -31,6 +32,7 @@ from emotune.search.study import Aim, Budget, Study
 @click.option("--store", help="Segment store; replaces the experiment's.")
 @click.option("--name", help="Name of the run.  [default: the experiment's]")
 @click.option("--workers", type=WORKERS, help="Workers that share the run, as a Ray Train group.  [default: no group]")
+@precision_option
 @storage_option
 @tracking_option
 @set_option
@@ -44,6 +46,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
     store: str | None,
     name: str | None,
     workers: tuple[int, int] | None,
+    precision: str | None,
     storage: str,
     tracking_uri: str | None,
     assignments: tuple[str, ...],
@@ -61,6 +64,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
     chosen += [] if store is None else [f"store={find_store(store)}"]
     chosen += [] if encoder is None else [f"start.encoder={encoder}"]
     chosen += ["start.weights=scratch"] if scratch else []
+    chosen += [] if precision is None else [f"compute.precision={precision}"]
     settings = parse(load_document(experiment).overridden(chosen), Experiment)
     if settings.task.kind != "classify":
         raise SettingsError(f"{experiment}: task.kind is {settings.task.kind!r}; fine-tuning needs 'classify'")

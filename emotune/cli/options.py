@@ -31,6 +31,11 @@ tracking_option = click.option(
     metavar="URI",
     help="MLflow server or database.  [default: sqlite database in the storage folder]",
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    help="Of matrix products and activations; replaces the experiment's compute.precision.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 set_option = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; may be given several times."

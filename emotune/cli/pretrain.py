@@ -5,7 +5,15 @@ from pathlib import Path
 import click
 
 from emotune.cli.finetune import show_metrics, single_run
-from emotune.cli.options import WORKERS, find_store, json_option, set_option, storage_option, tracking_option
+from emotune.cli.options import (
+    WORKERS,
+    find_store,
+    json_option,
+    precision_option,
+    set_option,
+    storage_option,
+    tracking_option,
+)
 from emotune.cli.running import Request, put_aside, run
 from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
@@ -26,11 +34,7 @@ from emotune.search.study import Aim
     help="Workers that share the run, each with a GPU if there are any; A..B takes what there is. Decides nothing "
     "about the result.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    help="Of matrix products and activations; replaces the experiment's compute.precision.",
-)
+@precision_option
 @click.option("--store", help="Segment store; replaces the experiment's.")
 @click.option("--name", help="Name of the run.  [default: the experiment's]")
 @storage_option
