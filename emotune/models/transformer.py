@@ -17,6 +17,7 @@ from torch.nn import functional
 from emotune.models.attention import Attention
 from emotune.models.base import Encoder, ModelSettings
 from emotune.models.dropout import Dropout
+from emotune.models.norm import LayerNorm
 
 Rows = Int64[Tensor, "batch row"]
 
@@ -99,8 +100,8 @@ class Stem(nn.Module):
             nn.Conv1d(before, after, kernel, padding=kernel // 2)
             for before, after, kernel in zip(sizes[:-1], sizes[1:], settings.kernels, strict=True)
         )
-        self.first_norm = nn.LayerNorm(settings.channels[0])
-        self.last_norm = nn.LayerNorm(settings.width)
+        self.first_norm = LayerNorm(settings.channels[0])
+        self.last_norm = LayerNorm(settings.width)
 
     def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch time width"]:
         """Return a feature for each sample."""
@@ -139,8 +140,8 @@ class Block(nn.Module):
         self.project_out = nn.Linear(width, width)
         self.widen = nn.Linear(width, settings.feedforward)
         self.narrow = nn.Linear(settings.feedforward, width)
-        self.attention_norm = nn.LayerNorm(width)
-        self.feedforward_norm = nn.LayerNorm(width)
+        self.attention_norm = LayerNorm(width)
+        self.feedforward_norm = LayerNorm(width)
         self.dropout = Dropout(settings.dropout)
 
     def forward(
@@ -181,7 +182,7 @@ class TransformerEncoder(Encoder):
         self.width = settings.width
         self.stem = Stem(settings, channels=channels)
         self.class_token = nn.Parameter(torch.randn(settings.width) * 0.02)
-        self.position_norm = nn.LayerNorm(settings.width)
+        self.position_norm = LayerNorm(settings.width)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.dropout = Dropout(settings.dropout)
 
