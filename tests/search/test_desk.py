@@ -195,6 +195,25 @@ def test_a_broken_evaluation_is_tried_again_and_then_counts_as_failed(
     assert desk.optimizer.results() == [(first, None)]
 
 
+@pytest.mark.parametrize("progress", ["epochs", "a newer checkpoint", "the same checkpoint"])
+def test_who_makes_progress_may_break_off_for_ever(open_desk: Callable[[], Desk], progress: str) -> None:
+    desk = open_desk()
+    first = desk.next_evaluation()
+    assert first is not None
+    steps = {"a newer checkpoint": 1}.get(progress, 0)
+    for attempt in range(1, INFRASTRUCTURE_RETRIES + 3):
+        if progress == "epochs":
+            desk.report(first.id, epoch=attempt, metrics={"val/loss": 1.0})
+        else:
+            desk.note_progress(first.id, saved=(0, attempt * steps))
+        desk.fail(first.id, error="boom", infrastructure=True)
+        following = desk.next_evaluation()
+        assert (following == first) == (progress != "the same checkpoint" or attempt <= INFRASTRUCTURE_RETRIES)
+        if following != first:
+            return
+    assert progress != "the same checkpoint"
+
+
 def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
     open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
