@@ -19,6 +19,9 @@ LINE_SECONDS = 10.0
 REMEMBERED = 20
 """The time left is estimated from the pace of so many epochs."""
 
+SHORTEST_SPAN = 1.0
+"""They must be so many seconds apart in all: short epochs of a group are told several at once."""
+
 
 class RunProgress:
     """What is known of a single run, from its records alone.
@@ -45,16 +48,13 @@ class RunProgress:
         match record:
             case Opened():
                 return f"run {record.name}: {record.purpose}, {self.epochs} epochs, seed {record.seed}"
-            case Started():
-                self._times.append(record.time)
-                return None
             case EpochDone():
                 return self._take_epoch(record)
             case Ended():
                 return None if record.error is None else f"run {self.name}: failed: {record.error}"
             case Closed():
                 return f"run {self.name}: {record.state}{f' ({record.reason})' if record.reason else ''}"
-            case Extended():
+            case Started() | Extended():
                 return None
 
     def _take_epoch(self, record: EpochDone) -> str | None:
@@ -80,9 +80,12 @@ class RunProgress:
 
     def remaining_seconds(self) -> float | None:
         """Estimate the time left from the pace of the last epochs of this driver."""
-        if self.last is None or len(self._times) < 2 or self.last.epoch == self.epochs:
+        if self.last is None or self.last.epoch == self.epochs:
             return None
-        pace = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
+        seconds = self._times[-1] - self._times[0]
+        if seconds < SHORTEST_SPAN:
+            return None
+        pace = seconds / (len(self._times) - 1)
         return pace * (self.epochs - self.last.epoch)
 
     def render(self) -> Text:

@@ -48,6 +48,17 @@ def test_the_time_left_goes_by_the_pace_of_this_driver() -> None:
     assert shown.remaining_seconds() is None
 
 
+def test_the_time_a_group_takes_to_start_is_no_pace_nor_are_epochs_told_at_once() -> None:
+    shown = progress()
+    whole = Evaluation(id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=EPOCHS, values={}, origin="default")
+    shown.take(Started(time=0.0, evaluation=whole))
+    for number in range(1, 4):
+        shown.take(epoch(number, at=35.0 + 0.001 * number))
+        assert shown.remaining_seconds() is None
+    shown.take(epoch(4, at=38.0))
+    assert shown.remaining_seconds() == pytest.approx(36.0, abs=0.1)
+
+
 def test_a_loss_that_is_no_number_is_left_out() -> None:
     shown = progress()
     assert shown.describe() == "long: waiting for the first epoch"
