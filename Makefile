@@ -38,8 +38,10 @@ demo: setup
 	@echo "The page about the search:"
 	@$(BIN)/emotune report demo
 
+# Tests with a Ray cluster of their own need both cores; the others are shared between two processes.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/ray --numprocesses=2 --dist=worksteal
+	$(BIN)/python -m pytest tests/ray
 
 check: setup
 	$(BIN)/ruff format --check .
