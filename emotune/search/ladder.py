@@ -21,6 +21,9 @@ MOST_RESULTS = 120
 """So many results of a rung are learnt from: half of them the best, half the latest."""
 FIRST_RESULTS = 20
 """Losses are measured in a unit taken from so many first results."""
+NEGLIGIBLE = 1e-12
+"""Of the standard deviation: results that lie no further apart are equal."""
+
 MOST_WIDENED = 10
 FOLLOWS = (0.9, 0.4)
 """Prior mean and standard deviation of how a rung follows the one below it."""
@@ -199,7 +202,8 @@ def _usual(values: Vector) -> tuple[float, float]:
     """
     first = values[:FIRST_RESULTS]
     middle = float(np.median(first))
-    narrow = middle - float(np.quantile(first, 0.16)) or float(values.std()) or 1.0
+    narrow, spread = middle - float(np.quantile(first, 0.16)), float(values.std())
+    narrow = narrow if narrow > NEGLIGIBLE * spread else spread or 1.0
     wide = float(np.sort(values)[: max(math.ceil(0.9 * len(values)), 1)].std()) / 2
     return middle, min(max(narrow, wide), MOST_WIDENED * narrow)
 

@@ -122,6 +122,7 @@ def test_neighbours_can_be_decoded(document: dict[str, Any], where: Any, seed: i
         assert legal is None or legal == pytest.approx(values)
 
 
+@example([0.0, 28.0, 2.2250738585072014e-308])
 @given(st.lists(st.floats(-1e6, 1e6) | st.just(math.inf), min_size=1, max_size=30))
 def test_standardised_losses_keep_their_order(losses: list[float]) -> None:
     found = standardised(losses)
