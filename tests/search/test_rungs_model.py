@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
