@@ -105,8 +105,16 @@ class Worker:
         Raises:
             TrainingDivergedError: The loss is no longer finite.
         """
-        while not self.finished:
-            report = train_epoch(self.state, self.material, self.plan, team=self.team, pause=pause)
+        paused = False
+
+        def ask() -> bool:
+            nonlocal paused
+            paused = pause()
+            return paused
+
+        # a pause that falls on the last step of an epoch ends the work after that epoch
+        while not (self.finished or paused):
+            report = train_epoch(self.state, self.material, self.plan, team=self.team, pause=ask)
             if report is None:
                 break
             report.metrics.update(self._references)
