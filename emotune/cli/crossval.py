@@ -16,12 +16,10 @@ from emotune.cli.options import (
     storage_option,
     tracking_option,
 )
-from emotune.cli.running import Request, find_encoders, put_aside, run
+from emotune.cli.running import Request, find_encoders, put_aside, read_experiment, run
 from emotune.cli.tables import page, plain_table
 from emotune.data.store import SegmentStore
-from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
-from emotune.experiment import Experiment
 from emotune.files import write_atomically
 from emotune.search.crossval import (
     METRICS,
@@ -91,11 +89,8 @@ def crossval(  # noqa: PLR0913 (the options of the contract)
       emotune crossval ecg.yaml --protocol subject --encoder first
       emotune crossval ecg.yaml --protocol paper --encoder without-first --encoder without-second
     """
-    chosen = list(assignments)
-    chosen += [] if store is None else [f"store={find_store(store)}"]
-    chosen += [] if partner is None else [f"partner={find_store(partner)}"]
-    chosen += _encoder_settings(encoder, scratch=scratch)
-    settings = parse(load_document(experiment).overridden(chosen), Experiment)
+    options = {"store": store, "partner": partner, **_encoder_settings(encoder, scratch=scratch)}
+    settings = read_experiment(experiment, assignments=assignments, options=options)
     if settings.task.kind != "classify":
         raise SettingsError(f"{experiment}: task.kind is {settings.task.kind!r}; a cross-validation needs 'classify'")
     study = cross_validation_study(settings, protocol=protocol, folds=folds, shuffled=shuffled)
@@ -113,11 +108,11 @@ def crossval(  # noqa: PLR0913 (the options of the contract)
     return code
 
 
-def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> list[str]:
+def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, str]:
     if len(encoders) > 2:
         raise SettingsError(f"--encoder was given {len(encoders)} times; one, or two for the protocol paper, are used")
-    named = [f"start.{key}={value}" for key, value in zip(("encoder", "second"), encoders, strict=False)]
-    return [*named, *(["start.weights=scratch"] if scratch else [])]
+    named = zip(("start.encoder", "start.second"), encoders, strict=False)
+    return dict(named) | ({"start.weights": "scratch"} if scratch else {})
 
 
 def cross_validate(study: Study, request: Request) -> tuple[int, CrossValidation | None]:

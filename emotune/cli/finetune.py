@@ -6,7 +6,6 @@ import click
 
 from emotune.cli.options import (
     WORKERS,
-    find_store,
     json_option,
     precision_option,
     print_json,
@@ -14,8 +13,7 @@ from emotune.cli.options import (
     storage_option,
     tracking_option,
 )
-from emotune.cli.running import Request, put_aside, run
-from emotune.documents import load_document, parse
+from emotune.cli.running import Request, put_aside, read_experiment, run
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.search.folder import SearchFolder, storage_folder
@@ -60,12 +58,9 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
       emotune finetune finetune.yaml --encoder first --name first-arousal
       emotune finetune finetune.yaml --encoder first --scratch --name scratch-arousal
     """
-    chosen = list(assignments)
-    chosen += [] if store is None else [f"store={find_store(store)}"]
-    chosen += [] if encoder is None else [f"start.encoder={encoder}"]
-    chosen += ["start.weights=scratch"] if scratch else []
-    chosen += [] if precision is None else [f"compute.precision={precision}"]
-    settings = parse(load_document(experiment).overridden(chosen), Experiment)
+    weights = "scratch" if scratch else None
+    options = {"store": store, "start.encoder": encoder, "start.weights": weights, "compute.precision": precision}
+    settings = read_experiment(experiment, assignments=assignments, options=options)
     if settings.task.kind != "classify":
         raise SettingsError(f"{experiment}: task.kind is {settings.task.kind!r}; fine-tuning needs 'classify'")
     request = Request(
@@ -74,12 +69,17 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=workers),
     )
-    folder = request.folder
+    study = single_run(settings, aim=Aim(metric="val/macro_f1", mode="max"))
+    return run_and_show(study, request, fresh=fresh, as_json=as_json)
+
+
+def run_and_show(study: Study, request: Request, *, fresh: bool, as_json: bool) -> int:
+    """Run a study that has nothing to search, print what its last epoch gave, and return the exit code."""
     if fresh:
-        put_aside(folder)
-    code = run(single_run(settings, aim=Aim(metric="val/macro_f1", mode="max")), request)
+        put_aside(request.folder)
+    code = run(study, request)
     if code == 0:
-        show_metrics(folder, as_json=as_json)
+        show_metrics(request.folder, as_json=as_json)
     return code
 
 

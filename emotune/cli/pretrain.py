@@ -4,20 +4,17 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.finetune import show_metrics, single_run
+from emotune.cli.finetune import run_and_show, single_run
 from emotune.cli.options import (
     WORKERS,
-    find_store,
     json_option,
     precision_option,
     set_option,
     storage_option,
     tracking_option,
 )
-from emotune.cli.running import Request, put_aside, run
-from emotune.documents import load_document, parse
+from emotune.cli.running import Request, read_experiment
 from emotune.errors import SettingsError
-from emotune.experiment import Experiment
 from emotune.search.folder import storage_folder
 from emotune.search.run import RunOptions
 from emotune.search.study import Aim
@@ -65,11 +62,8 @@ def pretrain(  # noqa: PLR0913 (the options of the contract)
       emotune best ecg_pretrain --out best.yaml
       emotune pretrain best.yaml --epochs 500 --workers 2..8 --name ecg-500
     """
-    chosen = list(assignments)
-    chosen += [] if store is None else [f"store={find_store(store)}"]
-    chosen += [] if epochs is None else [f"epochs={epochs}"]
-    chosen += [] if precision is None else [f"compute.precision={precision}"]
-    settings = parse(load_document(experiment).overridden(chosen), Experiment)
+    options = {"store": store, "epochs": epochs, "compute.precision": precision}
+    settings = read_experiment(experiment, assignments=assignments, options=options)
     if settings.task.kind == "classify":
         raise SettingsError(f"{experiment}: task.kind is 'classify', which is fine-tuned; use emotune finetune")
     request = Request(
@@ -78,9 +72,5 @@ def pretrain(  # noqa: PLR0913 (the options of the contract)
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="pretrain", workers=workers),
     )
-    if fresh:
-        put_aside(request.folder)
-    code = run(single_run(settings, aim=Aim(metric="val/loss", mode="min")), request)
-    if code == 0:
-        show_metrics(request.folder, as_json=as_json)
-    return code
+    study = single_run(settings, aim=Aim(metric="val/loss", mode="min"))
+    return run_and_show(study, request, fresh=fresh, as_json=as_json)

@@ -3,15 +3,17 @@
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotune.cli.display import Progress
 from emotune.cli.options import console, default_tracking_uri, find_store
 from emotune.cli.progress import RunProgress, follow
+from emotune.documents import load_document, parse
 from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
+from emotune.experiment import Experiment
 from emotune.report.tables import leaderboard
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import locked, read_journal
@@ -77,6 +79,23 @@ def run(study: Study, request: Request) -> int:
         more = "; more with --brackets +N or --evaluations +N" if request.options.purpose == "configuration" else ""
         console().print(f"the search {folder.name!r} is finished; nothing was left to do{more}", soft_wrap=True)
     return _conclude(settled, records, folder)
+
+
+def read_experiment(path: Path, *, assignments: Sequence[str], options: Mapping[str, object]) -> Experiment:
+    """Read an experiment from its file.
+
+    Args:
+        path: The file.
+        assignments: What ``--set`` replaces, as ``key=value``.
+        options: What other options replace, by dotted name; None: nothing. A ``store`` is given by path.
+
+    Raises:
+        SettingsError: It cannot be read, or has a wrong setting.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    stores = {name: find_store(str(given[name])) for name in ("store", "partner") if name in given}
+    chosen = [*assignments, *(f"{name}={value}" for name, value in (given | stores).items())]
+    return parse(load_document(path).overridden(chosen), Experiment)
 
 
 def find_encoders(study: Study, request: Request) -> Encoders:

@@ -21,7 +21,6 @@ from emotune.data.batches import batch_count
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.training.loop import evaluate, train_epoch
-from emotune.training.meter import gpu_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -223,8 +222,8 @@ class Prober:
         """Return the share of the GPU's memory that is in use by all processes; 0 without a GPU."""
         if not torch.cuda.is_available():
             return 0.0
-        device = torch.device("cuda", torch.cuda.current_device())
-        return gpu_metrics(device)["system/gpu_memory_gib"] * 2**30 / torch.cuda.mem_get_info(device)[1]
+        free, total = torch.cuda.mem_get_info()
+        return 1 - free / total
 
     def _steps(self) -> int:
         epochs, steps = self.state.position

@@ -6,6 +6,8 @@ what was trained, hears whether the group shall end, and tells the others in one
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -15,6 +17,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from emotune.errors import DamageError, TrainingDivergedError
 from emotune.trainables.evaluation import Job, Worker
 from emotune.trainables.post import Letter, Word
+from emotune.training.loop import EpochReport
 from emotune.training.team import Team, joined
 
 COUNCIL_SECONDS = 1.0
@@ -118,7 +121,7 @@ def _train(worker: Worker, council: Council) -> bool:
             reports = worker.work(council.due)
         except TrainingDivergedError as error:
             return not council.hold(_letter(worker, diverged=str(error)))
-        stopping = council.hold(_letter(worker, reports=[(report.epoch, report.metrics) for report in reports]))
+        stopping = council.hold(_letter(worker, reports=reports))
         if stopping:
             worker.save()
         else:
@@ -127,9 +130,9 @@ def _train(worker: Worker, council: Council) -> bool:
             return not stopping
 
 
-def _letter(worker: Worker, *, reports: Any = (), diverged: str | None = None) -> Letter:
+def _letter(worker: Worker, *, reports: Sequence[EpochReport] = (), diverged: str | None = None) -> Letter:
     return {
-        "reports": [{"epoch": epoch, "metrics": metrics} for epoch, metrics in reports],
+        "reports": [asdict(report) for report in reports],
         "saved": worker.saved_position,
         "finished": worker.finished or diverged is not None,
         "diverged": diverged,

@@ -5,6 +5,7 @@ actor is reused (``reset_config``), and keeps the store it has opened.
 """
 
 import time
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ def _train(worker: Worker) -> tuple[list[dict[str, Any]], str | None]:
         worker.save_when_due()
     except TrainingDivergedError as error:
         return [], str(error)
-    return [{"epoch": report.epoch, "metrics": report.metrics} for report in reports], None
+    return [asdict(report) for report in reports], None
 
 
 def idle(since: float) -> None:

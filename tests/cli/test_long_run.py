@@ -69,7 +69,7 @@ def test_precision_and_workers_of_the_command_line_are_those_of_the_run(
         asked.append((study, request))
         return 130
 
-    monkeypatch.setattr(module, "run", take)
+    monkeypatch.setattr(finetune, "run", take)  # both commands run there
     command = module.__name__.rsplit(".", 1)[-1]
     assert call(command, f"{command}.yaml", *given, monkeypatch=monkeypatch, folder=tmp_path) == 130
     ((study, request),) = asked
