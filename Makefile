@@ -18,12 +18,8 @@ help:
 
 setup: $(READY)
 
-# netifaces is first: hpbandster asks for it, and the stand-in needs no C compiler (docs/decisions).
-$(READY): requirements.lock pyproject.toml packaging/netifaces/pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check ./packaging/netifaces
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps -e .
+$(READY): requirements.lock pyproject.toml packaging/netifaces/pyproject.toml packaging/make_venv.sh
+	sh packaging/make_venv.sh $(VENV) $(PYTHON)
 	touch $(READY)
 
 # A search of pre-training, then the fine-tuning of its best encoder and of the same network from scratch.

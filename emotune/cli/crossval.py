@@ -16,7 +16,7 @@ from emotune.cli.options import (
     storage_option,
     tracking_option,
 )
-from emotune.cli.running import Request, find_encoders, put_aside, read_experiment, run
+from emotune.cli.running import Request, find_encoders, put_aside, read_experiment, run, with_store
 from emotune.cli.tables import page, plain_table
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -52,7 +52,7 @@ RESULT_FILE = "crossval.json"
 )
 @click.option("--scratch", is_flag=True, help="The same network with freshly drawn weights, for comparison.")
 @click.option("--shuffled/--no-shuffled", default=True, help="Do each fold once more with shuffled labels.")
-@click.option("--store", help="Segment store; replaces the experiment's.")
+@click.option("--store", help="Segment store; replaces the experiment's.  [default: EMOTUNE_STORE]")
 @click.option("--partner", help="Another store: use only moments that it has too (needed for late fusion).")
 @click.option("--name", help="Name of the cross-validation.  [default: the experiment's and the protocol]")
 @storage_option
@@ -125,8 +125,9 @@ def cross_validate(study: Study, request: Request) -> tuple[int, CrossValidation
         SettingsError: By the papers' protocol, an encoder has seen moments that it is tested on.
     """
     folder = request.folder
+    study = with_store(study)
     if not study.base.store:
-        raise SettingsError("no segment store was given; give --store, or store in the experiment")
+        raise SettingsError("no segment store was given; give --store or EMOTUNE_STORE, or store in the experiment")
     store = SegmentStore.open(find_store(study.base.store))
     notes = _notes(study, request, store=store)
     code = run(study, request)

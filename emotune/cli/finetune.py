@@ -27,7 +27,7 @@ from emotune.search.study import Aim, Budget, Study
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("--encoder", help="Search, checkpoint folder or MLflow run whose encoder is fine-tuned.")
 @click.option("--scratch", is_flag=True, help="The same network with freshly drawn weights, for comparison.")
-@click.option("--store", help="Segment store; replaces the experiment's.")
+@click.option("--store", help="Segment store; replaces the experiment's.  [default: EMOTUNE_STORE]")
 @click.option("--name", help="Name of the run.  [default: the experiment's]")
 @click.option("--workers", type=WORKERS, help="Workers that share the run, as a Ray Train group.  [default: no group]")
 @precision_option

@@ -29,7 +29,9 @@ SECONDS_BETWEEN_LINES = 10.0
 @click.command()
 @click.argument("corpus")
 @click.argument("raw_dir", required=False, type=click.Path(path_type=Path))
-@click.option("--store", required=True, help="Folder to write the segments to.")
+@click.option(
+    "--store", required=True, envvar="EMOTUNE_STORE", show_envvar=True, help="Folder to write the segments to."
+)
 @click.option("--modality", type=click.Choice(["ecg", "eeg"]), help="What to take.  [default: ecg]")
 @click.option("--seconds", type=float, help="Length of a segment.  [default: 10]")
 @click.option("--append", is_flag=True, help="Add the corpus to the store, to train on several together.")

@@ -32,7 +32,7 @@ from emotune.search.study import Aim
     "about the result.",
 )
 @precision_option
-@click.option("--store", help="Segment store; replaces the experiment's.")
+@click.option("--store", help="Segment store; replaces the experiment's.  [default: EMOTUNE_STORE]")
 @click.option("--name", help="Name of the run.  [default: the experiment's]")
 @storage_option
 @tracking_option

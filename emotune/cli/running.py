@@ -1,5 +1,6 @@
 """A search from the command line to the last word: encoder, MLflow, display, and what to do next."""
 
+import os
 import shlex
 import signal
 import sys
@@ -56,8 +57,9 @@ def run(study: Study, request: Request) -> int:
     """
     folder = request.folder
     uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
+    study = with_store(study)
     if not study.base.store:
-        raise SettingsError("no segment store was given; give --store, or base.store in the study")
+        raise SettingsError("no segment store was given; give --store or EMOTUNE_STORE, or base.store in the study")
     encoders = find_encoders(study, request)
     settled = settle(study, store=find_store(study.base.store), encoders=encoders)
     if request.options.workers is not None:
@@ -79,6 +81,14 @@ def run(study: Study, request: Request) -> int:
         more = "; more with --brackets +N or --evaluations +N" if request.options.purpose == "configuration" else ""
         console().print(f"the search {folder.name!r} is finished; nothing was left to do{more}", soft_wrap=True)
     return _conclude(settled, records, folder)
+
+
+def with_store(study: Study) -> Study:
+    """Return a study with the store that EMOTUNE_STORE names, if there is one and the study names none itself."""
+    store = study.base.store or os.environ.get("EMOTUNE_STORE")
+    if not store:
+        return study
+    return study.model_copy(update={"base": study.base.model_copy(update={"store": str(find_store(store))})})
 
 
 def read_experiment(path: Path, *, assignments: Sequence[str], options: Mapping[str, object]) -> Experiment:

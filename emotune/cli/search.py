@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from emotune.cli.options import AMOUNT, TRIALS, find_folder, find_store, set_option, storage_option, tracking_option
-from emotune.cli.running import Request, put_aside, run
+from emotune.cli.running import Request, put_aside, run, with_store
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, storage_folder
@@ -23,7 +23,7 @@ def search_command(default: str | None) -> click.Command:
 
     @click.command("search", context_settings={"help_option_names": ["-h", "--help"]})
     @click.argument("study", required=default is None, default=default)
-    @click.option("--store", help="Segment store; replaces the study's.")
+    @click.option("--store", help="Segment store; replaces the study's.  [default: EMOTUNE_STORE]")
     @click.option("--name", help="Name of the search.  [default: the study's]")
     @storage_option
     @tracking_option
@@ -109,7 +109,7 @@ def search_command(default: str | None) -> click.Command:
         if is_new and warm_start:
             loaded = warm_started(loaded, names=warm_start, storage=storage)
         if dry_run:
-            show_plan(loaded, concurrency=concurrency or 1)
+            show_plan(with_store(loaded), concurrency=concurrency or 1)
             return 0
         if fresh:
             put_aside(request.folder)

@@ -105,6 +105,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(run, arguments: tuple[str, ...], 
     assert outcome.out == ""
 
 
+@pytest.mark.parametrize(("given", "used"), [((), "usual"), (("--store", "other"), "other")])
+def test_the_environment_names_the_store_that_nobody_gave(
+    run, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], used: str
+) -> None:
+    monkeypatch.setenv("EMOTUNE_STORE", "usual")
+    outcome = run("search", "smoke", *given)
+    assert outcome.code == 2
+    assert f"/{used} is not a segment store" in outcome.err
+
+
 def test_status_answers_in_json(run, finished: SearchFolder) -> None:
     outcome = run("status", "done", "--json")
     assert outcome.code == 0
