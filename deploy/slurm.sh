@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# A search under Slurm: sbatch deploy/slurm.sh, from the project's folder; the same again goes on with the search.
+# Edit: the resources here, the places and the command below. The environment is that of `make setup`, on a shared disk.
+#SBATCH --job-name=emotune
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=1
+#SBATCH --time=12:00:00
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=emotune-%j.log
+set -euo pipefail
+cd "${SLURM_SUBMIT_DIR:-$PWD}"
+
+export PATH="$PWD/.venv/bin:$PATH"
+export EMOTUNE_STORAGE=${EMOTUNE_STORAGE:-$PWD/results}
+export EMOTUNE_STORE=${EMOTUNE_STORE:-$PWD/stores/ecg}
+command=(emotune search ecg_pretrain)
+[ $# = 0 ] || command=("$@")
+
+# A token of this job's own, which only its owner can read; without it nobody on these nodes can use the cluster.
+export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true
+export RAY_AUTH_TOKEN_PATH="$HOME/.ray/token-$SLURM_JOB_ID"
+(umask 077 && mkdir -p ~/.ray && head -c 32 /dev/urandom | sha256sum | cut -c1-64 > "$RAY_AUTH_TOKEN_PATH")
+trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
+
+# Several jobs may share a node: each has a port and a folder of its own.
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+head=$(getent ahostsv4 "$head" | sed -n '1s/ .*//p')
+port=$((20000 + SLURM_JOB_ID % 20000))
+srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
+    ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_NNODES" \
+    --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --temp-dir="/tmp/ray-$SLURM_JOB_ID" --disable-usage-stats -- "${command[@]}"
