@@ -8,7 +8,7 @@ from rich.text import Text
 
 from emotune.search.limits import in_words
 from emotune.search.preview import preview
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Resized, Started
 from emotune.search.study import Study
 
 
@@ -34,7 +34,7 @@ class Progress:
         self._begun = time.monotonic()
         self._trained_before = 0
 
-    def take(self, record: Record) -> str | None:
+    def take(self, record: Record) -> str | None:  # noqa: PLR0911 (one for each kind of record)
         """Take in a record and return a line about it, if it is an event."""
         match record:
             case Opened():
@@ -43,6 +43,8 @@ class Progress:
                 )
             case Extended():
                 return self._take_extension(record)
+            case Resized():
+                return f"search {self.name}: {record.concurrency} at a time from now on, as the cluster has changed"
             case Started():
                 return self._take_start(record)
             case EpochDone():

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from emotune.cli.display import Progress, duration
 from emotune.search.desk import Observer
-from emotune.search.records import Closed, Ended, EpochDone, Extended, Opened, Record, Started
+from emotune.search.records import Closed, Ended, EpochDone, Extended, Opened, Record, Resized, Started
 from emotune.search.study import Study
 
 LINE_SECONDS = 10.0
@@ -54,7 +54,7 @@ class RunProgress:
                 return None if record.error is None else f"run {self.name}: failed: {record.error}"
             case Closed():
                 return f"run {self.name}: {record.state}{f' ({record.reason})' if record.reason else ''}"
-            case Started() | Extended():
+            case Started() | Extended() | Resized():
                 return None
 
     def _take_epoch(self, record: EpochDone) -> str | None:

@@ -22,6 +22,7 @@ from emotune.search.results import (
     evaluation_results,
     find_best,
     opened,
+    present_concurrency,
     present_limits,
     search_state,
     shortfall,
@@ -85,7 +86,7 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
         "software": _table(pd.DataFrame(first.software.items(), columns=["package", "version"])),
         "digest": first.digest,
         "seed": first.seed,
-        "concurrency": first.concurrency,
+        "concurrency": present_concurrency(records),
         "limits": in_words(**limits) if limits else "",
         "warm_start": ", ".join(first.warm_start),
     }

@@ -19,6 +19,12 @@ class Plan(NamedTuple):
     rung: int
 
 
+def plan_of(evaluation: Evaluation) -> Plan:
+    """Return the plan that an evaluation was made from."""
+    is_new = evaluation.origin != "promotion"
+    return Plan(None if is_new else evaluation.config_id, evaluation.bracket, evaluation.rung)
+
+
 @runtime_checkable
 class Schedule(Protocol):
     """Decides what is started next. Its state follows from what it was told, in whatever order."""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from emotune.search.brackets import bracket_sizes
-from emotune.search.limits import Extension
+from emotune.search.limits import Change, Extension, Resize
 from emotune.search.records import Ended, Evaluation, Record, Started
 from emotune.search.searchers import SearchSettings
 
@@ -65,7 +65,7 @@ def seen_in_virtual_time(
     *,
     running: Sequence[Evaluation] = (),
     cost: Callable[[Evaluation], float] = lambda _: 1.0,
-    extensions: Sequence[Extension] = (),
+    changes: Sequence[Change] = (),
 ) -> Seen:
     """Play a search of strict order on virtual workers, and return what each of its decisions had to wait for.
 
@@ -77,7 +77,7 @@ def seen_in_virtual_time(
         rows: The evaluations that have ended.
         running: The evaluations that have not.
         cost: Virtual seconds of one epoch of an evaluation.
-        extensions: How its end was moved, in order.
+        changes: What changed it on its way, in order.
     """
     results = list(rows)
     evaluations = sorted([*(row[0] for row in results), *running], key=lambda each: each.id)
@@ -85,9 +85,12 @@ def seen_in_virtual_time(
     ends: dict[int, float] = {}
     seen: dict[int, list[int]] = {}
     for number, each in enumerate(evaluations):
-        for extension in extensions:
-            if extension.after == number:
-                settings = settings.model_copy(update=extension.limits)
+        for change in changes:
+            if change.after == number and isinstance(change, Resize):
+                now = max([now, *sorted(ends.values())[: change.seen][-1:]])
+                settings = settings.model_copy(update={"concurrency": change.workers})
+            if change.after == number and isinstance(change, Extension):
+                settings = settings.model_copy(update=change.limits)
         while True:
             seen[each.id] = [other for other, end in ends.items() if end <= now]
             later = [end for end in ends.values() if end > now]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from emotune.errors import SearchFailedError
 from emotune.search.journal import Journal
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Started
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Resized, Started
+from emotune.search.searchers import virtual_workers
 from emotune.search.study import Aim
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,13 @@ class Desk:
 
     def _stop_the_clock(self, evaluation_id: int) -> None:
         self._spent[evaluation_id] += time.monotonic() - self._since[evaluation_id]
+
+    def resize(self, concurrency: int) -> None:
+        """Take note that so many evaluations run at a time from now on."""
+        workers = virtual_workers(concurrency, order=self.optimizer.settings.order)
+        change = self.optimizer.resize(workers)
+        if change is not None:
+            self._write(Resized(time=time.time(), concurrency=concurrency, workers=workers, seen=change.seen))
 
     def close(self, record: Closed) -> None:
         """Write how the driver ended."""

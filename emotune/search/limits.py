@@ -40,6 +40,23 @@ class Extension(Settings):
         return self.brackets is None and self.evaluations is None
 
 
+class Resize(Settings):
+    """From here on the search decides for more or fewer workers."""
+
+    after: int = Field(ge=0)
+    """Evaluations there were."""
+
+    seen: int = Field(ge=0)
+    """How many of them had ended in virtual time; 0 in free order."""
+
+    workers: int = Field(ge=1)
+    """For how many workers it decides."""
+
+
+Change = Extension | Resize
+"""What changes a search on its way."""
+
+
 def in_words(*, brackets: int | None, evaluations: int | None) -> str:
     """Return when a search ends, for instance ``3 brackets``."""
     counts = ((brackets, "brackets"), (evaluations, "evaluations"))

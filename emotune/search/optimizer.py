@@ -8,11 +8,11 @@ from ConfigSpace import ConfigurationSpace
 
 from emotune.errors import DamageError, SettingsError
 from emotune.randomness import stream
-from emotune.search.brackets import Plan
+from emotune.search.brackets import Plan, plan_of
 from emotune.search.clock import VirtualClock
 from emotune.search.fitting import check_recorded, fitted_settings
 from emotune.search.history import History
-from emotune.search.limits import Extension, in_words
+from emotune.search.limits import Change, Extension, Resize, in_words
 from emotune.search.records import Evaluation, Value
 from emotune.search.rungs_model import rung_weights
 from emotune.search.sampler import Proposal, sample
@@ -71,13 +71,13 @@ class Optimizer:
         self._space = copy_of(space)
         self.settings: SearchSettings = fitted_settings(settings, space=self._space)
         self._settings_at_first = self.settings
-        self._extensions: tuple[Extension, ...] = ()
+        self._changes: tuple[Change, ...] = ()
         self._evaluations: list[Evaluation] = []
         self._epochs = 0
         self._losses: dict[int, float] = {}
         self._running: dict[int, Evaluation] = {}
         self._schedule = self.settings.new_schedule()
-        self._clock = VirtualClock(self.settings.concurrency)
+        self._clock = VirtualClock(self.settings.concurrency, see=self._see)
         self._history = History(self._space, earlier=self.settings.earlier)
 
     def ask(self) -> Evaluation | None:
@@ -128,7 +128,25 @@ class Optimizer:
             self.settings = before
             ends = in_words(**before.limits), in_words(**extension.limits)
             raise SettingsError(f"the search has ended after {ends[0]}; there is nothing to do up to {ends[1]}")
-        self._extensions += (extension,)
+        self._changes += (extension,)
+
+    def resize(self, workers: int) -> Resize | None:
+        """Decide for more or fewer workers from now on; None if there are so many already."""
+        if workers == self.settings.concurrency:
+            return None
+        change = Resize(after=len(self._evaluations), seen=self._clock.ended, workers=workers)
+        self._resize(change)
+        return change
+
+    def _resize(self, change: Resize) -> None:
+        """Take note of other workers at the same virtual time at which it was decided."""
+        while self._clock.ended < change.seen and self._clock.advance(known=self._losses):
+            pass
+        if self._clock.ended != change.seen:
+            raise SettingsError(f"{change.seen} evaluations had ended before there were {change.workers} workers")
+        self._clock.workers = change.workers
+        self.settings = self.settings.model_copy(update={"concurrency": change.workers})
+        self._changes += (change,)
 
     def running(self) -> list[Evaluation]:
         """Return what was asked for and not told yet, by number. A new driver dispatches these again."""
@@ -148,7 +166,8 @@ class Optimizer:
         return SearchState(
             space=space_digest(self._space),
             settings=self._settings_at_first.model_dump(mode="json"),
-            extensions=self._extensions,
+            extensions=tuple(each for each in self._changes if isinstance(each, Extension)),
+            resizes=tuple(each for each in self._changes if isinstance(each, Resize)),
             evaluations=[outcome_of(evaluation, losses=self._losses) for evaluation in self._evaluations],
         ).as_document()
 
@@ -170,18 +189,18 @@ class Optimizer:
         parsed = parse_state(state, space=space)
         optimizer = cls(space, **parsed.settings, cost=cost)
         evaluations = [outcome.evaluation for outcome in parsed.evaluations]
-        optimizer.replay(evaluations, losses=parsed.losses, extensions=parsed.extensions)
+        optimizer.replay(evaluations, losses=parsed.losses, changes=parsed.changes)
         return optimizer
 
     def replay(
-        self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float], extensions: Sequence[Extension] = ()
+        self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float], changes: Sequence[Change] = ()
     ) -> None:
         """Take over earlier decisions and results, instead of deciding anew.
 
         Args:
             evaluations: All decisions, by number.
             losses: Results by evaluation; infinity for a failure.
-            extensions: How the end was moved, in order.
+            changes: What changed it on its way, in order.
 
         Raises:
             DamageError: A configuration is not in the space, or the search was not finished when it was
@@ -190,12 +209,12 @@ class Optimizer:
         if not set(losses) <= {evaluation.id for evaluation in evaluations}:
             raise DamageError(f"there is a result of evaluation {max(losses)}, which was never started")
         self._losses.update(losses)
-        for extension in extensions:
-            self._replay_part(evaluations[len(self._evaluations) : extension.after])
+        for change in changes:
+            self._replay_part(evaluations[len(self._evaluations) : change.after])
             try:
-                self.extend(**extension.limits)
+                self._resize(change) if isinstance(change, Resize) else self.extend(**change.limits)
             except SettingsError as error:
-                raise DamageError(f"an extension of the record does not follow: {error}") from error
+                raise DamageError(f"a change of the record does not follow: {error}") from error
         self._replay_part(evaluations[len(self._evaluations) :])
 
     def _replay_part(self, evaluations: Sequence[Evaluation]) -> None:
@@ -209,7 +228,7 @@ class Optimizer:
 
     def _check_follows(self, evaluation: Evaluation) -> None:
         """Refuse a recorded decision that would have been another one."""
-        plan = self._next_plan() if self.settings.order == "strict" else _plan_of(evaluation)
+        plan = self._next_plan() if self.settings.order == "strict" else plan_of(evaluation)
         is_promotion = plan is not None and plan.config_id in range(len(self._history.configurations))
         rung = min(max(evaluation.rung, 0), len(self.settings.ladder) - 1)
         recorded = Proposal(evaluation.values, evaluation.origin, rung)
@@ -226,29 +245,14 @@ class Optimizer:
     def _next_plan(self) -> Plan | None:
         if self.settings.is_over(evaluations=len(self._evaluations), epochs=self._epochs):
             return None
-        return self._next_strictly() if self.settings.order == "strict" else self._next_freely()
+        if self.settings.order == "strict":
+            return self._clock.decide(self._offer, known=self._losses)
+        return self._offer() if len(self._running) < self.settings.concurrency else None
 
     def _offer(self) -> Plan | None:
         """Return what the schedule would do next, within the limits."""
         plan = self._schedule.next_plan()
         return None if self.settings.ends_before(plan.bracket) else plan
-
-    def _next_freely(self) -> Plan | None:
-        """Decide by what has come in."""
-        return self._offer() if len(self._running) < self.settings.concurrency else None
-
-    def _next_strictly(self) -> Plan | None:
-        """Decide at the earliest virtual time at which there is something to do.
-
-        A decision waits for all results that end by then; it does not see any that ends later.
-        """
-        while True:
-            plan = self._offer() if self._clock.can_start else None
-            ending = self._clock.next_to_end
-            if plan is not None or ending is None or ending not in self._losses:
-                return plan
-            self._clock.advance()
-            self._see(ending)
 
     def _proposal(self, plan: Plan) -> Proposal:
         """Return the values of a plan: the configuration's own, or new ones."""
@@ -293,8 +297,3 @@ class Optimizer:
         """Let a result count in the decisions from now on."""
         for listener in (self._schedule, self._history):
             listener.ended(self._evaluations[evaluation_id], loss=self._losses[evaluation_id])
-
-
-def _plan_of(evaluation: Evaluation) -> Plan:
-    is_new = evaluation.origin != "promotion"
-    return Plan(None if is_new else evaluation.config_id, evaluation.bracket, evaluation.rung)

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from emotune.data.batches import batch_count
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
+from emotune.trainables.size import obtainable_resources
 from emotune.training.loop import evaluate, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -133,13 +134,13 @@ class Seats:
 
 
 def gpus_for(base: Experiment) -> int:
-    """Return how many GPUs of the cluster evaluations may use."""
-    return 0 if base.compute.device == "cpu" else int(ray.cluster_resources().get("GPU", 0))
+    """Return how many GPUs evaluations may use: those of the cluster, and those it may get."""
+    return 0 if base.compute.device == "cpu" else int(obtainable_resources().get("GPU", 0))
 
 
 def find_seats(base: Experiment, *, trials: int) -> Seats:
     """Return what evaluations get, so many to a GPU: a CPU each, and where there are GPUs a share of one."""
-    cpus, gpus = int(ray.cluster_resources().get("CPU", 1)), gpus_for(base)
+    cpus, gpus = int(obtainable_resources().get("CPU", 1)), gpus_for(base)
     if not gpus:
         return Seats(max(1, cpus), {"CPU": 1.0})
     return Seats(max(1, min(cpus, gpus * trials)), {"CPU": 1.0, "GPU": 1 / trials})

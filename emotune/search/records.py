@@ -54,6 +54,9 @@ class Opened(Settings):
     """Hash of everything that decides the results."""
     seed: int
     concurrency: int
+    """Evaluations at a time."""
+    elastic: bool = False
+    """Whether that follows the size of the cluster; see `Resized`."""
     software: dict[str, str]
     """Versions that were used, by package."""
     warm_start: tuple[str, ...] = ()
@@ -69,6 +72,19 @@ class Extended(Settings):
     """Brackets in all; None: no such limit."""
     evaluations: int | None
     """Evaluations in all; None: no such limit."""
+
+
+class Resized(Settings):
+    """The cluster has grown or shrunk: from here on this is how many evaluations run at a time."""
+
+    kind: Literal["resized"] = "resized"
+    time: float
+    concurrency: int
+    """Evaluations at a time."""
+    workers: int
+    """For how many workers the search core decides."""
+    seen: int
+    """How many evaluations had ended in virtual time."""
 
 
 class Started(Settings):
@@ -117,5 +133,5 @@ class Closed(Settings):
     reason: str = ""
 
 
-Record = Annotated[Opened | Extended | Started | EpochDone | Ended | Closed, Field(discriminator="kind")]
+Record = Annotated[Opened | Extended | Resized | Started | EpochDone | Ended | Closed, Field(discriminator="kind")]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from ConfigSpace import ConfigurationSpace
 
-from emotune.search.limits import Extension
+from emotune.search.limits import Change, Extension, Resize
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Ended, Evaluation, Extended, Record, Started
+from emotune.search.records import Ended, Evaluation, Extended, Record, Resized, Started
 
 
 def optimizer_from_records(
@@ -22,8 +22,8 @@ def optimizer_from_records(
 
     Args:
         space: Where is searched.
-        records: The journal; only what was started, ended and extended counts. If something was recorded twice, the
-            first record counts.
+        records: The journal; what was started, ended, extended and resized counts. If something was recorded twice,
+            the first record counts.
         mode: Whether the recorded objective is minimised or maximised.
         settings: Keyword arguments of `Optimizer`.
 
@@ -32,7 +32,7 @@ def optimizer_from_records(
     """
     evaluations: dict[int, Evaluation] = {}
     losses: dict[int, float] = {}
-    extensions: dict[tuple[int | None, int | None], Extension] = {}
+    changes: list[Change] = []
     sign = 1.0 if mode == "min" else -1.0
     for record in records:
         if isinstance(record, Started):
@@ -41,11 +41,15 @@ def optimizer_from_records(
             objective = math.inf if record.objective is None else sign * record.objective
             losses.setdefault(record.evaluation_id, objective if math.isfinite(objective) else math.inf)
         elif isinstance(record, Extended):
-            limits = (record.brackets, record.evaluations)
-            extensions.setdefault(
-                limits, Extension(after=len(evaluations), brackets=record.brackets, evaluations=record.evaluations)
-            )
+            moved = Extension(after=len(evaluations), brackets=record.brackets, evaluations=record.evaluations)
+            changes += [] if moved.limits in _limits(changes) else [moved]
+        elif isinstance(record, Resized):
+            changes.append(Resize(after=len(evaluations), seen=record.seen, workers=record.workers))
     optimizer = Optimizer(space, **settings)
     decisions = [evaluations[number] for number in sorted(evaluations)]
-    optimizer.replay(decisions, losses=losses, extensions=list(extensions.values()))
+    optimizer.replay(decisions, losses=losses, changes=changes)
     return optimizer
+
+
+def _limits(changes: Iterable[Change]) -> list[dict[str, int | None]]:
+    return [change.limits for change in changes if isinstance(change, Extension)]

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from emotune.base import Settings
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started, Value
+from emotune.search.records import (
+    Closed,
+    Ended,
+    EpochDone,
+    Evaluation,
+    Extended,
+    Opened,
+    Record,
+    Resized,
+    Started,
+    Value,
+)
 from emotune.search.trust import RungTrust, trust_in_rungs
 
 
@@ -110,6 +121,12 @@ def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
     return extensions[-1].model_dump(include={"brackets", "evaluations"}) if extensions else {}
 
 
+def present_concurrency(records: Sequence[Record]) -> int:
+    """Return how many evaluations run at a time, as the journal has it last."""
+    sizes = [one.concurrency for one in records if isinstance(one, Resized)]
+    return sizes[-1] if sizes else opened(records).concurrency
+
+
 def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float | None]:
     """Return the metrics of a configuration's last epoch."""
     epochs = [one for one in records if isinstance(one, EpochDone) and one.config_id == config_id]
@@ -130,7 +147,7 @@ def status_document(
         "state": search_state(records, alive=alive),
         "study_digest": first.digest,
         "seed": first.seed,
-        "concurrency": first.concurrency,
+        "concurrency": present_concurrency(records),
         "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
         "evaluations": [_evaluation_document(one, runs) for one in results],

@@ -20,15 +20,16 @@ from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
 from emotune.search.limits import Amount, extension
 from emotune.search.optimizer import Optimizer
-from emotune.search.packing import Seats, TrialsPerGpu, find_seats, settle_trials
+from emotune.search.packing import TrialsPerGpu
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
 from emotune.search.replay import optimizer_from_records
 from emotune.search.results import opened, search_state
 from emotune.search.resumption import as_recorded, software_changes
 from emotune.search.searchers import virtual_workers
+from emotune.search.seating import Seating, choose_seating, connect_places
 from emotune.search.study import Study
 from emotune.search.tune_searcher import DeskSearcher, MakeJob
-from emotune.search.tuner import carry_out, connect_for
+from emotune.search.tuner import carry_out
 from emotune.trainables.evaluation import EvaluationTrainable, Job
 from emotune.trainables.group import GroupTrainable
 from emotune.training.checkpoints import newest_checkpoint, read_state
@@ -44,7 +45,7 @@ class RunOptions:
     """How a search is carried out; decides nothing about the results but through ``concurrency``."""
 
     concurrency: int | None = None
-    """Evaluations at a time; by default the cluster's CPUs, and later what the search was started with."""
+    """Evaluations at a time; by default as many as the cluster has room for, now and whenever it changes."""
     purpose: Literal["configuration", "pretrain", "finetune", "fold"] = "configuration"
     """What a configuration is, for MLflow and for people."""
     measure_test: bool = False
@@ -142,15 +143,21 @@ def run_study(
             _extend(journal, study, options)
             _warn_of_other_software(journal.records)
         folder.stop_request.unlink(missing_ok=True)
-        there = None if search_state(journal.records, alive=False) == "finished" else _connect(study, options)
-        if there is not None:
-            _open(journal, study, folder, options=options, places=there.number)
+        places = (
+            None
+            if search_state(journal.records, alive=False) == "finished"
+            else connect_places(
+                study.base, trials=options.concurrency, workers=options.workers, trials_per_gpu=options.trials_per_gpu
+            )
+        )
+        if places is not None:
+            _open(journal, study, folder, options=options, places=places().number)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
-        if there is not None and search_state(journal.records, alive=False) != "finished":
+        if places is not None and search_state(journal.records, alive=False) != "finished":
             job_maker = _job_maker(study, folder, encoders=_keep_encoders(encoders, folder), options=options)
-            number = options.concurrency or opened(journal.records).concurrency
-            _search(desk, job_maker, folder, seats=Seats(number, there.takes))
+            seating = choose_seating(journal.records, options.concurrency, places=places)
+            _search(desk, job_maker, folder, seating=seating)
         return list(journal.records)
 
 
@@ -168,14 +175,6 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
     journal.append(Extended(time=time.time(), brackets=moved.brackets, evaluations=moved.evaluations))
 
 
-def _connect(study: Study, options: RunOptions) -> Seats:
-    """Connect to the cluster and return what it offers; a group's trial takes nothing of it itself."""
-    there = connect_for(options.workers, threads=study.base.compute.threads, trials=options.concurrency)
-    if options.workers is not None:
-        return Seats(there, {})
-    return find_seats(study.base, trials=settle_trials(options.trials_per_gpu, study.base))
-
-
 def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions, places: int) -> None:
     if journal.records:
         return
@@ -188,6 +187,7 @@ def _open(journal: Journal, study: Study, folder: SearchFolder, *, options: RunO
             digest=study.digest(),
             seed=study.seed,
             concurrency=options.concurrency or places,
+            elastic=options.concurrency is None,
             warm_start=options.warm_start,
             software=_software(),
         )
@@ -274,10 +274,18 @@ def _job_maker(study: Study, folder: SearchFolder, *, encoders: Encoders, option
     return make_job
 
 
-def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, seats: Seats) -> None:
-    stop_requested = folder.stop_request.exists
-    searcher = DeskSearcher(desk, make_job=make_job, concurrency=seats.number, stop_requested=stop_requested)
-    received = carry_out(searcher, trainable=EvaluationTrainable if seats.takes else GroupTrainable, takes=seats.takes)
+def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, seating: Seating) -> None:
+    if seating.elastic:
+        desk.resize(seating.number)
+    searcher = DeskSearcher(
+        desk,
+        make_job=make_job,
+        concurrency=seating.number,
+        stop_requested=folder.stop_request.exists,
+        places=seating.places,
+    )
+    trainable = EvaluationTrainable if seating.takes else GroupTrainable
+    received = carry_out(searcher, trainable=trainable, takes=seating.takes)
     if searcher.failure is not None:
         desk.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))
         raise searcher.failure

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
-from emotune.search.limits import Extension
+from emotune.search.limits import Change, Extension, Resize
 from emotune.search.records import Evaluation
 from emotune.search.space import space_digest
 
@@ -33,8 +33,15 @@ class SearchState(Settings):
     """Arguments of the optimizer."""
     extensions: tuple[Extension, ...] = ()
     """How the end was moved, in order; the settings hold the first one."""
+    resizes: tuple[Resize, ...] = ()
+    """How its workers became more or fewer, in order; the settings hold the first number."""
     evaluations: list[Outcome]
     """All decisions, by number."""
+
+    @property
+    def changes(self) -> list[Change]:
+        """What changed the search on its way, in order: the end is moved where nothing is running any more."""
+        return sorted((*self.resizes, *self.extensions), key=lambda change: change.after)
 
     @property
     def losses(self) -> dict[int, float]:

@@ -5,7 +5,7 @@ Tune runs one trial per evaluation and decides nothing itself. Its own state is 
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 
 from emotune.errors import SearchFailedError
 from emotune.search.desk import Desk
+from emotune.search.following import Following
 from emotune.search.records import Evaluation
 from emotune.search.watchdog import Watchdog
 from emotune.trainables.evaluation import Job
@@ -39,9 +40,18 @@ class DeskSearcher(Searcher):
         make_job: Turns an evaluation into what a worker needs.
         concurrency: Evaluations at a time.
         stop_requested: Asked before each evaluation; once true, no more are handed out.
+        places: Tells how many evaluations the cluster has room for, which the concurrency then follows; None: fixed.
     """
 
-    def __init__(self, desk: Desk, *, make_job: MakeJob, concurrency: int, stop_requested: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        make_job: MakeJob,
+        concurrency: int,
+        stop_requested: Callable[[], bool],
+        places: Callable[[], int] | None = None,
+    ) -> None:
         super().__init__()
         self.concurrency = concurrency
         self.evaluations: dict[str, int] = {}
@@ -49,8 +59,10 @@ class DeskSearcher(Searcher):
         self._desk = desk
         self._make_job = make_job
         self._stop_requested = stop_requested
+        self._following = None if places is None else Following(places, there=concurrency)
         self._idle: set[str] = set()
         self._starting: dict[str, float] = {}
+        self._helped: set[str] = set()
         self._next: Evaluation | None = None
         self._jobs: dict[str, Job] = {}
         self._watchdog = Watchdog()
@@ -73,8 +85,9 @@ class DeskSearcher(Searcher):
             self._desk.stopping = True
         if self.over:
             return Searcher.FINISHED
+        self._follow()
         in_warm_worker = self._next is not None
-        if not in_warm_worker and not self._idle:
+        if not in_warm_worker and not self._idle and not self._helped:
             self._next = self._look()
         if self._next is None:
             return None
@@ -87,11 +100,19 @@ class DeskSearcher(Searcher):
             self._starting[trial_id] = time.monotonic()
         return {"job": job.model_dump_json()}
 
+    def _follow(self) -> None:
+        """Let the concurrency follow the cluster, unless it is fixed."""
+        there = self.concurrency if self._following is None else self._following.look()
+        if there != self.concurrency:
+            self.concurrency = there
+            self._desk.resize(there)
+
     def _look(self) -> Evaluation | None:
         return self._desk.next_evaluation() if self._desk.out < self.concurrency else None
 
     def started(self, trial_id: str) -> None:
         """Take in that a trial has a worker."""
+        self._helped.discard(trial_id)
         if self._starting.pop(trial_id, None) is not None:
             self._watch(trial_id)
 
@@ -116,21 +137,26 @@ class DeskSearcher(Searcher):
         if trial_id in self.evaluations:
             self._take_reports(trial_id, result)
             self._take_end(trial_id, result)
-        if trial_id not in self._idle or self._next is not None or self._others_start():
+        if trial_id not in self._idle or self._next is not None:
             return False
-        self._next = self._look()
-        if self._next is not None:
-            self._idle.remove(trial_id)
-            self._watchdog.end(trial_id)
-        return self._next is not None
+        without = self._starting.keys() - self._helped
+        if without and not self._are_about_to_start(without):
+            # whoever has no worker gets this one
+            self._helped.add(min(without, key=self._starting.__getitem__))
+        elif without or (evaluation := self._look()) is None:
+            return False
+        else:
+            self._next = evaluation
+        self._idle.remove(trial_id)
+        self._watchdog.end(trial_id)
+        return True
 
-    def _others_start(self) -> bool:
-        """Tell whether processes are being started, which Tune would throw away for one that is free."""
+    def _are_about_to_start(self, trials: Collection[str]) -> bool:
+        """Tell whether processes are being started for trials, which Tune would throw away for one that is free."""
+        if len(self.evaluations) + len(self._idle) > ray.cluster_resources().get("CPU", 0):
+            return False  # on a full cluster a trial without a worker gets none of its own
         earliest = time.monotonic() - START_SECONDS
-        if not any(since > earliest for since in self._starting.values()):
-            return False
-        # on a full cluster a trial without a worker is not about to get one of its own
-        return len(self.evaluations) + len(self._idle) <= ray.cluster_resources().get("CPU", 0)
+        return any(self._starting[trial_id] > earliest for trial_id in trials)
 
     def _take_reports(self, trial_id: str, result: dict[str, Any]) -> None:
         if result.get("note"):
@@ -173,6 +199,7 @@ class DeskSearcher(Searcher):
     def fail(self, trial_id: str, text: str) -> None:
         """Take in that an evaluation broke off; an error of the program is told by its traceback."""
         self._starting.pop(trial_id, None)
+        self._helped.discard(trial_id)
         self._jobs.pop(trial_id, None)
         self._watchdog.end(trial_id)
         hung = self._hung.pop(trial_id, None)

@@ -63,7 +63,7 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
 
 
-def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> int:
+def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> None:
     """Connect to a cluster for trials that so many workers share each.
 
     Args:
@@ -71,15 +71,12 @@ def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | 
         threads: CPUs of a worker in a group without GPUs.
         trials: Trials at a time, for which a cluster on this machine makes room.
 
-    Returns:
-        How many such trials the cluster has room for at a time.
-
     Raises:
         SettingsError: A fixed number of workers was asked for, and the cluster has no room for it.
     """
     if workers is None:
         connect(trials or 1)
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        return
     fewest, most = workers
     connect((trials or 1) * most * threads, dashboard=True)
     there = obtainable(threads)
@@ -89,7 +86,6 @@ def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | 
             f"{most} workers were asked for, of {takes} each, and the cluster has room for {there}; give fewer, or a "
             f"range such as 1..{most}: it takes what there is, and more when it comes"
         )
-    return max(1, there // most)
 
 
 def _set_defaults() -> None:

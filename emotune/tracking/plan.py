@@ -9,7 +9,18 @@ from typing import Any, Literal
 
 from emotune.search.crossval import METRICS
 from emotune.search.limits import in_words
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Started, Value
+from emotune.search.records import (
+    Closed,
+    Ended,
+    EpochDone,
+    Evaluation,
+    Extended,
+    Opened,
+    Record,
+    Resized,
+    Started,
+    Value,
+)
 from emotune.search.statistics import mean_interval
 from emotune.search.trust import trust_in_rungs
 
@@ -79,6 +90,9 @@ class Plan:
             case Extended():
                 change = self._run(self.summary, changes, time=record.time)
                 change.tags["emotune.extended"] = in_words(brackets=record.brackets, evaluations=record.evaluations)
+            case Resized():
+                change = self._run(self.summary, changes, time=record.time)
+                change.tags["emotune.concurrency"] = str(record.concurrency)
             case Started():
                 self._start(record, changes)
             case EpochDone():

@@ -73,13 +73,19 @@ class Size:
 
 def obtainable(threads: int) -> int:
     """Return how many workers the cluster has room for, or would have if it grew as its autoscaler may."""
+    return room(obtainable_resources(), threads=threads)
+
+
+def obtainable_resources() -> dict[str, float]:
+    """Return the resources of the cluster, or what it would have if it grew as its autoscaler may, by name."""
     promised = cluster_state.get_max_resources_from_cluster_config() or {}
-    return max(room(ray.cluster_resources(), threads=threads), room(promised, threads=threads))
+    there = ray.cluster_resources()
+    return {name: max(there.get(name, 0.0), promised.get(name, 0.0)) for name in there.keys() | promised.keys()}
 
 
 def has_gpus() -> bool:
-    """Tell whether the cluster has GPUs: then every worker of a group gets one."""
-    return ray.cluster_resources().get("GPU", 0) >= 1
+    """Tell whether the cluster has GPUs, or may get some: then every worker of a group gets one."""
+    return obtainable_resources().get("GPU", 0) >= 1
 
 
 def share(threads: int) -> dict[str, float]:

@@ -106,8 +106,8 @@ def test_a_search_that_was_extended_follows_from_the_end_that_was_meant_then(wor
     before, after = optimizer.settings, len(optimizer.results())
     optimizer.extend(brackets=4)
     run_to_the_end(optimizer)
-    rows, extensions = optimizer.results(), [Extension(after=after, brackets=4, evaluations=None)]
-    seen = seen_in_virtual_time(before, rows, extensions=extensions)
+    rows, changes = optimizer.results(), [Extension(after=after, brackets=4, evaluations=None)]
+    seen = seen_in_virtual_time(before, rows, changes=changes)
     assert violations(optimizer.settings, rows, seen=seen, finished=True) == []
     as_if_planned = seen_in_virtual_time(optimizer.settings, rows)
     assert bool(violations(optimizer.settings, rows, seen=as_if_planned)) == (workers > 1)
@@ -145,7 +145,7 @@ def newest_bracket_first(self: HyperBand) -> Plan | None:
 
 
 def impatient(self: VirtualClock) -> bool:
-    return len(self._ends) <= self._workers
+    return len(self._ends) <= self.workers
 
 
 @pytest.mark.parametrize(

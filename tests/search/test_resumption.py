@@ -32,7 +32,7 @@ def without_ray(desk: Desk, *args: Any, **options: Any) -> None:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
-    monkeypatch.setattr(running, "_connect", lambda study, options: Seats(2, {}))
+    monkeypatch.setattr(running, "connect_places", lambda base, **options: lambda: Seats(2, {}))
     monkeypatch.setattr(running, "_search", without_ray)
 
     def call(study: Study = STUDY, *, name: str = "s", die_at: int | None = None, **options: Any) -> list[Record]:

@@ -72,13 +72,18 @@ class Cluster:
         self.searcher.started(name)
 
     def step(self, name: str) -> bool:
-        """Let a trial finish, or idle if it has; tell whether it was ended, and its worker was reused."""
+        """Let a trial finish, or idle if it has; tell whether it was ended.
+
+        Its worker goes on with the next evaluation, or with a trial that has no worker.
+        """
         job = self.trials[name]
         reports = [{"epoch": epoch, "metrics": {"val/loss": 1 / epoch}} for epoch in range(1, job.to_epoch + 1)]
         ended = self.searcher.take(name, result={"reports": reports, "diverged": None, "finished": True})
         if ended:
             del self.trials[name]
-            assert self.ask(warm=True), "a worker was let go, and there was nothing for it"
+            if not self.ask(warm=True):
+                assert self.waiting, "a worker was let go, and there was nothing for it"
+                self.start(self.waiting[0])
         return ended
 
     def ended(self) -> list[int]:
@@ -110,6 +115,7 @@ def test_on_a_full_cluster_it_does_not_wait(two: Cluster, monkeypatch: pytest.Mo
     first, _ = two.waiting
     two.start(first)
     assert two.step(first)
+    assert not two.waiting, "who had no worker has this one"
 
 
 def test_it_waits_for_a_start_only_so_long(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
