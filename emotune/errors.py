@@ -37,5 +37,11 @@ class SearchFailedError(EmotuneError):
     exit_code = 1
 
 
+class StorageError(EmotuneError):
+    """A checkpoint could not be written: the disk is full, or not there. No result of the training's."""
+
+    exit_code = 1
+
+
 class TrainingDivergedError(Exception):
     """The loss is no longer a finite number. A result, and the worst one: never retried."""

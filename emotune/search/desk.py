@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from emotune.errors import SearchFailedError
+from emotune.errors import SearchFailedError, StorageError
 from emotune.search.journal import Journal
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Resized, Started
@@ -28,6 +28,9 @@ RETRIES = 1
 
 INFRASTRUCTURE_RETRIES = 5
 """How often an evaluation is tried again when its worker or node died, without progress in between."""
+
+NO_ROOM = f"{StorageError.__name__}: "
+"""Part of the errors of evaluations whose checkpoints could not be written."""
 
 SAME_FAILURES = 5
 """So many failures of one kind in a row stop the search."""
@@ -145,7 +148,8 @@ class Desk:
             infrastructure: Whether a worker or node died, rather than the program raising an error.
 
         Raises:
-            SearchFailedError: Several evaluations failed in the same way, one after the other.
+            SearchFailedError: Several evaluations failed in the same way, one after the other; or the disk is full,
+                which says nothing about an evaluation: it is handed out again by the next driver.
         """
         evaluation = self._out[evaluation_id]
         self._stop_the_clock(evaluation_id)
@@ -154,6 +158,9 @@ class Desk:
             logger.warning("evaluation %d broke off and is tried again: %s", evaluation_id, error)
             self._unfinished.append(self._out.pop(evaluation_id))
             return
+        if NO_ROOM in error:
+            reason = error.rsplit(NO_ROOM, maxsplit=1)[-1]
+            raise SearchFailedError(f"{reason}; nothing is lost, make room and start the same search again")
         logger.error("evaluation %d failed: %s (values: %s)", evaluation_id, error, evaluation.values)
         self._end(evaluation, objective=None, error=error)
         kind = re.sub(r"[\d.]+(e-?\d+)?", "#", error)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emotune.errors import DamageError
+from emotune.errors import DamageError, StorageError
 from emotune.files import new_folder, sha256_of
 from emotune.training.loop import EpochReport, TrainState, Within
 
@@ -42,28 +42,31 @@ def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) 
         is kept as it is.
 
     Raises:
-        OSError: The disk is full or cannot be written; earlier checkpoints are untouched.
+        StorageError: The disk is full or cannot be written; earlier checkpoints are untouched.
     """
     steps = f"-step-{state.within.steps:06d}" if state.within.steps else ""
     folder = root / f"epoch-{state.epoch:06d}{steps}"
-    if folder.exists():
-        if is_intact(folder):
-            return folder
-        shutil.rmtree(folder)
-    with new_folder(folder) as draft:
-        _write(draft, state, about)
+    try:
+        if folder.exists():
+            if is_intact(folder):
+                return folder
+            shutil.rmtree(folder)
+        with new_folder(folder) as draft:
+            _write(draft, state, about)
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        raise StorageError(f"{folder} could not be written: {_reason(error)}") from error
     for old in generations(root)[GENERATIONS:]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
-    try:
-        save_file(_contiguous(state.objective.state_dict()), draft / "weights.safetensors")
-        save_file(_flatten(state), draft / "optimiser.safetensors")
-    except SafetensorError as error:
-        # safetensors reports a full disk as its own kind of error
-        raise OSError(f"the checkpoint {draft} could not be written: {error}") from error
+    save_file(_contiguous(state.objective.state_dict()), draft / "weights.safetensors")
+    save_file(_flatten(state), draft / "optimiser.safetensors")
     content = {
         "epoch": state.epoch,
         "within": asdict(state.within),
@@ -98,15 +101,25 @@ def generations(root: Path) -> list[Path]:
 
 
 def is_intact(folder: Path) -> bool:
-    """Tell whether every file of a checkpoint is what its manifest says."""
+    """Tell whether every file of a checkpoint is what its manifest says, and what its name says."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         return set(manifest) >= set(WHAT_WAS_LEARNT) and all(
-            (folder / name).stat().st_size == entry["bytes"] and sha256_of(folder / name) == entry["sha256"]
+            (folder / name).stat().st_size == entry["bytes"]
+            and sha256_of(folder / name) == entry["sha256"]
+            and _is_what_it_is_called(folder / name)
             for name, entry in manifest.items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return False
+
+
+def _is_what_it_is_called(file: Path) -> bool:
+    """Tell whether a file can be read; what is no safetensors file, such as a pickle, raises an error."""
+    if file.suffix == ".json":
+        return isinstance(json.loads(file.read_text()), dict)
+    with safe_open(file, framework="pt"):
+        return True
 
 
 def newest_checkpoint(root: Path, *, up_to: int | None = None) -> Path | None:
@@ -158,7 +171,10 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise DamageError(
             f"{folder} is not an undamaged checkpoint: its files differ from manifest.json. Use another generation"
         )
-    return json.loads((folder / "state.json").read_text())
+    content = json.loads((folder / "state.json").read_text())
+    if not isinstance(content.get("about"), dict):
+        raise DamageError(f"{folder}: state.json does not say what it is about. Use another generation")
+    return content
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
