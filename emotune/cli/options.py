@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, find_searches, storage_folder
 from emotune.search.limits import Amount, parse_amount
+from emotune.storage.remote import place_of
+from emotune.tracking.cursor import has_password, public_uri
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,14 +25,29 @@ storage_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="DIR_OR_URL",
-    help="Folder that holds the results; the driver and all workers must see it.",
+    help="Folder that holds the results, which the driver and all workers see, or s3://BUCKET/PREFIX.",
 )
+
+
+def _without_password(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
+    """Refuse a password on the command line, where every user of the machine can read it."""
+    given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    if uri and given and has_password(uri):
+        raise SettingsError(
+            f"--tracking-uri {public_uri(uri)}: everybody on this machine can read a password on a command line; leave "
+            "it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the whole MLFLOW_TRACKING_URI"
+        )
+    return uri
+
+
 tracking_option = click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
     metavar="URI",
-    help="MLflow server or database.  [default: sqlite database in the storage folder]",
+    callback=_without_password,
+    help="MLflow server or database; its password comes from MLFLOW_TRACKING_PASSWORD.  "
+    "[default: sqlite database in the storage folder]",
 )
 precision_option = click.option(
     "--precision",
@@ -105,9 +123,9 @@ def find_folder(name: str, *, storage: str) -> SearchFolder:
     """
     root = storage_folder(storage)
     folder = SearchFolder.of(name, storage=root)
-    if not folder.journal.is_file():
+    if not folder.begun:
         known = ", ".join(found.name for found in find_searches(root))
-        raise SettingsError(f"there is no search {name!r} in {root}; there are: {known or 'none'}")
+        raise SettingsError(f"there is no search {name!r} in {place_of(root)}; there are: {known or 'none'}")
     return folder
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from emotune.base import Settings
 from emotune.files import write_atomically
+from emotune.storage.remote import pull, push
 
 FILE = "tracking.json"
 
@@ -34,12 +35,18 @@ def public_uri(uri: str) -> str:
     return re.sub(r"((?:password|token)=)[^&\s]+", r"\1...", re.sub(r"://[^/\s]*@", "://", uri), flags=re.IGNORECASE)
 
 
+def has_password(uri: str) -> bool:
+    """Return whether a URI has a password or a token in it."""
+    return re.search(r"://[^/\s@]*:[^/\s]*@|(?:password|token)=", uri, flags=re.IGNORECASE) is not None
+
+
 def read_cursor(folder: Path) -> Cursor:
     """Return a search's cursor; an empty one if there is none, or none that can be read.
 
     Losing the cursor costs nothing but time: everything is sent again, and MLflow stores it once.
     """
     try:
+        pull(folder / FILE)
         return Cursor.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError):
         return Cursor()
@@ -60,7 +67,9 @@ def where_to_look(folder: Path) -> str | None:
 
 def write_cursor(cursor: Cursor, *, folder: Path) -> None:
     """Write a search's cursor, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, cursor.model_dump_json(indent=1).encode())
+    push(folder / FILE, patience=0)
 
 
 def mlflow_runs(folder: Path) -> dict[int, str]:

@@ -41,6 +41,7 @@ class MlflowMirror:
         self._facts: dict[str, str] | None = None
         self._complaint = ""
         self._lost = 0
+        self._in_doubt = False
         self._incoming: queue.SimpleQueue[tuple[int, Sequence[Record]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
@@ -83,12 +84,14 @@ class MlflowMirror:
         while not self._abandoned.is_set():
             self._take()
             if self._delivered == len(self._records):
+                self._tidy_up()
                 return  # nothing is left after a blocking take only when closing
             try:
                 self._deliver_slice()
             except OUTAGES as error:
                 self._complain(error)
                 self._plan = None  # begin the slice again; an answer may be lost, so look for the runs again
+                self._in_doubt = True
                 if not self._closing.wait(wait):
                     wait = min(2 * wait, _LONGEST_WAIT)
                 else:
@@ -96,6 +99,14 @@ class MlflowMirror:
             else:
                 self._complaint = ""
                 wait = _FIRST_WAIT
+
+    def _tidy_up(self) -> None:
+        """After a trouble, look once more for runs that are there twice: a server may store them very late."""
+        if self._in_doubt and self._store is not None:
+            try:
+                self._store.find_runs()
+            except OUTAGES as error:
+                self._complain(error)
 
     def _take(self) -> None:
         """Take everything that has come in; wait for it if there is nothing else to do."""
@@ -144,8 +155,8 @@ class MlflowMirror:
         """Find the experiment and its runs; go on where the cursor says if it fits, else from the start."""
         opened = self._records[0]
         assert isinstance(opened, Opened)
-        store = MlflowStore(self._uri, name=self._name, search_id=search_id(opened))
         cursor = read_cursor(self._folder)
+        store = MlflowStore(self._uri, name=self._name, search_id=search_id(opened), known=cursor.runs)
         fits = (
             cursor.uri == public_uri(self._uri)
             and cursor.search_id == store.search_id

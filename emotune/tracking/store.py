@@ -3,12 +3,13 @@
 import logging
 import math
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlparse
 
 import sqlalchemy.exc
-from mlflow.entities import LifecycleStage, Metric, Param, RunTag, ViewType
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -20,6 +21,10 @@ logger = logging.getLogger(__name__)
 # What a server or a database that is away can make MLflow's client raise.
 OUTAGES = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)  # OSError: also those of requests
 
+# SQLAlchemy's numbers of errors of the data themselves. An MLflow server reports nearly every other trouble with its
+# database, such as lost connections, as a bad request too.
+_FOR_GOOD = {sqlalchemy.exc.DataError.code, sqlalchemy.exc.IntegrityError.code}
+
 # MLflow's own limits for one call.
 _METRICS, _PARAMS, _TAGS = 800, 100, 100
 
@@ -29,20 +34,27 @@ class GoneError(OSError):
 
 
 class MlflowStore:
-    """The experiment of one search in MLflow."""
+    """The experiment of one search in MLflow, with one run per key.
 
-    def __init__(self, uri: str, *, name: str, search_id: str) -> None:
+    Args:
+        uri: The tracking server or database.
+        name: The search's name.
+        search_id: What tells it from others of that name.
+        known: The runs that were used before, by key: if there are several of one key, they are the ones to keep.
+    """
+
+    def __init__(self, uri: str, *, name: str, search_id: str, known: Mapping[str, str] | None = None) -> None:
         # Otherwise a locked database puts a traceback on the screen at every attempt, a new one many lines.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.search_id = search_id
-        self.runs: dict[str, str] = {}
+        self.runs: dict[str, str] = dict(known or {})
         self._dropped: set[str] = set()
         self.lost = 0
         """Changes that MLflow refused for good."""
         self._client = MlflowClient(tracking_uri=uri)
         self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
-        self._find_runs()
+        self.find_runs()
 
     def send(self, key: str, *, change: Change) -> None:
         """Bring one run up to date, and create it first if it is not there.
@@ -59,7 +71,7 @@ class MlflowStore:
         try:
             self._send(key, change=change)
         except MlflowException as error:
-            if error.get_http_status_code() not in (400, 404):
+            if error.get_http_status_code() not in (400, 404) or _is_database_trouble(error):
                 raise
             self._judge(key, change=change, error=error)
 
@@ -133,7 +145,29 @@ class MlflowStore:
             self._client.restore_experiment(experiment.experiment_id)
         return experiment.experiment_id
 
-    def _find_runs(self) -> None:
+    def find_runs(self) -> None:
+        """Find out which run belongs to which key, and delete those that are there twice.
+
+        A run is there twice if the answer to the first creation was lost, and the server stored it only after
+        it had been looked for.
+        """
+        found: dict[str, list[Run]] = {}
+        for run in self._all_runs():
+            number = run.data.tags.get("emotune.config_id", "")
+            found.setdefault(number if number.isdigit() else SUMMARY, []).append(run)
+        known, self.runs = self.runs, {}
+        for key, runs in found.items():
+            active = [run.info.run_id for run in runs if run.info.lifecycle_stage == LifecycleStage.ACTIVE]
+            candidates = active or [run.info.run_id for run in runs]
+            self.runs[key] = known[key] if known.get(key) in candidates else min(candidates)
+            if not active:
+                self._dropped.add(key)
+            for run_id in active:
+                if run_id != self.runs[key]:
+                    self._client.delete_run(run_id)
+                    logger.warning("MLflow: run %r was there twice, and the second one was deleted", run_id)
+
+    def _all_runs(self) -> Iterator[Run]:
         token = None
         while True:
             page = self._client.search_runs(
@@ -143,12 +177,7 @@ class MlflowStore:
                 page_token=token,
                 order_by=["attributes.start_time DESC"],
             )
-            for run in page:
-                number = run.data.tags.get("emotune.config_id", "")
-                key = number if number.isdigit() else SUMMARY
-                self.runs[key] = run.info.run_id
-                if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
-                    self._dropped.add(key)
+            yield from page
             token = page.token
             if not token:
                 return
@@ -168,6 +197,12 @@ def artifact_location(uri: str, *, name: str) -> str | None:
     else:
         return None
     return (folder / name).as_uri()
+
+
+def _is_database_trouble(error: MlflowException) -> bool:
+    """Whether a server tells of trouble with its database which may pass."""
+    found = re.search(r"sqlalche\.me/e/\w+/(\w+)", str(error))
+    return found is not None and found[1] not in _FOR_GOOD
 
 
 def brief(error: BaseException) -> str:

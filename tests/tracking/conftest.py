@@ -124,13 +124,13 @@ def content() -> Callable[..., dict[str, dict[str, Any]]]:
     return _content
 
 
-def _content(uri: str, *, name: str = "demo") -> dict[str, dict[str, Any]]:
+def _content(uri: str, *, name: str = "demo", view: int = ViewType.ALL) -> dict[str, dict[str, Any]]:
     """Return everything MLflow holds about a search, by configuration number or ``search``."""
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(f"emotune/{name}")
     assert experiment is not None
     found: dict[str, dict[str, Any]] = {}
-    for run in client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL):
+    for run in client.search_runs([experiment.experiment_id], run_view_type=view):
         tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
         key = tags["emotune.config_id"] if tags["emotune.config_id"] != "none" else "search"
         assert key not in found, f"two runs for {key}"

@@ -1,0 +1,223 @@
+"""Real servers for tests and benchmarks, to be killed and started again: PostgreSQL, MLflow with passwords, a proxy."""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+PATIENCE = 120.0
+"""Seconds a server may take to start."""
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, or None if there are none on this machine."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = shutil.which("initdb")
+    return next(
+        (one for one in [*folders, *([Path(found).parent] if found else [])] if (one / "initdb").exists()), None
+    )
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition: Callable[[], bool], *, what: Callable[[], str]) -> None:
+    """Wait until something is so; raise TimeoutError, which says what, if it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what())
+        time.sleep(0.1)
+
+
+class Server:
+    """A program that listens, with a log; it can be killed at once with all its children, and started again."""
+
+    def __init__(self, *, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / f"{type(self).__name__.lower()}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """Return what to run."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """Return what its environment has beside that of this process."""
+        return {}
+
+    def answers(self) -> bool:
+        """Return whether it can be used."""
+        raise NotImplementedError
+
+    def owner(self) -> str | None:
+        """Return as which user it runs; None: as this process."""
+        return None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers; one that ends at once is tried again, as its port may be taken yet."""
+
+        def ready() -> bool:
+            if self.process is None or self.process.poll() is not None:
+                with self.log.open("ab") as log:
+                    self.process = subprocess.Popen(
+                        self.command(),
+                        env=os.environ | self.environment(),
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                        user=self.owner(),
+                    )
+                time.sleep(0.5)
+            return self.answers()
+
+        until(ready, what=lambda: self.log.read_text()[-2000:])
+
+    def kill(self) -> None:
+        """End it and its children at once (kill -9)."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+class Postgres(Server):
+    """PostgreSQL with a database `mlflow`, in a new folder, on a Unix socket in it, with a password."""
+
+    def __init__(self, *, programs: Path) -> None:
+        # not in pytest's folders: it refuses to run as root, and other users may not enter those
+        super().__init__(folder=Path(tempfile.mkdtemp(prefix="pg")))
+        self.programs = programs
+        self.password = f"canary-{secrets.token_hex(8)}"
+        self.uri = f"postgresql+psycopg2://mlflow@/mlflow?host={self.folder}"
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        if self.owner() is not None:
+            for path in (self.folder, secret):
+                shutil.chown(path, self.owner())
+        make = ["initdb", "--pgdata", "data", "--username", "mlflow", "--pwfile", "password", "--auth", "scram-sha-256"]
+        subprocess.run(
+            [programs / make[0], *make[1:], "--encoding", "UTF8", "--locale", "C"],
+            check=True,
+            cwd=self.folder,
+            user=self.owner(),
+            stdout=subprocess.DEVNULL,
+        )
+        self.start()
+        self.run("createdb", "mlflow")
+
+    def owner(self) -> str | None:
+        """Return an account without privileges if this is root."""
+        return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
+
+    def command(self) -> list[str]:
+        """Return what to run."""
+        sockets = f"unix_socket_directories={self.folder}"
+        return [
+            str(self.programs / "postgres"),
+            "-D",
+            str(self.folder / "data"),
+            "-c",
+            "listen_addresses=",
+            "-c",
+            sockets,
+        ]
+
+    def answers(self) -> bool:
+        """Return whether it takes connections."""
+        return subprocess.run([self.programs / "pg_isready", "-q", "-h", self.folder], check=False).returncode == 0
+
+    def run(self, program: str, *arguments: str) -> bytes:
+        """Run one of PostgreSQL's programs on it, and return what it prints."""
+        command = [self.programs / program, "-h", self.folder, "-U", "mlflow", *arguments]
+        environment = os.environ | {"PGPASSWORD": self.password}
+        return subprocess.run(command, check=True, env=environment, capture_output=True).stdout
+
+    def remove(self) -> None:
+        """Kill it and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder)
+
+
+class Mlflow(Server):
+    """An MLflow server over a database, with artifacts through it, and with passwords if one is given."""
+
+    def __init__(self, *, folder: Path, database: str, password: str | None, variables: Mapping[str, str]) -> None:
+        super().__init__(folder=folder)
+        self.database = database
+        self.password = password
+        self.variables = dict(variables)
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.settings = folder / "basic_auth.ini"
+        self.remember_passwords(60)
+
+    def remember_passwords(self, seconds: int) -> None:
+        """Let the server take a password that was right once for right for a while; from its next start on."""
+        lines = {
+            "default_permission": "READ",
+            "database_uri": self.database,
+            "admin_username": "admin",
+            "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+            "auth_cache_ttl_seconds": str(seconds),
+        }
+        self.settings.write_text("[mlflow]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items()))
+
+    def command(self) -> list[str]:
+        """Return what to run."""
+        return [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts"),
+            *(["--app-name", "basic-auth"] if self.password else []),
+        ]  # fmt: skip
+
+    def environment(self) -> dict[str, str]:
+        """Return its database and secrets."""
+        password = {
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self.password or "",
+            "MLFLOW_AUTH_CONFIG_PATH": str(self.settings),
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-for-tests",
+        }
+        return {"MLFLOW_BACKEND_STORE_URI": self.database, **(password if self.password else {}), **self.variables}
+
+    def answers(self) -> bool:
+        """Return whether it is well."""
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@contextlib.contextmanager
+def tracking(folder: Path, *, programs: Path) -> Iterator[tuple[Postgres, Mlflow]]:
+    """Run an MLflow server with passwords over PostgreSQL, both new."""
+    postgres = Postgres(programs=programs)
+    server = Mlflow(
+        folder=folder,
+        database=postgres.uri,
+        password=f"canary-{secrets.token_hex(8)}",
+        variables={"PGPASSWORD": postgres.password},
+    )
+    try:
+        server.start()
+        yield postgres, server
+    finally:
+        server.kill()
+        postgres.remove()

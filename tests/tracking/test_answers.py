@@ -1,0 +1,78 @@
+"""An answer that is lost, or a request that arrives late, makes nothing twice and loses nothing."""
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import ViewType
+from mlflow.tracking import MlflowClient
+
+from benchmarks.servers import Mlflow
+from emotune.search.records import Record
+from emotune.tracking.cursor import read_cursor
+from emotune.tracking.mlflow import MlflowMirror, deliver_all
+from tests.tracking.proxy import Fault, Proxy
+
+Content = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def proxy(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "mlflow.db").write_bytes(template.read_bytes())
+    server = Mlflow(folder=folder, database=f"sqlite:///{folder / 'mlflow.db'}", password=None, variables={})
+    server.start()
+    between = Proxy(port=server.port)
+    yield between
+    between.shutdown()
+    between.server_close()
+    server.kill()
+
+
+def direct(proxy: Proxy) -> str:
+    return f"http://127.0.0.1:{proxy.target}"
+
+
+PATHS = ("experiments/create", "runs/create", "runs/log-batch", "runs/update")
+FAULTS: tuple[Fault, ...] = ("answer lost", "request cut", "database trouble")
+
+
+@pytest.mark.parametrize("wrong", list(itertools.product(PATHS, FAULTS)), ids=" ".join)
+def test_what_goes_wrong_once_is_done_once(
+    proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content, wrong: tuple[str, Fault]
+) -> None:
+    name = re.sub(r"\W", "-", " ".join(wrong))
+    (tmp_path / "search").mkdir()
+    proxy.faults.append(wrong)
+    assert deliver_all(records, tracking_uri=proxy.uri, folder=tmp_path / "search", name=name)
+    assert not proxy.faults, "it went wrong"
+    (tmp_path / "direct").mkdir()
+    assert deliver_all(records, tracking_uri=uri, folder=tmp_path / "direct", name=name)
+    assert content(direct(proxy), name=name) == content(uri, name=name)
+
+
+def test_a_run_that_is_created_late_does_not_stay_twice(
+    proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content
+) -> None:
+    folder = tmp_path / "search"
+    folder.mkdir()
+    proxy.faults.append(("runs/create", "arrives late"))
+    mirror = MlflowMirror(proxy.uri, folder=folder, name="late")
+    mirror.catch_up(records[:-1])
+    deadline = time.monotonic() + 30
+    while not proxy.late or proxy.late[0].is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    mirror(records[-1], len(records) - 1)
+    assert mirror.close(60)
+    (tmp_path / "direct").mkdir()
+    assert deliver_all(records, tracking_uri=uri, folder=tmp_path / "direct", name="late")
+    assert content(direct(proxy), name="late", view=ViewType.ACTIVE_ONLY) == content(uri, name="late")
+    client = MlflowClient(tracking_uri=direct(proxy))
+    there = client.search_runs([read_cursor(folder).experiment_id], run_view_type=ViewType.ALL)
+    stages = sorted(run.info.lifecycle_stage for run in there)
+    assert stages == ["active"] * 4 + ["deleted"], "the first one of its key was in use, the second one is in the bin"
