@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := results/demo
 
-.PHONY: setup demo test check fmt golden clean
+.PHONY: setup demo test test-cluster check fmt golden clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup   the environment in $(VENV), with locked versions"
 	@echo "make demo    a search, a fine-tuning and a report on made-up ECG, within ten minutes"
 	@echo "make test    all tests"
+	@echo "make test-cluster  cluster.yaml on machines made of namespaces, as root"
 	@echo "make check   format, lint, types, layers, and the quick tests' imports"
 	@echo "make fmt     format the code"
 	@echo "make golden  renew the known-good numbers in tests/golden"
@@ -38,6 +39,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --ignore=tests/ray --numprocesses=2 --dist=worksteal
 	$(BIN)/python -m pytest tests/ray
+
+# Machines made of namespaces: needs root, sshd and rsync.
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -26,8 +26,9 @@ export RAY_AUTH_TOKEN_PATH="$HOME/.ray/token-$SLURM_JOB_ID"
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 
 # Several jobs may share a node: each has a port and a folder of its own.
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-head=$(getent ahostsv4 "$head" | sed -n '1s/ .*//p')
+name=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# This script runs on the first node, whose own name may mean 127.0.1.1 there.
+head=$({ getent ahostsv4 "$name"; hostname -I | tr ' ' '\n'; } | awk '$1 !~ /^127/ {print $1; exit}')
 port=$((20000 + SLURM_JOB_ID % 20000))
 srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
     ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_NNODES" \

@@ -1,0 +1,217 @@
+"""A laboratory of machines made of namespaces, joined by a switch.
+
+Each has an SSH server, an address, processes, a host name, a home and a /tmp of its own, as another computer would;
+all share /mnt/shared. Killing one is a power failure. Nothing outside sees any of it. Needs root, on Linux.
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+TOOLS = ("unshare", "nsenter", "ip", "rsync", "ssh", "ssh-keygen", "/usr/sbin/sshd")
+SHARED = Path("/mnt/shared")
+SWITCH = "10.77.0.1"
+NAMESPACES = ("--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child")
+BIN = Path(sys.executable).parent
+
+BOOT = """
+set -eu
+hostname "$NAME"
+ip link set lo up
+mount --bind "$MACHINE/hosts" /etc/hosts
+mount -t tmpfs tmpfs /run
+mkdir -p /run/sshd /run/keep /run/machine
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/shared
+mount --bind "$SHARE" /mnt/shared
+mount --bind "$MACHINE" /run/machine
+# what lies in a folder that will be hidden is kept, and put back into the new one
+for folder in $KEEP; do mkdir -p "/run/keep$folder"; mount --bind "$folder" "/run/keep$folder"; done
+mount --bind /run/machine/root /root
+mount --bind /run/machine/tmp /tmp
+for folder in $KEEP; do mkdir -p "$folder"; mount --bind "/run/keep$folder" "$folder"; done
+exec /usr/sbin/sshd -D -e -f /root/sshd/config
+"""
+
+SSHD = """
+HostKey /root/sshd/key
+PermitRootLogin yes
+StrictModes no
+UsePAM no
+MaxStartups 100
+"""
+
+
+def missing() -> str:
+    """Tell why there can be no laboratory here; empty if there can be."""
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if os.getuid() != 0:
+        return "namespaces of machines need root"
+    if absent:
+        return f"not installed: {', '.join(absent)}"
+    tried = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    return tried.stderr.strip()
+
+
+def hidden() -> list[Path]:
+    """Return the folders that programs need and that lie where each machine has a folder of its own."""
+    needed = {PROJECT, Path(sys.prefix), Path(sys.base_prefix)}
+    return sorted(path for path in needed if path.is_relative_to("/root") or path.is_relative_to("/tmp"))
+
+
+@dataclass
+class Machine:
+    """A computer that is switched on."""
+
+    name: str
+    address: str
+    folder: Path
+    process: subprocess.Popen
+    started: list[subprocess.Popen] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """Its first process, as seen from outside."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        deadline = time.monotonic() + 10
+        while not (found := children.read_text().split()):
+            assert time.monotonic() < deadline, f"{self.name} does not start"
+            time.sleep(0.05)
+        return int(found[0])
+
+    def start(self, command: str) -> subprocess.Popen:
+        """Start a command as a person at this machine would, in the project's folder."""
+        inside = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--pid", "--"]
+        environment = {"HOME": "/root", "PATH": f"{BIN}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb"}
+        process = subprocess.Popen(
+            [*inside, "bash", "-c", f"cd {PROJECT} && {command}"],
+            env=environment | {"LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def power_off(self) -> None:
+        """Pull the plug."""
+        self.process.kill()
+        self.process.wait()
+        for process in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+class Lab:
+    """The machines and the switch between them.
+
+    Args:
+        folder: For the machines' files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.machines: dict[str, Machine] = {}
+        (folder / "shared").mkdir(parents=True)
+        self.key = folder / "key"
+        self._wires = itertools.count()
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+        _run("ip", "link", "set", "lo", "up")
+        _run("ip", "link", "add", "switch", "type", "bridge")
+        _run("ip", "address", "add", f"{SWITCH}/24", "dev", "switch")
+        _run("ip", "link", "set", "switch", "up")
+
+    @property
+    def shared(self) -> Path:
+        """The folder that all machines share, as seen from outside."""
+        return self.folder / "shared"
+
+    def switch_on(self, name: str, address: str) -> Machine:
+        """Start a machine; one that was there before finds its files again."""
+        folder = self.folder / name
+        if not folder.exists():
+            self._furnish(folder, name=name)
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        (folder / "tmp").mkdir(mode=0o1777)
+        places = {"MACHINE": str(folder), "SHARE": str(self.shared), "KEEP": " ".join(map(str, hidden()))}
+        with (folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                ["unshare", *NAMESPACES, "bash", "-c", BOOT],
+                env=places | {"NAME": name, "PATH": os.environ["PATH"]},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        machine = self.machines[name] = Machine(name=name, address=address, folder=folder, process=process)
+        self._connect(machine)
+        _wait_for_ssh(address)
+        return machine
+
+    def _furnish(self, folder: Path, *, name: str) -> None:
+        for part in ("root/.ssh", "root/sshd"):
+            (folder / part).mkdir(parents=True)
+        # Debian gives a host's own name an address that no other host can use
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
+        (folder / "root/sshd/config").write_text(SSHD)
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "root/sshd/key"))
+        shutil.copy(self.key, folder / "root/.ssh/id_ed25519")
+        shutil.copy(self.key.with_suffix(".pub"), folder / "root/.ssh/authorized_keys")
+
+    def _connect(self, machine: Machine) -> None:
+        pid, cable = str(machine.pid), f"wire{next(self._wires)}"
+        _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        _run("ip", "link", "set", cable, "master", "switch", "up")
+        inside = ("nsenter", f"--target={pid}", "--net", "ip")
+        _run(*inside, "address", "add", f"{machine.address}/24", "dev", "eth0")
+        _run(*inside, "link", "set", "eth0", "up")
+        _run(*inside, "route", "add", "default", "via", SWITCH)
+
+    def close(self) -> None:
+        """Switch everything off."""
+        for machine in self.machines.values():
+            machine.power_off()
+
+
+@contextlib.contextmanager
+def laboratory(folder: Path) -> Iterator[Lab]:
+    """Build a laboratory; it must be called in namespaces of its own, see `enter`."""
+    lab = Lab(folder)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def enter(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module in namespaces of its own, where it may build a laboratory."""
+    return ["unshare", *NAMESPACES, sys.executable, "-m", module, *arguments]
+
+
+def _wait_for_ssh(address: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return socket.create_connection((address, 22), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < deadline, f"there is no SSH server at {address}"
+            time.sleep(0.1)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
