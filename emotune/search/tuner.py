@@ -16,6 +16,7 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from emotune.errors import SettingsError
+from emotune.search.access import guard_token, keep_to_this_machine
 from emotune.search.tune_searcher import DeskSearcher, TrialCallback
 from emotune.trainables.evaluation import EvaluationTrainable
 from emotune.trainables.group import GroupTrainable
@@ -48,7 +49,7 @@ class StopWhenAsked(Stopper):
 
 
 def connect(cpus: int, *, dashboard: bool = False) -> None:
-    """Connect to the cluster that Ray finds, or start one on this machine.
+    """Connect to the cluster that Ray finds, or start one on this machine, which only this machine can reach.
 
     Args:
         cpus: For how many a cluster on this machine makes room at least.
@@ -60,6 +61,9 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
     local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": dashboard}
     started = "auto" if Path("/tmp/ray/ray_current_cluster").exists() else "local"
     found = os.environ.get("RAY_ADDRESS", started) != "local"
+    guard_token(make=not found)
+    if not found:
+        keep_to_this_machine()
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
 
 
