@@ -14,10 +14,10 @@ refuse() {
     exit 2
 }
 
-# The first Python that will do: the one that was asked for, or what a system may call it.
+# The first Python that will do: the one that was asked for, that of the environment, or what a system may call it.
 find_python() {
     local name
-    for name in ${EMOTUNE_PYTHON:-python3.12 python3.11 python3}; do
+    for name in ${EMOTUNE_PYTHON:-"$1/bin/python" python3.12 python3.11 python3}; do
         if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
             echo "$name"
             return
@@ -37,7 +37,7 @@ make_environment() {
                 "that does not exist yet"
         echo "using the environment in $1 as it is"
     elif [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-        python=$(find_python)
+        python=$(find_python "$1")
         echo "making the environment in $1 with $python; this takes minutes"
         mkdir -p "$1"
         echo unfinished > "$stamp"
