@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from torch import nn
 
 from emotune.data.recording import UNITS, Recording
 from emotune.data.segments import PrepareSettings, ready
 from emotune.data.single import standardised_segments
-from emotune.errors import DataError, SettingsError
+from emotune.errors import DamageError, DataError, SettingsError
 from emotune.experiment import Experiment
-from emotune.models.weights import encoder_part
+from emotune.models.weights import hand_over
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import read_journal
 from emotune.search.results import evaluation_results, find_best, opened
@@ -107,13 +108,18 @@ def read_about(checkpoint: Path) -> AboutCheckpoint:
         SettingsError: The network reads no signals.
     """
     about = read_state(checkpoint)["about"]
-    if about["modality"] not in UNITS:
-        raise SettingsError(f"{checkpoint} reads {about['modality']}, not signals; give what was trained on signals")
-    return AboutCheckpoint(
-        experiment=Experiment.model_validate(about["experiment"]),
-        preparation=PrepareSettings.model_validate(about["preparation"]),
-        channels=tuple(about["channels"]),
-    )
+    try:
+        if about["modality"] not in UNITS:
+            raise SettingsError(
+                f"{checkpoint} reads {about['modality']}, not signals; give what was trained on signals"
+            )
+        return AboutCheckpoint(
+            experiment=Experiment.model_validate(about["experiment"]),
+            preparation=PrepareSettings.model_validate(about["preparation"]),
+            channels=tuple(about["channels"]),
+        )
+    except (KeyError, TypeError, ValidationError) as error:
+        raise DamageError(f"{checkpoint}: state.json does not say what network it is; use another one") from error
 
 
 class PretrainedEncoder(nn.Module):
@@ -131,7 +137,7 @@ class PretrainedEncoder(nn.Module):
         about = read_about(checkpoint)
         self.experiment, self.preparation, self.channels = about.experiment, about.preparation, about.channels
         self.encoder = self.experiment.model.build(channels=len(self.channels))
-        self.encoder.load_state_dict(encoder_part(read_weights(checkpoint)))
+        hand_over(read_weights(checkpoint), self.encoder, source=str(checkpoint))
         self.eval()
 
     def forward(self, signals: Float[torch.Tensor, "batch channel time"]) -> Float[torch.Tensor, "batch width"]:

@@ -3,13 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from jaxtyping import Float32
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from emotune.base import Settings
 from emotune.data.recording import LeftOut, Modality
@@ -72,7 +72,8 @@ class About(Settings):
     sources: tuple[Source, ...]
     """A pool has several."""
     software: dict[str, str]
-    files: dict[str, FileRecord]
+    files: dict[Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")], FileRecord]
+    """By name, which leads nowhere else."""
     fingerprint: str
     """Hash of signal, index and settings: equal fingerprints are equal data."""
 

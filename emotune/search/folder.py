@@ -25,9 +25,12 @@ class SearchFolder:
         """Return the folder of a search by name; it need not exist.
 
         Raises:
-            SettingsError: The name cannot be a folder's name.
+            SettingsError: The name cannot be a folder's name, or is that of a file.
         """
-        return cls(storage / safe_name(name))
+        path = storage / safe_name(name)
+        if path.is_file():
+            raise SettingsError(f"the name {name!r} cannot be used: {path} is a file; give another one")
+        return cls(path)
 
     @property
     def name(self) -> str:
