@@ -13,6 +13,7 @@ help:
 	@echo "make demo    a search, a fine-tuning and a report on made-up ECG, within ten minutes"
 	@echo "make test    all tests"
 	@echo "make test-cluster  cluster.yaml on machines made of namespaces, as root"
+	@echo "make chaos   a search through kills, full disks, damage, outages and leaks: an hour; ARGS='--only NAME'"
 	@echo "make check   format, lint, types, layers, and the quick tests' imports"
 	@echo "make fmt     format the code"
 	@echo "make golden  renew the known-good numbers in tests/golden"
@@ -43,6 +44,10 @@ test: setup
 # Machines made of namespaces: needs root, sshd and rsync.
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# Needs Linux, strace, libfaketime and the right to mount: docs/faults.md.
+chaos: setup
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .
