@@ -6,6 +6,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from ray._common.utils import get_ray_address_file
 from ray._private import ray_constants
 
 
@@ -18,6 +19,18 @@ def keep_to_this_machine() -> None:
     """
     ray_constants.ENABLE_RAY_CLUSTER = False
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+
+
+def is_announced() -> bool:
+    """Tell whether a cluster of this user's, or of root's, has left word on this machine that it runs.
+
+    Anybody can leave word in Ray's temporary folder, and whoever connects to a stranger's cluster hands over
+    the token and unpickles what comes back.
+    """
+    try:
+        return Path(get_ray_address_file(None)).stat().st_uid in {0, os.getuid()}
+    except FileNotFoundError:
+        return False
 
 
 def guard_token(*, make: bool) -> None:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -16,7 +15,7 @@ from ray import tune
 from ray.tune.stopper import Stopper
 
 from emotune.errors import SettingsError
-from emotune.search.access import guard_token, keep_to_this_machine
+from emotune.search.access import guard_token, is_announced, keep_to_this_machine
 from emotune.search.tune_searcher import DeskSearcher, TrialCallback
 from emotune.trainables.evaluation import EvaluationTrainable
 from emotune.trainables.group import GroupTrainable
@@ -58,8 +57,8 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
     if ray.is_initialized():
         return
     _set_defaults()
-    local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": dashboard}
-    started = "auto" if Path("/tmp/ray/ray_current_cluster").exists() else "local"
+    local = {"address": "local", "num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": dashboard}
+    started = "auto" if is_announced() else "local"
     found = os.environ.get("RAY_ADDRESS", started) != "local"
     guard_token(make=not found)
     if not found:

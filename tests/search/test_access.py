@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.search.access import guard_token
+from emotune.search.access import guard_token, is_announced
 
 
 @pytest.fixture
@@ -54,3 +54,19 @@ def test_who_chose_otherwise_gets_no_token(token: Path, monkeypatch: pytest.Monk
 def test_to_join_a_cluster_no_token_is_made_up(token: Path) -> None:
     guard_token(make=False)
     assert not token.exists()
+
+
+def test_word_of_a_running_cluster_is_taken_from_its_user_and_from_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert not is_announced()
+    word = tmp_path / "ray" / "ray_current_cluster"
+    word.parent.mkdir()
+    word.write_text("192.0.2.1:6379")
+    assert is_announced()
+    if os.getuid() == 0:
+        os.chown(word, 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 65534)
+    assert not is_announced()
