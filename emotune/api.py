@@ -16,7 +16,8 @@ def load_encoder(
 
     Args:
         source: A search by name (its best configuration), a checkpoint folder, or an MLflow run.
-        storage: Where searches are kept; by default ``$EMOTUNE_STORAGE`` or ``results``.
+        storage: Where searches are kept, a folder or ``s3://BUCKET/PREFIX``; by default
+            ``$EMOTUNE_STORAGE`` or ``results``.
         tracking_uri: The MLflow server that knows the run; by default ``$MLFLOW_TRACKING_URI`` or
             the database beside the results.
 
@@ -28,7 +29,8 @@ def load_encoder(
         DamageError: The checkpoint is not what was written.
     """
     encoders = importlib.import_module("emotune.encoders")
-    folder = Path(storage or os.environ.get("EMOTUNE_STORAGE", "results")).absolute()
+    storage_folder = importlib.import_module("emotune.search.folder").storage_folder
+    folder = storage_folder(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
     checkpoint = encoders.find_encoder(str(source), storage=folder, tracking_uri=uri)
     return encoders.PretrainedEncoder(checkpoint)

@@ -94,7 +94,7 @@ def read_classifiers(folder: SearchFolder) -> Classifiers:
         SettingsError: It is neither, or not finished, or a checkpoint is gone.
         DataError: Its store is not the one it was trained on.
     """
-    if not folder.journal.is_file():
+    if not folder.begun:
         raise SettingsError(f"there is no cross-validation {folder.name!r} in {folder.path.parent}")
     records = read_journal(folder.journal)
     if not records or opened(records).purpose not in {"fold", "finetune"}:

@@ -41,7 +41,7 @@ def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None)
     if (path / "manifest.json").is_file():
         return path
     for folder in (SearchFolder(path), SearchFolder(storage / source)):
-        if folder.journal.is_file():
+        if folder.begun:
             return best_checkpoint(folder)
     run = source.removeprefix("runs:/")
     if len(run) == 32 and run.isalnum():

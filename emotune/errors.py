@@ -37,6 +37,22 @@ class SearchFailedError(EmotuneError):
     exit_code = 1
 
 
+class StorageRefusedError(EmotuneError):
+    """The bucket of the results says no: a wrong name, wrong keys, or something that it cannot do."""
+
+
+class StorageAwayError(EmotuneError, OSError):
+    """The bucket of the results cannot be reached, or has trouble; it may come back."""
+
+    exit_code = 1
+
+
+class StorageConflictError(EmotuneError):
+    """Somebody else has written the object in the bucket."""
+
+    exit_code = 1
+
+
 class StorageError(EmotuneError):
     """A checkpoint could not be written: the disk is full, or not there. No result of the training's."""
 

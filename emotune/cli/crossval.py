@@ -34,6 +34,7 @@ from emotune.search.journal import read_journal
 from emotune.search.results import search_state
 from emotune.search.run import RunOptions
 from emotune.search.study import Study
+from emotune.storage.remote import pull, push
 from emotune.training.checkpoints import read_state
 
 RESULT_FILE = "crossval.json"
@@ -138,6 +139,7 @@ def cross_validate(study: Study, request: Request) -> tuple[int, CrossValidation
     materials = {fold: study.base.in_fold(fold).material(store) for fold in count}
     result = read_cross_validation(records, materials=materials, notes=notes)
     write_atomically(folder.path / RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
+    push(folder.path / RESULT_FILE)
     return code, result
 
 
@@ -159,7 +161,7 @@ def load_result(folder: SearchFolder) -> CrossValidation:
         SettingsError: It is no cross-validation, or not finished.
     """
     file = folder.path / RESULT_FILE
-    if file.is_file():
+    if pull(file):
         return CrossValidation.model_validate_json(file.read_bytes())
     result = read_cross_validation(read_journal(folder.journal))
     raise SettingsError(

@@ -13,6 +13,7 @@ from rich.console import Console
 from emotune.errors import SettingsError
 from emotune.search.folder import SearchFolder, find_searches, storage_folder
 from emotune.search.limits import Amount, parse_amount
+from emotune.storage.remote import place_of
 from emotune.tracking.cursor import has_password, public_uri
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,7 +25,7 @@ storage_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="DIR_OR_URL",
-    help="Folder that holds the results; the driver and all workers must see it.",
+    help="Folder that holds the results, which the driver and all workers see, or s3://BUCKET/PREFIX.",
 )
 
 
@@ -122,9 +123,9 @@ def find_folder(name: str, *, storage: str) -> SearchFolder:
     """
     root = storage_folder(storage)
     folder = SearchFolder.of(name, storage=root)
-    if not folder.journal.is_file():
+    if not folder.begun:
         known = ", ".join(found.name for found in find_searches(root))
-        raise SettingsError(f"there is no search {name!r} in {root}; there are: {known or 'none'}")
+        raise SettingsError(f"there is no search {name!r} in {place_of(root)}; there are: {known or 'none'}")
     return folder
 
 

@@ -22,6 +22,7 @@ from emotune.search.folder import storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.results import last_metrics, opened, status_document
 from emotune.search.statistics import Comparison
+from emotune.storage.remote import place_of, push
 from emotune.tracking.mlflow import deliver_all
 
 
@@ -38,10 +39,13 @@ def report(name: str, *, out: Path | None, storage: str) -> None:
     """
     folder = find_folder(name, storage=storage)
     page = folder.path / "report.html" if out is None else out
+    if out is None:
+        page.parent.mkdir(parents=True, exist_ok=True)
     if not page.parent.is_dir():
         raise SettingsError(f"--out: the folder {page.parent} does not exist; make it first")
     write_report(read_journal(folder.journal), page)
-    click.echo(str(page))
+    push(page)
+    click.echo(place_of(page))
 
 
 @click.command()

@@ -29,6 +29,7 @@ from emotune.search.journal import read_journal
 from emotune.search.results import last_metrics, search_state
 from emotune.search.run import RunOptions
 from emotune.search.study import Aim, Study
+from emotune.storage.remote import place_of, pull, push
 
 
 @click.command()
@@ -121,8 +122,8 @@ class Runner:
 
     def is_finished(self, stage: Stage) -> bool:
         """Tell whether a stage has been carried out to its end."""
-        journal = self.folder(stage).journal
-        return journal.is_file() and search_state(read_journal(journal), alive=False) == "finished"
+        folder = self.folder(stage)
+        return folder.begun and search_state(read_journal(folder.journal), alive=False) == "finished"
 
     def carry_out(self, stage: Stage) -> int:
         """Run a stage or go on with it; returns the exit code."""
@@ -136,7 +137,7 @@ class Runner:
         return code
 
     def _has_result(self, stage: Stage) -> bool:
-        return (self.folder(stage).path / RESULT_FILE).is_file()
+        return pull(self.folder(stage).path / RESULT_FILE)
 
     def _study(self, stage: Stage) -> Study:
         experiment = stage.experiment
@@ -203,11 +204,12 @@ def _write(table: Table, ours: Sequence[Cell], stages: Sequence[Stage], *, runne
     }
     for name, text in texts.items():
         write_atomically(folder / name, text.encode())
+        push(folder / name)
     if as_json:
-        print_json({"table": table.name, "folder": str(folder), "rows": frame.to_dict("records"), "notes": notes})
+        print_json({"table": table.name, "folder": place_of(folder), "rows": frame.to_dict("records"), "notes": notes})
         return
     click.echo(texts["table.md"])
-    click.echo(f"written to {folder}: {', '.join(texts)}")
+    click.echo(f"written to {place_of(folder)}: {', '.join(texts)}")
 
 
 def _notes(results: Sequence[CrossValidation], *, scale: Scale) -> list[str]:

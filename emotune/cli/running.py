@@ -17,11 +17,13 @@ from emotune.errors import SearchFailedError, SettingsError
 from emotune.experiment import Experiment
 from emotune.report.tables import leaderboard
 from emotune.search.folder import SearchFolder
-from emotune.search.journal import locked, read_journal
+from emotune.search.journal import read_journal
 from emotune.search.records import Closed, Record
 from emotune.search.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
 from emotune.search.run import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
 from emotune.search.study import Study
+from emotune.storage.logs import locked
+from emotune.storage.remote import place_of
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, brief
@@ -64,7 +66,7 @@ def run(study: Study, request: Request) -> int:
     settled = settle(study, store=find_store(study.base.store), encoders=encoders)
     if request.options.workers is not None:
         check_workers(settled, workers=request.options.workers[1])
-    known = len(read_journal(folder.journal)) if folder.journal.exists() else 0
+    known = len(read_journal(folder.journal)) if folder.begun else 0
     folder.path.mkdir(parents=True, exist_ok=True)
     mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
     try:
@@ -153,7 +155,7 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
     lines = [
         *(_leaders(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
-        f"results in {folder.path}",
+        f"results in {place_of(folder.path)}",
         f"compare the runs: {where_to_look(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
     ]
     console().print("\n".join(lines), markup=False, soft_wrap=True)
@@ -174,8 +176,9 @@ def put_aside(folder: SearchFolder) -> None:
     Raises:
         BusyError: A driver is alive on it.
     """
-    if not folder.path.exists():
+    if not (folder.path.exists() or folder.begun):
         return
+    folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.journal, owner=folder.name):
         aside = folder.put_aside()
-    console().print(f"the old results are kept in {aside}", soft_wrap=True)
+    console().print(f"the old results are kept in {place_of(aside.path)}", soft_wrap=True)

@@ -123,7 +123,7 @@ search = search_command(None)
 
 def has_begun(folder: SearchFolder) -> bool:
     """Tell whether there is a record of a search."""
-    return folder.journal.is_file() and bool(read_journal(folder.journal))
+    return folder.begun and bool(read_journal(folder.journal))
 
 
 def warm_started(study: Study, *, names: Sequence[str], storage: str) -> Study:

@@ -12,6 +12,7 @@ from emotune.search.folder import SearchFolder, find_searches, storage_folder
 from emotune.search.journal import read_journal
 from emotune.search.results import opened, status_document
 from emotune.search.trust import RungTrust, describe_trust
+from emotune.storage.remote import place_of
 from emotune.tracking.cursor import mlflow_runs
 
 
@@ -54,7 +55,7 @@ def status(name: str | None, *, storage: str, as_json: bool) -> None:
     for one in documents:
         click.echo(_headline(one))
     if not documents:
-        click.echo(f"no searches in {storage_folder(storage)}")
+        click.echo(f"no searches in {place_of(storage_folder(storage))}")
 
 
 def _headline(document: dict[str, Any]) -> str:
@@ -99,7 +100,7 @@ def stop(name: str, *, storage: str) -> None:
     folder = find_folder(name, storage=storage)
     if not folder.driver_alive:
         raise SettingsError(f"the search {name!r} is not running; nothing was done")
-    folder.stop_request.touch()
+    folder.request_stop()
     click.echo(f"{name} stops when its running evaluations are done; the command that started it goes on with it")
 
 

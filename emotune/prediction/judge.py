@@ -91,7 +91,7 @@ def find_judge(source: str, *, storage: Path, tracking_uri: str | None = None) -
         DamageError: All its checkpoints are damaged.
     """
     for folder in (SearchFolder(Path(source)), SearchFolder(storage / source)):
-        if folder.journal.is_file():
+        if folder.begun:
             folds = _folds(folder)
             if folds:
                 return Judge(source, checkpoints=folds)

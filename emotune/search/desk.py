@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from emotune.errors import SearchFailedError, StorageError
+from emotune.errors import SearchFailedError
 from emotune.search.journal import Journal
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Resized, Started
@@ -29,8 +29,8 @@ RETRIES = 1
 INFRASTRUCTURE_RETRIES = 5
 """How often an evaluation is tried again when its worker or node died, without progress in between."""
 
-NO_ROOM = f"{StorageError.__name__}: "
-"""Part of the errors of evaluations whose checkpoints could not be written."""
+NO_ROOM = re.compile(r"Storage(?:Away|Refused)?Error: ")
+"""Part of the errors of evaluations whose checkpoints could not be written or read."""
 
 SAME_FAILURES = 5
 """So many failures of one kind in a row stop the search."""
@@ -158,8 +158,8 @@ class Desk:
             logger.warning("evaluation %d broke off and is tried again: %s", evaluation_id, error)
             self._unfinished.append(self._out.pop(evaluation_id))
             return
-        if NO_ROOM in error:
-            reason = error.rsplit(NO_ROOM, maxsplit=1)[-1]
+        if NO_ROOM.search(error):
+            reason = NO_ROOM.split(error)[-1]
             raise SearchFailedError(f"{reason}; nothing is lost, make room and start the same search again")
         logger.error("evaluation %d failed: %s (values: %s)", evaluation_id, error, evaluation.values)
         self._end(evaluation, objective=None, error=error)

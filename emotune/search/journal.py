@@ -1,32 +1,25 @@
 """The journal of a search: one file that nothing is ever lost from, and that one driver writes at a time."""
 
-import contextlib
-import datetime
 import errno
-import fcntl
 import logging
-import os
 import re
-import socket
-import time
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from emotune.errors import BusyError, DamageError, SearchFailedError
-from emotune.files import sync_folder
+from emotune.errors import BusyError, DamageError, SearchFailedError, StorageAwayError
 from emotune.search.records import RECORD, Record
+from emotune.storage.local_log import LocalLog
+from emotune.storage.logs import open_log, read_log
+from emotune.storage.object_log import ObjectLog
+from emotune.storage.remote import place_of
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LINE = re.compile(rb'\{"n": (0|[1-9][0-9]*), "crc": "([0-9a-f]{8})", "record": (\{[^\n]*\})\}')
-
-NAMING_SECONDS = 0.05
-"""Who is refused waits so long before reading who has the lock: that one may have taken it this very moment."""
 
 ADVICE = "keep a copy of the file, and restore it from a backup or start the search afresh (--fresh)"
 
@@ -39,7 +32,7 @@ class Content(NamedTuple):
 
 
 class Journal:
-    """The records of a search on disk, held by one driver.
+    """The records of a search, held by one driver: in a file, or in a bucket if the file's folder stands for one.
 
     Each record is a line ``{"n": sequence, "crc": "xxxxxxxx", "record": {...}}``. A record that `append`
     has returned from survives the death of the process, and of the machine if it was durable.
@@ -47,12 +40,10 @@ class Journal:
     Use `Journal.open` in a ``with`` statement.
     """
 
-    def __init__(self, path: Path, *, lock: int, file: int, content: Content) -> None:
+    def __init__(self, path: Path, *, log: LocalLog | ObjectLog, records: list[Record]) -> None:
         self.path = path
-        self.records: list[Record] = content.records
-        self._lock = lock
-        self._file = file
-        self._length = content.length
+        self.records = records
+        self._log = log
 
     @classmethod
     def open(cls, path: Path, *, owner: str) -> "Journal":
@@ -65,23 +56,21 @@ class Journal:
             owner: Who opens it, for people.
 
         Raises:
-            BusyError: Another driver has it open. The kernel ends that when the driver dies.
+            BusyError: Another driver has it open. The kernel ends that when the driver dies; in a bucket it ends
+                when the driver has not been heard of for a while.
             DamageError: The file is not what was written.
         """
-        lock = _lock(path.with_suffix(".lock"), owner=owner)
+        log = open_log(path, owner=owner)
         try:
-            content = _read(path)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            content = _parse(log.content, where=place_of(path))
         except BaseException:
-            os.close(lock)
+            log.close()
             raise
-        torn = os.fstat(file).st_size - content.length
+        torn = len(log.content) - content.length
         if torn:
-            log.warning("%s: the last record was not written to its end; %d bytes are cut off", path, torn)
-            os.ftruncate(file, content.length)
-            os.fsync(file)
-        sync_folder(path.parent)
-        return cls(path, lock=lock, file=file, content=content)
+            logger.warning("%s: the last record was not written to its end; %d bytes are cut off", path, torn)
+            log.cut(content.length)
+        return cls(path, log=log, records=content.records)
 
     def append(self, record: Record, *, durable: bool = True) -> None:
         """Write a record at the end.
@@ -91,31 +80,28 @@ class Journal:
             durable: Whether to wait until it would survive a power cut.
 
         Raises:
-            SearchFailedError: The disk did not take it. The journal is as it was before.
+            SearchFailedError: The disk or the bucket did not take it. The journal is as it was before.
         """
         line = encode(record, sequence=len(self.records))
         try:
-            written = os.pwrite(self._file, line, self._length)
-            if written < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if durable:
-                os.fsync(self._file)
+            self._log.append(line, durable=durable)
+        except BusyError as error:
+            raise SearchFailedError(str(error)) from error
+        except StorageAwayError as error:
+            raise SearchFailedError(
+                f"{error}; nothing is lost, start the same search again when the storage is back"
+            ) from error
         except OSError as error:
-            # if cutting fails too, the next driver cuts
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._length)
             name = errno.errorcode.get(error.errno or 0, "unknown error")
             raise SearchFailedError(
                 f"{self.path}: a record could not be written ({name}: {error.strerror}); "
                 "nothing is lost, make room and start the same search again"
             ) from error
-        self._length += len(line)
         self.records.append(record)
 
     def close(self) -> None:
         """Let others open it."""
-        os.close(self._file)
-        os.close(self._lock)
+        self._log.close()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -129,31 +115,13 @@ class Journal:
         self.close()
 
 
-@contextlib.contextmanager
-def locked(path: Path, *, owner: str) -> Iterator[None]:
-    """Keep drivers away from a journal, whatever is in it.
-
-    Args:
-        path: The journal's file.
-        owner: Who does so, for people.
-
-    Raises:
-        BusyError: A driver has it open.
-    """
-    lock = _lock(path.with_suffix(".lock"), owner=owner)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
 def read_journal(path: Path) -> list[Record]:
     """Return the records of a journal, also while a driver writes it; a torn last line does not count.
 
     Raises:
         DamageError: The file is not what was written.
     """
-    return _read(path).records
+    return _parse(read_log(path), where=place_of(path)).records
 
 
 def encode(record: Record, *, sequence: int) -> bytes:
@@ -166,20 +134,19 @@ def _checksum(body: bytes, *, sequence: int) -> int:
     return zlib.crc32(b"%d:%s" % (sequence, body))
 
 
-def _read(path: Path) -> Content:
+def _parse(data: bytes, *, where: str) -> Content:
     """Read all whole lines. What follows is a torn record, unless it begins with a whole one."""
-    data = path.read_bytes() if path.exists() else b""
     *lines, tail = data.split(b"\n")
     records: list[Record] = []
     start = 0
     for line in lines:
-        place = f"{path}, line {len(records) + 1}, byte {start}"
+        place = f"{where}, line {len(records) + 1}, byte {start}"
         records.append(_decode(line, sequence=len(records), place=place))
         start += len(line) + 1
     whole = LINE.match(tail)
     if whole and whole.end() < len(tail) and _is_sound(whole):
         raise DamageError(
-            f"{path}, line {len(records) + 1}, byte {start + whole.end()}: the line break is gone; {ADVICE}"
+            f"{where}, line {len(records) + 1}, byte {start + whole.end()}: the line break is gone; {ADVICE}"
         )
     return Content(records, start)
 
@@ -199,31 +166,3 @@ def _decode(line: bytes, *, sequence: int, place: str) -> Record:
 
 def _is_sound(match: re.Match[bytes]) -> bool:
     return int(match[2], 16) == _checksum(match[3], sequence=int(match[1]))
-
-
-def _lock(path: Path, *, owner: str) -> int:
-    """Take the lock, which the kernel gives back when the process ends, and write down who has it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        time.sleep(NAMING_SECONDS)
-        holder = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "it has just started"
-        os.close(handle)
-        raise BusyError(f"{path}: another driver is alive on this search ({holder}); wait for it or stop it") from error
-    if not _is_at(path, handle):
-        os.close(handle)
-        raise BusyError(f"{path}: the search was put aside by another driver at this moment; start the command again")
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    about = f"{owner}, pid {os.getpid()} on {socket.gethostname()} since {started}\n".encode()
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, about, 0)
-    return handle
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    """Tell whether an open file is still the one of that name: its folder may have been renamed since."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False

@@ -32,7 +32,7 @@ from emotune.search.tune_searcher import DeskSearcher, MakeJob
 from emotune.search.tuner import carry_out
 from emotune.trainables.evaluation import EvaluationTrainable, Job
 from emotune.trainables.group import GroupTrainable
-from emotune.training.checkpoints import newest_checkpoint, read_state
+from emotune.training.checkpoints import MANIFEST, newest_checkpoint, read_state, share_checkpoint
 
 logger = logging.getLogger(__name__)
 Encoders = Mapping[str, Path]
@@ -142,7 +142,7 @@ def run_study(
             study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
             _extend(journal, study, options)
             _warn_of_other_software(journal.records)
-        folder.stop_request.unlink(missing_ok=True)
+        folder.forget_stop()
         places = (
             None
             if search_state(journal.records, alive=False) == "finished"
@@ -240,12 +240,13 @@ def _keep_encoders(encoders: Encoders, folder: SearchFolder) -> Encoders:
 
 def _keep(encoder: Path, place: Path) -> Path:
     kept = place / encoder.name
-    if not kept.exists():
+    if not (kept.exists() and (kept / MANIFEST).read_bytes() == (encoder / MANIFEST).read_bytes()):
         draft = place.with_name(f".{place.name}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(encoder, draft / encoder.name)
         shutil.rmtree(place, ignore_errors=True)
         draft.rename(place)
+    share_checkpoint(kept)
     return kept
 
 
@@ -281,7 +282,7 @@ def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, seating: Sea
         desk,
         make_job=make_job,
         concurrency=seating.number,
-        stop_requested=folder.stop_request.exists,
+        stop_requested=folder.stop_watch(),
         places=seating.places,
     )
     trainable = EvaluationTrainable if seating.takes else GroupTrainable

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from emotune.base import Settings
 from emotune.files import write_atomically
+from emotune.storage.remote import pull, push
 
 FILE = "tracking.json"
 
@@ -45,6 +46,7 @@ def read_cursor(folder: Path) -> Cursor:
     Losing the cursor costs nothing but time: everything is sent again, and MLflow stores it once.
     """
     try:
+        pull(folder / FILE)
         return Cursor.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError):
         return Cursor()
@@ -65,7 +67,9 @@ def where_to_look(folder: Path) -> str | None:
 
 def write_cursor(cursor: Cursor, *, folder: Path) -> None:
     """Write a search's cursor, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, cursor.model_dump_json(indent=1).encode())
+    push(folder / FILE, patience=0)
 
 
 def mlflow_runs(folder: Path) -> dict[int, str]:

@@ -8,16 +8,24 @@ import time
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import PlainSerializer, PlainValidator
 from ray import tune
 
 from emotune.base import Settings
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
+from emotune.storage.remote import address_of, folder_at
+from emotune.training.checkpoints import (
+    fetch_checkpoint,
+    forget_unshared,
+    newest_checkpoint,
+    restore,
+    save_checkpoint,
+)
 from emotune.training.loop import EpochReport, Material, Pause, evaluate, measure_references, train_epoch
 from emotune.training.meter import Meter, training_flops
 from emotune.training.team import ALONE, Team
@@ -35,6 +43,10 @@ LONGEST_UNSAVED = 300.0
 """After so many seconds a checkpoint is written in the middle of an epoch."""
 
 
+Place = Annotated[Path, PlainValidator(folder_at), PlainSerializer(address_of)]
+"""A folder, which another machine may have elsewhere if it stands for a place in a bucket."""
+
+
 class Job(Settings):
     """One evaluation, as handed to a worker."""
 
@@ -44,9 +56,9 @@ class Job(Settings):
     to_epoch: int
     experiment: Experiment
     """The base experiment with the configuration's values."""
-    checkpoints: Path
-    """Folder of the configuration's checkpoints, seen by driver and workers."""
-    encoder: Path | None = None
+    checkpoints: Place
+    """Folder of the configuration's checkpoints, seen by driver and workers, or one that stands for it in a bucket."""
+    encoder: Place | None = None
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
@@ -68,6 +80,8 @@ class Worker:
         self.team = team
         self.material = open_material(job.experiment)
         self.plan = job.experiment.plan()
+        if job.encoder is not None:
+            fetch_checkpoint(job.encoder)
         self.state = job.experiment.begin(self.material, encoder_weights=job.encoder)
         self._go_on()
         self.state.network = team.wrap(self.state.objective)
@@ -80,6 +94,8 @@ class Worker:
         self._saving_seconds = 0.0
 
     def _go_on(self) -> None:
+        if not self.team.rank:
+            forget_unshared(self.job.checkpoints)
         folder = newest_checkpoint(self.job.checkpoints, up_to=self.job.to_epoch)
         if folder is not None:
             restore(folder, self.state)

@@ -21,11 +21,13 @@ from torch import Tensor
 
 from emotune.errors import DamageError, StorageError
 from emotune.files import new_folder, sha256_of
+from emotune.storage.remote import children, patiently, pull_folder, push_folder, remove_folder
 from emotune.training.loop import EpochReport, TrainState, Within
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2
 WHAT_WAS_LEARNT = ("weights.safetensors", "state.json")
+MANIFEST = "manifest.json"
 FILES = (*WHAT_WAS_LEARNT, "optimiser.safetensors")
 
 
@@ -43,21 +45,57 @@ def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) 
 
     Raises:
         StorageError: The disk is full or cannot be written; earlier checkpoints are untouched.
+        StorageAwayError: The bucket was away for minutes.
     """
     steps = f"-step-{state.within.steps:06d}" if state.within.steps else ""
     folder = root / f"epoch-{state.epoch:06d}{steps}"
     try:
-        if folder.exists():
-            if is_intact(folder):
-                return folder
+        if folder.exists() and not is_intact(folder):
             shutil.rmtree(folder)
-        with new_folder(folder) as draft:
-            _write(draft, state, about)
+        if not folder.exists():
+            with new_folder(folder) as draft:
+                _write(draft, state, about)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         raise StorageError(f"{folder} could not be written: {_reason(error)}") from error
+    share_checkpoint(folder)
     for old in generations(root)[GENERATIONS:]:
-        shutil.rmtree(old, ignore_errors=True)
+        remove_folder(old)
     return folder
+
+
+def share_checkpoint(folder: Path) -> None:
+    """Bring a checkpoint to the bucket if its folder stands for one, the manifest last.
+
+    Raises:
+        StorageAwayError: The bucket could not be reached for minutes.
+        StorageRefusedError: It does not take it.
+    """
+    push_folder(folder, last=MANIFEST)
+
+
+def fetch_checkpoint(folder: Path) -> bool:
+    """Bring a checkpoint here if its folder stands for one in a bucket, and tell whether it is there.
+
+    Raises:
+        StorageAwayError: The bucket could not be reached for minutes.
+    """
+    return patiently(lambda: pull_folder(folder, last=MANIFEST), what=str(folder))
+
+
+def forget_unshared(root: Path) -> None:
+    """Remove the checkpoints of a folder on this machine that are not in the bucket for which it stands.
+
+    They are of a worker that died, or of an earlier search of the same name, and would be taken for newer ones.
+
+    Raises:
+        StorageAwayError: The bucket could not be reached for minutes.
+    """
+    if not root.is_dir():
+        return
+    shared = patiently(lambda: children(root), what=str(root))
+    for folder in root.glob("epoch-*"):
+        if shared is not None and not (folder.name in shared and fetch_checkpoint(folder)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:
@@ -79,7 +117,7 @@ def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
 
 def _write_manifest(folder: Path, files: Sequence[str]) -> None:
     manifest = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in files}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
 
 
 def export_weights(checkpoint: Path, *, to: Path) -> None:
@@ -96,14 +134,16 @@ def export_weights(checkpoint: Path, *, to: Path) -> None:
 
 
 def generations(root: Path) -> list[Path]:
-    """Return the checkpoints in a folder, newest first."""
-    return sorted(root.glob("epoch-*"), reverse=True) if root.is_dir() else []
+    """Return the checkpoints in a folder, or in the bucket for which it stands, newest first."""
+    here = [folder.name for folder in root.glob("epoch-*")] if root.is_dir() else []
+    there = patiently(lambda: children(root), what=str(root)) or []
+    return [root / name for name in sorted({*here, *there}, reverse=True)]
 
 
 def is_intact(folder: Path) -> bool:
     """Tell whether every file of a checkpoint is what its manifest says, and what its name says."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
         return set(manifest) >= set(WHAT_WAS_LEARNT) and all(
             (folder / name).stat().st_size == entry["bytes"]
             and sha256_of(folder / name) == entry["sha256"]
@@ -131,6 +171,8 @@ def newest_checkpoint(root: Path, *, up_to: int | None = None) -> Path | None:
     """
     for folder in generations(root):
         if up_to is not None and folder.name > f"epoch-{up_to:06d}":
+            continue
+        if not fetch_checkpoint(folder):
             continue
         if is_intact(folder):
             return folder

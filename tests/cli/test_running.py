@@ -7,9 +7,9 @@ import pytest
 from emotune.cli.running import _conclude, put_aside
 from emotune.errors import BusyError, DamageError
 from emotune.search.folder import SearchFolder
-from emotune.search.journal import locked
 from emotune.search.records import Closed
 from emotune.search.run import run_study
+from emotune.storage.logs import locked
 from tests.search.test_desk import STUDY, drive, without_results_at
 
 FINISHED = Closed(time=0, state="finished")

@@ -13,14 +13,15 @@ import pytest
 from mlflow import MlflowClient
 
 from emotune.search.checker import seen_in_virtual_time, violations
-from emotune.search.journal import locked, read_journal
+from emotune.search.journal import read_journal
 from emotune.search.records import EpochDone, Evaluation
 from emotune.search.results import opened
 from emotune.search.run import make_optimizer
 from emotune.search.study import Study
+from emotune.storage.logs import locked
 from tests.ray.conftest import Program
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600), pytest.mark.xdist_group("ray-1")]
 CONDITIONAL = Path(__file__).with_name("conditional.yaml")
 DECIDED = ("id", "config_id", "bracket", "rung", "from_epoch", "to_epoch", "values", "origin", "status", "objective")
 

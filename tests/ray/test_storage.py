@@ -1,0 +1,63 @@
+"""Promises of a search whose results lie in a bucket: killed, moved and cut off from it, nothing is lost."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+import emotune
+from emotune.search.folder import SearchFolder, storage_folder
+from emotune.search.journal import read_journal
+from tests.ray.conftest import Program
+from tests.ray.test_search import finish, table_of
+from tests.storage.conftest import Server, bucket, place, server
+
+__all__ = ["bucket", "place", "server"]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+AWAY_SECONDS = 8.0
+"""So long the server is away in the middle of the search."""
+
+
+def wait_for_records(folder: SearchFolder, count: int) -> None:
+    until = time.monotonic() + 180
+    while not folder.begun or len(read_journal(folder.journal)) < count:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
+    program: Program, server: Server, place: str, tmp_path: Path
+) -> None:
+    """Another machine is one with another cache: nothing else of the first one is left."""
+    cache = Path(os.environ["EMOTUNE_CACHE"])
+    few = ("--evaluations", "5")
+    finish(program.search("undisturbed", *few))
+    undisturbed = program.status("undisturbed")
+    first = program.search("moved", *few, "--storage", place)
+    folder = SearchFolder.of("moved", storage=storage_folder(place))
+    wait_for_records(folder, 5)
+    first.kill()
+    first.wait()
+    shutil.rmtree(cache)
+    known = len(read_journal(SearchFolder.of("moved", storage=storage_folder(place)).journal))
+    assert known >= 5
+    second = program.search("moved", *few, "--storage", place)
+    wait_for_records(SearchFolder.of("moved", storage=storage_folder(place)), known + 2)
+    server.kill()
+    time.sleep(AWAY_SECONDS)
+    server.restart()
+    assert "whether moved, pid" in finish(second)
+    shutil.rmtree(cache)
+    process = program.start("status", "moved", "--storage", place, "--json")
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    moved = json.loads(out)
+    assert table_of(moved) == table_of(undisturbed)
+    assert moved["state"] == "finished"
+    encoder = emotune.load_encoder("moved", storage=place)
+    assert not encoder.training
+    assert list(cache.rglob("weights.safetensors"))
