@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import emotune
+from emotune.cli import complain
 from emotune.cli import emotune as program
 from emotune.data.formats import read_file
 from emotune.data.store import ABOUT_FILE, SIGNAL_FILE, SegmentStore
@@ -230,6 +231,11 @@ def test_no_command_writes_anything_under_a_name_that_leads_elsewhere(
     assert isinstance(result.exception, SettingsError), result.exception
     assert [path for path in tmp_path.rglob("*") if path != experiment] == []
     assert not Path("/tmp/evil").exists()
+
+
+def test_a_name_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("store\x1b[2J\x1b]0;title\x07.npy: no such file, [bold]really[/bold], ärgerlich")
+    assert capsys.readouterr().err == "emotune: store?[2J?]0;title?.npy: no such file, [bold]really[/bold], ärgerlich\n"
 
 
 class HostileMlflow(http.server.BaseHTTPRequestHandler):

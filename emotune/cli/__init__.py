@@ -86,5 +86,6 @@ def run_command(command: click.Command) -> None:
 
 
 def complain(message: str) -> None:
-    """Print an error on stderr, as it is."""
-    Console(stderr=True, highlight=False).print(f"emotune: {message}", markup=False, soft_wrap=True)
+    """Print an error on stderr, as it is but for what would command the terminal: names may be a stranger's."""
+    shown = "".join(character if character.isprintable() or character == "\n" else "?" for character in message)
+    Console(stderr=True, highlight=False).print(f"emotune: {shown}", markup=False, soft_wrap=True)
