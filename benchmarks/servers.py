@@ -108,9 +108,9 @@ class Postgres(Server):
         self.uri = f"postgresql+psycopg2://mlflow@/mlflow?host={self.folder}"
         secret = self.folder / "password"
         secret.write_text(self.password)
-        if self.owner() is not None:
+        if owner := self.owner():
             for path in (self.folder, secret):
-                shutil.chown(path, self.owner())
+                shutil.chown(path, owner)
         make = ["initdb", "--pgdata", "data", "--username", "mlflow", "--pwfile", "password", "--auth", "scram-sha-256"]
         subprocess.run(
             [programs / make[0], *make[1:], "--encoding", "UTF8", "--locale", "C"],

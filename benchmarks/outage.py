@@ -1,0 +1,247 @@
+"""What an outage of the MLflow server costs a search: real `emotune search`, MLflow with passwords over PostgreSQL.
+
+    python benchmarks/outage.py [--repeats 3] [--outage 60] [--out outage]
+
+Searches run by turns undisturbed, with the server killed (kill -9) after 15 seconds for OUTAGE seconds, and with
+PostgreSQL killed under it for as long. Needs PostgreSQL's programs. Prints and writes a line for each search:
+seconds between the first and the last record of its journal and of the whole command, and how MLflow and the journal
+differ at the end. Then it measures how many records per second the mirror delivers. Exits with 1 if anything differs,
+or if a password stands in any result, log or database.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mlflow.entities import ViewType
+from mlflow.tracking import MlflowClient
+
+from benchmarks.markdown import markdown
+from benchmarks.servers import Mlflow, Postgres, postgres_programs, tracking, until
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare import prepare
+from emotune.data.segments import PrepareSettings
+from emotune.search.journal import read_journal
+from emotune.search.records import EpochDone, Record
+from emotune.search.results import evaluation_results
+from emotune.tracking.cursor import read_cursor
+from emotune.tracking.mlflow import MlflowMirror, deliver_all
+
+KINDS = ("undisturbed", "server killed", "database killed")
+BEFORE = 15.0
+"""Seconds of a search before the outage begins."""
+
+SINGLE = 30
+"""Records that are delivered one at a time."""
+
+SETTINGS = ("base.folds.segments=200", "base.folds.validation_segments=100", "budget.max=9", "seed=7")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one search.
+
+    Attributes:
+        kind: How it was disturbed.
+        code: Its exit code.
+        searching: Seconds from the first to the last record of its journal.
+        seconds: Seconds of the whole command.
+        differences: What differs between MLflow and the journal.
+        table: Every evaluation with its objective.
+        records: The journal.
+    """
+
+    kind: str
+    code: int
+    searching: float
+    seconds: float
+    differences: tuple[str, ...]
+    table: tuple[tuple[int, int, float | None], ...]
+    records: Sequence[Record]
+
+
+def search(name: str, *, kind: str, outage: float, servers: tuple[Postgres, Mlflow], folder: Path) -> Outcome:
+    """Run one search, disturb it, and compare."""
+    postgres, server = servers
+    command = [sys.executable, "-m", "emotune", "search", "smoke", "--name", name, "--concurrency", "2"]
+    command += ["--store", str(folder / "store"), "--tracking-uri", server.uri]
+    for setting in SETTINGS:
+        command += ["--set", setting]
+    environment = os.environ | {"EMOTUNE_STORAGE": str(folder / "results"), "RAY_AUTH_MODE": "disabled"}
+    begin = time.monotonic()
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        disturb = threading.Thread(target=_disturb, args=(kind, outage, postgres, server))
+        disturb.start()
+        code = process.wait()
+        seconds = time.monotonic() - begin
+        disturb.join()
+        sync = [sys.executable, "-m", "emotune", "sync", name, "--tracking-uri", server.uri]
+        subprocess.run(sync, env=environment, stdout=log, stderr=log, check=False)
+    records = read_journal(folder / "results" / name / "journal.jsonl")
+    results = evaluation_results(records)
+    return Outcome(
+        kind=kind,
+        code=code,
+        searching=records[-1].time - records[0].time,
+        seconds=seconds,
+        differences=tuple(differences(records, name=name, uri=postgres.uri)),
+        table=tuple((each.evaluation.config_id, each.evaluation.to_epoch, each.objective) for each in results),
+        records=records,
+    )
+
+
+def _disturb(kind: str, outage: float, postgres: Postgres, server: Mlflow) -> None:
+    if kind == "undisturbed":
+        return
+    victim = server if kind == "server killed" else postgres
+    time.sleep(BEFORE)
+    victim.kill()
+    time.sleep(outage)
+    victim.start()
+
+
+def differences(records: Sequence[Record], *, name: str, uri: str) -> list[str]:
+    """Return what differs between a journal and what MLflow holds: epochs that are missing, twice or wrong."""
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(f"emotune/{name}")
+    if experiment is None:
+        return ["no experiment"]
+    runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000)
+    counts = Counter(run.data.tags["emotune.config_id"] for run in runs)
+    wanted = {(str(one.config_id), key, one.epoch): value for one in records if isinstance(one, EpochDone)
+              for key, value in one.metrics.items()}  # fmt: skip
+    found: Counter[tuple[str, str, int]] = Counter()
+    wrong = []
+    for run in runs:
+        number = run.data.tags["emotune.config_id"]
+        for key in {key for config, key, _ in wanted if config == number}:
+            for point in client.get_metric_history(run.info.run_id, key):
+                found[number, key, point.step] += 1
+                if wanted.get((number, key, point.step)) not in (point.value, None):
+                    wrong.append(f"configuration {number}, {key} at epoch {point.step} is {point.value}")
+    return [
+        *(f"{count} runs of {key}" for key, count in counts.items() if count > 1),
+        *(f"no run of configuration {key}" for key in {key for key, _, _ in wanted} - counts.keys()),
+        *(f"{point} is missing" for point in wanted.keys() - found.keys()),
+        *(f"{point} is there {count} times" for point, count in found.items() if count > 1),
+        *(f"run {run.info.run_name} is {run.info.status}" for run in runs if run.info.status == "RUNNING"),
+        *wrong,
+    ]
+
+
+def rate(records: Sequence[Record], *, name: str, server: Mlflow, folder: Path) -> tuple[float, float]:
+    """Return records per second: of a whole journal at once, and of a search's records, each waited for."""
+    for part in ("whole", "single"):
+        (folder / f"{name}-{part}").mkdir()
+    begin = time.monotonic()
+    complete = deliver_all(records, tracking_uri=server.uri, folder=folder / f"{name}-whole", name=f"{name}-whole")
+    assert complete
+    at_once = len(records) / (time.monotonic() - begin)
+    single = folder / f"{name}-single"
+    mirror = MlflowMirror(server.uri, folder=single, name=single.name)
+    half = len(records) // 2
+    mirror.catch_up(records[:half])
+    until(lambda: read_cursor(single).delivered == half, what=lambda: "MLflow does not get the journal")
+    begin = time.monotonic()
+    for number in range(half, half + SINGLE):
+        mirror(records[number], number)
+        while read_cursor(single).delivered <= number:
+            time.sleep(0.005)
+    seconds = time.monotonic() - begin
+    mirror.close(60)
+    return at_once, SINGLE / seconds
+
+
+def told(secrets: Sequence[str], *, folder: Path, postgres: Postgres) -> list[str]:
+    """Return where a password stands that should not."""
+    texts = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "ray_token"}
+    texts |= {"the database": postgres.run("pg_dump", "mlflow"), "PostgreSQL's log": postgres.log.read_bytes()}
+    return [place for place, text in texts.items() if any(secret.encode() in text for secret in secrets)]
+
+
+def main() -> int:
+    """Run everything and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--outage", type=float, default=60, help="seconds")
+    parser.add_argument("--out", type=Path, default=Path("outage"))
+    given = parser.parse_args()
+    programs = postgres_programs()
+    if programs is None:
+        parser.error("PostgreSQL is not installed: there is no initdb")
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="out") as name:
+        folder = Path(name)
+        os.environ["RAY_TMPDIR"] = name  # so that Ray's own logs are searched for passwords too
+        prepare(
+            "synthetic",
+            folder=None,
+            store=folder / "store",
+            settings=PrepareSettings(seconds=2.5),
+            corpus_settings=Synthetic(subjects=12, seconds_per_state=60.0),
+        )
+        (folder / "server").mkdir()
+        with tracking(folder / "server", programs=programs) as (postgres, server):
+            assert server.password is not None
+            os.environ |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": server.password}
+            os.environ["PGPASSWORD"] = postgres.password
+            return measure(given, servers=(postgres, server), folder=folder)
+
+
+def measure(given: argparse.Namespace, *, servers: tuple[Postgres, Mlflow], folder: Path) -> int:
+    """Run the searches and print what came of them."""
+    postgres, server = servers
+    outcomes: list[Outcome] = []
+    for repeat in range(given.repeats):
+        for turn in range(len(KINDS)):
+            kind = KINDS[(repeat + turn) % len(KINDS)]
+            name = f"{kind.replace(' ', '-')}-{repeat}"
+            outcomes.append(search(name, kind=kind, outage=given.outage, servers=servers, folder=folder))
+            last = outcomes[-1]
+            sys.stderr.write(
+                f"{name}: {last.searching:.1f} s, {last.seconds:.1f} s, {len(last.differences)} differences\n"
+            )
+    same = len({outcome.table for outcome in outcomes}) == 1
+    lines = [
+        markdown(
+            ["", "exit code", "searching, s", "whole command, s", "evaluations", "epochs", "differences"],
+            [
+                [one.kind, str(one.code), f"{one.searching:.1f}", f"{one.seconds:.1f}", str(len(one.table)),
+                 str(sum(isinstance(each, EpochDone) for each in one.records)), "; ".join(one.differences) or "none"]
+                for one in outcomes
+            ],
+        ),
+        f"tables equal: {'yes' if same else 'no'}",
+    ]  # fmt: skip
+    records = outcomes[0].records
+    for seconds in (0, 60):
+        server.kill()
+        server.remember_passwords(seconds)
+        server.start()
+        whole, single = rate(records, name=f"rate-{seconds}", server=server, folder=folder)
+        lines.append(
+            f"passwords remembered for {seconds} s: {whole:.0f} records per second of a journal of {len(records)}, "
+            f"{single:.1f} one at a time"
+        )
+    assert server.password is not None
+    places = told([server.password, postgres.password], folder=folder, postgres=postgres)
+    lines.append(f"passwords found in: {', '.join(places) or 'no file, log or database'}")
+    page = "\n\n".join(lines) + "\n"
+    (given.out / "outage.md").write_text(page)
+    sys.stdout.write(page)
+    return int(bool(places) or not same or any(one.differences or one.code for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
