@@ -24,6 +24,7 @@ COMMANDS = {
     "report": ("emotune.cli.report", "Write one self-contained page about a search."),
     "compare": ("emotune.cli.report", "Show the scores of several runs side by side."),
     "sync": ("emotune.cli.report", "Deliver to MLflow what it has missed."),
+    "doctor": ("emotune.cli.doctor", "Tell what is installed, reachable or mis-set."),
 }
 
 

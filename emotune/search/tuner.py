@@ -58,12 +58,18 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
         return
     _set_defaults()
     local = {"address": "local", "num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": dashboard}
-    started = "auto" if is_announced() else "local"
-    found = os.environ.get("RAY_ADDRESS", started) != "local"
+    found = running_cluster() is not None
     guard_token(make=not found)
     if not found:
         keep_to_this_machine()
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if found else local))
+
+
+def running_cluster() -> str | None:
+    """Return the address of the cluster that a driver on this machine finds; None if it has to start one."""
+    started = "auto" if is_announced() else "local"
+    address = os.environ.get("RAY_ADDRESS", started)
+    return None if address == "local" else address
 
 
 def connect_for(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> None:

@@ -1,0 +1,1 @@
+"""What is installed, reachable or mis-set on a host, each thing in a line with its cure."""
