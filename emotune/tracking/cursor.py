@@ -69,7 +69,7 @@ def write_cursor(cursor: Cursor, *, folder: Path) -> None:
     """Write a search's cursor, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, cursor.model_dump_json(indent=1).encode())
-    push(folder / FILE, patience=0)
+    push(folder / FILE, patience=0.0)
 
 
 def mlflow_runs(folder: Path) -> dict[int, str]:
