@@ -78,7 +78,7 @@ def test_help_lists_every_command(run) -> None:
         (("search", "smoke"), "no segment store was given"),
         (("search", "smoke", "--store", "nowhere"), "nowhere is not a segment store"),
         (("search", "smoke", "--name", "../evil", "--store", "x"), "the name '../evil' cannot be used"),
-        (("search", "smoke", "--storage", "s3://bucket/x", "--store", "x"), "folders only"),
+        (("search", "smoke", "--storage", "gs://bucket/x", "--store", "x"), "S3-compatible buckets only"),
         (("search", "smoke", "--set", "budget.max"), "expected key=value"),
         (("search", "smoke", "--set", "budget.mx=9"), "Did you mean 'max'"),
         (("search", "smoke", "--brackets", "+1"), "--brackets +1: a finished search can go on for more"),
