@@ -171,6 +171,11 @@ class Desk:
                 "cause and start the search under a new name or with --fresh"
             )
 
+    def hand_back(self, evaluation_id: int) -> None:
+        """Take back an evaluation that could not even begin where it was: it is the next to be handed out."""
+        self._stop_the_clock(evaluation_id)
+        self._unfinished.insert(0, self._out.pop(evaluation_id))
+
     def _stop_the_clock(self, evaluation_id: int) -> None:
         self._spent[evaluation_id] += time.monotonic() - self._since[evaluation_id]
 

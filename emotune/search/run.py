@@ -19,6 +19,7 @@ from emotune.search.desk import Desk, Observer
 from emotune.search.folder import SearchFolder
 from emotune.search.journal import Journal
 from emotune.search.limits import Amount, extension
+from emotune.search.muster import muster
 from emotune.search.optimizer import Optimizer
 from emotune.search.packing import TrialsPerGpu
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
@@ -32,6 +33,7 @@ from emotune.search.tune_searcher import DeskSearcher, MakeJob
 from emotune.search.tuner import carry_out
 from emotune.trainables.evaluation import EvaluationTrainable, Job
 from emotune.trainables.group import GroupTrainable
+from emotune.trainables.sight import Needs
 from emotune.training.checkpoints import MANIFEST, newest_checkpoint, read_state, share_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -143,19 +145,18 @@ def run_study(
             _extend(journal, study, options)
             _warn_of_other_software(journal.records)
         folder.forget_stop()
-        places = (
-            None
-            if search_state(journal.records, alive=False) == "finished"
-            else connect_places(
+        places = needs = None
+        if search_state(journal.records, alive=False) != "finished":
+            places = connect_places(
                 study.base, trials=options.concurrency, workers=options.workers, trials_per_gpu=options.trials_per_gpu
             )
-        )
-        if places is not None:
+            needs = muster(folder, study.base)
             _open(journal, study, folder, options=options, places=places().number)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
         if places is not None and search_state(journal.records, alive=False) != "finished":
-            job_maker = _job_maker(study, folder, encoders=_keep_encoders(encoders, folder), options=options)
+            kept = _keep_encoders(encoders, folder)
+            job_maker = _job_maker(study, folder, encoders=kept, options=options, needs=needs)
             seating = choose_seating(journal.records, options.concurrency, places=places)
             _search(desk, job_maker, folder, seating=seating)
         return list(journal.records)
@@ -256,7 +257,9 @@ def kept_encoders(folder: SearchFolder) -> Encoders:
     return {name: path for name, path in found.items() if path is not None}
 
 
-def _job_maker(study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions) -> MakeJob:
+def _job_maker(
+    study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions, needs: Needs | None
+) -> MakeJob:
     def make_job(evaluation: Evaluation) -> Job:
         experiment = study.base.with_values(evaluation.values)
         start = experiment.start
@@ -270,6 +273,7 @@ def _job_maker(study: Study, folder: SearchFolder, *, encoders: Encoders, option
             encoder=None if start is None else encoders.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
             workers=options.workers,
+            needs=needs,
         )
 
     return make_job

@@ -61,6 +61,8 @@ class DeskSearcher(Searcher):
         self._stop_requested = stop_requested
         self._following = None if places is None else Following(places, there=concurrency)
         self._idle: set[str] = set()
+        self._blind: set[str] = set()
+        self._told: set[str] = set()
         self._starting: dict[str, float] = {}
         self._helped: set[str] = set()
         self._next: Evaluation | None = None
@@ -134,9 +136,10 @@ class DeskSearcher(Searcher):
             Whether the trial shall end, so that its worker goes on with the next evaluation.
         """
         self._watchdog.heard(trial_id, epochs=len(result["reports"]))
-        if trial_id in self.evaluations:
+        if trial_id in self.evaluations and not result.get("blind"):
             self._take_reports(trial_id, result)
             self._take_end(trial_id, result)
+        self._take_sight(trial_id, result.get("blind"))
         if trial_id not in self._idle or self._next is not None:
             return False
         without = self._starting.keys() - self._helped
@@ -151,9 +154,25 @@ class DeskSearcher(Searcher):
         self._watchdog.end(trial_id)
         return True
 
+    def _take_sight(self, trial_id: str, blind: str | None) -> None:
+        """Take in whether a trial's machine sees what it needs; as long as it does not its worker gets nothing.
+
+        Such a trial goes on, so that no other one is started in its place, until all of that machine's are taken.
+        """
+        if blind is None and trial_id in self._blind:
+            self._blind.remove(trial_id)
+            self._idle.add(trial_id)
+        elif blind is not None and trial_id in self.evaluations:
+            self._desk.hand_back(self.evaluations.pop(trial_id))
+            self._watchdog.end(trial_id)
+            self._blind.add(trial_id)
+            if blind not in self._told:
+                self._told.add(blind)
+                logger.warning("%s; until it does it gets no work", blind)
+
     def _are_about_to_start(self, trials: Collection[str]) -> bool:
         """Tell whether processes are being started for trials, which Tune would throw away for one that is free."""
-        if len(self.evaluations) + len(self._idle) > ray.cluster_resources().get("CPU", 0):
+        if len(self.evaluations) + len(self._idle) + len(self._blind) > ray.cluster_resources().get("CPU", 0):
             return False  # on a full cluster a trial without a worker gets none of its own
         earliest = time.monotonic() - START_SECONDS
         return any(self._starting[trial_id] > earliest for trial_id in trials)
@@ -203,8 +222,9 @@ class DeskSearcher(Searcher):
         self._jobs.pop(trial_id, None)
         self._watchdog.end(trial_id)
         hung = self._hung.pop(trial_id, None)
-        if trial_id in self._idle:
-            self._idle.remove(trial_id)
+        if trial_id in self._idle | self._blind:
+            self._idle.discard(trial_id)
+            self._blind.discard(trial_id)
             return
         lines = [line.strip() for line in text.strip().splitlines()]
         raised = any("ray::" in line for line in lines)

@@ -10,7 +10,8 @@ import time
 
 from emotune.errors import BusyError, StorageAwayError, StorageConflictError
 from emotune.storage.lease import Lease
-from emotune.storage.remote import Remote, patiently
+from emotune.storage.patience import patiently
+from emotune.storage.remote import Remote
 
 LINES = 256
 """Lines of an object."""

@@ -6,32 +6,24 @@ import json
 import logging
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from emotune.errors import SettingsError, StorageAwayError
 from emotune.files import new_folder, write_atomically
+from emotune.storage.patience import patiently
 
 if TYPE_CHECKING:
     from emotune.storage.bucket import Bucket
 
 logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 MARKER = ".remote"
 """The file that makes a folder, and everything in it, stand for a place in a bucket."""
-
-PATIENCE = 300.0
-"""Seconds that a bucket may be away before whoever writes to it gives up."""
-
-LONGEST_WAIT = 5.0
-"""Most seconds between two attempts."""
 
 
 @dataclass(frozen=True)
@@ -273,30 +265,3 @@ def move(folder: Path, *, to: Path, last: str) -> None:
         bucket.copy(key, to=target.below + key.removeprefix(remote.below))
     final = [key for key in keys if key.startswith(remote.below + last)]
     bucket.delete([*(key for key in keys if key not in final), *reversed(final)])
-
-
-def patiently(act: Callable[[], Result], *, what: str, seconds: float | None = None) -> Result:
-    """Do something again and again while the bucket is away.
-
-    Args:
-        act: What to do.
-        what: What it is about, for people.
-        seconds: For how long; None: for some minutes.
-
-    Raises:
-        StorageAwayError: The bucket was away for longer.
-    """
-    seconds = PATIENCE if seconds is None else seconds
-    until = time.monotonic() + seconds
-    wait, told = 0.5, False
-    while True:
-        try:
-            return act()
-        except StorageAwayError as error:
-            if time.monotonic() + wait > until:
-                raise
-            if not told:
-                logger.warning("%s: waiting up to %.0f s for the storage: %s", what, seconds, error)
-                told = True
-        time.sleep(wait)
-        wait = min(2 * wait, LONGEST_WAIT)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ray import train
 from ray.exceptions import RayError
 
+from emotune.trainables.sight import BlindError
+
 LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "ProcessGroup")
 """Words of the errors that collectives raise when another worker is gone."""
 
@@ -22,11 +24,13 @@ class Breakdown:
         error: What went wrong, in a line.
         infrastructure: Whether a worker, a node or a connection was lost, rather than the program raising an error.
         no_room: Whether it has not begun, as the cluster had no room for it.
+        blind: Whether it has not begun, as a worker's machine does not see what it needs.
     """
 
     error: str
     infrastructure: bool
     no_room: bool = False
+    blind: bool = False
 
 
 def breakdown(error: BaseException) -> Breakdown:
@@ -39,6 +43,9 @@ def breakdown(error: BaseException) -> Breakdown:
     failures = error.worker_failures
     died = sorted(rank for rank, one in failures.items() if is_death(one))
     own = {rank: one for rank, one in failures.items() if not is_death(one) and not is_loss(one)}
+    blind = next((_in_a_line(one) for one in failures.values() if BlindError.__name__ in f"{type(one)} {one}"), None)
+    if blind is not None:
+        return Breakdown(blind.rsplit(f"{BlindError.__name__}: ", maxsplit=1)[-1], infrastructure=True, blind=True)
     if died:
         return Breakdown(f"worker {', '.join(map(str, died))} of the group died", infrastructure=True)
     if own:

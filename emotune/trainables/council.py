@@ -17,6 +17,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from emotune.errors import DamageError, TrainingDivergedError
 from emotune.trainables.evaluation import Job, Worker
 from emotune.trainables.post import Letter, Word
+from emotune.trainables.sight import check_sight
 from emotune.training.loop import EpochReport
 from emotune.training.team import Team, joined
 
@@ -106,6 +107,7 @@ def _next_job(post: Any, team: Team) -> str | None:
 
 def _carry_out(job: Job, *, post: Any, team: Team) -> bool:
     """Train a job to its end, and tell whether that was reached before the group had to end."""
+    check_sight(job.needs)
     worker = Worker(job, team=team)
     try:
         _check_equal_start(worker, team)

@@ -8,17 +8,17 @@ import time
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import PlainSerializer, PlainValidator
 from ray import tune
 
 from emotune.base import Settings
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.storage.remote import address_of, folder_at
+from emotune.trainables.place import Place
+from emotune.trainables.sight import BlindError, Needs, check_sight
 from emotune.training.checkpoints import (
     fetch_checkpoint,
     forget_unshared,
@@ -36,15 +36,14 @@ STEP_SECONDS = 0.2
 IDLE_SECONDS = (0.02, 0.5)
 """The shortest and the longest time after which an idle worker looks again whether there is work for it."""
 
+LOOK_SECONDS = 5.0
+"""So often a worker that does not see what it needs looks again."""
+
 SAVING_SHARE = 0.1
 """Checkpoints may take this share of the time; an epoch is always saved if it took ten times as long."""
 
 LONGEST_UNSAVED = 300.0
 """After so many seconds a checkpoint is written in the middle of an epoch."""
-
-
-Place = Annotated[Path, PlainValidator(folder_at), PlainSerializer(address_of)]
-"""A folder, which another machine may have elsewhere if it stands for a place in a bucket."""
 
 
 class Job(Settings):
@@ -62,6 +61,8 @@ class Job(Settings):
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
+    needs: Needs | None = None
+    """What whoever carries it out must see."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers that share it, as a Ray Train group; None: one worker, without a group."""
 
@@ -177,6 +178,7 @@ class EvaluationTrainable(tune.Trainable):
         self.job = Job.model_validate_json(config["job"])
         self.worker: Worker | None = None
         self.idle_since: float | None = None
+        self.blind = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job in this warm actor."""
@@ -187,19 +189,37 @@ class EvaluationTrainable(tune.Trainable):
         """Train for a moment; or wait for one, if all is done and the search has not ended this trial.
 
         Returns:
-            ``reports`` (epoch and metrics, each epoch once), ``finished``, and ``diverged``: None or
-            why the loss is no longer a number.
+            ``reports`` (epoch and metrics, each epoch once), ``finished``, ``diverged``: None or why the loss is no
+            longer a number, and ``blind``: None, or what this machine does not see, so that it cannot begin.
         """
+        if self.worker is None and self.idle_since is None:
+            blind = self._look()
+            if blind is not None:
+                return {"reports": [], "diverged": None, "finished": False, "blind": blind}
         if self.idle_since is not None:
             idle(self.idle_since)
             return {"reports": [], "diverged": None, "finished": True}
-        if self.worker is None:
-            self.worker = Worker(self.job)
+        assert self.worker is not None
         reports, diverged = _train(self.worker)
         finished = diverged is not None or self.worker.finished
         if finished:
             self.idle_since = time.monotonic()
         return {"reports": reports, "diverged": diverged, "finished": finished}
+
+    def _look(self) -> str | None:
+        """Begin, if this machine sees what that needs; whoever did not at first idles when it does."""
+        if self.blind:
+            time.sleep(LOOK_SECONDS)
+        try:
+            check_sight(self.job.needs)
+        except BlindError as error:
+            self.blind = True
+            return str(error)
+        if self.blind:
+            self.idle_since = time.monotonic()  # somebody else carries this job out
+        else:
+            self.worker = Worker(self.job)
+        return None
 
     def cleanup(self) -> None:
         """Save what was trained since the last checkpoint, when the search is stopped in order."""

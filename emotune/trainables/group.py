@@ -27,6 +27,9 @@ LOOK_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
 """So often a trial shows a sign of life while its group waits for room or starts."""
 
+BLIND_SECONDS = 30.0
+"""So long a trial waits before it lets a group begin again that had a worker where what it needs is not seen."""
+
 ENDING_SECONDS = 120.0
 """So long a group may take to save and end."""
 
@@ -145,6 +148,7 @@ class GroupTrainable(tune.Trainable):
     def _take(self, job: Job) -> None:
         self.job = job
         self.idle_since: float | None = None
+        self.blind: str | None = None
 
     def step(self) -> dict[str, Any]:
         """Wait for news of the group; or a moment, if all is done and the search has not ended this trial.
@@ -152,11 +156,13 @@ class GroupTrainable(tune.Trainable):
         Returns:
             ``reports``, ``finished`` and ``diverged`` as of an evaluation with one worker; ``saved``: how far the
             newest checkpoint goes; ``broke_off``: None, or why the group broke off and whether that was the
-            infrastructure; ``note``: None, or what people should know.
+            infrastructure; ``note``: None, or what people should know; ``blind``: None, or what a worker's machine does
+            not see, so that the group could not begin.
         """
         if self.idle_since is not None:
             idle(self.idle_since)
-            return _result(finished=True)
+            self.blind = self.blind if time.monotonic() - self.idle_since < BLIND_SECONDS else None
+            return _result(finished=self.blind is None) | {"blind": self.blind}
         if self.group is None:
             self.group = Group(self.job, size=self._size.choose())
         letters = self.group.wait()
@@ -168,7 +174,8 @@ class GroupTrainable(tune.Trainable):
         )
         if not result["finished"]:
             result |= self._look_after(self.group)
-        if result["finished"] or result["broke_off"]:
+        self.blind = result["blind"]
+        if result["finished"] or result["broke_off"] or self.blind:
             self.idle_since = time.monotonic()
         return result
 
@@ -182,6 +189,8 @@ class GroupTrainable(tune.Trainable):
         broken = group.breakdown
         if broken is None:
             return {}
+        if broken.blind:
+            return {"blind": broken.error}
         if broken.no_room:
             return {"note": self._size.note_no_room(group.size)}
         return {"broke_off": (broken.error, broken.infrastructure)}
@@ -206,4 +215,5 @@ def _result(
         "diverged": diverged,
         "broke_off": None,
         "note": None,
+        "blind": None,
     }

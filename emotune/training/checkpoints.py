@@ -21,7 +21,8 @@ from torch import Tensor
 
 from emotune.errors import DamageError, StorageError
 from emotune.files import new_folder, sha256_of
-from emotune.storage.remote import children, patiently, pull_folder, push_folder, remove_folder
+from emotune.storage.patience import patiently
+from emotune.storage.remote import children, pull_folder, push_folder, remove_folder
 from emotune.training.loop import EpochReport, TrainState, Within
 
 logger = logging.getLogger(__name__)

@@ -173,3 +173,34 @@ def test_any_order_of_starts_ends_and_deaths_ends_the_search(
             assert len(cluster.trials) <= concurrency
         assert cluster.searcher.over
         assert sorted(cluster.ended()) == list(range(len(cluster.ended())))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_workers_that_do_not_see_the_results_get_nothing_and_cost_no_attempt(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """Of two machines one is blind: what it was given is carried out by the other, and nothing fails."""
+    draw = random.Random(seed)
+    cluster = Cluster(tmp_path_factory.mktemp("blind"), concurrency=2, brackets=1)
+    blind: set[str] = set()
+    handed_back = 0
+    for _ in range(2000):
+        if cluster.searcher.over:
+            break
+        cluster.ask(warm=False)
+        for name in [*cluster.waiting]:
+            cluster.start(name)
+            if len(blind) < 7 and draw.random() < 0.5:
+                blind.add(name)
+                handed_back += 1
+        for name in [*cluster.trials]:
+            if name not in blind:
+                cluster.step(name)
+                continue
+            result = {"reports": [], "diverged": None, "finished": False, "blind": "node b does not see it"}
+            assert not cluster.searcher.take(name, result=result)
+    assert cluster.searcher.over
+    ended = [record for record in cluster.journal.records if isinstance(record, Ended)]
+    assert {record.status for record in ended} == {"done"}
+    cluster.journal.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.storage import remote
+from emotune.storage import patience, remote
 
 KEYS = {"AWS_ACCESS_KEY_ID": "emotune", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
 PORTS = ("master", "volume", "filer", "s3")
@@ -54,7 +54,7 @@ class Server:
     def restart(self) -> None:
         """Start it again and wait until it gives what it has; whoever asks has its address in the environment."""
         self.start()
-        remote.patiently(lambda: remote.Remote("results", "").bucket.get("ready"), what="ready", seconds=60)
+        patience.patiently(lambda: remote.Remote("results", "").bucket.get("ready"), what="ready", seconds=60)
 
     def wait(self) -> None:
         assert self.process is not None
@@ -125,7 +125,7 @@ def place(
         monkeypatch.setenv(name, value)
     for name in [name for name in os.environ if name.startswith("AWS_") and name not in server.environment]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(remote, "PATIENCE", 30.0)
+    monkeypatch.setattr(patience, "PATIENCE", 30.0)
     remote._bucket.cache_clear()
     yield f"s3://{bucket}/{request.node.name.replace('[', '-').strip(']')}"
     remote._bucket.cache_clear()

@@ -15,7 +15,7 @@ from emotune.errors import BusyError, SearchFailedError, SettingsError, StorageR
 from emotune.search.folder import SearchFolder, find_searches, storage_folder
 from emotune.search.journal import Journal, read_journal
 from emotune.search.records import Closed, EpochDone
-from emotune.storage import lease, object_log, remote
+from emotune.storage import lease, object_log, patience, remote
 from emotune.storage.remote import address_of, folder_at, pull, pull_folder, push, push_folder, remote_of, remove_folder
 from tests.storage.conftest import Server
 
@@ -147,7 +147,7 @@ def test_a_server_that_is_away_is_waited_for_and_then_the_search_ends_with_nothi
     journal.append(epoch(2))
     back.join()
     server.kill()
-    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    monkeypatch.setattr(patience, "PATIENCE", 0.5)
     with pytest.raises(SearchFailedError, match="nothing is lost, start the same search again"):
         journal.append(epoch(3))
     with pytest.raises(SearchFailedError, match="could not be written"):
@@ -155,7 +155,7 @@ def test_a_server_that_is_away_is_waited_for_and_then_the_search_ends_with_nothi
     known = list(journal.records)
     journal.close()
     server.restart()
-    monkeypatch.setattr(remote, "PATIENCE", 30.0)
+    monkeypatch.setattr(patience, "PATIENCE", 30.0)
     with Journal.open(folder.journal, owner="next") as again:
         assert again.records == known
         again.append(epoch(3))
