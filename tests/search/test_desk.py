@@ -255,7 +255,7 @@ def test_a_full_disk_stops_the_search_and_counts_against_nobody(
         assert desk.next_evaluation() is not None
         desk.fail(0, error=error, infrastructure=infrastructure)
     desk.next_evaluation()
-    with pytest.raises(SearchFailedError, match="^epoch-000001 could not be written; nothing is lost, make room"):
+    with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
         desk.fail(0, error=error, infrastructure=infrastructure)
     assert desk.optimizer.results() == []
     assert [one.kind for one in desk._journal.records] == ["opened", "started"]
