@@ -23,7 +23,7 @@ from emotune.search.results import Incumbent, evaluation_results, find_best, ope
 from emotune.search.run import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
 from emotune.search.study import Study
 from emotune.storage.logs import locked
-from emotune.storage.remote import place_of
+from emotune.storage.remote import place_of, remote_of
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, brief
@@ -68,6 +68,7 @@ def run(study: Study, request: Request) -> int:
         check_workers(settled, workers=request.options.workers[1])
     known = len(read_journal(folder.journal)) if folder.begun else 0
     folder.path.mkdir(parents=True, exist_ok=True)
+    _tell_of_tracking(request, uri=uri)
     mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
     try:
         shown = RunProgress if request.options.purpose in {"pretrain", "finetune"} else Progress
@@ -91,6 +92,17 @@ def with_store(study: Study) -> Study:
     if not store:
         return study
     return study.model_copy(update={"base": study.base.model_copy(update={"store": str(find_store(store))})})
+
+
+def _tell_of_tracking(request: Request, *, uri: str) -> None:
+    """Say that MLflow's database does not lie where the results do."""
+    if request.tracking_uri is None and remote_of(request.storage) is not None:
+        console().print(
+            f"MLflow's database is on this machine only, {uri}; give --tracking-uri a server that others see, or make "
+            f"it again elsewhere with `emotune sync {request.name}`",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def read_experiment(path: Path, *, assignments: Sequence[str], options: Mapping[str, object]) -> Experiment:
