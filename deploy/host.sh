@@ -106,6 +106,8 @@ start_ray() {
     interface=$(ip -4 -o addr show 2>/dev/null | awk -v own="$address" 'split($4, part, "/") && part[1] == own {print $2; exit}')
     # gloo would take the address of the host's name, which is 127.0.1.1 on Debian
     [ -z "$interface" ] || export GLOO_SOCKET_IFNAME=$interface
+    # so a host that has vanished is missed after 25 s; by Ray's defaults it takes a minute, in which a search may wait for it
+    export RAY_health_check_period_ms=2000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=5
     # Ray 2.60's second autoscaler starts one host less than a file with addresses names
     [[ -z $address || $role != head ]] || export RAY_enable_autoscaler_v2=0
     ulimit -n "$(ulimit -Hn)"

@@ -6,6 +6,8 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=8
 #SBATCH --gpus-per-node=1
+#SBATCH --exclusive
+#SBATCH --no-kill
 #SBATCH --time=12:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
@@ -25,11 +27,11 @@ export RAY_AUTH_TOKEN_PATH="$HOME/.ray/token-$SLURM_JOB_ID"
 (umask 077 && mkdir -p ~/.ray && head -c 32 /dev/urandom | sha256sum | cut -c1-64 > "$RAY_AUTH_TOKEN_PATH")
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 
-# Several jobs may share a node: each has a port and a folder of its own.
 name=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # This script runs on the first node, whose own name may mean 127.0.1.1 there.
 head=$({ getent ahostsv4 "$name"; hostname -I | tr ' ' '\n'; } | awk '$1 !~ /^127/ {print $1; exit}')
-port=$((20000 + SLURM_JOB_ID % 20000))
-srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
-    ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_NNODES" \
+# `ray symmetric-run` takes whole nodes: it refuses one with a Ray, such as one that a cancelled job has left behind.
+each=(srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0)
+"${each[@]}" ray stop --force > /dev/null
+"${each[@]}" ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_NNODES" \
     --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --temp-dir="/tmp/ray-$SLURM_JOB_ID" --disable-usage-stats -- "${command[@]}"

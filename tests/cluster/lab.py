@@ -77,6 +77,7 @@ class Machine:
     address: str
     folder: Path
     process: subprocess.Popen
+    wire: str
     started: list[subprocess.Popen] = field(default_factory=list)
 
     @property
@@ -106,9 +107,10 @@ class Machine:
         return process
 
     def power_off(self) -> None:
-        """Pull the plug."""
+        """Pull the plug, and the cable with it: its end in the switch would still answer for a moment."""
         self.process.kill()
         self.process.wait()
+        _run("ip", "link", "delete", self.wire)
         for process in self.started:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -141,14 +143,21 @@ class Lab:
         """The folder that all machines share, as seen from outside."""
         return self.folder / "shared"
 
-    def switch_on(self, name: str, address: str) -> Machine:
-        """Start a machine; one that was there before finds its files again."""
+    def switch_on(self, name: str, address: str, *, shares: bool = True) -> Machine:
+        """Start a machine; one that was there before finds its files again.
+
+        Args:
+            name: Of the machine.
+            address: Of the machine.
+            shares: Whether /mnt/shared is the folder that the others share, or one of its own.
+        """
         folder = self.folder / name
         if not folder.exists():
             self._furnish(folder, name=name)
         shutil.rmtree(folder / "tmp", ignore_errors=True)
         (folder / "tmp").mkdir(mode=0o1777)
-        places = {"MACHINE": str(folder), "SHARE": str(self.shared), "KEEP": " ".join(map(str, hidden()))}
+        share = self.shared if shares else folder / "tmp"
+        places = {"MACHINE": str(folder), "SHARE": str(share), "KEEP": " ".join(map(str, hidden()))}
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 ["unshare", *NAMESPACES, "bash", "-c", BOOT],
@@ -157,7 +166,9 @@ class Lab:
                 stdout=log,
                 stderr=log,
             )
-        machine = self.machines[name] = Machine(name=name, address=address, folder=folder, process=process)
+        wire = f"wire{next(self._wires)}"
+        machine = Machine(name=name, address=address, folder=folder, process=process, wire=wire)
+        self.machines[name] = machine
         self._connect(machine)
         _wait_for_ssh(address)
         return machine
@@ -173,9 +184,9 @@ class Lab:
         shutil.copy(self.key.with_suffix(".pub"), folder / "root/.ssh/authorized_keys")
 
     def _connect(self, machine: Machine) -> None:
-        pid, cable = str(machine.pid), f"wire{next(self._wires)}"
-        _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", pid)
-        _run("ip", "link", "set", cable, "master", "switch", "up")
+        pid = str(machine.pid)
+        _run("ip", "link", "add", machine.wire, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        _run("ip", "link", "set", machine.wire, "master", "switch", "up")
         inside = ("nsenter", f"--target={pid}", "--net", "ip")
         _run(*inside, "address", "add", f"{machine.address}/24", "dev", "eth0")
         _run(*inside, "link", "set", "eth0", "up")

@@ -1,6 +1,6 @@
 """A person's day with ``cluster.yaml``, on machines of a laboratory: what was typed, how long it took, what came of it.
 
-As root: ``python -m tests.cluster.over_ssh one|two FOLDER``. It prints a transcript and leaves the results in FOLDER.
+As root: ``python -m tests.cluster.over_ssh one|two|blind FOLDER``; it prints a transcript, and FOLDER keeps all files.
 """
 
 import itertools
@@ -13,19 +13,25 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from emotune.search.checker import seen_in_virtual_time, violations
 from emotune.search.journal import read_journal
-from emotune.search.records import Ended, EpochDone, Started
+from emotune.search.limits import Resize
+from emotune.search.records import Ended, EpochDone, Evaluation, Started
+from emotune.search.results import opened
+from emotune.search.run import make_optimizer
+from emotune.search.study import Study
 from tests.cluster.lab import PROJECT, Lab, Machine, enter, laboratory
 
 DESK, HEAD, WORKER = "10.77.0.2", "10.77.0.3", "10.77.0.4"
 TINY = (
     "--set base.model.channels=[4,8] --set base.model.kernels=[9,5] --set base.model.feedforward=16 "
-    "--set base.batch_size=16 --set base.folds.segments=200"
+    "--set base.batch_size=16 --set base.folds.segments=64 --set budget.brackets=1"
 )
-SHORT = "--set budget.max=3 --set budget.brackets=1"
+SHORT = "--set budget.max=3"
 SLURM = {
     "scontrol": 'echo "$3"',
     "srun": 'while [ "$1" != ray ]; do shift; done; exec "$@"',
@@ -51,7 +57,7 @@ class Day:
     machine: Machine
     file: Path
     """The cluster's file in use; typed as ``cluster.yaml``."""
-    found: dict[str, dict] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
 
     def begin(self, command: str) -> subprocess.Popen:
@@ -153,6 +159,36 @@ def rates(folder: Path, marks: list[tuple[str, float]]) -> dict[str, float]:
     }
 
 
+def longest_gap(folder: Path) -> float:
+    """Return the longest time between two epochs, by the journal."""
+    times = [one.time for one in read_journal(folder / "journal.jsonl") if isinstance(one, EpochDone)]
+    return max(after - before for before, after in itertools.pairwise(times))
+
+
+def wrong(folder: Path) -> list[str]:
+    """Name what is wrong with a search: an epoch twice or missing, a failure, a decision against the rules."""
+    known = read_journal(folder / "journal.jsonl")
+    first = opened(known)
+    study = Study.model_validate(first.study)
+    epochs: dict[int, list[int]] = {}
+    for one in known:
+        if isinstance(one, EpochDone):
+            epochs.setdefault(one.config_id, []).append(one.epoch)
+    found = [f"epochs of configuration {key}: {its}" for key, its in epochs.items() if its != [*range(1, len(its) + 1)]]
+    found += [
+        f"evaluation {one.evaluation_id} failed" for one in known if isinstance(one, Ended) and one.status != "done"
+    ]
+    optimizer = make_optimizer(study, records=known, concurrency=first.concurrency)
+    begun = make_optimizer(study, records=known[:1], concurrency=first.concurrency).settings
+    rows, changes = optimizer.results(), [Resize.model_validate(each) for each in optimizer.state()["resizes"]]
+
+    def cost(evaluation: Evaluation) -> float:
+        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+
+    seen = seen_in_virtual_time(begun, rows, cost=cost, changes=changes)
+    return found + violations(begun, rows, running=optimizer.running(), seen=seen)
+
+
 def kill_driver(machine: Machine) -> None:
     """Kill the search's program on the head as the kernel would for want of memory."""
     process = machine.start("pkill -KILL -f '^[^ ]*python [^ ]*tune_pretrain.py'")
@@ -175,7 +211,7 @@ def one_machine(lab: Lab) -> Day:
     kill_driver(desk)
     day.end("killed", plain.wait(timeout=60), plain.communicate()[0], since=time.monotonic())
     killed = day.begin(SEARCH)
-    day.wait("25 records", lambda: records(results, "tiny") >= 25, during=killed)
+    day.wait("12 records", lambda: records(results, "tiny") >= 12, during=killed)
     kill_driver(desk)
     killed.communicate(timeout=60)
     day.type("resumed", SEARCH)
@@ -196,11 +232,11 @@ def one_machine(lab: Lab) -> Day:
     return day
 
 
-def two_machines(lab: Lab) -> Day:
-    """Take a desk, a head and a worker, whose plug is pulled in the middle of a search and put in again."""
+def laboratory_of_two(lab: Lab, *, shares: bool = True) -> tuple[Day, Machine]:
+    """Switch a desk, a head and a worker on, which may lack what they share, and edit the cluster's file for them."""
     desk = lab.switch_on("desk", DESK)
     lab.switch_on("head", HEAD)
-    worker = lab.switch_on("worker", WORKER)
+    worker = lab.switch_on("worker", WORKER, shares=shares)
     edits = {
         "head_ip: 127.0.0.1": f"head_ip: {HEAD}",
         "worker_ips: []": f"worker_ips: [{WORKER}]",
@@ -210,7 +246,24 @@ def two_machines(lab: Lab) -> Day:
         "ray start --head": "ray start --num-cpus=1 --head",
         "ray start --address": "ray start --num-cpus=1 --address",
     }
-    day = Day(desk, cluster_file(desk, edits=edits))
+    return Day(desk, cluster_file(desk, edits=edits)), worker
+
+
+def blind_worker(lab: Lab) -> Day:
+    """Take a worker that sees neither results nor store."""
+    day, worker = laboratory_of_two(lab, shares=False)
+    day.type("up", "ray up -y cluster.yaml")
+    day.type("data", f"ray exec cluster.yaml '{DATA}'")
+    day.wait("the worker has Ray", lambda: runs(worker, "raylet"))
+    time.sleep(SETTLING)
+    day.type("search", f"{SEARCH} {SHORT}")
+    day.type("down", "ray down -y cluster.yaml")
+    return day
+
+
+def two_machines(lab: Lab) -> Day:
+    """Take a desk, a head and a worker, whose plug is pulled in the middle of a search and put in again."""
+    day, worker = laboratory_of_two(lab)
     results = lab.shared / "results"
     day.type("up", "ray up -y cluster.yaml")
     day.type("data", f"ray exec cluster.yaml '{DATA}'")
@@ -220,6 +273,7 @@ def two_machines(lab: Lab) -> Day:
     day.wait("both machines are at work", lambda: len(working(results / "long")) == 2, during=searching)
     day.mark("both at work")
     time.sleep(PHASE)
+    day.wait("both are in the middle of one", lambda: len(working(results / "long")) == 2, during=searching)
     day.mark("plug pulled")
     day.found["saved"] = at_risk(results / "long")
     worker.power_off()
@@ -234,8 +288,13 @@ def two_machines(lab: Lab) -> Day:
     output = searching.communicate(timeout=400)[0]
     day.end("search", searching.returncode, output, since=day.begun)
     day.type("down", "ray down -y cluster.yaml")
+    assert not runs(worker, "raylet"), "the worker still has Ray"
     marks = [(event, noted["time"]) for event, noted in day.found.items() if "time" in noted]
     day.found["rates"] = rates(results / "long", marks)
+    day.found["waited"] = longest_gap(results / "long")
+    day.say(f"longest time without an epoch: {day.found['waited']:.0f} s")
+    day.found["wrong"] = wrong(results / "long")
+    day.say(f"what is wrong with the search: {day.found['wrong'] or 'nothing'}")
     for phase, rate in day.found["rates"].items():
         day.say(f"{phase}: {rate:.0f} epochs a minute")
     day.say(f"finished epochs that were not saved when the plug was pulled: {list(day.found['saved'].values())}")
@@ -246,7 +305,7 @@ if __name__ == "__main__":
     scenario, folder = sys.argv[1], Path(sys.argv[2]).absolute()
     if scenario.startswith("inside-"):
         with laboratory(folder) as lab:
-            day = {"inside-one": one_machine, "inside-two": two_machines}[scenario](lab)
+            day = {"inside-one": one_machine, "inside-two": two_machines, "inside-blind": blind_worker}[scenario](lab)
             (folder / "found.json").write_text(json.dumps(day.found, indent=1))
     else:
         sys.exit(
