@@ -33,9 +33,9 @@ class Fault:
         return self.act.__name__.replace("_", "-")
 
 
-PATIENT = ("base.compute.patience=8",)
+PATIENT = ("base.compute.patience=15",)
 DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=1000", "space.hyperparameters.0.upper=1")
-HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 4000000000]}",)
+HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 24, 32, 4000000000]}",)
 
 FAULTS = [
     Fault(deaths.driver_killed),

@@ -82,11 +82,11 @@ def worker_hangs(bench: Bench, total: int) -> None:
 
 
 def driver_suspended(bench: Bench, total: int) -> None:
-    """SIGSTOP to the driver for 15 seconds, as on a laptop that sleeps: nobody is to be taken for hung."""
+    """SIGSTOP to the driver for 25 seconds, as on a laptop that sleeps: nobody is to be taken for hung."""
     driver = bench.search()
     bench.wait_for_records(bench.some_record(total), driver=driver)
     driver.process.send_signal(signal.SIGSTOP)
-    time.sleep(15)
+    time.sleep(25)
     driver.process.send_signal(signal.SIGCONT)
     require("hung" not in driver.finish(), "somebody was taken for hung")
 
