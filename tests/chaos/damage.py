@@ -150,7 +150,7 @@ def journal_cut(bench: Bench, total: int) -> None:
 
 def _refused_until_restored(bench: Bench, content: bytes) -> None:
     damaged = bench.journal.read_bytes()
-    bench.search().refuse(code=2, saying="journal.jsonl, byte ")
+    bench.search().refuse(code=2, saying=", byte ")
     require(bench.journal.read_bytes() == damaged, "the journal was touched")
     bench.journal.write_bytes(content)
     bench.search().finish()
