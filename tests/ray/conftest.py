@@ -61,9 +61,10 @@ class Program:
         self.started.append(process)
         return process
 
-    def search(self, name: str, *more: str, study: str = "smoke", concurrency: int = 1) -> subprocess.Popen:
+    def search(self, name: str, *more: str, study: str = "smoke", concurrency: int | None = 1) -> subprocess.Popen:
         sets = [part for setting in TINY for part in ("--set", setting)]
-        options = ["--store", str(self.store), "--name", name, "--concurrency", str(concurrency)]
+        fixed = [] if concurrency is None else ["--concurrency", str(concurrency)]
+        options = ["--store", str(self.store), "--name", name, *fixed]
         return self.start("search", study, *options, *sets, *more)
 
     def status(self, name: str) -> dict:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.chaos.bench import REPOSITORY, Bench, marked, title
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.xdist_group("ray-2")]
 CANARY = "c4n4ry-0f-a-p4ssw0rd"
 METADATA = {"metadata.google.internal", "169.254.169.254"}
 """Ray asks whether it runs on Google's TPUs, of the machine's own cloud (docs/security.md)."""
