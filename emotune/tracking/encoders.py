@@ -13,6 +13,7 @@ import mlflow.pytorch
 import numpy as np
 import torch
 from jaxtyping import Float
+from mlflow.entities import LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.tracking import MlflowClient
@@ -56,6 +57,9 @@ def log_encoder(
     run = client.get_run(run_id)
     if run.data.tags.get(_TAG) == digest:
         return False
+    if _is_logged(client, run=run, digest=digest):
+        client.set_tag(run_id, _TAG, digest)
+        return True
     client.log_artifacts(run_id, str(folder), FOLDER)
     batch = np.repeat(example.astype(np.float32), 2, axis=0)  # torch.export takes a size of 1 for a constant
     module = module.to("cpu").eval()
@@ -66,7 +70,11 @@ def log_encoder(
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
         # made by hand, because MLflow would put it into the experiment that happens to be active
         model = client.create_logged_model(
-            run.info.experiment_id, name=MODEL, source_run_id=run_id, params=dict(run.data.params)
+            run.info.experiment_id,
+            name=MODEL,
+            source_run_id=run_id,
+            params=dict(run.data.params),
+            tags={_TAG: digest},
         )
         Model.log(
             artifact_path=None,
@@ -112,6 +120,16 @@ def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path
 def log_file(run_id: str, *, file: Path, tracking_uri: str) -> None:
     """Put a file, such as the report, into a run; an earlier one of that name is replaced."""
     MlflowClient(tracking_uri=tracking_uri).log_artifact(run_id, str(file))
+
+
+def _is_logged(client: MlflowClient, *, run: Run, digest: str) -> bool:
+    """Return whether an earlier attempt logged this very encoder, and delete what attempts left half done."""
+    models = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
+    mine = [model for model in models if model.tags.get(_TAG) == digest]
+    for model in mine:
+        if model.status != LoggedModelStatus.READY:
+            client.delete_logged_model(model.model_id)
+    return any(model.status == LoggedModelStatus.READY for model in mine)
 
 
 def _digest(folder: Path) -> str:

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
+from torch.nn import Linear
 
 from benchmarks.servers import Mlflow
 from emotune.search.records import Record
-from emotune.tracking.cursor import read_cursor
+from emotune.tracking.cursor import mlflow_runs, read_cursor
+from emotune.tracking.encoders import log_encoder
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
+from emotune.tracking.store import OUTAGES
 from tests.tracking.proxy import Fault, Proxy
 
 Content = Callable[..., dict[str, dict[str, Any]]]
@@ -53,6 +57,32 @@ def test_what_goes_wrong_once_is_done_once(
     (tmp_path / "direct").mkdir()
     assert deliver_all(records, tracking_uri=uri, folder=tmp_path / "direct", name=name)
     assert content(direct(proxy), name=name) == content(uri, name=name)
+
+
+@pytest.mark.parametrize("path", ["mlflow/logged-models", "runs/set-tag"])
+def test_an_encoder_is_logged_once_though_an_answer_is_lost(
+    proxy: Proxy, tmp_path: Path, records: list[Record], path: str
+) -> None:
+    search, files = tmp_path / "search", tmp_path / "files"
+    search.mkdir()
+    files.mkdir()
+    (files / "encoder.json").write_text("{}")
+    assert deliver_all(records, tracking_uri=proxy.uri, folder=search, name=path.replace("/", "-"))
+    run = mlflow_runs(search)[0]
+
+    def log() -> bool:
+        example = np.zeros((1, 1, 8), dtype=np.float32)
+        return log_encoder(run, module=Linear(8, 2), example=example, folder=files, tracking_uri=proxy.uri)
+
+    proxy.faults.append((path, "answer lost"))
+    with pytest.raises(OUTAGES):
+        log()
+    assert not proxy.faults, "it went wrong"
+    log()
+    assert not log()
+    client = MlflowClient(tracking_uri=direct(proxy))
+    models = client.search_logged_models([read_cursor(search).experiment_id])
+    assert [(model.source_run_id, str(model.status)) for model in models] == [(run, "READY")]
 
 
 def test_a_run_that_is_created_late_does_not_stay_twice(
