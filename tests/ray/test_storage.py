@@ -35,14 +35,15 @@ def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
     """Another machine is one with another cache: nothing else of the first one is left."""
     cache = Path(os.environ["EMOTUNE_CACHE"])
     few = ("--evaluations", "5")
-    finish(program.search("undisturbed", *few))
-    undisturbed = program.status("undisturbed")
+    reference = program.search("undisturbed", *few)
     first = program.search("moved", *few, "--storage", place)
     folder = SearchFolder.of("moved", storage=storage_folder(place))
     wait_for_records(folder, 5)
     first.kill()
     first.wait()
     shutil.rmtree(cache)
+    finish(reference)
+    undisturbed = program.status("undisturbed")
     known = len(read_journal(SearchFolder.of("moved", storage=storage_folder(place)).journal))
     assert known >= 5
     second = program.search("moved", *few, "--storage", place)

@@ -54,7 +54,7 @@ class Server:
     def restart(self) -> None:
         """Start it again and wait until it gives what it has; whoever asks has its address in the environment."""
         self.start()
-        patience.patiently(lambda: remote.Remote("results", "").bucket.get("ready"), what="ready", seconds=60)
+        patience.patiently(lambda: remote.Remote("results", "").bucket.get("ready"), what="ready", seconds=60.0)
 
     def wait(self) -> None:
         assert self.process is not None
@@ -107,7 +107,7 @@ def bucket(server: Server) -> str:
         while True:
             try:
                 client.create_bucket(Bucket="results")
-                client.put_object(Bucket="results", Key="ready", Body=b"")
+                client.put_object(Bucket="results", Key="ready", Body=b"ready")
                 break
             except client.exceptions.ClientError:  # its parts find each other within seconds
                 assert time.monotonic() < until
