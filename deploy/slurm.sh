@@ -30,8 +30,10 @@ trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 name=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # This script runs on the first node, whose own name may mean 127.0.1.1 there.
 head=$({ getent ahostsv4 "$name"; hostname -I | tr ' ' '\n'; } | awk '$1 !~ /^127/ {print $1; exit}')
+# Ray's word of where it runs is in its folder, which is this job's own here: /tmp/ray may be another user's.
+export RAY_ADDRESS="$head:6379"
 # `ray symmetric-run` takes whole nodes: it refuses one with a Ray, such as one that a cancelled job has left behind.
 each=(srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0)
 "${each[@]}" ray stop --force > /dev/null
-"${each[@]}" ray symmetric-run --address "$head:6379" --min-nodes "$SLURM_NNODES" \
+"${each[@]}" ray symmetric-run --address "$RAY_ADDRESS" --min-nodes "$SLURM_NNODES" \
     --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --temp-dir="/tmp/ray-$SLURM_JOB_ID" --disable-usage-stats -- "${command[@]}"

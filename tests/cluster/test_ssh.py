@@ -10,6 +10,7 @@ import pytest
 
 from emotune.search.journal import read_journal
 from emotune.search.records import Closed, EpochDone
+from emotune.search.results import opened
 from tests.cluster.lab import PROJECT, enter, missing
 
 REASON = missing()
@@ -71,6 +72,7 @@ def test_nobody_gets_in_without_the_token(found: dict[str, Any], folder: Path) -
 
 def test_the_batch_script_runs_a_search_from_beginning_to_end(found: dict[str, Any], folder: Path) -> None:
     assert found["slurm"]["code"] == 0
-    (last,) = [one for one in read_journal(folder / "desk/root/results/batch/journal.jsonl") if isinstance(one, Closed)]
-    assert last.state == "finished"
+    records = read_journal(folder / "desk/root/results/batch/journal.jsonl")
+    assert opened(records).concurrency == 3, "it ran on another Ray than the job's, which has three CPUs"
+    assert [one.state for one in records if isinstance(one, Closed)] == ["finished"]
     assert not list((folder / "desk/root/.ray").glob("token-*")), "the token is gone with the job"
