@@ -66,11 +66,11 @@ def status_of(address: str, *, token: str | None) -> int:
 
 
 def dashboard(bench: Bench) -> str | None:
-    """Return where the dashboard listens, once it does."""
+    """Return where the dashboard listens, once it does: at port 8265, or the next one that is free."""
     for process in marked(bench.mark):
-        port = re.search(r"dashboard\.py .*--port=(\d+)", title(process))
-        if port and any(one.laddr.port == int(port[1]) for one in process.net_connections("tcp")):
-            return f"127.0.0.1:{port[1]}"
+        if "dashboard.py" in title(process):
+            ports = {one.laddr.port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+            return next((f"127.0.0.1:{port}" for port in sorted(ports) if 8265 <= port < 8315), None)
     return None
 
 
