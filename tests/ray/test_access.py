@@ -3,7 +3,6 @@
 import ast
 import ipaddress
 import os
-import re
 import stat
 import sys
 import time
