@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What is done on each host of a cluster; `ray up` copies this file there and runs it.
 #   host.sh set-up NAME=VALUE ...   make the environment, unless it is up to date, and keep the settings
-#   host.sh token                   make the cluster's token, unless there is one (on the head; it travels by SSH)
+#   host.sh head                    the head's part: the cluster's token, unless there is one; it travels by SSH
 #   host.sh ray start ARGUMENTS     start Ray anew, with the arguments of `ray start`
 set -euo pipefail
 code=$(cd "$(dirname "$0")/.." && pwd)
@@ -77,8 +77,16 @@ make_token() {
     chmod 600 "$token"
 }
 
-# From the cluster's file, as `ray up` leaves it on the head.
-on_head() { "$EMOTUNE_VENV/bin/python" -c 'import json, os, sys
+# Ray takes another address for 127.0.0.1 and listens on all, unless it is told that it knows no clusters.
+keep_to_itself() {
+    [ -e ~/ray_bootstrap_config.yaml ] || return 0
+    # shellcheck disable=SC1090
+    . "$settings"
+    [[ $(on_head) != "local 127."*" 0" ]] || echo 'export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0' >> "$settings"
+}
+
+# From the cluster's file, as `ray up` leaves it on the head: the kind of machines, the head's address, the number of workers.
+on_head() { "$EMOTUNE_VENV/bin/python" -c 'import json, os
 provider = json.load(open(os.path.expanduser("~/ray_bootstrap_config.yaml")))["provider"]
 print(provider["type"], provider.get("head_ip", ""), len(provider.get("worker_ips", [])))'; }
 
@@ -117,7 +125,7 @@ start_ray() {
 
 case ${1-} in
 set-up) set_up "${@:2}" ;;
-token) make_token ;;
+head) make_token && keep_to_itself ;;
 ray) start_ray "${@:3}" ;;
-*) refuse "host.sh knows set-up, token and ray start; given: ${1-nothing}" ;;
+*) refuse "host.sh knows set-up, head and ray start; given: ${1-nothing}" ;;
 esac

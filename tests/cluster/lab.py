@@ -107,10 +107,10 @@ class Machine:
         return process
 
     def power_off(self) -> None:
-        """Pull the plug, and the cable with it: its end in the switch would still answer for a moment."""
+        """Pull the cable, at whose end the switch would get answers for a moment yet, and the plug."""
+        _run("ip", "link", "delete", self.wire)
         self.process.kill()
         self.process.wait()
-        _run("ip", "link", "delete", self.wire)
         for process in self.started:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -220,6 +220,7 @@ def one_machine(lab: Lab) -> Day:
     day.type(
         "token", "stat -c '%a %n' ~/emotune-cluster/token; RAY_AUTH_MODE=disabled ray status --address 127.0.0.1:6379"
     )
+    day.type("listens", "ss --listening --tcp --numeric --no-header --processes | grep -v sshd")
     day.type("down", "ray down -y cluster.yaml")
     day.type("left", "pgrep -fc '[r]aylet/raylet|[g]cs_server'")
     (desk.folder / "root/bin").mkdir()

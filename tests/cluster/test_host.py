@@ -1,5 +1,6 @@
 """What `ray up` does on a host: an environment, settings that only Ray's shells see, a token."""
 
+import json
 import shutil
 import stat
 import subprocess
@@ -58,11 +59,11 @@ def test_settings_reach_the_shells_of_ray_and_no_others(home: Path, run: Run, ho
 
 def test_the_token_is_made_once_and_for_its_owner_alone(home: Path, host: Run) -> None:
     token = home / "emotune-cluster/token"
-    assert host("token").returncode == 0
+    assert host("head").returncode == 0
     first = token.read_text()
     assert len(first.strip()) == 64
     token.chmod(0o644)
-    assert host("token").returncode == 0
+    assert host("head").returncode == 0
     assert token.read_text() == first
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
 
@@ -74,7 +75,7 @@ def test_the_token_is_made_once_and_for_its_owner_alone(home: Path, host: Run) -
         (("set-up", "EMOTUNE_VENV=/usr"), "is an environment without emotune"),
         (("set-up", "EMOTUNE_PYTHON=python9"), "has no Python 3.11 or 3.12"),
         (("set-up", f"EMOTUNE_VENV={sys.prefix}", "EMOTUNE_STORAGE=/proc/results"), "cannot write to EMOTUNE_STORAGE"),
-        (("start",), "knows set-up, token and ray start"),
+        (("start",), "knows set-up, head and ray start"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(home: Path, host: Run, arguments: tuple[str, ...], complaint: str) -> None:
@@ -82,3 +83,19 @@ def test_a_mistake_is_told_in_a_line(home: Path, host: Run, arguments: tuple[str
     assert done.returncode == 2
     assert complaint in done.stderr.splitlines()[-1]
     assert not (home / "emotune-cluster/environment").exists()
+
+
+@pytest.mark.parametrize(
+    ("provider", "alone"),
+    [
+        ({"type": "local", "head_ip": "127.0.0.1", "worker_ips": []}, True),
+        ({"type": "local", "head_ip": "192.168.1.11", "worker_ips": ["192.168.1.12"]}, False),
+        ({"type": "aws", "region": "eu-central-1"}, False),
+    ],
+)
+def test_a_head_alone_keeps_to_itself(home: Path, host: Run, provider: dict[str, object], alone: bool) -> None:
+    (home / "ray_bootstrap_config.yaml").write_text(json.dumps({"provider": provider}))
+    assert host("set-up", f"EMOTUNE_VENV={sys.prefix}").returncode == 0
+    assert host("head").returncode == 0
+    settings = (home / "emotune-cluster/environment").read_text()
+    assert ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in settings) == alone

@@ -87,7 +87,7 @@ def test_nobody_else_gets_in(name: str) -> None:
     config = read(name)
     head = "\n".join(config["head_start_ray_commands"])
     assert "--dashboard-host=127.0.0.1" in head
-    assert config["head_setup_commands"][0].endswith("host.sh token")
+    assert config["head_setup_commands"][0].endswith("host.sh head")
     (token,) = config["cluster_synced_files"]
     assert token not in commands(config), "the token travels as a file, never as an argument"
     assert "RAY_AUTH_MODE=token" in (ROOT / "deploy/host.sh").read_text()

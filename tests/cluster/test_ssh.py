@@ -70,6 +70,12 @@ def test_nobody_gets_in_without_the_token(found: dict[str, Any], folder: Path) -
     assert not any(token in step.get("output", "") for step in found.values())
 
 
+def test_on_one_machine_ray_listens_to_nobody_else(found: dict[str, Any]) -> None:
+    addresses = [line.split()[3] for line in found["listens"]["output"].splitlines()]
+    assert addresses
+    assert [one for one in addresses if not one.startswith(("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"))] == []
+
+
 def test_the_batch_script_runs_a_search_from_beginning_to_end(found: dict[str, Any], folder: Path) -> None:
     assert found["slurm"]["code"] == 0
     records = read_journal(folder / "desk/root/results/batch/journal.jsonl")
