@@ -4,13 +4,14 @@ import contextlib
 import hashlib
 import importlib
 import importlib.metadata
+import ipaddress
 import os
 import platform
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,9 @@ SPARE_BYTES = 5 * GIBIBYTE
 """A storage folder with less room than this is soon full."""
 OPEN_FILES = 4096
 """Ray opens thousands of files and connections on a head node."""
+PORTS = (6379, 8265)
+"""Where Ray's head and its dashboard listen unless told otherwise."""
+SERVERS = ("ray", "mlflow")
 COMPARED = ("emotune", "python", "ray", "torch")
 """What has to be the same on all hosts."""
 
@@ -60,6 +64,7 @@ def examine_host(places: Places) -> Report:
         check_gpu(),
         check_memory(),
         check_open_files(),
+        check_ports(os.environ),
         *([] if places.storage is None else check_storage(places.storage, marker=places.marker)),
         *([] if places.store is None else [check_store(places.store)]),
     )
@@ -142,6 +147,43 @@ def check_open_files() -> Finding:
     if 0 <= allowed < OPEN_FILES:
         return doubtful("open files", f"at most {allowed}", f"ulimit -n {OPEN_FILES} where Ray is started")
     return fine("open files", f"at most {allowed}" if allowed >= 0 else "no limit")
+
+
+def check_ports(environment: Mapping[str, str]) -> Finding:
+    """Check who listens: that Ray's usual ports are Ray's, and that what is open to other machines asks for a token.
+
+    Args:
+        environment: The environment variables.
+    """
+    listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    programs = {one.laddr.port: _program(one.pid) for one in listening}
+    taken = [f"{port} by {programs[port]}" for port in PORTS if programs.get(port, "ray") not in SERVERS]
+    if taken:
+        ports = ", ".join(taken)
+        return doubtful("ports", f"taken: {ports}", "end it, or give Ray other ports (--port, --dashboard-port)")
+    beyond = {one.laddr.port for one in listening if not ipaddress.ip_address(one.laddr.ip).is_loopback}
+    opened = {name: sorted(port for port in beyond if programs[port] == name) for name in SERVERS}
+    said = "; ".join(f"{name} for other machines on {_in_brief(ports)}" for name, ports in opened.items() if ports)
+    if opened["ray"] and environment.get("RAY_AUTH_MODE") == "disabled":
+        return wrong("ports", said, "RAY_AUTH_MODE=token, or --node-ip-address=127.0.0.1 where Ray is started")
+    if opened["mlflow"]:
+        return doubtful("ports", said, "let MLflow ask for passwords (docs/containers.md), or listen on 127.0.0.1")
+    return fine("ports", said or "nothing of Ray or MLflow is open to other machines")
+
+
+def _in_brief(ports: Sequence[int]) -> str:
+    return ", ".join(map(str, ports[:3])) + (f" and {len(ports) - 3} more" if len(ports) > 3 else "")
+
+
+def _program(process: int | None) -> str:
+    """Return who a process is: ``ray``, ``mlflow`` or its name; what is not told is somebody else's."""
+    try:
+        words = [] if process is None else psutil.Process(process).cmdline()
+        name = "another user" if process is None else psutil.Process(process).name()
+    except psutil.Error:
+        return "somebody who has just ended"
+    said = " ".join(words)
+    return next((server for server in SERVERS if server in said), name)
 
 
 def check_storage(storage: Path, *, marker: str | None = None) -> Iterator[Finding]:

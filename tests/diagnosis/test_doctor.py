@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -64,6 +65,8 @@ def test_a_missing_and_an_unfit_package_are_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: there._replace(free=10**12))
     assert states(check_storage(tmp_path / "new" / "results")) == ["ok"]
     assert not (tmp_path / "new").exists(), "looking makes nothing"
     (tmp_path / "file").touch()
@@ -73,8 +76,7 @@ def test_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mount" in elsewhere.cure
     (tmp_path / ".written-by-the-driver").touch()
     assert states(check_storage(tmp_path, marker=".written-by-the-driver")) == ["ok"]
-    full = shutil.disk_usage(tmp_path)._replace(free=10**9)
-    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: there._replace(free=10**9))
     (nearly_full,) = check_storage(tmp_path)
     assert nearly_full.state == "warn"
     assert "make room" in nearly_full.cure
@@ -114,6 +116,30 @@ def test_a_gpu_that_torch_cannot_use(
     assert host.check_gpu().state == state
     monkeypatch.setattr("shutil.which", lambda _: None)
     assert host.check_gpu().state == "ok"
+
+
+def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.check_ports({}).state == "ok"
+    with answering(200) as address:
+        port = int(address.rsplit(":", 1)[1])
+        monkeypatch.setattr(host, "PORTS", (port,))
+        taken = host.check_ports({})
+        assert taken.state == "warn"
+        assert str(port) in taken.found
+    ports = iter(range(40000, 50000))
+
+    def listens(ip: str) -> SimpleNamespace:
+        return SimpleNamespace(status="LISTEN", laddr=SimpleNamespace(ip=ip, port=next(ports)), pid=1)
+
+    def checked(*ips: str, program: str, mode: str = "token") -> str:
+        monkeypatch.setattr("psutil.net_connections", lambda _: [listens(ip) for ip in ips])
+        monkeypatch.setattr(host, "_program", lambda _: program)
+        return host.check_ports({"RAY_AUTH_MODE": mode}).state
+
+    assert checked("127.0.0.1", "::1", program="ray", mode="disabled") == "ok"
+    assert checked("0.0.0.0", program="ray") == "ok"
+    assert checked("::", program="ray", mode="disabled") == "fail"
+    assert checked("10.1.2.3", program="mlflow") == "warn"
 
 
 def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +204,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     options = ["--storage", str(tmp_path / "results")]
     good = CliRunner().invoke(doctor, [*options, "--json"], standalone_mode=False)
-    assert good.return_value == 0
     document = json.loads(good.output)
+    assert good.return_value == 0, document
     assert document["well"]
     assert {finding["name"] for finding in document["findings"]} >= {"packages", "gpu", "storage", "token", "tracking"}
     bad = CliRunner().invoke(doctor, [*options, "--store", str(tmp_path / "none")], standalone_mode=False)
