@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -22,10 +23,13 @@ AWAY_SECONDS = 8.0
 """So long the server is away in the middle of the search."""
 
 
-def wait_for_records(folder: SearchFolder, count: int) -> None:
+def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Popen) -> None:
     until = time.monotonic() + 180
     while not folder.begun or len(read_journal(folder.journal)) < count:
-        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()[1]
+        if time.monotonic() > until:
+            process.kill()
+            raise AssertionError(process.communicate()[1])
         time.sleep(0.2)
 
 
@@ -38,7 +42,7 @@ def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
     reference = program.search("undisturbed", *few)
     first = program.search("moved", *few, "--storage", place)
     folder = SearchFolder.of("moved", storage=storage_folder(place))
-    wait_for_records(folder, 5)
+    wait_for_records(folder, 5, process=first)
     first.kill()
     first.wait()
     shutil.rmtree(cache)
@@ -47,7 +51,7 @@ def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
     known = len(read_journal(SearchFolder.of("moved", storage=storage_folder(place)).journal))
     assert known >= 5
     second = program.search("moved", *few, "--storage", place)
-    wait_for_records(SearchFolder.of("moved", storage=storage_folder(place)), known + 2)
+    wait_for_records(SearchFolder.of("moved", storage=storage_folder(place)), known + 2, process=second)
     server.kill()
     time.sleep(AWAY_SECONDS)
     server.restart()
