@@ -1,15 +1,16 @@
 """What an outage of the MLflow server costs a search: real `emotune search`, MLflow with passwords over PostgreSQL.
 
-    python benchmarks/outage.py [--repeats 3] [--outage 60] [--out outage]
+    python benchmarks/outage.py [--kinds undisturbed server database] [--repeats 1] [--outage 60] [--out outage]
 
-Searches run by turns undisturbed, with the server killed (kill -9) after 15 seconds for OUTAGE seconds, and with
-PostgreSQL killed under it for as long. Needs PostgreSQL's programs. Prints and writes a line for each search:
-seconds between the first and the last record of its journal and of the whole command, and how MLflow and the journal
-differ at the end. Then it measures how many records per second the mirror delivers. Exits with 1 if anything differs,
-or if a password stands in any result, log or database.
+Searches run by turns undisturbed, with the server killed (kill -9) after ten seconds for OUTAGE seconds, and with
+PostgreSQL killed under it for as long. Needs PostgreSQL's programs. Prints a line for each search: seconds between
+the first and the last record of its journal and of the whole command, and how MLflow and the journal differ at the
+end. `--kinds rates` measures how many records per second the mirror delivers. The page OUT/outage.md is about all
+searches in OUT so far. Exits with 1 if anything differs, or if a password stands in any result, log or database.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,8 +18,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -32,19 +33,21 @@ from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare import prepare
 from emotune.data.segments import PrepareSettings
 from emotune.search.journal import read_journal
-from emotune.search.records import EpochDone, Record
+from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.search.results import evaluation_results
 from emotune.tracking.cursor import read_cursor
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
-KINDS = ("undisturbed", "server killed", "database killed")
-BEFORE = 15.0
+KINDS = ("undisturbed", "server", "database")
+"""What is killed."""
+
+BEFORE = 10.0
 """Seconds of a search before the outage begins."""
 
 SINGLE = 30
 """Records that are delivered one at a time."""
 
-SETTINGS = ("base.folds.segments=200", "base.folds.validation_segments=100", "budget.max=9", "seed=7")
+SETTINGS = ("base.folds.segments=200", "base.folds.validation_segments=100", "budget.brackets=2", "seed=7")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Outcome:
         seconds: Seconds of the whole command.
         differences: What differs between MLflow and the journal.
         table: Every evaluation with its objective.
-        records: The journal.
+        epochs: How many epochs were trained.
     """
 
     kind: str
@@ -67,7 +70,7 @@ class Outcome:
     seconds: float
     differences: tuple[str, ...]
     table: tuple[tuple[int, int, float | None], ...]
-    records: Sequence[Record]
+    epochs: int
 
 
 def search(name: str, *, kind: str, outage: float, servers: tuple[Postgres, Mlflow], folder: Path) -> Outcome:
@@ -97,14 +100,14 @@ def search(name: str, *, kind: str, outage: float, servers: tuple[Postgres, Mlfl
         seconds=seconds,
         differences=tuple(differences(records, name=name, uri=postgres.uri)),
         table=tuple((each.evaluation.config_id, each.evaluation.to_epoch, each.objective) for each in results),
-        records=records,
+        epochs=sum(isinstance(each, EpochDone) for each in records),
     )
 
 
 def _disturb(kind: str, outage: float, postgres: Postgres, server: Mlflow) -> None:
     if kind == "undisturbed":
         return
-    victim = server if kind == "server killed" else postgres
+    victim = server if kind == "server" else postgres
     time.sleep(BEFORE)
     victim.kill()
     time.sleep(outage)
@@ -173,7 +176,8 @@ def told(secrets: Sequence[str], *, folder: Path, postgres: Postgres) -> list[st
 def main() -> int:
     """Run everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "rates"], default=[*KINDS, "rates"])
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--outage", type=float, default=60, help="seconds")
     parser.add_argument("--out", type=Path, default=Path("outage"))
     given = parser.parse_args()
@@ -200,31 +204,47 @@ def main() -> int:
 
 
 def measure(given: argparse.Namespace, *, servers: tuple[Postgres, Mlflow], folder: Path) -> int:
-    """Run the searches and print what came of them."""
+    """Run the searches, and print what came of these and the earlier ones."""
     postgres, server = servers
-    outcomes: list[Outcome] = []
-    for repeat in range(given.repeats):
-        for turn in range(len(KINDS)):
-            kind = KINDS[(repeat + turn) % len(KINDS)]
-            name = f"{kind.replace(' ', '-')}-{repeat}"
-            outcomes.append(search(name, kind=kind, outage=given.outage, servers=servers, folder=folder))
-            last = outcomes[-1]
-            sys.stderr.write(
-                f"{name}: {last.searching:.1f} s, {last.seconds:.1f} s, {len(last.differences)} differences\n"
-            )
-    same = len({outcome.table for outcome in outcomes}) == 1
-    lines = [
-        markdown(
-            ["", "exit code", "searching, s", "whole command, s", "evaluations", "epochs", "differences"],
-            [
-                [one.kind, str(one.code), f"{one.searching:.1f}", f"{one.seconds:.1f}", str(len(one.table)),
-                 str(sum(isinstance(each, EpochDone) for each in one.records)), "; ".join(one.differences) or "none"]
-                for one in outcomes
-            ],
-        ),
-        f"tables equal: {'yes' if same else 'no'}",
+    file = given.out / "outcomes.jsonl"
+    outcomes = [Outcome(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
+    for number in range(given.repeats):
+        for kind in sorted(set(given.kinds) - {"rates"}, key=lambda kind: (KINDS.index(kind) + number) % len(KINDS)):
+            outcomes.append(search(f"{kind}-{number}", kind=kind, outage=given.outage, servers=servers, folder=folder))
+            with file.open("a") as kept:
+                kept.write(json.dumps(asdict(outcomes[-1])) + "\n")
+    lines = [page_of(outcomes)]
+    if "rates" in given.kinds:
+        lines += rates(server, folder=folder)
+    assert server.password is not None
+    places = told([server.password, postgres.password], folder=folder, postgres=postgres)
+    lines.append(f"passwords found in: {', '.join(places) or 'no file, log or database'}")
+    page = "\n\n".join(lines) + "\n"
+    (given.out / "outage.md").write_text(page)
+    sys.stdout.write(page)
+    return int(bool(places) or len(tables(outcomes)) > 1 or any(one.differences or one.code for one in outcomes))
+
+
+def page_of(outcomes: Sequence[Outcome]) -> str:
+    """Return a table of all searches, and whether they found the same."""
+    head = ["killed", "exit code", "searching, s", "whole command, s", "evaluations", "epochs", "differences"]
+    rows = [
+        [one.kind, str(one.code), f"{one.searching:.1f}", f"{one.seconds:.1f}", str(len(one.table)), str(one.epochs),
+         "; ".join(one.differences) or "none"]
+        for one in outcomes
     ]  # fmt: skip
-    records = outcomes[0].records
+    return f"{markdown(head, rows)}\n\ntables equal: {'yes' if len(tables(outcomes)) <= 1 else 'no'}"
+
+
+def tables(outcomes: Sequence[Outcome]) -> set[str]:
+    """Return the different tables of evaluations."""
+    return {json.dumps(outcome.table) for outcome in outcomes}
+
+
+def rates(server: Mlflow, *, folder: Path) -> list[str]:
+    """Measure the mirror with a server that remembers passwords, and with one that does not."""
+    records = [*made_up_journal(evaluations=60, epochs=9)]
+    lines = []
     for seconds in (0, 60):
         server.kill()
         server.remember_passwords(seconds)
@@ -234,13 +254,22 @@ def measure(given: argparse.Namespace, *, servers: tuple[Postgres, Mlflow], fold
             f"passwords remembered for {seconds} s: {whole:.0f} records per second of a journal of {len(records)}, "
             f"{single:.1f} one at a time"
         )
-    assert server.password is not None
-    places = told([server.password, postgres.password], folder=folder, postgres=postgres)
-    lines.append(f"passwords found in: {', '.join(places) or 'no file, log or database'}")
-    page = "\n\n".join(lines) + "\n"
-    (given.out / "outage.md").write_text(page)
-    sys.stdout.write(page)
-    return int(bool(places) or not same or any(one.differences or one.code for one in outcomes))
+    return lines
+
+
+def made_up_journal(*, evaluations: int, epochs: int) -> Iterator[Record]:
+    """Make the journal of a search, each evaluation of a new configuration."""
+    yield Opened(time=0.0, name="rate", study={}, digest="0", seed=0, concurrency=1, software={})
+    for number in range(evaluations):
+        evaluation = Evaluation(
+            id=number, config_id=number, bracket=0, rung=0, from_epoch=0, to_epoch=epochs, values={"x": 1.0},
+            origin="random",
+        )  # fmt: skip
+        yield Started(time=number, evaluation=evaluation)
+        for epoch in range(1, epochs + 1):
+            metrics: dict[str, float | None] = {f"val/metric-{place}": 0.5 for place in range(6)}
+            yield EpochDone(time=number, evaluation_id=number, config_id=number, epoch=epoch, metrics=metrics)
+        yield Ended(time=number, evaluation_id=number, config_id=number, status="done", objective=1.0, seconds=1.0)
 
 
 if __name__ == "__main__":
