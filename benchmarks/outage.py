@@ -12,6 +12,7 @@ searches in OUT so far. Exits with 1 if anything differs, or if a password stand
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,7 @@ def main() -> int:
     if programs is None:
         parser.error("PostgreSQL is not installed: there is no initdb")
     given.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that no server is left behind
     with tempfile.TemporaryDirectory(prefix="out") as name:
         folder = Path(name)
         os.environ["RAY_TMPDIR"] = name  # so that Ray's own logs are searched for passwords too
