@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -155,7 +156,7 @@ def check_ports(environment: Mapping[str, str]) -> Finding:
     Args:
         environment: The environment variables.
     """
-    listening = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    listening: list[Any] = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
     programs = {one.laddr.port: _program(one.pid) for one in listening}
     taken = [f"{port} by {programs[port]}" for port in PORTS if programs.get(port, "ray") not in SERVERS]
     if taken:
