@@ -45,7 +45,7 @@ test: setup
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
-# Needs Linux, strace, libfaketime and the right to mount: docs/faults.md.
+# Needs Linux, strace and the right to mount: docs/faults.md.
 chaos: setup
 	$(BIN)/python -m tests.chaos $(ARGS)
 

@@ -34,7 +34,7 @@ class Fault:
 
 
 PATIENT = ("base.compute.patience=15",)
-DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=1000", "space.hyperparameters.0.upper=1")
+DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=100", "space.hyperparameters.0.upper=1")
 HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 24, 32, 4000000000]}",)
 
 FAULTS = [
@@ -104,8 +104,12 @@ def undisturbed(store: Path, settings: tuple[str, ...]) -> Reference:
         bench.end()
 
 
-def attempt(fault: Fault, store: Path, *, seed: int, reference: Reference) -> Result:
+def attempt(fault: Fault, store: Path, *, seed: int, undisturbed: Callable[[tuple[str, ...]], Reference]) -> Result:
     """Try a fault once."""
+    try:
+        reference = undisturbed(fault.settings)
+    except BrokenPromiseError as error:
+        return Result(fault.name, seed, survived=False, lost=None, extra=0.0, why=str(error))
     bench = Bench(store, seed=seed, settings=fault.settings)
     since = time.monotonic()
     lost, why = None, ""
@@ -149,7 +153,7 @@ def main(only: tuple[str, ...], *, times: int, seed: int, log: Path | None) -> N
         reference = cache(lambda settings: undisturbed(store, settings))
         for fault in [fault for fault in FAULTS if not only or fault.name in only]:
             for number in range(seed, seed + times):
-                result = attempt(fault, store, seed=number, reference=reference(fault.settings))
+                result = attempt(fault, store, seed=number, undisturbed=reference)
                 click.echo(f"{result.fault} seed {number}: {'survived' if result.survived else result.why}", err=True)
                 results.append(result)
                 if log is not None:
