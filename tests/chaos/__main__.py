@@ -34,7 +34,7 @@ class Fault:
 
 
 PATIENT = ("base.compute.patience=15",)
-DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=100", "space.hyperparameters.0.upper=1")
+DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=400", "space.hyperparameters.0.upper=1")
 HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 24, 32, 4000000000]}",)
 
 FAULTS = [

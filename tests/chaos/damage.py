@@ -37,7 +37,8 @@ def small_disk(bench: Bench, *, megabytes: int) -> Iterator[Path]:
 def fill(disk: Path, *, leave: int) -> Path:
     """Take all room but so many bytes, and return the file that has it."""
     ballast = disk / "ballast"
-    ballast.write_bytes(b"\0" * max(0, shutil.disk_usage(disk).free - leave))
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the search may be quicker
+        file.write(bytes(max(0, shutil.disk_usage(disk).free - leave)))
     return ballast
 
 
