@@ -217,9 +217,7 @@ def one_machine(lab: Lab) -> Day:
     day.type("resumed", SEARCH)
     day.type("again", SEARCH)
     day.type("status", "ray exec cluster.yaml 'emotune status tiny --json > ~/status.json; ray status | grep CPU'")
-    day.type(
-        "token", "stat -c '%a %n' ~/emotune-cluster/token; RAY_AUTH_MODE=disabled ray status --address 127.0.0.1:6379"
-    )
+    day.type("token", "stat -c '%a %n' ~/emotune-cluster/token; RAY_AUTH_MODE=disabled ray status")
     day.type("listens", "ss --listening --tcp --numeric --no-header --processes | grep -v sshd")
     day.type("down", "ray down -y cluster.yaml")
     day.type("left", "pgrep -fc '[r]aylet/raylet|[g]cs_server'")
