@@ -217,7 +217,8 @@ def one_machine(lab: Lab) -> Day:
     day.type("resumed", SEARCH)
     day.type("again", SEARCH)
     day.type("status", "ray exec cluster.yaml 'emotune status tiny --json > ~/status.json; ray status | grep CPU'")
-    day.type("token", "stat -c '%a %n' ~/emotune-cluster/token; RAY_AUTH_MODE=disabled ray status")
+    without = 'RAY_AUTH_MODE=disabled ray status; curl -s -w "\\n%{http_code} for no token\\n" http://127.0.0.1:8265/api/jobs/'
+    day.type("token", f"stat -c '%a %n' ~/emotune-cluster/token; ray exec cluster.yaml '{without}'")
     day.type("listens", "ss --listening --tcp --numeric --no-header --processes | grep -v sshd")
     day.type("down", "ray down -y cluster.yaml")
     day.type("left", "pgrep -fc '[r]aylet/raylet|[g]cs_server'")
