@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.bench import REPOSITORY, Bench, marked, title
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.xdist_group("ray-2")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 CANARY = "c4n4ry-0f-a-p4ssw0rd"
 METADATA = {"metadata.google.internal", "169.254.169.254"}
 """Ray asks whether it runs on Google's TPUs, of the machine's own cloud (docs/security.md)."""

@@ -23,7 +23,6 @@ from tests.ray.conftest import Program
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("ray-2"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),  # of Ray, for the port of a new node
 ]
 

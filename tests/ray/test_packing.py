@@ -13,7 +13,7 @@ from emotune.search.records import EpochDone
 from emotune.search.results import opened, search_state
 from tests.ray.conftest import TINY
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.xdist_group("ray-2")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 SEARCH = """
 import functools, json, sys

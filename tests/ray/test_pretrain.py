@@ -29,7 +29,7 @@ from emotune.training.loop import never
 from emotune.training.team import joined
 from tests.ray.conftest import Program
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.xdist_group("ray-2")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 EPOCHS = 18
 EXPERIMENT = f"""
 model: {{channels: [4, 8], kernels: [9, 5], feedforward: 16}}

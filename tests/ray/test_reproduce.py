@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.xdist_group("ray-1")
 @pytest.mark.timeout(900)
 def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -> None:
     storage = tmp_path / "results"

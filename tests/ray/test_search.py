@@ -21,7 +21,7 @@ from emotune.search.study import Study
 from emotune.storage.logs import locked
 from tests.ray.conftest import Program
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.xdist_group("ray-1")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 CONDITIONAL = Path(__file__).with_name("conditional.yaml")
 DECIDED = ("id", "config_id", "bracket", "rung", "from_epoch", "to_epoch", "values", "origin", "status", "objective")
 

@@ -15,7 +15,7 @@ from tests.ray.test_search import finish, table_of
 from tests.storage.conftest import Server, bucket, place, server
 
 __all__ = ["bucket", "place", "server"]
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900), pytest.mark.xdist_group("ray-2")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 AWAY_SECONDS = 8.0
 """So long the server is away in the middle of the search."""
