@@ -49,7 +49,9 @@ class Program:
         return self.run([sys.executable, "-m", "emotune", *arguments])
 
     def run(self, command: list[str]) -> subprocess.Popen:
-        environment = os.environ | {"RAY_AUTH_MODE": "disabled", "EMOTUNE_STORAGE": str(self.storage)}
+        environment = (
+            {"RAY_ADDRESS": "local"} | os.environ | {"RAY_AUTH_MODE": "disabled", "EMOTUNE_STORAGE": str(self.storage)}
+        )
         process = subprocess.Popen(
             command,
             env=environment,

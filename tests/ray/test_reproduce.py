@@ -15,9 +15,10 @@ import pytest
 def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -> None:
     storage = tmp_path / "results"
     command = [sys.executable, "-m", "emotune", "reproduce", "ecg-table-2", "--scale", "smoke", "--json"]
+    environment = os.environ | {"RAY_ADDRESS": "local"}
     command += ["--stores", str(tmp_path / "stores"), "--storage", str(storage), "--concurrency", "2"]
     first = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ)
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
     )
     deadline = time.monotonic() + 400
     while not any('"ended"' in file.read_text() for file in storage.glob("folds-*/journal.jsonl")):
@@ -27,7 +28,7 @@ def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -
     first.send_signal(signal.SIGKILL)
     first.wait()
     kept = {file: file.read_text().splitlines() for file in storage.glob("*/journal.jsonl")}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, env=environment)
     for file, lines in kept.items():
         assert file.read_text().splitlines()[: len(lines)] == lines
     rows = json.loads(done.stdout)["rows"]
