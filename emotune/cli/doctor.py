@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 import ray
 from ray.exceptions import GetTimeoutError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from emotune.cli.options import (
     default_tracking_uri,
@@ -25,6 +24,7 @@ from emotune.diagnosis.cluster import Answer, check_dashboard, compare
 from emotune.diagnosis.finding import Finding, fine, wrong
 from emotune.diagnosis.host import Places, Report, check_token, examine_host, versions
 from emotune.search.folder import storage_folder
+from emotune.search.nodes import alive_nodes, ask_node, name_of
 from emotune.search.tuner import connect, running_cluster
 from emotune.storage.remote import place_of, remote_of
 from emotune.tracking.reach import UnreachableError, try_tracking
@@ -94,7 +94,7 @@ def _tracking(uri: str) -> Finding:
 
 
 def _examine_cluster(places: Places) -> Iterator[Finding]:
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    nodes = alive_nodes()
     resources = ray.cluster_resources()
     yield fine("cluster", f"{len(nodes)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
     dashboard = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR).dashboard_url
@@ -112,22 +112,17 @@ def _examine_cluster(places: Places) -> Iterator[Finding]:
 
 def _ask_nodes(nodes: Sequence[dict], places: Places) -> Iterator[Finding]:
     """Ask all nodes to look at themselves, twice: the second time nothing has to start, so that clocks compare."""
-    first = {node["NodeID"]: _look(node, places) for node in nodes}
+    first = {node["NodeID"]: ask_node(node, examine_host, places) for node in nodes}
     answers = []
     for node in nodes:
-        host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        host = name_of(node)
         try:
             ray.get(first[node["NodeID"]], timeout=PATIENCE)
             asked = time.time()
-            report: Report = ray.get(_look(node, places), timeout=PATIENCE)
+            report: Report = ray.get(ask_node(node, examine_host, places), timeout=PATIENCE)
         except (RayError, GetTimeoutError) as error:
             found = str(error).strip().splitlines()[-1]
             yield replace(wrong("node", found, "see Ray's logs there; emotune has to be installed alike"), host=host)
             continue
         answers.append(Answer(host, report, asked, time.time()))
     yield from compare(answers, ours=versions())
-
-
-def _look(node: dict, places: Places) -> ray.ObjectRef:
-    where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(num_cpus=0, max_retries=0)(examine_host).options(scheduling_strategy=where).remote(places)

@@ -5,11 +5,11 @@ from typing import Any
 
 import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.search.folder import SearchFolder
+from emotune.search.nodes import alive_nodes, ask_node, name_of
 from emotune.storage.remote import remote_of
 from emotune.trainables.sight import Needs, announce, missing
 
@@ -34,20 +34,14 @@ def muster(folder: SearchFolder, base: Experiment) -> Needs:
     """
     named = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
     needs = announce(folder.path, stores={path: value for path, value in named if path and value})
-    nodes = [node for node in ray.nodes() if node["Alive"]] if ray.is_initialized() else []
+    nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
         _ask([node for node in nodes if node["Resources"].get("CPU", 0) > 0], needs)
     return needs
 
 
 def _ask(nodes: list[dict[str, Any]], needs: Needs) -> None:
-    ask = ray.remote(num_cpus=0, max_retries=0)(_look)
-    asked = {
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            needs.model_dump_json()
-        ): _name(node)
-        for node in nodes
-    }
+    asked = {ask_node(node, _look, needs.model_dump_json()): name_of(node) for node in nodes}
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
     for one in silent:
         logger.warning("node %s has not answered within %.0f s", asked[one], LOOK_SECONDS)
@@ -70,10 +64,6 @@ def _answer(one: Any) -> list[str]:
         return []  # it is gone
     except RayError as error:
         return [f"emotune itself as it is here ({str(error).strip().splitlines()[-1]})"]
-
-
-def _name(node: dict[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
 
 
 def _look(needs: str) -> list[str]:
