@@ -22,7 +22,7 @@ from emotune.cli.options import (
 )
 from emotune.diagnosis.cluster import Answer, check_dashboard, compare
 from emotune.diagnosis.finding import Finding, fine, wrong
-from emotune.diagnosis.host import Places, Report, check_token, examine_host, versions
+from emotune.diagnosis.host import Places, Report, check_token, examine_host, read_clock, versions
 from emotune.search.folder import storage_folder
 from emotune.search.nodes import alive_nodes, ask_node, name_of
 from emotune.search.tuner import connect, running_cluster
@@ -111,18 +111,18 @@ def _examine_cluster(places: Places) -> Iterator[Finding]:
 
 
 def _ask_nodes(nodes: Sequence[dict], places: Places) -> Iterator[Finding]:
-    """Ask all nodes to look at themselves, twice: the second time nothing has to start, so that clocks compare."""
+    """Ask all nodes to look at themselves and then, as nothing has to start any more, for their time."""
     first = {node["NodeID"]: ask_node(node, examine_host, places) for node in nodes}
     answers = []
     for node in nodes:
         host = name_of(node)
         try:
-            ray.get(first[node["NodeID"]], timeout=PATIENCE)
+            report: Report = ray.get(first[node["NodeID"]], timeout=PATIENCE)
             asked = time.time()
-            report: Report = ray.get(ask_node(node, examine_host, places), timeout=PATIENCE)
+            clock: float = ray.get(ask_node(node, read_clock), timeout=PATIENCE)
         except (RayError, GetTimeoutError) as error:
             found = str(error).strip().splitlines()[-1]
             yield replace(wrong("node", found, "see Ray's logs there; emotune has to be installed alike"), host=host)
             continue
-        answers.append(Answer(host, report, asked, time.time()))
+        answers.append(Answer(host, report, clock, asked, time.time()))
     yield from compare(answers, ours=versions())

@@ -14,12 +14,15 @@ CLOCK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Answer:
-    """A host's report, and when it was asked for and came by the driver's clock."""
+    """What a host said of itself and, in seconds since 1970, of the time."""
 
     host: str
     report: Report
+    clock: float
     asked: float
+    """When it was asked for its time, by the driver's clock."""
     came: float
+    """When the answer to that came, by the driver's clock."""
 
 
 def compare(answers: list[Answer], *, ours: Mapping[str, str]) -> Iterator[Finding]:
@@ -43,7 +46,7 @@ def _versions(theirs: Mapping[str, str], *, ours: Mapping[str, str]) -> Finding:
 
 def _clock(answer: Answer) -> Finding:
     """Compare clocks as well as the time that the answer took allows."""
-    ahead = answer.report.time - (answer.asked + answer.came) / 2
+    ahead = answer.clock - (answer.asked + answer.came) / 2
     unsure = (answer.came - answer.asked) / 2
     said = f"{ahead:+.1f} s from the driver's (within {unsure:.1f} s)"
     if abs(ahead) - unsure > CLOCK_SECONDS:

@@ -1,12 +1,14 @@
 """What can be seen on one host alone: versions, GPU, memory, the storage folder, Ray's token."""
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
 import ipaddress
 import os
 import platform
+import re
 import shutil
 import stat
 import time
@@ -31,7 +33,11 @@ OPEN_FILES = 4096
 """Ray opens thousands of files and connections on a head node."""
 PORTS = (6379, 8265)
 """Where Ray's head and its dashboard listen unless told otherwise."""
-SERVERS = ("ray", "mlflow")
+SERVERS = {
+    "ray": re.compile(r"ray::|ray-dashboard|ray\.|.*/ray/(core|dashboard|_private|autoscaler|util)/"),
+    "mlflow": re.compile(r"(.*/)?mlflow$|mlflow\."),
+}
+"""How one of a server's words begins, on the command line of a process of its own."""
 COMPARED = ("emotune", "python", "ray", "torch")
 """What has to be the same on all hosts."""
 
@@ -42,8 +48,6 @@ class Report:
 
     findings: tuple[Finding, ...]
     versions: Mapping[str, str]
-    time: float
-    """Its clock, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,12 @@ def examine_host(places: Places) -> Report:
         *([] if places.storage is None else check_storage(places.storage, marker=places.marker)),
         *([] if places.store is None else [check_store(places.store)]),
     )
-    return Report(findings, versions(), time.time())
+    return Report(findings, versions())
+
+
+def read_clock() -> float:
+    """Return this host's time, in seconds since 1970."""
+    return time.time()
 
 
 def versions() -> dict[str, str]:
@@ -78,6 +87,7 @@ def versions() -> dict[str, str]:
     return found | {"emotune": f"{found['emotune']} ({_hash_of_code()})", "python": platform.python_version()}
 
 
+@functools.cache
 def _hash_of_code() -> str:
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
@@ -183,8 +193,16 @@ def _program(process: int | None) -> str:
         name = "another user" if process is None else psutil.Process(process).name()
     except psutil.Error:
         return "somebody who has just ended"
-    said = " ".join(words)
-    return next((server for server in SERVERS if server in said), name)
+    return server_of(words) or name
+
+
+def server_of(words: Sequence[str]) -> str | None:
+    """Tell by its command line which server a process belongs to: ``ray``, ``mlflow`` or neither.
+
+    Args:
+        words: The command line; a file that merely has the server's name in it does not count.
+    """
+    return next((server for server, own in SERVERS.items() if any(map(own.match, words))), None)
 
 
 def check_storage(storage: Path, *, marker: str | None = None) -> Iterator[Finding]:

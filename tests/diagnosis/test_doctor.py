@@ -42,9 +42,11 @@ def answering(status: int) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def states(findings: Iterator[Finding] | list[Finding]) -> list[str]:
@@ -142,6 +144,23 @@ def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked("10.1.2.3", program="mlflow") == "warn"
 
 
+@pytest.mark.parametrize(
+    ("command", "server"),
+    [
+        ("/v/lib/python3.11/site-packages/ray/core/src/ray/raylet/raylet --port=1", "ray"),
+        ("python -u /v/lib/python3.11/site-packages/ray/dashboard/agent.py", "ray"),
+        ("ray::Trainable.train()", "ray"),
+        ("python -m ray.util.client.server", "ray"),
+        ("python /v/bin/mlflow server --port 5000", "mlflow"),
+        ("python -m uvicorn mlflow.server.fastapi_app:app", "mlflow"),
+        ("python -m pytest --ignore=tests/ray", None),
+        ("python /home/murray/serve.py --folder /data/mlflow-old", None),
+    ],
+)
+def test_a_server_is_known_by_its_program_not_by_a_name_in_a_path(command: str, server: str | None) -> None:
+    assert host.server_of(command.split()) == server
+
+
 def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     small = shutil.disk_usage("/")._replace(total=64 * 2**20)
     monkeypatch.setattr("shutil.disk_usage", lambda _: small)
@@ -153,16 +172,16 @@ def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_hosts_that_differ() -> None:
     ours = versions()
     now = time.time()
-    alike = Answer("a", Report((), ours, now), now - 0.1, now + 0.1)
+    alike = Answer("a", Report((), ours), now, now - 0.1, now + 0.1)
     assert states(compare([alike], ours=ours)) == ["ok", "ok"]
-    old = Answer("b", Report((), ours | {"ray": "2.1"}, now + 60), now - 1, now + 1)
+    old = Answer("b", Report((), ours | {"ray": "2.1"}), now + 60, now - 1, now + 1)
     versions_differ, clock = compare([old], ours=ours)
     assert versions_differ.state == "fail"
     assert "ray 2.1 in place of" in versions_differ.found
     assert versions_differ.host == "b"
     assert clock.state == "warn"
     assert "+60" in clock.found
-    slow = Answer("c", Report((), ours, now - 90), now - 100, now)
+    slow = Answer("c", Report((), ours), now - 90, now - 100, now)
     assert states(compare([slow], ours=ours)) == ["ok", "ok"], "an answer that took long tells little of the clock"
 
 
