@@ -1,5 +1,7 @@
 """The one program: ``emotune``. Commands are loaded when they are called, so that each answers soon."""
 
+import atexit
+import gc
 import importlib
 import logging
 import sys
@@ -70,6 +72,7 @@ def main() -> None:
 
 def run_command(command: click.Command) -> None:
     """Run a command and exit: 0, 2 for the user's mistakes in one line, 1 for anything else."""
+    atexit.register(gc.freeze)  # what lives till the end is not searched for garbage then, for seconds
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("emotune.search.packing").setLevel(logging.INFO)  # the answer to a question that was asked
     try:

@@ -81,23 +81,35 @@ def check_decisions(journal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "settings", "kills"),
-    [("smoke", ("--set", "searcher.model=hpbandster"), 2), (str(CONDITIONAL), (), 2)],
+    ("study", "settings", "asked"),
+    [("smoke", ("--set", "searcher.model=hpbandster"), False), (str(CONDITIONAL), (), True)],
     ids=["sync", "async"],
 )
 def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
-    program: Program, study: str, settings: tuple[str, ...], kills: int
+    program: Program, study: str, settings: tuple[str, ...], asked: bool
 ) -> None:
-    """One has the model of hpbandster, the other one that of all rungs, on a space with conditions and more."""
+    """One has the model of hpbandster, the other one that of all rungs, on a space with conditions and more.
+
+    The latter is also asked to end, and names the command that goes on.
+    """
     finish(program.search("undisturbed", *settings, study=study, concurrency=2))
     undisturbed = program.status("undisturbed")
     count = len(read_journal(program.storage / "undisturbed" / "journal.jsonl"))
     journal = program.storage / "killed" / "journal.jsonl"
-    for records in sorted(random.Random(count).sample(range(3, count - 3), kills)):
+    where = random.Random(count)
+    process = program.search("killed", *settings, study=study, concurrency=2)
+    wait_for_records(journal, where.randrange(3, count // 2), process=process)
+    process.kill()
+    process.wait()
+    if asked:
+        known = len(read_journal(journal))
         process = program.search("killed", *settings, study=study, concurrency=2)
-        wait_for_records(journal, records, process=process)
-        process.kill()
-        process.wait()
+        wait_for_records(journal, where.randrange(known + 1, count - 3), process=process)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, errors
+        assert f"search {study}" in errors
+        assert program.status("killed")["state"] == "interrupted"
     finish(program.search("killed", *settings, study=study, concurrency=2))
     killed = program.status("killed")
     assert table_of(killed) == table_of(undisturbed)
@@ -112,20 +124,6 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     before = journal.read_bytes()
     assert "is finished" in finish(program.search("killed", *settings, study=study))
     assert journal.read_bytes() == before
-
-
-def test_sigterm_saves_and_names_the_command_that_goes_on(program: Program) -> None:
-    process = program.search("asked", concurrency=2)
-    wait_for_records(program.storage / "asked" / "journal.jsonl", 6, process=process)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "search smoke" in errors
-    assert program.status("asked")["state"] == "interrupted"
-    finish(program.search("asked", concurrency=2))
-    status = program.status("asked")
-    assert status["state"] == "finished"
-    check_mlflow(program, "asked", status)
 
 
 def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Program) -> None:
