@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := results/demo
 
-.PHONY: setup demo test test-searches test-clusters test-others test-cluster chaos check fmt golden clean
+.PHONY: setup demo test test-ray test-others test-cluster chaos check fmt golden clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,17 +36,12 @@ demo: setup
 	@echo "The page about the search:"
 	@$(BIN)/emotune report demo
 
-# Tests with a Ray cluster of their own mostly wait for processes to start: two of them run at a time, while a third
-# process works off all the others.
-SEARCHES := tests/ray/test_search.py tests/ray/test_reproduce.py
+# Tests with a Ray cluster of their own wait a lot for processes to start: all the others run beside them.
 test: setup
-	$(MAKE) --jobs=3 --keep-going --output-sync=line test-searches test-clusters test-others
+	$(MAKE) --jobs=2 --keep-going --output-sync=line test-ray test-others
 
-test-searches:
-	$(BIN)/python -m pytest $(SEARCHES)
-
-test-clusters:
-	$(BIN)/python -m pytest tests/ray $(SEARCHES:%=--ignore=%)
+test-ray:
+	$(BIN)/python -m pytest tests/ray
 
 test-others:
 	$(BIN)/python -m pytest --ignore=tests/ray

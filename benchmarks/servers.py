@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 PATIENCE = 120.0
 """Seconds a server may take to start."""
@@ -88,11 +89,16 @@ class Server:
 
         until(ready, what=lambda: self.log.read_text()[-2000:])
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it and its children a signal."""
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
     def kill(self) -> None:
         """End it and its children at once (kill -9)."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                self.send(signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -158,7 +164,14 @@ class Postgres(Server):
 class Mlflow(Server):
     """An MLflow server over a database, with artifacts through it, and with passwords if one is given."""
 
-    def __init__(self, *, folder: Path, database: str, password: str | None, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        database: str,
+        password: str | None = None,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(folder=folder)
         self.database = database
         self.password = password
@@ -194,7 +207,12 @@ class Mlflow(Server):
             "MLFLOW_AUTH_CONFIG_PATH": str(self.settings),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-for-tests",
         }
-        return {"MLFLOW_BACKEND_STORE_URI": self.database, **(password if self.password else {}), **self.variables}
+        own = {
+            "MLFLOW_BACKEND_STORE_URI": self.database,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what nobody here asks of it
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        return own | (password if self.password else {}) | self.variables
 
     def answers(self) -> bool:
         """Return whether it is well."""

@@ -4,16 +4,12 @@ import contextlib
 import itertools
 import os
 import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.servers import Mlflow
 from emotune.search.journal import read_journal
 from emotune.search.records import Ended
 from tests.chaos.bench import MARK, Bench, kill, require
@@ -156,56 +152,21 @@ def out_of_memory(bench: Bench, total: int) -> None:
             f"failed: {failed[:1]}")  # fmt: skip
 
 
-class Server:
-    """An MLflow server over a database beside the results."""
-
-    def __init__(self, bench: Bench) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.bench = bench
-        self.process: subprocess.Popen | None = None
-        bench.tracking = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        root = self.bench.root
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
-            "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{root / 'server.db'}",
-            "--artifacts-destination", str(root / "artifacts"),
-        ]  # fmt: skip
-        environment = os.environ | {MARK: self.bench.mark, "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (root / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        end = time.monotonic() + 120
-        while not self.answers():
-            require(time.monotonic() < end, (root / "server.log").read_text()[-600:])
-            time.sleep(0.2)
-
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
-                return answer.status == 200
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the server and its workers."""
-        assert self.process is not None
-        os.killpg(self.process.pid, number)
-        if number == signal.SIGKILL:
-            self.process.wait()
+def served(bench: Bench) -> Mlflow:
+    """Start an MLflow server over a database beside the results, to which the search will tell them."""
+    variables = {MARK: bench.mark}
+    server = Mlflow(folder=bench.root, database=f"sqlite:///{bench.root / 'server.db'}", variables=variables)
+    bench.tracking = server.uri
+    server.start()
+    return server
 
 
 def mlflow_killed(bench: Bench, total: int) -> None:
     """Signal 9 to the MLflow server, which comes back after a minute."""
-    server = Server(bench)
-    server.start()
+    server = served(bench)
     driver = bench.search()
     bench.wait_for_records(total // 4, driver=driver)
-    server.signal(signal.SIGKILL)
+    server.kill()
     since = time.monotonic()
     require("Traceback" not in driver.finish(), "a traceback")
     time.sleep(max(0.0, 60 - (time.monotonic() - since)))
@@ -215,15 +176,14 @@ def mlflow_killed(bench: Bench, total: int) -> None:
 
 def mlflow_hangs(bench: Bench, total: int) -> None:
     """The MLflow server accepts connections and answers nothing for a minute."""
-    server = Server(bench)
-    server.start()
+    server = served(bench)
     driver = bench.search()
     bench.wait_for_records(total // 4, driver=driver)
-    server.signal(signal.SIGSTOP)
+    server.send(signal.SIGSTOP)
     since = time.monotonic()
     driver.finish()
     time.sleep(max(0.0, 60 - (time.monotonic() - since)))
-    server.signal(signal.SIGCONT)
+    server.send(signal.SIGCONT)
     bench.start("sync", "try").finish()
 
 

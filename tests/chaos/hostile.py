@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from tests.chaos.bench import Bench, marked, require, title
-from tests.chaos.deaths import Server
+from tests.chaos.deaths import served
 
 CANARY = "c4n4ry-0f-a-p4ssw0rd"
 TOKEN = "c4n4ry-0f-a-t0k3n"
@@ -17,8 +17,7 @@ METADATA = "169.254.169.254"
 def secrets(bench: Bench, total: int) -> None:
     """A password and a token are in the driver's environment: afterwards they are nowhere else."""
     del total
-    server = Server(bench)
-    server.start()
+    served(bench)
     bench.environment |= {
         "MLFLOW_TRACKING_USERNAME": "somebody",
         "MLFLOW_TRACKING_PASSWORD": CANARY,

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
+from benchmarks.servers import free_port
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare import prepare
 from emotune.data.segments import PrepareSettings
@@ -87,3 +89,16 @@ def program(store: Path, tmp_path: Path) -> Iterator[Program]:
             assert pipe is not None
             pipe.close()
         process.wait()
+
+
+@contextlib.contextmanager
+def cluster_of(*, cpus: int, dashboard: bool) -> Iterator[Cluster]:
+    """Run a cluster of one node that the programs of a test find, and no others of this machine."""
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        head = {"num_cpus": cpus, "include_dashboard": dashboard, "gcs_server_port": port}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        yield cluster
+        cluster.shutdown()

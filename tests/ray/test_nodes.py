@@ -2,7 +2,6 @@
 
 import gc
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from emotune.search.results import opened
 from emotune.search.run import make_optimizer
 from emotune.search.searchers import SearchSettings
 from emotune.search.study import Study
-from tests.ray.conftest import Program
+from tests.ray.conftest import Program, cluster_of
 
 pytestmark = [
     pytest.mark.ray,
@@ -29,17 +28,9 @@ pytestmark = [
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with socket.socket() as one, pytest.MonkeyPatch.context() as patch:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-        one.close()
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-        head = {"num_cpus": 1, "include_dashboard": False, "gcs_server_port": port}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+    with cluster_of(cpus=1, dashboard=False) as cluster:
         yield cluster
-        cluster.shutdown()
-        gc.collect()
+    gc.collect()
 
 
 class Following:

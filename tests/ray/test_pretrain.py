@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,10 +26,10 @@ from emotune.search.records import EpochDone
 from emotune.trainables.evaluation import Job, Worker
 from emotune.training.loop import never
 from emotune.training.team import joined
-from tests.ray.conftest import Program
+from tests.ray.conftest import Program, cluster_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-EPOCHS = 18
+EPOCHS = 14
 EXPERIMENT = f"""
 model: {{channels: [4, 8], kernels: [9, 5], feedforward: 16}}
 optim: {{warmup_epochs: 2}}
@@ -42,17 +41,9 @@ compute: {{precision: fp32}}
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A cluster that outlives its drivers, with its dashboard; other clusters of this machine are not in its way."""
-    with socket.socket() as one, pytest.MonkeyPatch.context() as patch:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-        one.close()
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
-        head = {"num_cpus": 4, "include_dashboard": True, "gcs_server_port": port}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+    """A cluster that outlives its drivers, with its dashboard."""
+    with cluster_of(cpus=4, dashboard=True) as cluster:
         yield cluster
-        cluster.shutdown()
 
 
 @pytest.fixture
@@ -161,7 +152,7 @@ def test_whatever_is_killed_the_run_ends_like_an_undisturbed_one(
     wait_for_epoch(program, "killed", 5, process=process)
     for worker in workers():
         worker.kill()
-    wait_for_epoch(program, "killed", 10, process=process)
+    wait_for_epoch(program, "killed", 9, process=process)
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors

@@ -1,6 +1,7 @@
 """Promises of the desk: whatever is killed when, the history of the search is the same."""
 
 import itertools
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,11 +85,11 @@ def epochs(records: list[Record]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
-def test_killed_at_every_record_it_ends_the_same(tmp_path: Path, concurrency: int) -> None:
+def test_killed_at_any_record_it_ends_the_same(tmp_path: Path, concurrency: int) -> None:
     undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=concurrency)
     expected = table(undisturbed)
     assert {status for _, status, *_ in expected} == {"done", "failed"}
-    for number in range(1, len(undisturbed), concurrency * 3):
+    for number in [1, *random.Random(concurrency).sample(range(2, len(undisturbed)), 9)]:
         path = tmp_path / f"killed-{number}.jsonl"
         with pytest.raises(Killed):
             drive(path, die_at=number, concurrency=concurrency)

@@ -79,7 +79,7 @@ def changes(optimizer: Optimizer) -> list[Resize]:
     return [Resize.model_validate(entry) for entry in optimizer.state()["resizes"]]
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
 @given(searches, sizes, st.randoms(use_true_random=False))
 def test_killed_anywhere_it_ends_the_same_and_by_the_rules(
     search: dict[str, Any], sizes: dict[int, int], chance: random.Random

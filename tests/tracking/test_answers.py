@@ -28,7 +28,7 @@ Content = Callable[..., dict[str, dict[str, Any]]]
 def proxy(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("server")
     (folder / "mlflow.db").write_bytes(template.read_bytes())
-    server = Mlflow(folder=folder, database=f"sqlite:///{folder / 'mlflow.db'}", password=None, variables={})
+    server = Mlflow(folder=folder, database=f"sqlite:///{folder / 'mlflow.db'}")
     server.start()
     between = Proxy(port=server.port)
     yield between

@@ -1,20 +1,14 @@
 """A real MLflow server that dies and comes back: the search does not notice, and nothing is lost."""
 
 import logging
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.servers import Mlflow
 from emotune.search.records import Record
 from emotune.tracking.cursor import FILE, read_cursor, where_to_look
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
@@ -22,50 +16,9 @@ from emotune.tracking.mlflow import MlflowMirror, deliver_all
 CANARY = "s3cr3t-canary"
 
 
-class Server:
-    """An MLflow server on a port of its own, over a database."""
-
-    def __init__(self, *, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
-            "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}",
-            "--artifacts-destination", str(self.folder / "artifacts"),
-        ]  # fmt: skip
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120
-        while not self.answers():
-            assert time.monotonic() < deadline, (self.folder / "server.log").read_text()[-2000:]
-            assert self.process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
-            time.sleep(0.2)
-
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2) as answer:
-                return answer.status == 200
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def kill(self) -> None:
-        """End the server and its workers at once."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
 @pytest.fixture
-def server(uri: str, tmp_path: Path) -> Iterator[Server]:
-    server = Server(folder=tmp_path)
+def server(uri: str, tmp_path: Path) -> Iterator[Mlflow]:
+    server = Mlflow(folder=tmp_path, database=uri)
     server.start()
     yield server
     server.kill()
@@ -86,7 +39,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_server_that_dies_and_comes_back_gets_everything_once(
-    server: Server,
+    server: Mlflow,
     uri: str,
     tmp_path: Path,
     records: list[Record],
