@@ -9,14 +9,13 @@ import numpy as np
 
 from emotune.cli.options import (
     console,
-    find_store,
     json_option,
     print_json,
     set_option,
     storage_option,
     tracking_option,
 )
-from emotune.cli.running import Request, find_encoders, put_aside, read_experiment, run, with_store
+from emotune.cli.running import Request, find_encoders, given_store, put_aside, read_experiment, run, with_store
 from emotune.cli.tables import page, plain_table
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -127,9 +126,7 @@ def cross_validate(study: Study, request: Request) -> tuple[int, CrossValidation
     """
     folder = request.folder
     study = with_store(study)
-    if not study.base.store:
-        raise SettingsError("no segment store was given; give --store or EMOTUNE_STORE, or store in the experiment")
-    store = SegmentStore.open(find_store(study.base.store))
+    store = SegmentStore.open(given_store(study))
     notes = _notes(study, request, store=store)
     code = run(study, request)
     records = read_journal(folder.journal)

@@ -60,10 +60,9 @@ def run(study: Study, request: Request) -> int:
     folder = request.folder
     uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
     study = with_store(study)
-    if not study.base.store:
-        raise SettingsError("no segment store was given; give --store or EMOTUNE_STORE, or base.store in the study")
+    store = given_store(study)
     encoders = find_encoders(study, request)
-    settled = settle(study, store=find_store(study.base.store), encoders=encoders)
+    settled = settle(study, store=store, encoders=encoders)
     if request.options.workers is not None:
         check_workers(settled, workers=request.options.workers[1])
     known = len(read_journal(folder.journal)) if folder.begun else 0
@@ -92,6 +91,18 @@ def with_store(study: Study) -> Study:
     if not store:
         return study
     return study.model_copy(update={"base": study.base.model_copy(update={"store": str(find_store(store))})})
+
+
+def given_store(study: Study) -> Path:
+    """Return the folder of a study's segment store.
+
+    Raises:
+        SettingsError: The study names none.
+    """
+    if not study.base.store:
+        named = "store in the experiment (base.store in a study)"
+        raise SettingsError(f"no segment store was given; give --store or EMOTUNE_STORE, or {named}")
+    return find_store(study.base.store)
 
 
 def _tell_of_tracking(request: Request, *, uri: str) -> None:
