@@ -11,3 +11,6 @@ install() { "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip
 install ./packaging/netifaces
 install -r requirements.lock
 install --no-deps -e .
+# Else each process compiles Ray, torch and MLflow anew where Python may not write beside them. Some packages' tests
+# are no Python, which compileall takes for an error.
+"$venv/bin/python" -m compileall -q -j 0 "$venv/lib" emotune > /dev/null || true
