@@ -41,7 +41,7 @@ DATA = "emotune data prepare synthetic --seconds 2.5 --workers 1 --set subjects=
 SEARCH = f"ray submit cluster.yaml tune_pretrain.py smoke --name tiny --concurrency 2 {TINY}"
 LONG_SEARCH = (
     "ray submit cluster.yaml tune_pretrain.py smoke --name long --set base.folds.segments=400 --set base.batch_size=16 "
-    "--set budget.min=3 --set budget.max=27 --set budget.brackets=4"
+    "--set budget.min=3 --set budget.max=27 --set budget.brackets=12"
 )
 SETTLING = 3.0
 """Seconds until the head has counted a machine whose Ray has begun."""
