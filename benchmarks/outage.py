@@ -48,7 +48,7 @@ BEFORE = 10.0
 SINGLE = 30
 """Records that are delivered one at a time."""
 
-SETTINGS = ("base.folds.segments=200", "base.folds.validation_segments=100", "budget.brackets=6", "seed=7")
+SETTINGS = ("base.folds.segments=200", "base.folds.validation_segments=100", "budget.brackets=15", "seed=7")
 
 
 @dataclass(frozen=True)
