@@ -3,8 +3,8 @@
 from fractions import Fraction
 
 import numpy as np
+import scipy  # its signal is loaded when it is used: workers never do
 from jaxtyping import Float
-from scipy import signal as dsp
 
 from emotune.errors import DataError
 
@@ -54,9 +54,9 @@ def band_pass(
             f"sampled at {fs:g} Hz it holds nothing above {fs / 2:g} Hz, where the band reaches {high:g} Hz. "
             "Lower the band's upper edge, or leave it out."
         )
-    sections = dsp.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
+    sections = scipy.signal.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
     padding = min(signal.shape[1] - 1, round(PAD_SECONDS * fs))
-    return dsp.sosfiltfilt(sections, np.asarray(signal, dtype=np.float64), axis=1, padlen=padding)
+    return scipy.signal.sosfiltfilt(sections, np.asarray(signal, dtype=np.float64), axis=1, padlen=padding)
 
 
 def resample(signal: Signal, *, fs: float, rate: int) -> Float[np.ndarray, "channel new_time"]:
@@ -73,7 +73,7 @@ def resample(signal: Signal, *, fs: float, rate: int) -> Float[np.ndarray, "chan
     ratio = Fraction(rate) / Fraction(fs).limit_denominator(1000)
     if ratio == 1:
         return signal
-    return dsp.resample_poly(signal, ratio.numerator, ratio.denominator, axis=1)
+    return scipy.signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=1)
 
 
 def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[float, float]:
@@ -95,26 +95,26 @@ def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[floa
     sample = np.asarray(channel[: round(HEART_SECONDS * fs)], dtype=np.float64)
     if fs <= 2 * HEART_BAND[1] or len(sample) < HEART_WINDOW * fs:
         return float("nan"), float("nan")
-    sections = dsp.butter(2, HEART_BAND, btype="bandpass", fs=fs, output="sos")
-    power = dsp.sosfiltfilt(sections, sample) ** 2
+    sections = scipy.signal.butter(2, HEART_BAND, btype="bandpass", fs=fs, output="sos")
+    power = scipy.signal.sosfiltfilt(sections, sample) ** 2
     window = round(0.1 * fs)
-    energy = np.sqrt(dsp.oaconvolve(power, np.full(window, 1 / window), mode="same").clip(min=0))
+    energy = np.sqrt(scipy.signal.oaconvolve(power, np.full(window, 1 / window), mode="same").clip(min=0))
     return _rate_of_peaks(energy, fs=fs), _rate_of_repetition(energy, fs=fs)
 
 
 def _rate_of_peaks(energy: Float[np.ndarray, " time"], *, fs: float) -> float:
     window = round(HEART_WINDOW * fs)
     tops = energy[: len(energy) // window * window].reshape(-1, window).max(axis=1)
-    peaks, _ = dsp.find_peaks(energy, height=0.4 * np.median(tops), distance=max(1, round(0.15 * fs)))
+    peaks, _ = scipy.signal.find_peaks(energy, height=0.4 * np.median(tops), distance=max(1, round(0.15 * fs)))
     return float(60 * fs / np.median(np.diff(peaks))) if len(peaks) > 2 else float("nan")
 
 
 def _rate_of_repetition(energy: Float[np.ndarray, " time"], *, fs: float) -> float:
     clipped = np.minimum(energy, np.quantile(energy, 0.98))
     clipped = clipped - clipped.mean()
-    shifts = dsp.correlate(clipped, clipped, mode="full", method="fft")[len(clipped) - 1 :]
+    shifts = scipy.signal.correlate(clipped, clipped, mode="full", method="fft")[len(clipped) - 1 :]
     first, last = round(0.15 * fs), round(HEART_LONGEST * fs)
-    peaks, _ = dsp.find_peaks(shifts[first:last])
+    peaks, _ = scipy.signal.find_peaks(shifts[first:last])
     if not len(peaks):
         return float("nan")
     heights = shifts[first:last][peaks]
