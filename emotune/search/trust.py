@@ -49,9 +49,12 @@ def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluat
 def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
     sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
     history = History(load_space(study["space"]))
-    for evaluation, _ in ended:
+    # a history has no gaps, but a configuration may be running yet while later ones have ended
+    numbers = {number: row for row, number in enumerate(sorted({evaluation.config_id for evaluation, _ in ended}))}
+    closed = [(one.model_copy(update={"config_id": numbers[one.config_id]}), objective) for one, objective in ended]
+    for evaluation, _ in closed:
         history.started(evaluation)
-    for evaluation, objective in ended:
+    for evaluation, objective in closed:
         loss = math.inf if objective is None else sign * objective
         history.ended(evaluation, loss=loss if math.isfinite(loss) else math.inf)
     return rung_weights(history)

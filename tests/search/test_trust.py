@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emotune.search import Evaluation, Optimizer
 from emotune.search.trust import describe_trust, trust_in_rungs
@@ -43,6 +45,16 @@ def test_the_weights_are_those_of_the_search(sign: int) -> None:
     assert {rung.epochs: rung.weight for rung in found} == optimizer.weights()
     assert [rung.epochs for rung in found] == [1, 3, 9]
     assert sum(rung.results for rung in found) == len(told)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sets(st.integers(0, 89), max_size=12))
+def test_configurations_that_run_yet_do_not_count(running: set[int]) -> None:
+    told = outcomes(count=90)
+    ended = [(each, loss) for each, loss in told if each.config_id not in running]
+    order = {number: row for row, number in enumerate(dict.fromkeys(each.config_id for each, _ in ended))}
+    without_gaps = [(each.model_copy(update={"config_id": order[each.config_id]}), loss) for each, loss in ended]
+    assert trust_in_rungs(STUDY, outcomes=ended) == trust_in_rungs(STUDY, outcomes=without_gaps)
 
 
 @pytest.mark.parametrize("searcher", [{"kind": "bohb", "model": "hpbandster"}, {"kind": "random"}, {"kind": "asha"}])
