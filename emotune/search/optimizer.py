@@ -134,6 +134,7 @@ class Optimizer:
         """Decide for more or fewer workers from now on; None if there are so many already."""
         if workers == self.settings.concurrency:
             return None
+        self._next_plan()  # so that what has ended does not depend on whether anybody has asked since
         change = Resize(after=len(self._evaluations), seen=self._clock.ended, workers=workers)
         self._resize(change)
         return change

@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError
@@ -28,6 +28,15 @@ searches = st.fixed_dictionaries(
     }
 )
 sizes = st.dictionaries(st.integers(0, 60), st.integers(1, 6), max_size=5)
+ASKED_OR_NOT = {
+    "kind": "asha",
+    "max_budget": 9,
+    "seed": 2,
+    "concurrency": 2,
+    "order": "strict",
+    "brackets": 2,
+}
+"""A search that had been asked, for nothing, when it got other workers; the one that was killed had not."""
 
 
 class Driver:
@@ -81,6 +90,7 @@ def changes(optimizer: Optimizer) -> list[Resize]:
 
 @settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
 @given(searches, sizes, st.randoms(use_true_random=False))
+@example(ASKED_OR_NOT, {39: 6, 21: 5, 46: 6, 26: 6}, random.Random(331))
 def test_killed_anywhere_it_ends_the_same_and_by_the_rules(
     search: dict[str, Any], sizes: dict[int, int], chance: random.Random
 ) -> None:
