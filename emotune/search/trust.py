@@ -51,13 +51,17 @@ def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, floa
     history = History(load_space(study["space"]))
     # a history has no gaps, but a configuration may be running yet while later ones have ended
     numbers = {number: row for row, number in enumerate(sorted({evaluation.config_id for evaluation, _ in ended}))}
-    closed = [(one.model_copy(update={"config_id": numbers[one.config_id]}), objective) for one, objective in ended]
+    closed = [(_renumbered(one, to=numbers[one.config_id]), objective) for one, objective in ended]
     for evaluation, _ in closed:
         history.started(evaluation)
     for evaluation, objective in closed:
         loss = math.inf if objective is None else sign * objective
         history.ended(evaluation, loss=loss if math.isfinite(loss) else math.inf)
     return rung_weights(history)
+
+
+def _renumbered(evaluation: Evaluation, *, to: int) -> Evaluation:
+    return evaluation if evaluation.config_id == to else evaluation.model_copy(update={"config_id": to})
 
 
 def describe_trust(rungs: Sequence[RungTrust]) -> list[str]:

@@ -82,4 +82,4 @@ def test_ten_thousand_evaluations_take_no_time() -> None:
     assert len(many) > 10_000
     started = time.process_time()
     trust_in_rungs(STUDY, outcomes=many)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5, "a tenth of a second, unless it grows with the square"
