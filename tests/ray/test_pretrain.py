@@ -202,8 +202,9 @@ def check_notes(notes: Path, *, rows: list[int]) -> None:
         steps[line["epoch"], line["step"]][line["shard"][1]] += line["rows"]
     seen: defaultdict[int, list[int]] = defaultdict(list)
     for (epoch, _), by_workers in steps.items():
-        parts = [sorted(part) for part in by_workers.values()]
-        assert all(part == parts[0] for part in parts)
-        seen[epoch] += parts[0]
+        last = by_workers[min(by_workers)]
+        # of the step in which they were killed, some workers of the first four had told and some had not
+        assert all(set(part) <= set(last) for part in by_workers.values())
+        seen[epoch] += last
     assert sorted(seen) == list(range(1, EPOCHS + 1))
     assert all(sorted(one) == rows for one in seen.values())
