@@ -52,7 +52,7 @@ test-cluster: setup
 
 # Needs Linux, strace and the right to mount: docs/faults.md.
 chaos: setup
-	$(BIN)/python -m tests.chaos $(ARGS)
+	$(BIN)/python -m chaos $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -14,8 +14,8 @@ from benchmarks.reference_model import ReferenceTraining
 from benchmarks.training_cases import Case, made_up_material
 from emotune.experiment import Experiment
 from emotune.models.transformer import TransformerEncoder, take_rows
+from emotune.training.execution import Paths
 from emotune.training.loop import EpochReport, Material, TrainState, train_epoch
-from emotune.training.paths import Paths
 
 BATCHES = 4
 """Batches of an epoch."""

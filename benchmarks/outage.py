@@ -31,11 +31,11 @@ from mlflow.tracking import MlflowClient
 from benchmarks.markdown import markdown
 from benchmarks.servers import Mlflow, Postgres, postgres_programs, tracking, until
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
-from emotune.search.journal import read_journal
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
-from emotune.search.results import evaluation_results
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results
 from emotune.tracking.cursor import read_cursor
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 

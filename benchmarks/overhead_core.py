@@ -15,11 +15,11 @@ from ConfigSpace import ConfigurationSpace, Float
 
 from benchmarks.markdown import markdown
 from emotune.randomness import stream
+from emotune.runtime.coordinator import Desk
 from emotune.search import Optimizer
-from emotune.search.desk import Desk
-from emotune.search.journal import Journal
 from emotune.search.records import Opened
-from emotune.search.study import Aim
+from emotune.study.journal import Journal
+from emotune.study.study import Aim
 
 DIMENSIONS = 8
 REPEATS = 20

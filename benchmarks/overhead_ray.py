@@ -27,15 +27,15 @@ from ray.tune.search.bohb import TuneBOHB
 from benchmarks.overhead_spans import Span, ladder_segment
 from emotune.experiment import Experiment
 from emotune.randomness import stream
+from emotune.runtime.coordinator import Desk
+from emotune.runtime.tune_adapter import DeskSearcher
+from emotune.runtime.tuner import carry_out, connect
+from emotune.runtime.worker import STEP_SECONDS, Job, idle
 from emotune.search import Evaluation, Optimizer
-from emotune.search.desk import Desk
-from emotune.search.journal import Journal
 from emotune.search.records import Ended, Opened, Record
-from emotune.search.searchers import virtual_workers
-from emotune.search.study import Aim
-from emotune.search.tune_searcher import DeskSearcher
-from emotune.search.tuner import carry_out, connect
-from emotune.trainables.evaluation import STEP_SECONDS, Job, idle
+from emotune.search.settings import virtual_workers
+from emotune.study.journal import Journal
+from emotune.study.study import Aim
 
 LADDER = (1, 3, 9)
 """Rungs of the study, in epochs."""

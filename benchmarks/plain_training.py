@@ -12,8 +12,8 @@ from benchmarks.reference_model import ReferenceTraining, Segments, build_refere
 from emotune.experiment import Experiment
 from emotune.models import Transformer
 from emotune.tasks import Classify, MaskedValues
+from emotune.training.execution import keep_memory
 from emotune.training.loop import Material, TrainState
-from emotune.training.paths import keep_memory
 
 GLIBC_MAPPED = 32 * 2**20
 """From this size on glibc gives memory back at once, when its own threshold has grown to its highest."""

@@ -28,9 +28,9 @@ from sklearn.metrics import f1_score
 from emotune.data.folds import split
 from emotune.data.signals import heart_rates
 from emotune.data.store import SegmentStore
+from emotune.evaluation.crossval import cross_validation_study
+from emotune.evaluation.statistics import mean_interval
 from emotune.experiment import Experiment
-from emotune.search.crossval import cross_validation_study
-from emotune.search.statistics import mean_interval
 
 LABELLED = "eegmat"
 FOLDS = 6

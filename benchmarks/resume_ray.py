@@ -21,15 +21,15 @@ from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
 from ray.tune.search.bohb import TuneBOHB
 
 from emotune.experiment import Experiment
+from emotune.runtime.coordinator import Desk
+from emotune.runtime.tune_adapter import DeskSearcher
+from emotune.runtime.tuner import carry_out, connect
+from emotune.runtime.worker import Job, idle
 from emotune.search import Evaluation
-from emotune.search.desk import Desk
-from emotune.search.journal import Journal
 from emotune.search.records import Opened, Started
-from emotune.search.replay import optimizer_from_records
-from emotune.search.study import Aim
-from emotune.search.tune_searcher import DeskSearcher
-from emotune.search.tuner import carry_out, connect
-from emotune.trainables.evaluation import Job, idle
+from emotune.study.journal import Journal
+from emotune.study.replay import optimizer_from_records
+from emotune.study.study import Aim
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17

@@ -27,7 +27,7 @@ from benchmarks.markdown import markdown
 from benchmarks.timing import spread
 from benchmarks.training_cases import Case, made_up_material
 from emotune.training.loop import Material, TrainState, train_epoch
-from emotune.training.team import ALONE, Team, joined
+from emotune.training.workers import ALONE, Team, joined
 
 MODES = ("together", "apart")
 """One network on joint batches, or one network each."""

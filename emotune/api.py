@@ -29,7 +29,7 @@ def load_encoder(
         DamageError: The checkpoint is not what was written.
     """
     encoders = importlib.import_module("emotune.encoders")
-    storage_folder = importlib.import_module("emotune.search.folder").storage_folder
+    storage_folder = importlib.import_module("emotune.study.folder").storage_folder
     folder = storage_folder(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
     checkpoint = encoders.find_encoder(str(source), storage=folder, tracking_uri=uri)

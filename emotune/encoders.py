@@ -10,15 +10,15 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
+from emotune.data.prepare.segments import PrepareSettings, ready
+from emotune.data.prepare.single import standardised_segments
 from emotune.data.recording import UNITS, Recording
-from emotune.data.segments import PrepareSettings, ready
-from emotune.data.single import standardised_segments
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.experiment import Experiment
 from emotune.models.weights import hand_over
-from emotune.search.folder import SearchFolder
-from emotune.search.journal import read_journal
-from emotune.search.results import evaluation_results, find_best, opened
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results, find_best, opened
 from emotune.tracking.cursor import read_cursor
 from emotune.tracking.encoders import download_encoder, log_encoder
 from emotune.training.checkpoints import export_weights, newest_checkpoint, read_state, read_weights

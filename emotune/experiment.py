@@ -22,9 +22,9 @@ from emotune.models.weights import hand_over
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
+from emotune.training.execution import Compute, Paths, choose_device, choose_paths
 from emotune.training.loop import Material, Plan, TrainState
 from emotune.training.optim import FALLING_TO_ZERO, Optim
-from emotune.training.paths import Compute, Paths, choose_device, choose_paths
 
 
 class Start(Settings):

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from emotune.cli import emotune
-from emotune.data.corpora import CORPORA, folder
-from emotune.data.reader import AnyReader
+from emotune.data.corpora.reader import AnyReader
+from emotune.data.corpora.table import CORPORA, folder
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.contracts import test_corpora as contracts

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 import emotune
 from emotune.cli import complain
 from emotune.cli import emotune as program
-from emotune.data.formats import read_file
+from emotune.data.corpora.formats import read_file
 from emotune.data.store import ABOUT_FILE, SIGNAL_FILE, SegmentStore
 from emotune.encoders import PretrainedEncoder, find_encoder
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.files import safe_name
-from emotune.search.folder import SearchFolder
+from emotune.runtime.worker import describe
+from emotune.study.folder import SearchFolder
 from emotune.tracking.encoders import download_encoder
-from emotune.trainables.evaluation import describe
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
 from emotune.training.loop import TrainState
 from tests.training.conftest import store, tiny_experiment

@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.problems import LADDER
 from benchmarks.simulation import Task, Work
 from emotune.search import Evaluation, Optimizer
-from emotune.search.searchers import virtual_workers
+from emotune.search.settings import virtual_workers
 
 
 class Emotune:

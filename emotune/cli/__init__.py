@@ -74,7 +74,8 @@ def run_command(command: click.Command) -> None:
     """Run a command and exit: 0, 2 for the user's mistakes in one line, 1 for anything else."""
     atexit.register(gc.freeze)  # what lives till the end is not searched for garbage then, for seconds
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("emotune.search.packing").setLevel(logging.INFO)  # the answer to a question that was asked
+    # The result of a GPU probe is an answer the user asked for.
+    logging.getLogger("emotune.runtime.cluster.gpu_sharing").setLevel(logging.INFO)
     try:
         code = command.main(standalone_mode=False)
     except EmotuneError as error:

@@ -19,8 +19,7 @@ from emotune.cli.running import Request, find_encoders, given_store, put_aside, 
 from emotune.cli.tables import page, plain_table
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
-from emotune.files import write_atomically
-from emotune.search.crossval import (
+from emotune.evaluation.crossval import (
     METRICS,
     CrossValidation,
     ProtocolName,
@@ -28,12 +27,13 @@ from emotune.search.crossval import (
     cross_validation_study,
     read_cross_validation,
 )
-from emotune.search.folder import SearchFolder, storage_folder
-from emotune.search.journal import read_journal
-from emotune.search.results import search_state
-from emotune.search.run import RunOptions
-from emotune.search.study import Study
+from emotune.files import write_atomically
+from emotune.runtime.driver import RunOptions
 from emotune.storage.remote import pull, push
+from emotune.study.folder import SearchFolder, storage_folder
+from emotune.study.journal import read_journal
+from emotune.study.results import search_state
+from emotune.study.study import Study
 from emotune.training.checkpoints import read_state
 
 RESULT_FILE = "crossval.json"

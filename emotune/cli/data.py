@@ -8,10 +8,10 @@ import click
 from emotune.cli.description import document_of, print_corpora, print_corpus, print_description
 from emotune.cli.options import find_store, json_option, print_json
 from emotune.cli.prepare import prepare
-from emotune.data.corpora import CORPORA
+from emotune.data.corpora.table import CORPORA
 from emotune.data.description import describe as describe_store
-from emotune.data.picture import write_picture
-from emotune.data.prepare import find_reader
+from emotune.data.inspection import write_picture
+from emotune.data.prepare.prepare import find_reader
 from emotune.data.store import SegmentStore
 
 

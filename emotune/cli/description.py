@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from emotune.cli.tables import facts_table, page, plain_table, reasons_table
+from emotune.data.corpora.reader import AnyReader
 from emotune.data.description import Description
-from emotune.data.reader import AnyReader
 from emotune.data.recording import LeftOut
 
 MOST_ROWS = 20

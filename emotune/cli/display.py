@@ -6,10 +6,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from emotune.search.limits import in_words
-from emotune.search.preview import preview
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Resized, Started
-from emotune.search.study import Study
+from emotune.search.stopping import in_words
+from emotune.study.preview import preview
+from emotune.study.study import Study
 
 
 class Progress:

@@ -20,14 +20,14 @@ from emotune.cli.options import (
     storage_option,
     tracking_option,
 )
-from emotune.diagnosis.cluster import Answer, check_dashboard, compare
-from emotune.diagnosis.finding import Finding, fine, wrong
-from emotune.diagnosis.host import Places, Report, check_token, examine_host, read_clock, versions
-from emotune.search.folder import storage_folder
-from emotune.search.nodes import alive_nodes, ask_node, name_of
-from emotune.search.tuner import connect, running_cluster
+from emotune.doctor.cluster import Answer, check_dashboard, compare
+from emotune.doctor.finding import Finding, fine, wrong
+from emotune.doctor.host import Places, Report, check_token, examine_host, read_clock, versions
+from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
+from emotune.runtime.tuner import connect, running_cluster
 from emotune.storage.remote import place_of, remote_of
-from emotune.tracking.reach import UnreachableError, try_tracking
+from emotune.study.folder import storage_folder
+from emotune.tracking.connectivity import UnreachableError, try_tracking
 
 PATIENCE = 90.0
 """Seconds that a host may take to answer; the first process there has to import torch."""

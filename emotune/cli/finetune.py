@@ -16,11 +16,11 @@ from emotune.cli.options import (
 from emotune.cli.running import Request, put_aside, read_experiment, run
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
-from emotune.search.folder import SearchFolder, storage_folder
-from emotune.search.journal import read_journal
-from emotune.search.results import last_metrics
-from emotune.search.run import RunOptions
-from emotune.search.study import Aim, Budget, Study
+from emotune.runtime.driver import RunOptions
+from emotune.study.folder import SearchFolder, storage_folder
+from emotune.study.journal import read_journal
+from emotune.study.results import last_metrics
+from emotune.study.study import Aim, Budget, Study
 
 
 @click.command()

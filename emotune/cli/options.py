@@ -11,9 +11,9 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from emotune.errors import SettingsError
-from emotune.search.folder import SearchFolder, find_searches, storage_folder
-from emotune.search.limits import Amount, parse_amount
+from emotune.search.stopping import Amount, parse_amount
 from emotune.storage.remote import place_of
+from emotune.study.folder import SearchFolder, find_searches, storage_folder
 from emotune.tracking.cursor import has_password, public_uri
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -20,7 +20,7 @@ from emotune.files import write_atomically
 from emotune.prediction import Judge, Prediction, find_judge, write_picture
 from emotune.prediction import predict as judge_file
 from emotune.prediction.judge import label_of
-from emotune.search.folder import storage_folder
+from emotune.study.folder import storage_folder
 
 MOST_ROWS = 60
 """Segments shown to people; all are in the JSON document and the CSV table."""

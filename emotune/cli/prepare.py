@@ -13,11 +13,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from emotune.cli.options import find_store, set_option
 from emotune.cli.tables import page, plain_table, reasons_table
-from emotune.data.plan import Options
-from emotune.data.prepare import Summary, find_reader
-from emotune.data.prepare import prepare as prepare_store
-from emotune.data.reader import AnyReader
-from emotune.data.segments import PrepareSettings
+from emotune.data.corpora.reader import AnyReader
+from emotune.data.prepare.plan import Options
+from emotune.data.prepare.prepare import Summary, find_reader
+from emotune.data.prepare.prepare import prepare as prepare_store
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.documents import Document, parse
 from emotune.errors import SettingsError
 from emotune.search.space import suggestion

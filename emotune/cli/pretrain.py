@@ -15,9 +15,9 @@ from emotune.cli.options import (
 )
 from emotune.cli.running import Request, read_experiment
 from emotune.errors import SettingsError
-from emotune.search.folder import storage_folder
-from emotune.search.run import RunOptions
-from emotune.search.study import Aim
+from emotune.runtime.driver import RunOptions
+from emotune.study.folder import storage_folder
+from emotune.study.study import Aim
 
 
 @click.command()

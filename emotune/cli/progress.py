@@ -9,9 +9,9 @@ from rich.live import Live
 from rich.text import Text
 
 from emotune.cli.display import Progress, duration
-from emotune.search.desk import Observer
+from emotune.runtime.coordinator import Observer
 from emotune.search.records import Closed, Ended, EpochDone, Extended, Opened, Record, Resized, Started
-from emotune.search.study import Study
+from emotune.study.study import Study
 
 LINE_SECONDS = 10.0
 """Where there is no terminal, epochs are told no more often than so."""

@@ -16,13 +16,13 @@ from emotune.cli.options import (
 from emotune.cli.tables import page, plain_table
 from emotune.encoders import publish_best
 from emotune.errors import SettingsError
+from emotune.evaluation.crossval import METRICS, CrossValidation
+from emotune.evaluation.statistics import Comparison
 from emotune.report.page import write_report
-from emotune.search.crossval import METRICS, CrossValidation
-from emotune.search.folder import storage_folder
-from emotune.search.journal import read_journal
-from emotune.search.results import last_metrics, opened, status_document
-from emotune.search.statistics import Comparison
 from emotune.storage.remote import place_of, push
+from emotune.study.folder import storage_folder
+from emotune.study.journal import read_journal
+from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.mlflow import deliver_all
 
 

@@ -13,23 +13,23 @@ from emotune.cli.options import console, find_store, json_option, print_json, st
 from emotune.cli.running import Request, run
 from emotune.cli.tables import page, plain_table
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.errors import SettingsError
+from emotune.evaluation.crossval import CrossValidation, cross_validation_study
+from emotune.evaluation.fusion_features import build_features
 from emotune.experiment import Start
 from emotune.files import write_atomically
-from emotune.fusion import build_features
 from emotune.reproduce.plan import Cell, Stage, cells, cost_of, in_order, missing_stores, pretext_stage
 from emotune.reproduce.published import Recipe, Table, find_table
 from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
 from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
-from emotune.search.crossval import CrossValidation, cross_validation_study
-from emotune.search.folder import SearchFolder, storage_folder
-from emotune.search.journal import read_journal
-from emotune.search.results import last_metrics, search_state
-from emotune.search.run import RunOptions
-from emotune.search.study import Aim, Study
+from emotune.runtime.driver import RunOptions
 from emotune.storage.remote import place_of, pull, push
+from emotune.study.folder import SearchFolder, storage_folder
+from emotune.study.journal import read_journal
+from emotune.study.results import last_metrics, search_state
+from emotune.study.study import Aim, Study
 
 
 @click.command()

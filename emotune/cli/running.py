@@ -16,14 +16,14 @@ from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
 from emotune.experiment import Experiment
 from emotune.report.tables import leaderboard
-from emotune.search.folder import SearchFolder
-from emotune.search.journal import read_journal
+from emotune.runtime.driver import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
 from emotune.search.records import Closed, Record
-from emotune.search.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
-from emotune.search.run import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
-from emotune.search.study import Study
 from emotune.storage.logs import locked
 from emotune.storage.remote import place_of, remote_of
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
+from emotune.study.study import Study
 from emotune.tracking.cursor import where_to_look
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, brief

@@ -8,14 +8,14 @@ from emotune.cli.options import AMOUNT, TRIALS, find_folder, find_store, set_opt
 from emotune.cli.running import Request, put_aside, run, with_store
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
-from emotune.search.folder import SearchFolder, storage_folder
-from emotune.search.journal import read_journal
-from emotune.search.limits import Amount
-from emotune.search.packing import TrialsPerGpu
-from emotune.search.preview import count_rungs, estimate_hours, preview, probe_seconds
-from emotune.search.run import RunOptions
-from emotune.search.study import Study, find_study, load_study
-from emotune.search.warm_start import with_earlier
+from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
+from emotune.runtime.driver import RunOptions
+from emotune.search.stopping import Amount
+from emotune.study.folder import SearchFolder, storage_folder
+from emotune.study.journal import read_journal
+from emotune.study.preview import count_rungs, estimate_hours, preview, probe_seconds
+from emotune.study.study import Study, find_study, load_study
+from emotune.study.warm_start import with_earlier
 
 
 def search_command(default: str | None) -> click.Command:

@@ -8,11 +8,11 @@ import click
 from emotune.cli.options import find_folder, json_option, print_json, storage_option
 from emotune.documents import dump_document
 from emotune.errors import SettingsError
-from emotune.search.folder import SearchFolder, find_searches, storage_folder
-from emotune.search.journal import read_journal
-from emotune.search.results import opened, status_document
-from emotune.search.trust import RungTrust, describe_trust
 from emotune.storage.remote import place_of
+from emotune.study.folder import SearchFolder, find_searches, storage_folder
+from emotune.study.journal import read_journal
+from emotune.study.reliability import RungTrust, describe_trust
+from emotune.study.results import opened, status_document
 from emotune.tracking.cursor import mlflow_runs
 
 

@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Float32
 
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import LeftOut
-from emotune.data.segments import PrepareSettings
-from emotune.data.single import prepare_single, read_single
 from emotune.encoders import find_encoder, read_about
 from emotune.errors import DataError, SettingsError
-from emotune.search.folder import SearchFolder
-from emotune.search.journal import read_journal
-from emotune.search.results import evaluation_results, opened
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results, opened
 from emotune.tasks.classify import Classify, ClassifyObjective
 from emotune.training.checkpoints import newest_checkpoint, read_weights
 
@@ -181,7 +181,7 @@ def predict(path: Path, *, judges: Sequence[Judge], fs: float | None = None) -> 
     Signals are standardised over this file, since there is no more of the person.
 
     Args:
-        path: A recording in one of `emotune.data.formats.FORMATS`.
+        path: A recording in one of `emotune.data.corpora.formats.FORMATS`.
         judges: One for each target; all must prepare signals alike.
         fs: Samples per second, where the file does not say.
 

@@ -15,9 +15,9 @@ from emotune.files import write_atomically
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
 from emotune.report.tables import held_out_scores, leaderboard, objective_of, rank_agreement, trusted_rungs
 from emotune.report.template import PAGE
-from emotune.search.limits import in_words
 from emotune.search.records import Record
-from emotune.search.results import (
+from emotune.search.stopping import in_words
+from emotune.study.results import (
     EvaluationResult,
     evaluation_results,
     find_best,

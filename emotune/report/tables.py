@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotune.search.records import EpochDone, Record
-from emotune.search.results import EvaluationResult, evaluation_results, opened, rung_trust
+from emotune.study.results import EvaluationResult, evaluation_results, opened, rung_trust
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from emotune.evaluation.crossval import CrossValidation
+from emotune.evaluation.statistics import Interval
 from emotune.reproduce.published import PRETEXT_PUBLISHED, TARGETS, Table, Target
-from emotune.search.crossval import CrossValidation
-from emotune.search.statistics import Interval
 
 METRICS = {"accuracy": "accuracy", "macro_f1": "F1"}
 Baseline = Literal["majority", "shuffled"]

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable, Collection
 
-from emotune.search.brackets import Plan
+from emotune.search.schedule import Plan
 
 
 class VirtualClock:

@@ -8,17 +8,17 @@ from ConfigSpace import ConfigurationSpace
 
 from emotune.errors import DamageError, SettingsError
 from emotune.randomness import stream
-from emotune.search.brackets import Plan, plan_of
 from emotune.search.clock import VirtualClock
-from emotune.search.fitting import check_recorded, fitted_settings
 from emotune.search.history import History
-from emotune.search.limits import Change, Extension, Resize, in_words
+from emotune.search.models.acquisition import rung_weights
+from emotune.search.proposals import Proposal, sample
 from emotune.search.records import Evaluation, Value
-from emotune.search.rungs_model import rung_weights
-from emotune.search.sampler import Proposal, sample
-from emotune.search.searchers import SearchSettings, search_settings
+from emotune.search.schedule import Plan, plan_of
+from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
 from emotune.search.state import SearchState, finite, outcome_of, parse_state
+from emotune.search.stopping import Change, Extension, Resize, in_words
+from emotune.search.values import check_recorded, fitted_settings
 
 Cost = Callable[[dict[str, Value]], float]
 """Virtual seconds that one epoch of a configuration lasts."""
@@ -39,10 +39,10 @@ class Optimizer:
         eta: Factor between rungs; one in ``eta`` goes on.
         seed: Source of all randomness.
         concurrency: How many evaluations may run at the same time.
-        kind: A name in `emotune.search.searchers.SEARCHERS`.
+        kind: A name in `emotune.search.settings.SEARCHERS`.
         evaluations: End after so many evaluations; None for no such end.
         brackets: End after so many brackets; None for no such end.
-        options: Further fields of `emotune.search.searchers.SearchSettings`, and ``cost``: the virtual
+        options: Further fields of `emotune.search.settings.SearchSettings`, and ``cost``: the virtual
             seconds per epoch of a configuration (default: 1), which is not part of the state.
 
     Raises:

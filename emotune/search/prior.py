@@ -3,8 +3,8 @@
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from emotune.search.candidates import Neighbourhood, as_rows, as_values, nearby
 from emotune.search.history import History
+from emotune.search.models.candidates import Neighbourhood, as_rows, as_values, nearby
 from emotune.search.records import Value
 from emotune.search.space import legal_values, values_of
 

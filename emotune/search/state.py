@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
-from emotune.search.limits import Change, Extension, Resize
 from emotune.search.records import Evaluation
 from emotune.search.space import space_digest
+from emotune.search.stopping import Change, Extension, Resize
 
 
 class Outcome(Settings):

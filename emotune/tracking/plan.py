@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from emotune.search.crossval import METRICS
-from emotune.search.limits import in_words
+from emotune.evaluation.crossval import METRICS
+from emotune.evaluation.statistics import mean_interval
 from emotune.search.records import (
     Closed,
     Ended,
@@ -21,8 +21,8 @@ from emotune.search.records import (
     Started,
     Value,
 )
-from emotune.search.statistics import mean_interval
-from emotune.search.trust import trust_in_rungs
+from emotune.search.stopping import in_words
+from emotune.study.reliability import trust_in_rungs
 
 Kind = Literal["configuration", "pretrain", "finetune", "fold"]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]

@@ -17,9 +17,9 @@ from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
+from emotune.training.execution import PLAIN, Paths
 from emotune.training.optim import Optim
-from emotune.training.paths import PLAIN, Paths
-from emotune.training.team import ALONE, Team
+from emotune.training.workers import ALONE, Team
 
 EVALUATION_BATCH = 128
 """Segments per batch when measuring: no setting, so that masks and sums do not depend on the batch size."""

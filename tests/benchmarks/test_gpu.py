@@ -8,8 +8,8 @@ import torch
 from benchmarks.gpu_ladder import Climbed, Ladder, Step, begin
 from benchmarks.gpu_profile import part_of, tables
 from benchmarks.training_cases import Case, made_up_material
+from emotune.training.execution import Paths
 from emotune.training.loop import train_epoch
-from emotune.training.paths import Paths
 
 LADDER = Ladder(Case(seconds=1, size="small"), batch=2, device=torch.device("cpu"), seconds=0.0)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.overhead_core import ask_and_tell_page, driver_memory, optimizer_at
 from benchmarks.overhead_idle import SCHEDULES, Setting, page, simulate
 from benchmarks.overhead_spans import Span, account, ladder_segment, merged
-from emotune.search.journal import read_journal
+from emotune.study.journal import read_journal
 
 
 def epoch(pid: int, key: str, start: float, end: float) -> Span:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import large_corpora
 from benchmarks.large_corpora import WRITERS
 from benchmarks.preparation import finish, size_of
-from emotune.data.corpora import CORPORA
+from emotune.data.corpora.table import CORPORA
 from emotune.data.recording import Recording
 
 

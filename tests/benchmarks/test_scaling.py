@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.scaling import Group, Task, difference, distance, equality_tasks
 from benchmarks.training_cases import Case
-from emotune.training.team import ALONE
+from emotune.training.workers import ALONE
 
 TINY = {
     "compute": {"precision": "fp32"},

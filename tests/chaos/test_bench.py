@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.chaos.__main__ import FAULTS, Result, rows
-from tests.chaos.bench import REPOSITORY, BrokenPromiseError, lost_results, require
+from chaos.__main__ import FAULTS, Result, rows
+from chaos.bench import REPOSITORY, BrokenPromiseError, lost_results, require
 
 PAGE = (REPOSITORY / "docs" / "faults.md").read_text()
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from emotune.cli import emotune
-from emotune.data.corpora import CORPORA
+from emotune.data.corpora.table import CORPORA
 from emotune.errors import SettingsError
 
 

@@ -9,9 +9,9 @@ import pytest
 from emotune.cli import finetune, main, pretrain
 from emotune.cli.running import Request
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
-from emotune.search.study import Study
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.study.study import Study
 
 EXPERIMENTS = {
     "pretrain": "model: {channels: [4, 8], kernels: [9, 5], feedforward: 16}\nbatch_size: 16\nepochs: 9\n"

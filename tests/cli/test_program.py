@@ -11,12 +11,12 @@ import pytest
 
 from emotune.cli import COMMANDS, emotune, main, run_command
 from emotune.cli.search import search_command
-from emotune.search.folder import SearchFolder
-from emotune.search.journal import Journal, read_journal
 from emotune.search.records import Ended, Opened, Started
-from emotune.search.results import evaluation_results
-from tests.search.test_desk import drive
-from tests.search.test_trust import STUDY, outcomes
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import Journal, read_journal
+from emotune.study.results import evaluation_results
+from tests.runtime.test_coordinator import drive
+from tests.study.test_reliability import STUDY, outcomes
 
 
 class Outcome:

@@ -9,7 +9,7 @@ from emotune.cli.finetune import single_run
 from emotune.cli.progress import LINE_SECONDS, RunProgress, follow
 from emotune.experiment import Experiment
 from emotune.search.records import EpochDone, Evaluation, Record, Started
-from emotune.search.study import Aim
+from emotune.study.study import Aim
 
 EPOCHS = 40
 

@@ -6,11 +6,11 @@ import pytest
 
 from emotune.cli.running import _conclude, put_aside
 from emotune.errors import BusyError, DamageError
-from emotune.search.folder import SearchFolder
+from emotune.runtime.driver import run_study
 from emotune.search.records import Closed
-from emotune.search.run import run_study
 from emotune.storage.logs import locked
-from tests.search.test_desk import STUDY, drive, without_results_at
+from emotune.study.folder import SearchFolder
+from tests.runtime.test_coordinator import STUDY, drive, without_results_at
 
 FINISHED = Closed(time=0, state="finished")
 

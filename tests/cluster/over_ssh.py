@@ -17,14 +17,14 @@ from typing import Any
 
 import yaml
 
-from emotune.search.checker import seen_in_virtual_time, violations
-from emotune.search.journal import read_journal
-from emotune.search.limits import Resize
+from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Started
-from emotune.search.results import opened
-from emotune.search.run import make_optimizer
-from emotune.search.study import Study
+from emotune.search.stopping import Resize
+from emotune.study.journal import read_journal
+from emotune.study.results import opened
+from emotune.study.study import Study
 from tests.cluster.lab import PROJECT, Lab, Machine, enter, laboratory
+from tests.search.checker import seen_in_virtual_time, violations
 
 DESK, HEAD, WORKER = "10.77.0.2", "10.77.0.3", "10.77.0.4"
 TINY = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from emotune.search.journal import read_journal
 from emotune.search.records import Closed, EpochDone
-from emotune.search.results import opened
+from emotune.study.journal import read_journal
+from emotune.study.results import opened
 from tests.cluster.lab import PROJECT, enter, missing
 
 REASON = missing()

@@ -8,10 +8,10 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 
 from emotune.search import Evaluation, Optimizer
-from emotune.search.brackets import rungs
-from emotune.search.checker import violations
-from emotune.search.sampler import MODELS
-from emotune.search.searchers import RANDOM_FRACTIONS, SEARCHERS, search_settings
+from emotune.search.proposals import MODELS
+from emotune.search.schedule import rungs
+from emotune.search.settings import RANDOM_FRACTIONS, SEARCHERS, search_settings
+from tests.search.checker import violations
 
 COMBINATIONS = [
     (kind, schedule, model, order)

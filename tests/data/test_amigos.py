@@ -6,7 +6,7 @@ import pytest
 
 from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.amigos import READER, Amigos
-from emotune.data.reader import Item
+from emotune.data.corpora.reader import Item
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.emotion import LONG_VIDEOS, TEN_COLUMNS, amigos_subject, save_amigos, write_amigos

@@ -6,7 +6,7 @@ import pytest
 from scipy.io import savemat
 
 from emotune.data.corpora.ascertain import READER, Ascertain, rate_of_stamps
-from emotune.data.reader import Item
+from emotune.data.corpora.reader import Item
 from emotune.data.recording import Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.emotion import clip_of_ascertain, grades, save_clip, write_ascertain

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from emotune.data.corpora import CORPORA
+from emotune.data.corpora.table import CORPORA
 from emotune.data.recording import Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.emotion import FOURTEEN, LONG_VIDEOS, SHORT_VIDEOS

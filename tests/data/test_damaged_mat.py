@@ -9,7 +9,7 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.matlab import iterate_cells, read_mat
+from emotune.data.matlab.reader import iterate_cells, read_mat
 from emotune.errors import DataError
 from tests.data.examples.mat import SAVERS, Save, cells, put, save_73
 

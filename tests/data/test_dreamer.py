@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.dreamer import READER, Dreamer
-from emotune.data.reader import Item
+from emotune.data.corpora.reader import Item
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.emotion import DREAMER_SECONDS, TEN_COLUMNS, dreamer, write_dreamer

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.eegmmidb import READER, Eegmmidb
-from emotune.data.formats import read_edf
-from emotune.data.reader import Item
+from emotune.data.corpora.formats import read_edf
+from emotune.data.corpora.reader import Item
 from emotune.data.recording import Interval, Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.brain import EEGMMIDB_COLUMNS, EEGMMIDB_LABELS, write_eegmmidb, write_run

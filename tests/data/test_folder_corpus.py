@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from emotune.data.channels import TEN_CHANNELS, kind_of, normalise_name, volts_per
 from emotune.data.corpora.folder import READER, Folder
-from emotune.data.formats import read_file
-from emotune.data.plan import Options, make_plan
-from emotune.data.reader import Item
+from emotune.data.corpora.formats import read_file
+from emotune.data.corpora.reader import Item
+from emotune.data.prepare.plan import Options, make_plan
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Interval, Modality, Recording, Unreadable
-from emotune.data.segments import PrepareSettings
 from emotune.errors import DataError
 
 FS = 200

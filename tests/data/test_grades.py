@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.grades import read_grades
+from emotune.data.corpora.rating_table import read_grades
 from emotune.errors import DataError
 from tests.data.examples.emotion import grades
 from tests.data.examples.tables import TABLES, Table, save_csv, save_xls, save_xlsx

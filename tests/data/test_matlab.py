@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from emotune.data.matlab import iterate_cells, read_mat, variables_of
+from emotune.data.matlab.reader import iterate_cells, read_mat, variables_of
 from emotune.errors import DataError
 from tests.data.examples.mat import SAVERS, Save, cells
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.picture import amplitudes, choose_evenly, describe_segment, draw_picture, write_picture
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.inspection import amplitudes, choose_evenly, describe_segment, draw_picture, write_picture
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from emotune.data.corpora.reader import AnyReader, Item, Piece, Reader
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.description import describe
-from emotune.data.plan import Options
-from emotune.data.prepare import Summary, prepare
-from emotune.data.reader import AnyReader, Item, Piece, Reader
+from emotune.data.prepare.plan import Options
+from emotune.data.prepare.prepare import Summary, prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
-from emotune.data.segments import PrepareSettings
 from emotune.data.signals import band_pass, resample
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
@@ -288,8 +288,8 @@ RUN = """
 import sys
 from pathlib import Path
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.errors import DataError
 
 try:

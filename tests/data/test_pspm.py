@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.io import savemat
 
 from emotune.data.corpora.pspm import READERS, Pspm
-from emotune.data.reader import Item
+from emotune.data.corpora.reader import Item
 from emotune.data.recording import Omitted, Recording, Unreadable
 from emotune.errors import DataError
 from tests.data.examples.mat import cells, save_73

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from emotune.data.corpora import CORPORA
+from emotune.data.corpora.table import CORPORA
 from emotune.data.recording import Interval, Recording
 from emotune.errors import DataError
 

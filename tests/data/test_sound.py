@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emotune.data.prepare.quality import sound_parts
+from emotune.data.prepare.segments import PrepareSettings, cut, ready
 from emotune.data.recording import Interval, LeftOut, Modality, Recording
-from emotune.data.segments import PrepareSettings, cut, ready
-from emotune.data.sound import sound_parts
 
 Make = Callable[..., Recording]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.training.loop import fit

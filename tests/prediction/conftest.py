@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from emotune.data.corpora.synthetic import Synthetic, make_ecg, make_eeg, make_person
-from emotune.data.prepare import prepare
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Modality
-from emotune.data.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
-from emotune.search.folder import SearchFolder
-from emotune.search.journal import Journal
+from emotune.runtime.worker import describe
 from emotune.search.records import Closed, Ended, Evaluation, Opened, Started, Value
-from emotune.trainables.evaluation import describe
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import Journal
 from emotune.training.checkpoints import save_checkpoint
 from emotune.training.loop import fit
 

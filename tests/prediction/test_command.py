@@ -14,7 +14,7 @@ from emotune.cli import main
 from emotune.data.channels import TEN_CHANNELS
 from emotune.prediction import find_judge, predict, write_picture
 from emotune.prediction.picture import thin
-from emotune.search.folder import SearchFolder
+from emotune.study.folder import SearchFolder
 
 Run = Callable[..., tuple[int, str, str]]
 

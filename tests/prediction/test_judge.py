@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.encoders import PretrainedEncoder, best_checkpoint
 from emotune.errors import DataError, EmotuneError, SettingsError
 from emotune.prediction import Judge, find_judge, predict
-from emotune.search.folder import SearchFolder
-from emotune.search.journal import Journal, read_journal
 from emotune.search.records import Record, Started
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import Journal, read_journal
 from tests.prediction.conftest import FS, SECONDS
 
 LEADS = ("ECG Left", "ECG Right")

@@ -14,8 +14,8 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.servers import free_port
 from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 
 TINY = [
     "base.model.channels=[4, 8]",

@@ -10,8 +10,7 @@ from typing import Any
 
 from emotune.cli import main
 from emotune.data.batches import Batch
-from emotune.search import run
-from emotune.trainables import group
+from emotune.runtime import driver, group
 from emotune.training import loop
 
 
@@ -49,6 +48,6 @@ class NotingTrainable(group.GroupTrainable):
 
 
 if __name__ == "__main__":
-    run.GroupTrainable = NotingTrainable
+    driver.GroupTrainable = NotingTrainable
     del sys.argv[1]
     main()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.chaos.bench import REPOSITORY, Bench, marked, title
+from chaos.bench import REPOSITORY, Bench, marked, title
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 CANARY = "c4n4ry-0f-a-p4ssw0rd"

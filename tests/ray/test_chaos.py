@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from tests.chaos.bench import REPOSITORY
+from chaos.bench import REPOSITORY
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_a_search_survives_a_cut_and_a_planted_checkpoint() -> None:
     faults = ("--only", "checkpoint-cut", "--only", "checkpoint-planted")
-    command = [sys.executable, "-m", "tests.chaos", *faults, "--times", "1", "--seed", "7"]
+    command = [sys.executable, "-m", "chaos", *faults, "--times", "1", "--seed", "7"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for fault in faults[1::2]:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 import pytest
 from ray.cluster_utils import Cluster
 
-from emotune.search.checker import seen_in_virtual_time, violations
-from emotune.search.journal import read_journal
-from emotune.search.limits import Resize
+from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Record, Resized
-from emotune.search.results import opened
-from emotune.search.run import make_optimizer
-from emotune.search.searchers import SearchSettings
-from emotune.search.study import Study
+from emotune.search.settings import SearchSettings
+from emotune.search.stopping import Resize
+from emotune.study.journal import read_journal
+from emotune.study.results import opened
+from emotune.study.study import Study
 from tests.ray.conftest import Program, cluster_of
+from tests.search.checker import seen_in_virtual_time, violations
 
 pytestmark = [
     pytest.mark.ray,

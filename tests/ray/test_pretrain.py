@@ -21,11 +21,11 @@ from torch import distributed, multiprocessing
 from emotune.data.store import SegmentStore
 from emotune.documents import load_document, parse
 from emotune.experiment import Experiment
-from emotune.search.journal import read_journal
+from emotune.runtime.worker import Job, Worker
 from emotune.search.records import EpochDone
-from emotune.trainables.evaluation import Job, Worker
+from emotune.study.journal import read_journal
 from emotune.training.loop import never
-from emotune.training.team import joined
+from emotune.training.workers import joined
 from tests.ray.conftest import Program, cluster_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]

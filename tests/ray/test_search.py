@@ -12,14 +12,14 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from emotune.search.checker import seen_in_virtual_time, violations
-from emotune.search.journal import read_journal
+from emotune.runtime.driver import make_optimizer
 from emotune.search.records import EpochDone, Evaluation
-from emotune.search.results import opened
-from emotune.search.run import make_optimizer
-from emotune.search.study import Study
 from emotune.storage.logs import locked
+from emotune.study.journal import read_journal
+from emotune.study.results import opened
+from emotune.study.study import Study
 from tests.ray.conftest import Program
+from tests.search.checker import seen_in_virtual_time, violations
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 CONDITIONAL = Path(__file__).with_name("conditional.yaml")

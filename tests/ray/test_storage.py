@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import emotune
-from emotune.search.folder import SearchFolder, storage_folder
-from emotune.search.journal import read_journal
+from emotune.study.folder import SearchFolder, storage_folder
+from emotune.study.journal import read_journal
 from tests.ray.conftest import Program
 from tests.ray.test_search import finish, table_of
 from tests.storage.conftest import Server, bucket, place, server

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from emotune.report.tables import held_out_scores, incumbents, leaderboard, learning_curves, rank_agreement
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
-from emotune.search.results import evaluation_results, find_best
+from emotune.study.results import evaluation_results, find_best
 
 
 def test_the_leaderboard_begins_with_the_best_and_ends_with_the_failed(records: list[Record]) -> None:

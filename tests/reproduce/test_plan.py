@@ -8,11 +8,11 @@ from click.testing import CliRunner, Result
 
 from emotune.cli import emotune
 from emotune.errors import SettingsError
+from emotune.evaluation.crossval import METRICS, CrossValidation, FoldResult, cross_validation_study
 from emotune.reproduce.plan import Stage, cells, cost_of, in_order, pretext_stage
 from emotune.reproduce.published import TABLES, find_table
 from emotune.reproduce.recipes import FULL, SCALES, SMOKE, Scale
 from emotune.reproduce.render import as_latex, as_markdown, frame_of
-from emotune.search.crossval import METRICS, CrossValidation, FoldResult, cross_validation_study
 
 NOWHERE = Path("/nowhere")
 SIZES = {

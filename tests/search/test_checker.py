@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from emotune.search import Evaluation, Optimizer
-from emotune.search.brackets import HyperBand, Plan, Promotion, Stage
-from emotune.search.checker import best_of, seen_in_virtual_time, violations
 from emotune.search.clock import VirtualClock
-from emotune.search.limits import Extension
+from emotune.search.schedule import HyperBand, Plan, Promotion, Stage
+from emotune.search.stopping import Extension
+from tests.search.checker import best_of, seen_in_virtual_time, violations
 from tests.search.searching import loss_of, mixed_space, run_to_the_end
 
 

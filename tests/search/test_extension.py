@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError
 from emotune.search import Optimizer
-from emotune.search.checker import violations
-from emotune.search.limits import Amount, extension, parse_amount
 from emotune.search.records import Ended, Extended, Record, Started
-from emotune.search.replay import optimizer_from_records
+from emotune.search.stopping import Amount, extension, parse_amount
+from emotune.study.replay import optimizer_from_records
+from tests.search.checker import violations
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
 
 SLOW_DRAWS = settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))

@@ -17,14 +17,14 @@ from ConfigSpace import ConfigurationSpace
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from emotune.runtime.coordinator import Desk
 from emotune.search import Evaluation, Optimizer
-from emotune.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
-from emotune.search.desk import Desk
-from emotune.search.journal import Journal, read_journal
 from emotune.search.records import EpochDone, Record
-from emotune.search.replay import optimizer_from_records
-from emotune.search.results import evaluation_results
-from emotune.search.study import Aim
+from emotune.study.journal import Journal, read_journal
+from emotune.study.replay import optimizer_from_records
+from emotune.study.results import evaluation_results
+from emotune.study.study import Aim
+from tests.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
 from tests.search.searching import MIXED, documents, loss_of, space_of
 
 EXAMPLES = 2

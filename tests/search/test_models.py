@@ -10,16 +10,17 @@ from hpbandster.optimizers.config_generators.bohb import BOHB
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.search import Optimizer, hpbandster_model, sampler
+from emotune.search import Optimizer, proposals
 from emotune.search.encoding import Encoding
 from emotune.search.history import History
+from emotune.search.models import hpbandster
+from emotune.search.models.translation import Translation
 from emotune.search.records import Evaluation
-from emotune.search.searchers import search_settings
+from emotune.search.settings import search_settings
 from emotune.search.space import legal_values, load_space, values_of
-from emotune.search.translation import Translation
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of
 
-MODELS = sorted(sampler.MODELS)
+MODELS = sorted(proposals.MODELS)
 
 
 def history_of(space: ConfigurationSpace, counts: dict[int, int], *, loss: Any = loss_of, seed: int = 0) -> History:
@@ -84,9 +85,9 @@ def test_the_model_finds_the_good_region(model: str) -> None:
     history = history_of(space, {0: 150}, loss=loss)
     proposed = []
     for seed in range(12):
-        proposals = sampler.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
-        assert proposals is not None
-        proposed.append(next(proposals))
+        found = proposals.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
+        assert found is not None
+        proposed.append(next(found))
     assert np.median([abs(float(values["x"]) - 0.3) for values in proposed]) < 0.15
     assert sum(values["z"] == "b" for values in proposed) >= 9
     assert sum(values["y"] == "l" for values in proposed) >= 5
@@ -99,9 +100,9 @@ def test_proposals_are_legal_and_repeatable(document: dict[str, Any], model: str
     history = history_of(space, {0: 24, 1: 8}, loss=lambda each: loss_of(each, failures=5))
     found = []
     for _ in range(2):
-        proposals = sampler.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
-        if proposals is not None:
-            found.append(next(proposals, None))
+        proposed = proposals.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
+        if proposed is not None:
+            found.append(next(proposed, None))
     assert found[:1] == found[1:]
     for values in found:
         if values is not None:
@@ -133,7 +134,7 @@ def test_teaching_from_the_top_is_teaching_everything() -> None:
     history = history_of(space, {0: 40, 1: 13, 2: 5})
     translation = Translation(space)
     generator = np.random.default_rng(0)
-    with hpbandster_model.fenced(generator):
+    with hpbandster.fenced(generator):
         whole = BOHB(translation.space, random_fraction=0)
         for rung in history.rungs:
             for number, loss in history.results(rung):
@@ -142,7 +143,7 @@ def test_teaching_from_the_top_is_teaching_everything() -> None:
                 whole.new_result(SimpleNamespace(id=0, exception=None, result={"loss": loss}, kwargs=kwargs))
         top = BOHB(translation.space, random_fraction=0)
         for rung in (2, 1):
-            hpbandster_model.teach(top, history=history, rung=rung, translation=translation)
+            hpbandster.teach(top, history=history, rung=rung, translation=translation)
     assert max(whole.kde_models) == 1
     assert list(top.kde_models) == [1]
     for side in ("good", "bad"):
@@ -156,12 +157,12 @@ def test_the_density_is_that_of_hpbandster_and_finite_for_choices_never_seen(sid
     space = ConfigurationSpace({"a": (0.0, 1.0), "b": (1, 9), "c": ["x", "y", "z"]})
     translation = Translation(space)
     for loss in (loss_of, lambda each: float(each.values["c"] != "x") + float(each.values["a"])):
-        with hpbandster_model.fenced(np.random.default_rng(0)):
+        with hpbandster.fenced(np.random.default_rng(0)):
             model = BOHB(translation.space, random_fraction=0)
             history = history_of(space, {0: 60}, loss=loss)
-            hpbandster_model.teach(model, history=history, rung=0, translation=translation)
+            hpbandster.teach(model, history=history, rung=0, translation=translation)
         original = model.kde_models[0][side]
-        ours = hpbandster_model.safe_density(original)
+        ours = hpbandster.safe_density(original)
         points = [[0.1, 0.5, 0], [0.9, 0.25, 0], [0.4, 0.7, 2]]
         if len(np.unique(original.data[:, 2])) > 1:
             assert [ours.pdf(point) for point in points] == pytest.approx([float(original.pdf(p)) for p in points])
@@ -174,10 +175,10 @@ def test_a_model_that_cannot_propose_is_not_called_the_origin(caplog: pytest.Log
     space = mixed_space()
     history = history_of(space, {0: 40})
     asked = search_settings("bohb", {"model": "hpbandster", "random_fraction": 0.0})
-    broken = dict(sampler.MODELS, hpbandster=lambda *_, **__: SimpleNamespace(propose=lambda _: iter(())))
+    broken = dict(proposals.MODELS, hpbandster=lambda *_, **__: SimpleNamespace(propose=lambda _: iter(())))
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, logger="emotune"):
-        patch.setattr(sampler, "MODELS", broken)
-        proposal = sampler.sample(space, history=history, settings=asked, generator=np.random.default_rng(0))
+        patch.setattr(proposals, "MODELS", broken)
+        proposal = proposals.sample(space, history=history, settings=asked, generator=np.random.default_rng(0))
     assert proposal.origin == "random"
     assert proposal.fell_back
     assert "no legal proposal" in caplog.text

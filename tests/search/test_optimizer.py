@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.search import Optimizer
-from emotune.search.checker import violations
 from emotune.search.records import Ended, Record, Started
-from emotune.search.replay import optimizer_from_records
 from emotune.search.space import copy_of
+from emotune.study.replay import optimizer_from_records
+from tests.search.checker import violations
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
 
 SLOW_DRAWS = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError
+from emotune.runtime.cluster.following import LOOK_SECONDS, SHRINK_SECONDS, Following
 from emotune.search import Optimizer
-from emotune.search.checker import seen_in_virtual_time, violations
-from emotune.search.following import LOOK_SECONDS, SHRINK_SECONDS, Following
-from emotune.search.limits import Resize
 from emotune.search.records import Ended, Record, Resized, Started
-from emotune.search.replay import optimizer_from_records
+from emotune.search.stopping import Resize
+from emotune.study.replay import optimizer_from_records
+from tests.search.checker import seen_in_virtual_time, violations
 from tests.search.searching import loss_of, mixed_space, run_to_the_end, table
 
 searches = st.fixed_dictionaries(

@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from emotune.search import Optimizer, prior, start_rung
-from emotune.search.candidates import NEAR, WIDE, anywhere, as_values, nearby
-from emotune.search.gaussian import LEVEL_VARIANCE, GaussianProcess, climb, embed
+from emotune.search import Optimizer, prior
 from emotune.search.history import History
-from emotune.search.ladder import LEAST_RESULTS, MOST_RESULTS, Ladder, standardised, trust_in_all, worth_learning
+from emotune.search.models import start_rung
+from emotune.search.models.acquisition import rung_weights
+from emotune.search.models.candidates import NEAR, WIDE, anywhere, as_values, nearby
+from emotune.search.models.gp import LEVEL_VARIANCE, GaussianProcess, climb, embed
+from emotune.search.models.multifidelity import (
+    LEAST_RESULTS,
+    MOST_RESULTS,
+    Ladder,
+    standardised,
+    trust_in_all,
+    worth_learning,
+)
 from emotune.search.records import Evaluation
-from emotune.search.rungs_model import rung_weights
 from emotune.search.space import legal_values
 from tests.search.searching import documents, mixed_space, run_to_the_end, space_of
 from tests.search.test_models import history_of
@@ -52,9 +60,9 @@ def test_the_process_is_the_textbook_one() -> None:
 
 
 def test_the_textbook_one_without_an_additive_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotune.search.gaussian.GRIDS", ((0.1, 0.2, 0.35), (0.0,), (1e-3, 0.05)))
-    monkeypatch.setattr("emotune.search.gaussian.ADDITIVE", (0.0,))
-    monkeypatch.setattr("emotune.search.gaussian.USUAL", (1, 0, 1))
+    monkeypatch.setattr("emotune.search.models.gp.GRIDS", ((0.1, 0.2, 0.35), (0.0,), (1e-3, 0.05)))
+    monkeypatch.setattr("emotune.search.models.gp.ADDITIVE", (0.0,))
+    monkeypatch.setattr("emotune.search.models.gp.USUAL", (1, 0, 1))
     test_the_process_is_the_textbook_one()
 
 

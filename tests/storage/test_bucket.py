@@ -12,11 +12,11 @@ import pytest
 
 from emotune.cli.running import put_aside
 from emotune.errors import BusyError, SearchFailedError, SettingsError, StorageRefusedError
-from emotune.search.folder import SearchFolder, find_searches, storage_folder
-from emotune.search.journal import Journal, read_journal
 from emotune.search.records import Closed, EpochDone
 from emotune.storage import lease, object_log, patience, remote
 from emotune.storage.remote import address_of, folder_at, pull, pull_folder, push, push_folder, remote_of, remove_folder
+from emotune.study.folder import SearchFolder, find_searches, storage_folder
+from emotune.study.journal import Journal, read_journal
 from tests.storage.conftest import Server
 
 ROUNDS = 50
@@ -127,7 +127,7 @@ def test_a_driver_that_died_on_this_machine_is_not_waited_for(
     folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from emotune.search.journal import Journal; "
+        "import os, sys; from pathlib import Path; from emotune.study.journal import Journal; "
         "Journal.open(Path(sys.argv[1]), owner='dead'); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(folder.journal)], check=False).returncode == 9
@@ -199,7 +199,7 @@ def test_a_search_is_put_aside_with_all_it_has_and_its_name_is_free(folder: Sear
 def test_a_request_to_stop_reaches_the_driver_on_another_machine(
     folder: SearchFolder, elsewhere: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotune.search.folder.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("emotune.study.folder.LOOK_SECONDS", 0.0)
     watch = folder.stop_watch()
     assert not watch()
     elsewhere.request_stop()

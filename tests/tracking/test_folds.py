@@ -1,10 +1,10 @@
 """What MLflow is told of a cross-validation as a whole."""
 
-from emotune.search.crossval import cross_validation_study
+from emotune.evaluation.crossval import cross_validation_study
+from emotune.evaluation.statistics import mean_interval
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
-from emotune.search.statistics import mean_interval
 from emotune.tracking.plan import SUMMARY, Changes, Plan
-from tests.search.test_crossval import tiny
+from tests.evaluation.test_crossval import tiny
 
 SCORES = [0.6, 0.7, 0.65]
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from emotune.data.corpora.synthetic import EEG_CHANNELS, Synthetic
-from emotune.data.prepare import prepare
-from emotune.data.segments import PrepareSettings
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
-from emotune.trainables.evaluation import describe
+from emotune.runtime.worker import describe
 from emotune.training.checkpoints import save_checkpoint
 from emotune.training.loop import TrainState, fit, measure_references
 from tests.training.conftest import tiny_experiment

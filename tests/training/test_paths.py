@@ -16,9 +16,9 @@ from emotune.models import ConvNet, Transformer
 from emotune.models.dropout import seed_dropout
 from emotune.tasks import Classify, MaskedValues
 from emotune.tasks.base import Objective
-from emotune.training import paths
+from emotune.training import execution
+from emotune.training.execution import PLAIN, Compute, Paths, choose_paths
 from emotune.training.loop import evaluate, train_epoch
-from emotune.training.paths import PLAIN, Compute, Paths, choose_paths
 from tests.training.conftest import tiny_experiment
 
 MODEL = Transformer(channels=(16, 32), kernels=(17, 9), feedforward=64)
@@ -97,7 +97,7 @@ def test_padding_to_fixed_rows_needs_no_look_at_the_mask() -> None:
 def test_precision_is_chosen_by_the_hardware(
     monkeypatch: pytest.MonkeyPatch, compute: Compute, native: bool, precision: str
 ) -> None:
-    monkeypatch.setattr(paths, "multiplies_bfloat16", lambda device: native)
+    monkeypatch.setattr(execution, "multiplies_bfloat16", lambda device: native)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     chosen = choose_paths(compute, Transformer(), channels=1, samples=1280)
     assert (chosen.precision, chosen.device, chosen.compiled) == (precision, "cpu", False)
@@ -108,7 +108,7 @@ def test_precision_is_chosen_by_the_hardware(
 
 
 def test_a_network_too_small_to_gain_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paths, "multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr(execution, "multiplies_bfloat16", lambda device: True)
     assert choose_paths(Compute(), MODEL, channels=1, samples=32).precision == "fp32"
     assert choose_paths(Compute(), MODEL, channels=1, samples=640).precision == "bf16"
 
@@ -122,9 +122,9 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, exp
 @pytest.mark.parametrize("worse", [1.0, 100.0])
 def test_medium_products_are_used_where_they_are_as_exact(monkeypatch: pytest.MonkeyPatch, worse: float) -> None:
     monkeypatch.setattr(
-        paths, "_product_error", lambda left, right, *, precision: 1e-7 * (worse if precision == "medium" else 1)
+        execution, "_product_error", lambda left, right, *, precision: 1e-7 * (worse if precision == "medium" else 1)
     )
-    assert paths.medium_is_exact.__wrapped__() == (worse == 1)
+    assert execution.medium_is_exact.__wrapped__() == (worse == 1)
 
 
 def test_the_setting_of_torch_is_put_back() -> None:
@@ -168,7 +168,7 @@ def test_signals_in_memory_give_the_same_batches(store: SegmentStore) -> None:
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="a matter of the GNU C library")
 def test_freed_memory_is_used_again() -> None:
-    assert paths.keep_memory()
+    assert execution.keep_memory()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
         torch.ones(2**22)
@@ -177,4 +177,4 @@ def test_freed_memory_is_used_again() -> None:
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
-    assert not paths.keep_memory.__wrapped__()
+    assert not execution.keep_memory.__wrapped__()

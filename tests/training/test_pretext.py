@@ -8,9 +8,9 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.encoders import PretrainedEncoder
 from emotune.experiment import Experiment
-from emotune.search.run import settle
-from emotune.search.study import Aim, Budget, Study
-from emotune.trainables.evaluation import describe
+from emotune.runtime.driver import settle
+from emotune.runtime.worker import describe
+from emotune.study.study import Aim, Budget, Study
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import TrainState, train_epoch
 from tests.training.conftest import tiny_experiment

@@ -16,7 +16,7 @@ from emotune.experiment import Experiment
 from emotune.tasks.base import Objective
 from emotune.training.checkpoints import newest_checkpoint, read_state, restore, save_checkpoint
 from emotune.training.loop import train_epoch
-from emotune.training.team import Team, joined
+from emotune.training.workers import Team, joined
 from tests.training.conftest import tiny_experiment
 
 TASKS = {

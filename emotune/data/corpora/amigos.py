@@ -22,12 +22,12 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.listing import Source, by_subject, find_files, read_each
-from emotune.data.matlab import iterate_cells, read_mat
-from emotune.data.ratings import Scale, sound_ratings
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
+from emotune.data.corpora.ratings import Scale, sound_ratings
+from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.matlab.access import kind_of_value, texts_at, value_at
+from emotune.data.matlab.reader import iterate_cells, read_mat
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
-from emotune.data.structs import kind_of_value, texts_at, value_at
 from emotune.errors import DataError
 
 NAME = r"Data_Preprocessed_P(?P<subject>\d+)\.mat"

@@ -23,13 +23,13 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.grades import Grades, read_grades
-from emotune.data.listing import Source, by_subject, find_files, source_of
-from emotune.data.matlab import read_mat
-from emotune.data.ratings import Scale, sound_ratings
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import Source, by_subject, find_files, source_of
+from emotune.data.corpora.rating_table import Grades, read_grades
+from emotune.data.corpora.ratings import Scale, sound_ratings
+from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.matlab.access import kind_of_value, matrix_at, value_at
+from emotune.data.matlab.reader import read_mat
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
-from emotune.data.structs import kind_of_value, matrix_at, value_at
 from emotune.errors import DataError
 
 NAME = r"ECG_Clip(?P<clip>\d+)\.mat"

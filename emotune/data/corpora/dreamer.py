@@ -22,12 +22,12 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, places_of
-from emotune.data.listing import find_files, source_of
-from emotune.data.matlab import iterate_cells, read_mat
-from emotune.data.ratings import sound_ratings
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import find_files, source_of
+from emotune.data.corpora.ratings import sound_ratings
+from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.matlab.access import kind_of_value, matrix_at, number_at, rate_at, texts_at, value_at
+from emotune.data.matlab.reader import iterate_cells, read_mat
 from emotune.data.recording import Modality, Omitted, Recording, Unreadable
-from emotune.data.structs import kind_of_value, matrix_at, number_at, rate_at, texts_at, value_at
 from emotune.errors import DataError
 
 ECG_COLUMNS = ("ECG 1", "ECG 2")

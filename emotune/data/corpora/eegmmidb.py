@@ -13,9 +13,9 @@ from jaxtyping import Float
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, normalise_name, places_of, volts_per
-from emotune.data.formats import RawFile, read_edf
-from emotune.data.listing import Source, by_subject, find_files, read_each
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.formats import RawFile, read_edf
+from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
+from emotune.data.corpora.reader import Item, Piece, Reader
 from emotune.data.recording import PER_VOLT, Interval, Modality, Omitted, Recording
 from emotune.errors import DataError
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, normalise_name, volts_per
-from emotune.data.formats import RawChannel, RawFile, files_of, read_file
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.formats import RawChannel, RawFile, files_of, read_file
+from emotune.data.corpora.reader import Item, Piece, Reader
 from emotune.data.recording import PER_VOLT, Modality, Recording, Unreadable
 from emotune.errors import DataError
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.listing import Source, by_subject, find_files, read_each
-from emotune.data.matlab import read_mat
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
+from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.matlab.access import number_at, rate_at, ten_channels_at
+from emotune.data.matlab.reader import read_mat
 from emotune.data.recording import Modality, Recording
-from emotune.data.structs import number_at, rate_at, ten_channels_at
 from emotune.errors import DataError
 
 NAME = r"(?P<paradigm>\w+?)[-_ ]*Subject[-_ ]?(?P<subject>[A-M])[-_ ]*(?P<date>\d{6})?(?P<rest>.*)\.mat"

@@ -26,11 +26,11 @@ from pydantic import field_validator
 
 from emotune.base import Settings
 from emotune.data.channels import volts_per
-from emotune.data.listing import Source, by_subject, find_files, number_of_files, read_each, source_of
-from emotune.data.matlab import iterate_cells, read_mat, variables_of
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import Source, by_subject, find_files, number_of_files, read_each, source_of
+from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.matlab.access import matrix_at, number_at, rate_at, text_at, value_at
+from emotune.data.matlab.reader import iterate_cells, read_mat, variables_of
 from emotune.data.recording import PER_VOLT, Modality, Omitted, Recording, Unreadable
-from emotune.data.structs import matrix_at, number_at, rate_at, text_at, value_at
 from emotune.errors import DataError
 
 SLACK = 3

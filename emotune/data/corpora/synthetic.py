@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.reader import Item, Piece, Reader
 from emotune.data.recording import Modality, Recording
 from emotune.randomness import stream
 

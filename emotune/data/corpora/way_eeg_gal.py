@@ -14,11 +14,11 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.listing import Source, by_subject, find_files, number_of_files, read_each
-from emotune.data.matlab import read_mat
-from emotune.data.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import Source, by_subject, find_files, number_of_files, read_each
+from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.matlab.access import rate_at, ten_channels_at
+from emotune.data.matlab.reader import read_mat
 from emotune.data.recording import Modality, Omitted, Recording
-from emotune.data.structs import rate_at, ten_channels_at
 from emotune.errors import DataError
 
 NAME = r"HS_P(?P<subject>\d+)_S(?P<series>\d+)\.mat"

@@ -1,0 +1,167 @@
+"""Put a search through faults and print a table: ``python -m chaos [--only NAME]... [--times N] [--seed S]``.
+
+A seed that failed is played again by ``--only NAME --seed S --times 1``.
+"""
+
+import json
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import click
+
+from chaos import damage, deaths, hostile
+from chaos.bench import Bench, BrokenPromiseError, check, lost_results, made_up_store
+
+Act = Callable[[Bench, int], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What befalls a search, and what kind of search it is."""
+
+    act: Act
+    settings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.act.__name__.replace("_", "-")
+
+
+PATIENT = ("base.compute.patience=15",)
+DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=1000", "space.hyperparameters.0.upper=1")
+HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 24, 32, 4000000000]}",)
+
+FAULTS = [
+    Fault(deaths.driver_killed),
+    Fault(deaths.worker_killed),
+    Fault(deaths.raylet_killed),
+    Fault(deaths.gcs_killed),
+    Fault(deaths.terminated),
+    Fault(deaths.worker_hangs, settings=PATIENT),
+    Fault(deaths.driver_suspended, settings=PATIENT),
+    Fault(deaths.two_drivers),
+    Fault(deaths.clock_set_back),
+    Fault(deaths.loss_not_a_number, settings=DIVERGING),
+    Fault(deaths.out_of_memory, settings=HUGE),
+    Fault(deaths.mlflow_killed),
+    Fault(deaths.mlflow_hangs),
+    Fault(deaths.database_locked),
+    Fault(deaths.teardown_beside_another),
+    Fault(damage.disk_full_for_checkpoints),
+    Fault(damage.disk_full_for_the_journal),
+    Fault(damage.checkpoint_cut),
+    Fault(damage.checkpoint_flipped),
+    Fault(damage.checkpoint_planted),
+    Fault(damage.journal_torn),
+    Fault(damage.journal_flipped),
+    Fault(damage.journal_cut),
+    Fault(damage.study_changed),
+    Fault(hostile.secrets),
+    Fault(hostile.off_the_network),
+]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The undisturbed search."""
+
+    table: list[dict]
+    records: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one try."""
+
+    fault: str
+    seed: int
+    survived: bool
+    lost: int | None
+    extra: float
+    why: str = ""
+
+
+def undisturbed(store: Path, settings: tuple[str, ...]) -> Reference:
+    """Run the search without a fault, and check it by the same rules."""
+    bench = Bench(store, seed=0, settings=settings)
+    try:
+        since = time.monotonic()
+        bench.search().finish()
+        seconds = time.monotonic() - since
+        check(bench)
+        return Reference(bench.table(), bench.records(), seconds)
+    finally:
+        bench.end()
+
+
+def attempt(fault: Fault, store: Path, *, seed: int, undisturbed: Callable[[tuple[str, ...]], Reference]) -> Result:
+    """Try a fault once."""
+    try:
+        reference = undisturbed(fault.settings)
+    except BrokenPromiseError as error:
+        return Result(fault.name, seed, survived=False, lost=None, extra=0.0, why=str(error))
+    bench = Bench(store, seed=seed, settings=fault.settings)
+    since = time.monotonic()
+    lost, why = None, ""
+    try:
+        fault.act(bench, reference.records)
+        seconds = time.monotonic() - since
+        check(bench)
+        lost = lost_results(bench.table(), reference.table)
+        why = f"{lost} rows differ from those of the undisturbed search" if lost else ""
+    except BrokenPromiseError as error:
+        seconds, why = time.monotonic() - since, str(error)
+    except Exception:  # noqa: BLE001 (a fault that the bench itself does not survive is a result too)
+        seconds, why = time.monotonic() - since, traceback.format_exc(limit=-3)
+    finally:
+        bench.end()
+    return Result(fault.name, seed, not why, lost, seconds - reference.seconds, why)
+
+
+def rows(results: list[Result]) -> list[str]:
+    """Return the table, a line per fault."""
+    lines = ["| fault | tries | survived | lost results | extra seconds |", "|---|---|---|---|---|"]
+    for name in dict.fromkeys(result.fault for result in results):
+        found = [result for result in results if result.fault == name]
+        survived = sum(result.survived for result in found)
+        counted = [result.lost for result in found if result.lost is not None]
+        lost = str(sum(counted)) if len(counted) == len(found) else "unknown"
+        extra = statistics.median(result.extra for result in found)
+        lines.append(f"| {name} | {len(found)} | {survived} | {lost} | {extra:+.0f} |")
+    return lines
+
+
+@click.command()
+@click.option("--only", multiple=True, type=click.Choice([fault.name for fault in FAULTS]), help="These faults.")
+@click.option("--times", default=2, show_default=True, help="Tries per fault.")
+@click.option("--seed", default=1, show_default=True, help="Of the first try; each further one has the next.")
+@click.option("--log", type=click.Path(path_type=Path), help="File to add the results to, and to make the table from.")
+def main(only: tuple[str, ...], *, times: int, seed: int, log: Path | None) -> None:
+    """Put a search through faults."""
+    results: list[Result] = []
+    with made_up_store() as store:
+        reference = cache(lambda settings: undisturbed(store, settings))
+        for fault in [fault for fault in FAULTS if not only or fault.name in only]:
+            for number in range(seed, seed + times):
+                result = attempt(fault, store, seed=number, undisturbed=reference)
+                click.echo(f"{result.fault} seed {number}: {'survived' if result.survived else result.why}", err=True)
+                results.append(result)
+                if log is not None:
+                    with log.open("a") as file:
+                        file.write(json.dumps(asdict(result)) + "\n")
+    failed = not all(result.survived for result in results)
+    if log is not None:
+        results = [Result(**json.loads(line)) for line in log.read_text().splitlines()]
+    click.echo("\n".join(rows(results)))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The table of corpora that can be read: one file each, and one line here."""
+
+from emotune.data.corpora import (
+    amigos,
+    ascertain,
+    dreamer,
+    eegmmidb,
+    folder,
+    large_eeg_bci,
+    pspm,
+    synthetic,
+    way_eeg_gal,
+)
+from emotune.data.corpora.reader import AnyReader
+
+CORPORA: dict[str, AnyReader] = {
+    reader.name: reader
+    for reader in (
+        amigos.READER,
+        dreamer.READER,
+        ascertain.READER,
+        *pspm.READERS,
+        way_eeg_gal.READER,
+        eegmmidb.READER,
+        large_eeg_bci.READER,
+        folder.READER,
+        synthetic.READER,
+    )
+}

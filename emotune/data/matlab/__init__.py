@@ -1,0 +1,1 @@
+"""Readers of MAT files that a damaged file cannot crash."""

@@ -1,0 +1,1 @@
+"""Turn recordings into a segment store."""

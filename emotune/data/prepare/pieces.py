@@ -1,0 +1,239 @@
+"""One piece of a corpus becomes finished segments on the disk, with one recording in memory at a time."""
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from emotune.base import Settings
+from emotune.data.corpora.reader import AnyReader, Piece
+from emotune.data.prepare.segments import PrepareSettings, cut, usable
+from emotune.data.recording import LeftOut, Recording
+from emotune.data.store import ALL_CHANNELS
+from emotune.errors import DataError
+from emotune.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is told to prepare."""
+
+    reader: AnyReader
+    piece: Piece
+    settings: PrepareSettings
+    corpus_settings: Settings
+    part: Path
+    """Where it goes: ``part``.signal, .parquet and, last of all, .json."""
+    strict: bool
+
+
+class Part(Settings):
+    """What became of a piece."""
+
+    channels: tuple[str, ...]
+    """Of its segments; empty if there are none."""
+    subjects: tuple[str, ...]
+    recordings: int
+    segments: int
+    seconds: float
+    """Length of the recordings that were used."""
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass
+class Spread:
+    """Mean and variance of a channel, gathered stretch by stretch.
+
+    Source:
+        Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        variances", 1979, equation 2.1.
+    """
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, samples: Float[np.ndarray, " time"]) -> None:
+        """Take in a stretch."""
+        count, mean = len(samples), float(samples.mean(dtype=np.float64))
+        squares = float(np.square(samples - mean, dtype=np.float64).sum())
+        total = self.count + count
+        self.squares += squares + (mean - self.mean) ** 2 * self.count * count / total
+        self.mean += (mean - self.mean) * count / total
+        self.count = total
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of all samples."""
+        return float(np.sqrt(self.squares / self.count))
+
+
+@dataclass
+class PartWriter:
+    """Appends segments to a file, and standardises a subject's when the subject is complete."""
+
+    file: BinaryIO
+    corpus: str
+    samples: int
+    channels: tuple[str, ...] = ()
+    rows: list[pd.DataFrame] = field(default_factory=list)
+    segments: int = 0
+
+    def append(self, recordings: Iterator[Recording]) -> float:
+        """Append all recordings of a subject, at the store's rate; returns their length in seconds.
+
+        Each channel gets zero mean and unit variance over all of the subject's recordings; channels
+        belong together by name.
+
+        Raises:
+            DataError: A recording's channels are not those of the others.
+        """
+        spreads: dict[str, Spread] = {}
+        blocks: list[tuple[int, int, tuple[str, ...]]] = []
+        seconds = 0.0
+        for recording in recordings:
+            for name, samples in zip(recording.channels, recording.signal, strict=True):
+                spreads.setdefault(name, Spread()).add(samples)
+            blocks += self._write(recording)
+            seconds += recording.seconds
+        for first, count, names in blocks:
+            self._standardise(first, count=count, spreads=[spreads[name] for name in names])
+        return seconds
+
+    def _write(self, recording: Recording) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+        segments = cut(recording, samples=self.samples)
+        if recording.modality == "eeg":
+            shares = [(ALL_CHANNELS, recording.channels, segments)]
+        else:
+            shares = [
+                (name, ("ecg",), segments[:, number : number + 1]) for number, name in enumerate(recording.channels)
+            ]
+        for name, channels, share in shares:
+            self._check_channels(recording, channels=channels)
+            self.file.write(np.ascontiguousarray(share, dtype="<f4").tobytes())
+            self.rows.append(self._describe(recording, count=len(share), name=name))
+            yield self.segments, len(share), recording.channels if recording.modality == "eeg" else (name,)
+            self.segments += len(share)
+
+    def _check_channels(self, recording: Recording, *, channels: tuple[str, ...]) -> None:
+        self.channels = self.channels or channels
+        if channels != self.channels:
+            raise DataError(
+                f"{recording}: its channels are {', '.join(channels)}, where {', '.join(self.channels)} "
+                "came before; all must have the same"
+            )
+
+    def _standardise(self, first: int, *, count: int, spreads: list[Spread]) -> None:
+        self.file.flush()
+        shape = (count, len(self.channels), self.samples)
+        place = np.memmap(self.file, dtype="<f4", mode="r+", offset=4 * first * math.prod(shape[1:]), shape=shape)
+        mean = np.array([spread.mean for spread in spreads])[:, None]
+        deviation = np.array([spread.deviation for spread in spreads])[:, None]
+        place[:] = (place - mean) / deviation
+
+    def _describe(self, recording: Recording, *, count: int, name: str) -> pd.DataFrame:
+        length = self.samples / recording.fs
+        offset = -recording.start % length
+        starts = offset + np.arange(count) * length
+        return pd.DataFrame(
+            {
+                "corpus": self.corpus,
+                "subject": recording.subject,
+                "session": recording.session,
+                "channel": name,
+                "start": np.round(recording.start + starts, 6),
+                "condition": [recording.condition_of(start, end=start + length) for start in starts],
+                "rating_arousal": np.nan,
+                "rating_valence": np.nan,
+                **{f"rating_{what}": float(value) for what, value in recording.ratings.items()},
+                **{f"lowest_{what}": float(recording.scales[what][0]) for what in recording.ratings},
+                **{f"highest_{what}": float(recording.scales[what][1]) for what in recording.ratings},
+            }
+        )
+
+
+def prepare_piece(job: Job) -> Part:
+    """Read, filter, resample, standardise and cut a piece; once made, a part is not made again.
+
+    Raises:
+        DataError: In strict mode, something of it cannot be used; or the reader mixes subjects up.
+        OSError: The part cannot be written.
+    """
+    done = finished(job.part)
+    if done is not None:
+        return done
+    left_out: list[LeftOut] = []
+    subjects: list[str] = []
+    seconds, recordings = 0.0, 0
+
+    def sound() -> Iterator[Recording]:
+        nonlocal recordings
+        items = job.reader.read(job.piece, job.settings.modality, job.corpus_settings)
+        for item in usable(items, settings=job.settings, strict=job.strict):
+            if isinstance(item, LeftOut):
+                left_out.append(item)
+                continue
+            recordings += 1
+            yield item
+
+    with signal_file(job.part).open("w+b") as file:
+        writer = PartWriter(file, corpus=job.reader.name, samples=job.settings.samples)
+        for subject, group in itertools.groupby(sound(), key=lambda recording: recording.subject):
+            if subject in subjects:
+                raise DataError(
+                    f"{job.reader.name}, {job.piece.name}: the reader yields the recordings of subject {subject} "
+                    "in several places; they must come one after the other"
+                )
+            subjects.append(subject)
+            seconds += writer.append(group)
+        os.fsync(file.fileno())
+    part = Part(
+        channels=writer.channels,
+        subjects=tuple(subjects),
+        recordings=recordings,
+        segments=writer.segments,
+        seconds=seconds,
+        left_out=tuple(left_out),
+    )
+    if writer.rows:
+        write_table(pd.concat(writer.rows, ignore_index=True), file=index_file(job.part))
+    write_atomically(_about_file(job.part), part.model_dump_json().encode())
+    return part
+
+
+def write_table(index: pd.DataFrame, *, file: Path) -> None:
+    """Write an index table; without pandas' own notes, which hold its version, equal tables are equal files."""
+    pq.write_table(pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None), file)
+
+
+def finished(part: Path) -> Part | None:
+    """Return a part that was finished before, or None."""
+    try:
+        content: Mapping[str, Any] = json.loads(_about_file(part).read_bytes())
+    except FileNotFoundError:
+        return None
+    return Part.model_validate(content)
+
+
+def signal_file(part: Path) -> Path:
+    """Return where a part's segments are."""
+    return part.with_name(f"{part.name}.signal")
+
+
+def index_file(part: Path) -> Path:
+    """Return where the rows about a part's segments are."""
+    return part.with_name(f"{part.name}.parquet")
+
+
+def _about_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")

@@ -1,0 +1,111 @@
+"""Pieces of a corpus, prepared by several processes."""
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotune.data.prepare.pieces import Job, Part, prepare_piece
+from emotune.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Does jobs, at most so many at a time."""
+
+    workers: int
+    progress: Callable[[float, str], None]
+
+    def run(self, jobs: Sequence[Job], *, weights: Sequence[int]) -> list[Part]:
+        """Do all jobs; the parts come in the order of the jobs.
+
+        Args:
+            jobs: What to prepare.
+            weights: How much work each is, for the progress.
+
+        Raises:
+            DataError: One of them failed, or a process died.
+        """
+        if min(self.workers, len(jobs)) <= 1:
+            return self._run_here(jobs, weights=weights)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            min(self.workers, len(jobs)), mp_context=context, initializer=_die_with_parent
+        ) as processes:
+            futures = [processes.submit(prepare_piece, job) for job in jobs]
+            try:
+                self._watch(futures, jobs=jobs, weights=weights)
+                return [future.result() for future in futures]
+            except BrokenProcessPool as error:
+                raise DataError(
+                    f"a process that prepared {jobs[0].reader.name} died, maybe for want of memory. Start the same "
+                    "command again, it goes on from there; with --workers 1 it takes least memory."
+                ) from error
+            except BaseException:
+                processes.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _run_here(self, jobs: Sequence[Job], *, weights: Sequence[int]) -> list[Part]:
+        parts: list[Part] = []
+        done = 0
+        for job, weight in zip(jobs, weights, strict=True):
+            parts.append(prepare_piece(job))
+            done += weight
+            self.progress(done / sum(weights), job.piece.name)
+        return parts
+
+    def _watch(self, futures: list[Future[Part]], *, jobs: Sequence[Job], weights: Sequence[int]) -> None:
+        known = {future: number for number, future in enumerate(futures)}
+        done = 0
+        for future in as_completed(futures):
+            future.result()
+            done += weights[known[future]]
+            self.progress(done / sum(weights), jobs[known[future]].piece.name)
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def scratch_folder(store: Path) -> Iterator[Path]:
+    """Give the hidden folder beside a store in which its finished parts wait, to one process at a time.
+
+    It is removed at the end, also after an error; only a killed or interrupted process leaves it,
+    for the next one to go on with.
+
+    Raises:
+        SettingsError: Another process has it.
+    """
+    folder = store.with_name(f".{store.name}.parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+b") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingsError(f"{store} is being prepared by another process. Wait for it, or stop it.") from error
+        try:
+            yield folder
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder)

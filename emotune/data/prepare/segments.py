@@ -1,0 +1,138 @@
+"""From the recordings of a subject to segments: check, filter, resample, standardise, cut."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+from pydantic import Field, model_validator
+
+from emotune.base import Settings
+from emotune.data.corpora.reader import Item
+from emotune.data.prepare.quality import sound_parts
+from emotune.data.recording import LeftOut, Modality, Omitted, Recording, Unreadable
+from emotune.data.signals import band_pass, resample
+from emotune.errors import DataError
+
+NOTHING_LEFT = 1e-6
+"""Share of a channel's spread that the filter must leave; less is its rounding."""
+
+
+class PrepareSettings(Settings):
+    """How recordings become segments."""
+
+    modality: Modality = "ecg"
+    """What to take from the corpus: each ECG lead by itself, or all EEG channels together."""
+
+    seconds: float = Field(default=10.0, gt=0)
+    """Length of a segment."""
+
+    rate: int = Field(default=128, ge=1)
+    """Samples per second of the segments."""
+
+    band: tuple[float, float] = (0.8, 50.0)
+    """Frequencies that are kept, in Hz."""
+
+    order: int = Field(default=8, ge=1, le=10)
+    """Order of the Butterworth filter at each edge."""
+
+    normalise: Literal["subject"] = "subject"
+    """Zero mean and unit variance over all of a subject's filtered signal, channel by channel."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "PrepareSettings":
+        low, high = self.band
+        if not 0 < low < high:
+            raise ValueError(f"band: {low:g} to {high:g} Hz was given; the edges must be above 0 and rise")
+        if high >= self.rate / 2:
+            raise ValueError(
+                f"band: it reaches {high:g} Hz, but {self.rate} samples per second hold nothing from "
+                f"{self.rate / 2:g} Hz on; lower the edge or raise rate"
+            )
+        if not (self.seconds * self.rate).is_integer():
+            raise ValueError(f"seconds: {self.seconds:g} s at {self.rate} Hz is not a whole number of samples")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Samples of a segment."""
+        return round(self.seconds * self.rate)
+
+
+def usable(items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False) -> Iterator[Recording | LeftOut]:
+    """Check, filter and resample recordings one by one.
+
+    Dead channels and gaps are left out (`emotune.data.prepare.quality`), and so is what is shorter than a
+    segment or cannot be used.
+
+    Args:
+        items: What a reader yields.
+        settings: Band and rate.
+        strict: Stop at damaged files and implausible signals.
+
+    Raises:
+        DataError: In strict mode, a recording cannot be read or used.
+    """
+    for item in items:
+        match item:
+            case Omitted():
+                yield LeftOut.of(item)
+            case Unreadable():
+                if strict:
+                    raise DataError(str(item))
+                yield LeftOut.of(item)
+            case Recording():
+                for part in sound_parts(item, seconds=settings.seconds):
+                    yield _ready_or_not(part, settings=settings, strict=strict)
+
+
+def _ready_or_not(part: Recording | LeftOut, *, settings: PrepareSettings, strict: bool) -> Recording | LeftOut:
+    if isinstance(part, LeftOut):
+        return part
+    try:
+        made = ready(part, settings=settings)
+    except DataError as error:
+        if strict:
+            raise
+        return LeftOut(what=str(part), reason=str(error).removeprefix(f"{part}: "))
+    if made.signal.shape[1] - lead_in(made, samples=settings.samples) < settings.samples:
+        return LeftOut(what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s")
+    return made
+
+
+def ready(recording: Recording, *, settings: PrepareSettings) -> Recording:
+    """Check, filter and resample a recording.
+
+    Raises:
+        DataError: It cannot be used (`Recording.check`), does not hold the band, or has nothing in it.
+    """
+    recording.check()
+    low, high = settings.band
+    try:
+        filtered = band_pass(recording.signal, fs=recording.fs, low=low, high=high, order=settings.order)
+    except DataError as error:
+        raise DataError(f"{recording}: {error}") from error
+    before = recording.signal.std(axis=1, dtype=np.float64)
+    empty = filtered.std(axis=1) <= NOTHING_LEFT * before
+    if empty.any():
+        names = ", ".join(np.asarray(recording.channels)[empty])
+        raise DataError(f"{recording}: channel {names} has nothing between {low:g} and {high:g} Hz. Leave it out.")
+    signal = resample(filtered, fs=recording.fs, rate=settings.rate)
+    return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
+
+
+def lead_in(recording: Recording, *, samples: int) -> int:
+    """Return how many samples to drop for the first segment to begin at a multiple of its length in the session.
+
+    So the leads and modalities of a session keep the same time stamps, wherever their gaps are.
+    """
+    return -round(recording.start * recording.fs) % samples
+
+
+def cut(recording: Recording, *, samples: int) -> Float32[np.ndarray, "segment channel time"]:
+    """Cut a recording into segments, one right after the other; what is left at both ends is dropped."""
+    signal = recording.signal[:, lead_in(recording, samples=samples) :]
+    count = signal.shape[1] // samples
+    parts = signal[:, : count * samples].reshape(len(signal), count, samples)
+    return np.ascontiguousarray(parts.transpose(1, 0, 2), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Evaluate trained classifiers: cross-validation, statistics, fusion, prediction on a recording."""

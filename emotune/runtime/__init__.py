@@ -1,0 +1,1 @@
+"""Run a study on a Ray cluster: driver, coordinator, trials and workers."""

@@ -1,0 +1,1 @@
+"""Models that propose configurations: Gaussian processes over rungs, and hpbandster's densities."""

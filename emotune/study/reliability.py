@@ -1,0 +1,84 @@
+"""How far the rungs of a search can be trusted: what its model says of them, for people."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from emotune.base import Settings
+from emotune.search.history import History
+from emotune.search.models.acquisition import rung_weights
+from emotune.search.records import Evaluation
+from emotune.search.settings import search_settings
+from emotune.search.space import load_space
+
+ENOUGH_RESULTS = 20
+LITTLE = 0.2
+"""A rung with so many results and so little weight is said to mislead."""
+
+
+class RungTrust(Settings):
+    """One rung."""
+
+    epochs: int
+    results: int
+    """Evaluations that have ended there, failures too."""
+    weight: float | None
+    """Correlation with the highest rung by the model ``rungs``; None with few results, or if the model is another."""
+
+    @property
+    def misleads(self) -> bool:
+        """Whether it has many results, and they say little about the highest rung."""
+        return self.weight is not None and self.weight < LITTLE and self.results >= ENOUGH_RESULTS
+
+
+def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluation, float | None]]) -> list[RungTrust]:
+    """Return the rungs that have results, the lowest first.
+
+    Args:
+        study: The study as a journal has it.
+        outcomes: The evaluations that have ended, each with its objective; None for a failure.
+    """
+    ended = sorted(outcomes, key=lambda outcome: outcome[0].id)
+    results = Counter(evaluation.rung for evaluation, _ in ended)
+    epochs = {evaluation.rung: evaluation.to_epoch for evaluation, _ in ended}
+    weights = _weights(study, ended=ended) if _learns_from_rungs(study) else {}
+    return [RungTrust(epochs=epochs[rung], results=results[rung], weight=weights.get(rung)) for rung in sorted(results)]
+
+
+def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
+    sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
+    history = History(load_space(study["space"]))
+    # a history has no gaps, but a configuration may be running yet while later ones have ended
+    numbers = {number: row for row, number in enumerate(sorted({evaluation.config_id for evaluation, _ in ended}))}
+    closed = [(_renumbered(one, to=numbers[one.config_id]), objective) for one, objective in ended]
+    for evaluation, _ in closed:
+        history.started(evaluation)
+    for evaluation, objective in closed:
+        loss = math.inf if objective is None else sign * objective
+        history.ended(evaluation, loss=loss if math.isfinite(loss) else math.inf)
+    return rung_weights(history)
+
+
+def _renumbered(evaluation: Evaluation, *, to: int) -> Evaluation:
+    return evaluation if evaluation.config_id == to else evaluation.model_copy(update={"config_id": to})
+
+
+def describe_trust(rungs: Sequence[RungTrust]) -> list[str]:
+    """Return a line about the weights, and one of advice if a rung misleads; none if nothing is known."""
+    known = [rung for rung in rungs if rung.weight is not None]
+    if not known:
+        return []
+    lines = [f"trust in the rungs: {', '.join(f'{rung.epochs} epochs {rung.weight:.2g}' for rung in known)}"]
+    misleading = ", ".join(str(rung.epochs) for rung in known if rung.misleads)
+    if misleading:
+        lines.append(
+            f"who is good after {misleading} epochs is not who is good in the end: start the next search with a larger "
+            "budget.min"
+        )
+    return lines
+
+
+def _learns_from_rungs(study: Mapping[str, Any]) -> bool:
+    searcher = dict(study.get("searcher", {}))
+    return search_settings(searcher.pop("kind", "bohb"), searcher).model == "rungs"

@@ -1,0 +1,167 @@
+"""What a search has found so far, read from its journal alone."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from emotune.base import Settings
+from emotune.search.records import (
+    Closed,
+    Ended,
+    EpochDone,
+    Evaluation,
+    Extended,
+    Opened,
+    Record,
+    Resized,
+    Started,
+    Value,
+)
+from emotune.study.reliability import RungTrust, trust_in_rungs
+
+
+class EvaluationResult(Settings):
+    """One evaluation and how it ended."""
+
+    evaluation: Evaluation
+    status: Literal["done", "failed", "running"]
+    objective: float | None
+    """As the study names it; None while it runs or if it failed."""
+    seconds: float | None
+    error: str | None
+
+
+class Incumbent(Settings):
+    """The best configuration: lowest (or highest) objective among those trained longest."""
+
+    config_id: int
+    epochs: int
+    objective: float
+    values: dict[str, Value]
+
+
+def opened(records: Sequence[Record]) -> Opened:
+    """Return the first record of a search."""
+    first = records[0]
+    assert isinstance(first, Opened)
+    return first
+
+
+def evaluation_results(records: Sequence[Record]) -> list[EvaluationResult]:
+    """Return all evaluations in the order in which they were decided."""
+    started = {one.evaluation.id: one.evaluation for one in records if isinstance(one, Started)}
+    ended = {one.evaluation_id: one for one in records if isinstance(one, Ended)}
+    return [_result(evaluation, ended.get(number)) for number, evaluation in sorted(started.items())]
+
+
+def _result(evaluation: Evaluation, end: Ended | None) -> EvaluationResult:
+    return EvaluationResult(
+        evaluation=evaluation,
+        status="running" if end is None else end.status,
+        objective=None if end is None else end.objective,
+        seconds=None if end is None else end.seconds,
+        error=None if end is None else end.error,
+    )
+
+
+def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | None:
+    """Return the best of the configurations that were trained longest, or None if none has a result."""
+    done = [one for one in results if one.status == "done" and one.objective is not None]
+    if not done:
+        return None
+    longest = max(one.evaluation.to_epoch for one in done)
+    sign = 1 if mode == "min" else -1
+    best = min(
+        (one for one in done if one.evaluation.to_epoch == longest),
+        key=lambda one: (sign * (one.objective or 0.0), one.evaluation.id),
+    )
+    assert best.objective is not None
+    return Incumbent(
+        config_id=best.evaluation.config_id,
+        epochs=longest,
+        objective=best.objective,
+        values=best.evaluation.values,
+    )
+
+
+def shortfall(records: Sequence[Record]) -> str | None:
+    """Return a line about a finished search none of whose configurations has a result at the largest budget."""
+    if search_state(records, alive=False) != "finished":
+        return None
+    study, results = opened(records).study, evaluation_results(records)
+    best, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
+    if best is None or best.epochs >= largest:
+        return None
+    failed = sum(one.status == "failed" for one in results)
+    why = f"{failed} evaluations failed" if failed else "it ended too early; --brackets +1 or --evaluations +9 goes on"
+    return f"no configuration has a result at {largest} epochs, the best one only at {best.epochs}: {why}"
+
+
+def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running", "interrupted", "finished", "failed"]:
+    """Tell how a search stands.
+
+    Args:
+        records: Its journal.
+        alive: Whether a driver holds the journal.
+    """
+    if alive:
+        return "running"
+    last = records[-1] if records else None
+    return last.state if isinstance(last, Closed) else "interrupted"
+
+
+def rung_trust(records: Sequence[Record]) -> list[RungTrust]:
+    """Return the rungs that have results, the lowest first, and how far each can be trusted."""
+    ended = (one for one in evaluation_results(records) if one.status != "running")
+    return trust_in_rungs(opened(records).study, outcomes=[(one.evaluation, one.objective) for one in ended])
+
+
+def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
+    """Return the limits of a search that was extended, by name; nothing if it was not."""
+    extensions = [one for one in records if isinstance(one, Extended)]
+    return extensions[-1].model_dump(include={"brackets", "evaluations"}) if extensions else {}
+
+
+def present_concurrency(records: Sequence[Record]) -> int:
+    """Return how many evaluations run at a time, as the journal has it last."""
+    sizes = [one.concurrency for one in records if isinstance(one, Resized)]
+    return sizes[-1] if sizes else opened(records).concurrency
+
+
+def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float | None]:
+    """Return the metrics of a configuration's last epoch."""
+    epochs = [one for one in records if isinstance(one, EpochDone) and one.config_id == config_id]
+    return max(epochs, key=lambda one: one.epoch).metrics if epochs else {}
+
+
+def status_document(
+    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None
+) -> dict[str, Any]:
+    """Return everything about a search as one JSON document (``emotune status NAME --json``)."""
+    first = opened(records)
+    results = evaluation_results(records)
+    objective = first.study["objective"]
+    best = find_best(results, mode=objective["mode"])
+    runs = mlflow_runs or {}
+    return {
+        "name": first.name,
+        "state": search_state(records, alive=alive),
+        "study_digest": first.digest,
+        "seed": first.seed,
+        "concurrency": present_concurrency(records),
+        "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
+        "objective": objective,
+        "evaluations": [_evaluation_document(one, runs) for one in results],
+        "best": None if best is None else best.model_dump(mode="json"),
+        "warning": shortfall(records),
+        "rungs": [one.model_dump(mode="json") for one in rung_trust(records)],
+    }
+
+
+def _evaluation_document(result: EvaluationResult, runs: dict[int, str]) -> dict[str, Any]:
+    return result.evaluation.model_dump(mode="json") | {
+        "status": result.status,
+        "objective": result.objective,
+        "seconds": result.seconds,
+        "error": result.error,
+        "mlflow_run_id": runs.get(result.evaluation.config_id),
+    }

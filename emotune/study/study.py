@@ -1,0 +1,256 @@
+"""A study: what is searched, over which values, for how long. One YAML file each."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ConfigSpace import ConfigurationSpace
+from pydantic import Field, JsonValue, model_validator
+
+from emotune.base import Settings
+from emotune.documents import Document, load_document, parse
+from emotune.errors import SettingsError
+from emotune.experiment import Experiment
+from emotune.search.records import Value
+from emotune.search.schedule import rungs
+from emotune.search.settings import SearchSettings, search_settings
+from emotune.search.space import edges, load_space, space_as_document
+from emotune.search.values import fitted
+
+SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
+
+ELSEWHERE = {
+    "min_budget": "budget.min",
+    "max_budget": "budget.max",
+    "eta": "budget.eta",
+    "brackets": "budget.brackets",
+    "evaluations": "budget.evaluations",
+    "seed": "seed, beside the searcher",
+    "earlier": "earlier, beside the searcher",
+    "concurrency": "--concurrency",
+}
+"""Settings of a search that stand in another place of a study than among the searcher's options."""
+
+
+class Budget(Settings):
+    """How long configurations are trained, and when the search ends."""
+
+    min: int = Field(ge=1)
+    """Epochs of the first rung."""
+
+    max: int = Field(ge=1)
+    """Epochs of the last rung."""
+
+    eta: int = Field(default=3, ge=2)
+    """Factor between rungs; about one in ``eta`` configurations goes on."""
+
+    brackets: int | None = Field(default=None, ge=1)
+    """Brackets to run; if neither this nor ``evaluations`` is given, each bracket of HyperBand once."""
+
+    evaluations: int | None = Field(default=None, ge=1)
+    """Evaluations to run."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Budget":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; exchange them")
+        return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which configurations are compared."""
+        return rungs(self.min, self.max, self.eta)
+
+    @property
+    def bracket_limit(self) -> int | None:
+        """Brackets to run, with the default filled in."""
+        return len(self.rungs) if self.brackets is None and self.evaluations is None else self.brackets
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """When the search ends, by name, with the default filled in."""
+        return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
+
+
+class Aim(Settings):
+    """Which metric is made best."""
+
+    metric: str = "val/loss"
+    """Name of a metric that every epoch reports."""
+
+    mode: Literal["min", "max"] = "min"
+    """Whether small or large values are good."""
+
+    def as_loss(self, value: float) -> float:
+        """Turn a value of the metric into a loss."""
+        return value if self.mode == "min" else -value
+
+
+class Study(Settings):
+    """A search in full: base experiment, objective, budget, searcher, space and seed."""
+
+    base: Experiment = Experiment()
+    """What all configurations have in common; the values of the space replace its settings."""
+
+    objective: Aim = Aim()
+    """Which metric is made best."""
+
+    budget: Budget
+    """How long configurations are trained, and when the search ends."""
+
+    searcher: dict[str, JsonValue] = Field(default={"kind": "bohb"})
+    """The searcher's ``kind`` and its options."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the search itself: which configurations are tried."""
+
+    space: dict[str, Any]
+    """The search space in ConfigSpace's own format."""
+
+    earlier: tuple[dict[str, Value], ...] = ()
+    """Configurations known to be good, the best first: values by dotted name, as in the space."""
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> "Study":
+        if self.base.epochs < self.budget.max:
+            raise ValueError(
+                f"base.epochs: {self.base.epochs} is less than budget.max {self.budget.max}; the learning rate "
+                "would be 0 before the last rung. Remove base.epochs or make it at least as large"
+            )
+        return self
+
+    def configuration_space(self) -> ConfigurationSpace:
+        """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
+        return load_space(self.space) if self.space["hyperparameters"] else ConfigurationSpace()
+
+    def search_settings(self) -> SearchSettings:
+        """Return what the searcher's kind and options mean, defaults filled in.
+
+        Raises:
+            SettingsError: There is no such searcher or option.
+        """
+        options = {name: value for name, value in self.searcher.items() if name != "kind"}
+        for name in options:
+            if name in ELSEWHERE:
+                raise SettingsError(f"searcher.{name} has no effect; give {ELSEWHERE[name]}")
+        return search_settings(str(self.searcher.get("kind", "bohb")), {**options, "earlier": self.earlier})
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
+        content = self.model_dump(mode="json", exclude={"space"})
+        return content | {"space": space_as_document(self.configuration_space())}
+
+    def digest(self) -> str:
+        """Hash everything that decides the results."""
+        return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the results: not where the store and the encoder lie, not how the work is done."""
+        document = self.as_document()
+        base = {key: value for key, value in document["base"].items() if key not in {"store", "partner", "compute"}}
+        if base["start"]:
+            base["start"] = {key: value for key, value in base["start"].items() if key not in {"encoder", "second"}}
+        return document | {"base": base}
+
+
+def find_study(name: str) -> Path:
+    """Return the file of a study given by path or by the name of a file in ``search_spaces``.
+
+    Raises:
+        SettingsError: There is no such file.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    folders = (Path("search_spaces"), SEARCH_SPACES)
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    raise SettingsError(f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}")
+
+
+def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
+    """Read a study and try both ends of every range and every choice on the experiment.
+
+    Args:
+        path: A study file.
+        assignments: Replacements such as ``budget.max=9``, by dotted path in the file.
+
+    Raises:
+        SettingsError: Anything is misspelt, missing or impossible; the message names file and line.
+    """
+    document = _train_to_the_last_rung(load_document(path).overridden(assignments))
+    study = parse(document, Study)
+    _try_searcher(study, document)
+    _try_edges(study, document)
+    _try_earlier(study, document)
+    return study
+
+
+def _train_to_the_last_rung(document: Document) -> Document:
+    """Unless the base says otherwise, a run is as long as the largest budget."""
+    budget, base = document.content.get("budget"), document.content.get("base", {})
+    if not isinstance(budget, dict) or not isinstance(base, dict) or "epochs" in base:
+        return document
+    if not isinstance(budget.get("max"), int):
+        return document
+    content = document.content | {"base": base | {"epochs": budget["max"]}}
+    return dataclasses.replace(document, content=content)
+
+
+def _try_searcher(study: Study, document: Document) -> None:
+    try:
+        study.search_settings()
+    except SettingsError as error:
+        raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
+
+
+def _try_edges(study: Study, document: Document) -> None:
+    try:
+        space = load_space(study.space)
+    except SettingsError as error:
+        raise SettingsError(f"{document.where(('space',))}: {error}") from error
+    for values in edges(space):
+        try:
+            study.base.with_values(values)
+        except SettingsError as error:
+            raise _blame(study, document, values) or SettingsError(
+                f"{document.where(('space', 'hyperparameters'))}: the space allows {error}"
+            ) from error
+
+
+def _try_earlier(study: Study, document: Document) -> None:
+    space = study.configuration_space()
+    for number, values in enumerate(study.earlier):
+        try:
+            fitted(space, values=values)
+        except SettingsError as error:
+            raise SettingsError(f"{document.where(('earlier', number))}: {error}") from error
+
+
+def _blame(study: Study, document: Document, values: dict[str, Any]) -> SettingsError | None:
+    """Find the hyperparameter whose value is impossible by itself, if there is one."""
+    for number, entry in enumerate(study.space["hyperparameters"]):
+        name = entry["name"]
+        if name not in values:
+            continue
+        try:
+            study.base.with_values({name: values[name]})
+        except SettingsError as error:
+            return SettingsError(f"{document.where(('space', 'hyperparameters', number))}: {error}")
+    return None
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
+    """Name the settings in which two documents differ, with both values."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, prefix=f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key} was {json.dumps(before)} and is now {json.dumps(after)}")
+    return found

@@ -1,1 +1,0 @@
-"""What Ray runs: evaluations in warm workers. The only package that imports Ray beside ``search``."""

@@ -1,0 +1,234 @@
+"""Each thing that can be wrong is told in a line, with what to do."""
+
+import contextlib
+import http.server
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from emotune.cli.doctor import as_line, doctor
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.doctor import host
+from emotune.doctor.cluster import Answer, check_dashboard, compare
+from emotune.doctor.finding import Finding
+from emotune.doctor.host import Report, check_packages, check_storage, check_store, check_token, versions
+from emotune.tracking.connectivity import UnreachableError, try_tracking
+
+
+@contextlib.contextmanager
+def answering(status: int) -> Iterator[str]:
+    """Serve one status to whatever is asked."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"this is no JSON")
+
+        do_POST = do_GET  # noqa: N815 (the names are the base's)
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def states(findings: Iterator[Finding] | list[Finding]) -> list[str]:
+    return [finding.state for finding in findings]
+
+
+def test_this_environment_is_as_required() -> None:
+    assert states(list(check_packages())) == ["ok"]
+
+
+def test_a_missing_and_an_unfit_package_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: ["numpy>=99", "no-such-package", "x; extra == 's3'"])
+    (finding,) = check_packages()
+    assert finding.state == "fail"
+    assert "numpy" in finding.found
+    assert "no-such-package is missing" in finding.found
+    assert "make setup" in finding.cure
+
+
+def test_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: there._replace(free=10**12))
+    assert states(check_storage(tmp_path / "new" / "results")) == ["ok"]
+    assert not (tmp_path / "new").exists(), "looking makes nothing"
+    (tmp_path / "file").touch()
+    assert states(check_storage(tmp_path / "file")) == ["fail"]
+    (elsewhere,) = check_storage(tmp_path, marker=".written-by-the-driver")
+    assert elsewhere.state == "fail"
+    assert "mount" in elsewhere.cure
+    (tmp_path / ".written-by-the-driver").touch()
+    assert states(check_storage(tmp_path, marker=".written-by-the-driver")) == ["ok"]
+    monkeypatch.setattr("shutil.disk_usage", lambda _: there._replace(free=10**9))
+    (nearly_full,) = check_storage(tmp_path)
+    assert nearly_full.state == "warn"
+    assert "make room" in nearly_full.cure
+
+
+def test_store(tmp_path: Path) -> None:
+    assert check_store(tmp_path).state == "fail"
+    settings = PrepareSettings(seconds=1.0)
+    corpus = Synthetic(subjects=2, seconds_per_state=4.0)
+    prepare("synthetic", folder=None, store=tmp_path / "store", settings=settings, corpus_settings=corpus)
+    assert check_store(tmp_path / "store").state == "ok"
+
+
+def test_token(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    found = {"RAY_AUTH_TOKEN_PATH": str(path)}
+    assert check_token(found).state == "ok", "there need not be one before Ray is started"
+    assert check_token(found | {"RAY_AUTH_MODE": "token"}).state == "fail"
+    assert check_token(found | {"RAY_AUTH_MODE": "disabled"}).state == "warn"
+    assert check_token(found | {"RAY_AUTH_TOKEN": "t0ken"}).found == "in RAY_AUTH_TOKEN"
+    path.write_text("t0ken")
+    path.chmod(0o644)
+    assert "chmod 600" in check_token(found).cure
+    path.chmod(0o600)
+    assert check_token(found).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("library", "tool", "state"), [("13.0", "/usr/bin/nvidia-smi", "fail"), (None, "/usr/bin/nvidia-smi", "fail")]
+)
+def test_a_gpu_that_torch_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, library: str | None, tool: str, state: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", library)
+    monkeypatch.setattr("shutil.which", lambda _: tool)
+    assert host.check_gpu().state == state
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert host.check_gpu().state == "ok"
+
+
+def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert host.check_ports({}).state == "ok"
+    with answering(200) as address:
+        port = int(address.rsplit(":", 1)[1])
+        monkeypatch.setattr(host, "PORTS", (port,))
+        taken = host.check_ports({})
+        assert taken.state == "warn"
+        assert str(port) in taken.found
+    ports = iter(range(40000, 50000))
+
+    def listens(ip: str) -> SimpleNamespace:
+        return SimpleNamespace(status="LISTEN", laddr=SimpleNamespace(ip=ip, port=next(ports)), pid=1)
+
+    def checked(*ips: str, program: str, mode: str = "token") -> str:
+        monkeypatch.setattr("psutil.net_connections", lambda _: [listens(ip) for ip in ips])
+        monkeypatch.setattr(host, "_program", lambda _: program)
+        return host.check_ports({"RAY_AUTH_MODE": mode}).state
+
+    assert checked("127.0.0.1", "::1", program="ray", mode="disabled") == "ok"
+    assert checked("0.0.0.0", program="ray") == "ok"
+    assert checked("::", program="ray", mode="disabled") == "fail"
+    assert checked("10.1.2.3", program="mlflow") == "warn"
+
+
+@pytest.mark.parametrize(
+    ("command", "server"),
+    [
+        ("/v/lib/python3.11/site-packages/ray/core/src/ray/raylet/raylet --port=1", "ray"),
+        ("python -u /v/lib/python3.11/site-packages/ray/dashboard/agent.py", "ray"),
+        ("ray::Trainable.train()", "ray"),
+        ("python -m ray.util.client.server", "ray"),
+        ("python /v/bin/mlflow server --port 5000", "mlflow"),
+        ("python -m uvicorn mlflow.server.fastapi_app:app", "mlflow"),
+        ("python -m pytest --ignore=tests/ray", None),
+        ("python /home/murray/serve.py --folder /data/mlflow-old", None),
+    ],
+)
+def test_a_server_is_known_by_its_program_not_by_a_name_in_a_path(command: str, server: str | None) -> None:
+    assert host.server_of(command.split()) == server
+
+
+def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = shutil.disk_usage("/")._replace(total=64 * 2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: small)
+    assert "shm-size" in host.check_memory().cure
+    monkeypatch.setattr("psutil.Process.rlimit", lambda *_: (1024, 4096))
+    assert "ulimit" in host.check_open_files().cure
+
+
+def test_hosts_that_differ() -> None:
+    ours = versions()
+    now = time.time()
+    alike = Answer("a", Report((), ours), now, now - 0.1, now + 0.1)
+    assert states(compare([alike], ours=ours)) == ["ok", "ok"]
+    old = Answer("b", Report((), ours | {"ray": "2.1"}), now + 60, now - 1, now + 1)
+    versions_differ, clock = compare([old], ours=ours)
+    assert versions_differ.state == "fail"
+    assert "ray 2.1 in place of" in versions_differ.found
+    assert versions_differ.host == "b"
+    assert clock.state == "warn"
+    assert "+60" in clock.found
+    slow = Answer("c", Report((), ours), now - 90, now - 100, now)
+    assert states(compare([slow], ours=ours)) == ["ok", "ok"], "an answer that took long tells little of the clock"
+
+
+def test_a_dashboard_that_answers_to_anybody() -> None:
+    assert check_dashboard(None, loopback_only=True).state == "ok"
+    with answering(401) as address:
+        assert check_dashboard(address, loopback_only=False).state == "ok"
+    with answering(200) as address:
+        assert check_dashboard(address, loopback_only=True).state == "warn"
+        beyond = check_dashboard(address, loopback_only=False)
+        assert beyond.state == "fail"
+        assert "RAY_AUTH_MODE=token" in beyond.cure
+    assert check_dashboard(address, loopback_only=True).state == "warn"
+
+
+@pytest.mark.parametrize(("status", "cure"), [(401, "MLFLOW_TRACKING_PASSWORD"), (403, "MLFLOW_SERVER_ALLOWED_HOSTS")])
+def test_a_tracking_server_that_refuses(status: int, cure: str) -> None:
+    with answering(status) as address, pytest.raises(UnreachableError) as refused:
+        try_tracking(f"http://somebody:s3cret@{address}")
+    assert cure in refused.value.cure
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_tracking_server_that_is_away_and_a_database(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="refused") as away:
+        try_tracking("http://127.0.0.1:9")
+    assert "start the server" in away.value.cure
+    database = tmp_path / "mlflow.db"
+    assert "first search" in try_tracking(f"sqlite:///{database}")
+    assert not database.exists(), "looking makes nothing"
+    database.write_text("this is no database, " * 100)
+    with pytest.raises(UnreachableError):
+        try_tracking(f"sqlite:///{database}")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    options = ["--storage", str(tmp_path / "results")]
+    good = CliRunner().invoke(doctor, [*options, "--json"], standalone_mode=False)
+    document = json.loads(good.output)
+    assert good.return_value == 0, document
+    assert document["well"]
+    assert {finding["name"] for finding in document["findings"]} >= {"packages", "gpu", "storage", "token", "tracking"}
+    bad = CliRunner().invoke(doctor, [*options, "--store", str(tmp_path / "none")], standalone_mode=False)
+    assert bad.return_value == 1
+    (line,) = [line for line in bad.output.splitlines() if line.startswith("FAIL")]
+    assert "emotune data prepare" in line
+    assert as_line(Finding("a", "warn", "b", "c", "h")) == "warn h a: b  -> c"

@@ -1,0 +1,107 @@
+"""Made-up ECG and EEG of the same moments, and small cross-validations on them, through the real code but Ray."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from emotune.cli.finetune import single_run
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.recording import Modality
+from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
+from emotune.experiment import Experiment
+from emotune.runtime.coordinator import Desk
+from emotune.runtime.driver import make_optimizer
+from emotune.runtime.worker import Job, Worker
+from emotune.search.records import Closed, Opened
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import Journal
+from emotune.study.study import Aim, Study
+from emotune.training.loop import never
+
+MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}
+TASK = {"kind": "classify", "hidden": (8, 6), "dropout": 0.1}
+FOLDS = {"by": "moment", "count": 3, "seed": 1, "validation": 0}
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("stores")
+    return {modality: make_store(folder / modality, modality=modality) for modality in ("ecg", "eeg")}
+
+
+def make_store(path: Path, *, modality: Modality, subjects: int = 4, seconds: float = 8.0, seed: int = 0) -> Path:
+    made_up = Synthetic(subjects=subjects, seconds_per_state=seconds, seed=seed)
+    settings = PrepareSettings(modality=modality, seconds=1.0)
+    prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=made_up)
+    return path
+
+
+def unimodal(store: Path, **more: object) -> Experiment:
+    optim = {"schedule": "step", "warmup_epochs": 0, "lr": 1e-2, "weight_decay": 0}
+    settings = {"store": str(store), "model": MODEL, "task": TASK, "folds": FOLDS, "optim": optim}
+    return Experiment.model_validate({**settings, "epochs": 1, "batch_size": 32, **more})
+
+
+def cross_validate(
+    experiment: Experiment,
+    folder: SearchFolder,
+    *,
+    finish: bool = True,
+    single: bool = False,
+    shuffled: bool = False,
+) -> None:
+    """Train all folds, or the one of a fine-tuning, and keep journal and checkpoints as a search does."""
+    study = single_run(experiment, aim=Aim(metric="train/loss")) if single else folds_of(experiment, shuffled=shuffled)
+    folder.path.mkdir(parents=True)
+    with Journal.open(folder.journal, owner="test") as journal:
+        journal.append(
+            Opened(
+                time=0,
+                name=folder.name,
+                purpose="finetune" if single else "fold",
+                study=study.as_document(),
+                digest=study.digest(),
+                seed=0,
+                concurrency=1,
+                software={},
+            )
+        )
+        desk = Desk(make_optimizer(study, records=journal.records, concurrency=1), journal=journal, aim=study.objective)
+        while (evaluation := desk.next_evaluation()) is not None:
+            job = Job(
+                evaluation_id=evaluation.id,
+                config_id=evaluation.config_id,
+                from_epoch=0,
+                to_epoch=evaluation.to_epoch,
+                experiment=study.base.with_values(evaluation.values),
+                checkpoints=folder.checkpoints(evaluation.config_id),
+                measure_test=True,
+            )
+            for report in Worker(job).work(never):
+                desk.report(evaluation.id, epoch=report.epoch, metrics=report.metrics)
+            desk.complete(evaluation.id)
+        desk.close(Closed(time=time.time(), state="finished" if finish else "interrupted"))
+
+
+def folds_of(experiment: Experiment, *, shuffled: bool) -> Study:
+    """Return the study of a cross-validation, but with the experiment's share that validates."""
+    by, count = experiment.folds.by, experiment.folds.count
+    protocol = next(name for name, one in PROTOCOLS.items() if one.by == by)
+    study = cross_validation_study(experiment, protocol=protocol, folds=count, shuffled=shuffled)
+    return study.model_copy(update={"base": experiment})
+
+
+@pytest.fixture(scope="session")
+def pair(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchFolder, SearchFolder]:
+    """Finished cross-validations of three folds, the ECG's with shuffled labels too.
+
+    The ECG's have six last hidden units, the EEG's four.
+    """
+    storage = tmp_path_factory.mktemp("results")
+    ecg, eeg = (SearchFolder.of(name, storage=storage) for name in ("ecg-cv", "eeg-cv"))
+    cross_validate(unimodal(stores["ecg"]), ecg, shuffled=True)
+    cross_validate(unimodal(stores["eeg"], task={**TASK, "hidden": (4,)}), eeg)
+    return ecg, eeg

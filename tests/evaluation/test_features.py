@@ -1,0 +1,262 @@
+"""Promises of late fusion's features: they are the frozen models' activations, found again, and nothing leaks."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from emotune.data.corpora.reader import Item, Piece
+from emotune.data.corpora.synthetic import READER, Synthetic
+from emotune.data.corpora.synthetic import read as read_synthetic
+from emotune.data.folds import keys
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.recording import Modality, Recording
+from emotune.data.store import SegmentStore
+from emotune.evaluation.classifiers import Classifier
+from emotune.evaluation.crossval import cross_validation_study
+from emotune.evaluation.fusion_features import FeatureSummary, build_features
+from emotune.experiment import Experiment
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results, last_metrics
+from emotune.training.checkpoints import newest_checkpoint, read_state, read_weights
+from tests.evaluation.conftest import FOLDS, MODEL, TASK, cross_validate, unimodal
+
+Pair = tuple[SearchFolder, SearchFolder]
+
+
+@pytest.fixture(scope="module")
+def fused(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
+    return build_features(*pair, store=tmp_path_factory.mktemp("fused") / "store").store
+
+
+def checkpoint_of(folder: SearchFolder, fold: int) -> Path:
+    (number,) = (
+        one.evaluation.config_id
+        for one in evaluation_results(read_journal(folder.journal))
+        if one.evaluation.values.get("folds.index", 0) == fold and not one.evaluation.values.get("task.shuffled")
+    )
+    checkpoint = newest_checkpoint(folder.checkpoints(number))
+    assert checkpoint is not None
+    return checkpoint
+
+
+def by_hand(folder: SearchFolder, fold: int, store: SegmentStore) -> dict[str, np.ndarray]:
+    """Compute activations from nothing but weights and segments, row by row."""
+    weights = read_weights(checkpoint_of(folder, fold))
+    model = Experiment.model_validate({"model": MODEL}).model
+    encoder = model.build(channels=store.signal.shape[1]).eval()
+    encoder.load_state_dict(
+        {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")}
+    )
+    places = sorted(int(name.split(".")[1]) for name in weights if name.startswith("head.") and name.endswith("weight"))
+    with torch.no_grad():
+        hidden = encoder.summarise(torch.from_numpy(np.array(store.signal)))
+        for place in places[:-1]:
+            hidden = nn.functional.relu(hidden @ weights[f"head.{place}.weight"].T + weights[f"head.{place}.bias"])
+    return dict(zip(keys(store.index, by="moment"), hidden.numpy(), strict=True))
+
+
+def test_features_are_the_last_hidden_activations_of_each_folds_models(
+    pair: Pair, fused: SegmentStore, stores: dict[str, Path]
+) -> None:
+    assert fused.signal.shape == (len(fused), 3, 6 + 4)
+    assert fused.channels == ("fold 0", "fold 1", "fold 2")
+    assert np.asarray(fused.signal).std(axis=0).max() > 0.01, "the networks give the same for all"
+    for fold in range(3):
+        ecg, eeg = (
+            by_hand(folder, fold, SegmentStore.open(stores[modality]))
+            for folder, modality in zip(pair, ("ecg", "eeg"), strict=True)
+        )
+        for moment, features in zip(keys(fused.index, by="moment"), fused.signal[:, fold], strict=True):
+            expected = np.concatenate([ecg[moment], eeg[moment]])
+            np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_index_tells_who_tests_and_who_was_trained_on_a_moment(
+    pair: Pair, fused: SegmentStore, stores: dict[str, Path]
+) -> None:
+    moments = keys(fused.index, by="moment")
+    ours = SegmentStore.open(stores["ecg"])
+    assert sorted(moments) == sorted(keys(ours.index, by="moment"))
+    merged = fused.index.merge(ours.index, on=["corpus", "subject", "session", "start"], suffixes=("", "_ecg"))
+    assert (merged["rating_arousal"] == merged["rating_arousal_ecg"]).all()
+    assert (merged["condition"] == merged["condition_ecg"]).all()
+    for folder in pair:
+        for fold in range(3):
+            about = read_state(checkpoint_of(folder, fold))["about"]
+            trained_on = Experiment.model_validate(about["experiment"])
+            store = SegmentStore.open(Path(trained_on.store))
+            rows = trained_on.material(store).fold
+            names = keys(store.index, by="moment")
+            assert set(moments[fused.index["test_fold"] == fold]) == set(names[rows.test])
+            assert set(moments[fused.index["trained_on"].str[fold] == "1"]) == set(names[rows.train])
+            assert not set(moments[fused.index["test_fold"] == fold]) & set(names[rows.train])
+
+
+def test_the_store_names_its_sources_by_their_weights(pair: Pair, fused: SegmentStore) -> None:
+    assert [source.corpus for source in fused.about.sources] == ["ecg-cv", "eeg-cv"]
+    hashes = [list(source.settings["weights"].values()) for source in fused.about.sources]
+    assert len({one for some in hashes for one in some}) == 6
+    fused.verify()
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_ino for file in folder.iterdir()}
+
+
+def test_the_same_features_are_found_again(pair: Pair, fused: SegmentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = inodes(fused.path)
+    monkeypatch.setattr(Classifier, "load", None)
+    again = build_features(*pair, store=fused.path)
+    assert not again.written
+    assert again.store.fingerprint == fused.fingerprint
+    assert inodes(fused.path) == before
+    assert list(fused.path.parent.iterdir()) == [fused.path], "nothing is left behind"
+
+
+def test_features_are_made_anew_when_a_checkpoint_has_changed(
+    pair: Pair, stores: dict[str, Path], tmp_path: Path
+) -> None:
+    eeg = SearchFolder.of("eeg-cv", storage=tmp_path)
+    shutil.copytree(pair[1].path, eeg.path)
+    first = build_features(pair[0], eeg, store=tmp_path / "fused")
+    before = np.array(first.store.signal)
+    shutil.rmtree(eeg.path)
+    cross_validate(unimodal(stores["eeg"], task={**TASK, "hidden": (4,)}, seed=5), eeg)
+    second = build_features(pair[0], eeg, store=tmp_path / "fused")
+    assert second.written
+    assert second.store.fingerprint != first.store.fingerprint
+    np.testing.assert_array_equal(second.store.signal[:, :, :6], before[:, :, :6])
+    assert not np.allclose(second.store.signal[:, :, 6:], before[:, :, 6:])
+
+
+def test_an_interrupted_computation_goes_on_with_the_folds_that_are_done(
+    pair: Pair, fused: SegmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+    load = Classifier.load
+
+    def counting(self: Classifier, store: SegmentStore) -> nn.Module:
+        loaded.append(self.fold)
+        return load(self, store)
+
+    def interrupt(share: float, doing: str) -> None:
+        if doing == "fold 2":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "load", counting)
+    with pytest.raises(KeyboardInterrupt):
+        build_features(*pair, store=tmp_path / "fused", progress=interrupt)
+    assert not (tmp_path / "fused").exists()
+    assert loaded == [0, 0, 1, 1]
+    summary = build_features(*pair, store=tmp_path / "fused")
+    assert loaded == [0, 0, 1, 1, 2, 2]
+    assert summary.store.fingerprint == fused.fingerprint
+
+
+def without_high_arousal(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    """Leave the first subject's recordings at high arousal only."""
+    for item in read_synthetic(piece, modality, settings):
+        assert isinstance(item, Recording)
+        if item.subject == "s001" or item.condition.startswith("low arousal"):
+            yield item
+
+
+def test_labels_that_another_mean_turns_round_are_counted(pair: Pair, fused: SegmentStore, tmp_path: Path) -> None:
+    eeg = SearchFolder.of("few", storage=tmp_path)
+    reader = dataclasses.replace(READER, read=without_high_arousal)
+    settings = PrepareSettings(modality="eeg", seconds=1.0)
+    made_up = Synthetic(subjects=4, seconds_per_state=8.0)
+    prepare(reader, folder=None, store=tmp_path / "eeg", settings=settings, corpus_settings=made_up)
+    cross_validate(unimodal(tmp_path / "eeg"), eeg)
+    summary = build_features(pair[0], eeg, store=tmp_path / "fused")
+    ratings = summary.store.index["rating_arousal"]
+    means = (fused.index["rating_arousal"].mean(), ratings.mean())
+    between = (ratings > min(means)) & (ratings <= max(means))
+    assert summary.relabelled == between.sum() > 0
+    assert build_features(*pair, store=fused.path).relabelled == 0
+
+
+def two_leads(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    random = np.random.default_rng(3)
+    for item in read_synthetic(piece, modality, settings):
+        assert isinstance(item, Recording)
+        other = item.signal + 0.1 * random.standard_normal(item.signal.shape).astype(np.float32)
+        both = np.concatenate([item.signal, other])
+        yield dataclasses.replace(item, signal=both, channels=("ECG Left", "ECG Right"))
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("arms") / "ecg"
+    reader = dataclasses.replace(READER, read=two_leads)
+    made_up = Synthetic(subjects=4, seconds_per_state=8.0)
+    prepare(reader, folder=None, store=path, settings=PrepareSettings(seconds=1.0), corpus_settings=made_up)
+    return path
+
+
+@pytest.mark.parametrize("channels", [["ECG Left"], []])
+def test_of_two_arms_one_is_taken_or_the_mean_of_both(
+    pair: Pair, arms: Path, tmp_path: Path, channels: list[str]
+) -> None:
+    ecg = SearchFolder.of("arms", storage=tmp_path)
+    cross_validate(unimodal(arms, folds={**FOLDS, "channels": channels}), ecg)
+    made = build_features(ecg, pair[1], store=tmp_path / "fused").store
+    store = SegmentStore.open(arms)
+    left = store.index["channel"].to_numpy() == "ECG Left"
+    parts = [
+        by_hand(ecg, 1, dataclasses.replace(store, signal=store.signal[side], index=store.index[side]))
+        for side in (left, ~left)
+    ]
+    chosen = parts[:1] if channels else parts
+    assert len(made) == left.sum()
+    for moment, features in zip(keys(made.index, by="moment"), made.signal[:, 1, :6], strict=True):
+        np.testing.assert_allclose(features, np.mean([one[moment] for one in chosen], axis=0), rtol=1e-4, atol=1e-6)
+
+
+FUSION = {
+    "task": {"kind": "classify", "hidden": (6, 4), "dropout": 0.1},
+    "optim": {"schedule": "step", "warmup_epochs": 0, "lr": 1e-2, "weight_decay": 0},
+    "folds": FOLDS,
+    "epochs": 3,
+    "batch_size": 32,
+}
+
+
+def fusion(summary: FeatureSummary | SegmentStore, **more: object) -> Experiment:
+    store = summary if isinstance(summary, SegmentStore) else summary.store
+    model = {"kind": "features", "width": store.about.width}
+    return Experiment.model_validate({"store": str(store.path), "model": model, **FUSION, **more})
+
+
+def test_a_fusion_is_cross_validated_on_the_features_of_each_fold(fused: SegmentStore, tmp_path: Path) -> None:
+    folder = SearchFolder.of("fusion", storage=tmp_path)
+    cross_validate(fusion(fused), folder)
+    records = read_journal(folder.journal)
+    for fold in range(3):
+        metrics = last_metrics(records, fold)
+        assert {"test/accuracy", "test/macro_f1"} <= metrics.keys()
+        state = read_state(checkpoint_of(folder, fold))
+        assert state["about"]["experiment"]["model"] == {"kind": "features", "fold": fold, "width": 10}
+        assert all(name.startswith("head.") for name in read_weights(checkpoint_of(folder, fold)))
+
+
+def test_shuffled_labels_are_no_control_for_features_of_true_ones(fused: SegmentStore) -> None:
+    study = cross_validation_study(fusion(fused), protocol="paper", folds=3, shuffled=True)
+    assert study.budget.evaluations == 3
+    assert not any(values["task.shuffled"] for values in study.earlier)
+
+
+def test_each_fold_reads_its_own_features(fused: SegmentStore) -> None:
+    signals = torch.from_numpy(np.array(fused.signal[:5]))
+    for fold in range(3):
+        encoder = fusion(fused).in_fold(fold).model.build(channels=3)
+        assert torch.equal(encoder.summarise(signals), signals[:, fold])
+        assert not list(encoder.parameters())

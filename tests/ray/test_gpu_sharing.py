@@ -1,0 +1,58 @@
+"""Evaluations share a GPU on a real Ray cluster, whose GPU is made up: as many as the probe finds worth while."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emotune.search.records import EpochDone
+from emotune.study.journal import read_journal
+from emotune.study.results import opened, search_state
+from tests.ray.conftest import TINY
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+SEARCH = """
+import functools, json, sys
+import ray
+from emotune.cli.search import search
+from emotune.cli import run_command
+from emotune.experiment import Experiment
+from emotune.runtime.cluster import gpu_sharing
+
+ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+gpu_sharing.measure_on_gpu = functools.partial(gpu_sharing.measure_on_gpu, seconds=0.5)
+on_cpus = Experiment().with_values({"compute.device": "cpu"})
+assert gpu_sharing.find_seats(on_cpus, trials=1) == gpu_sharing.Seats(2, {"CPU": 1.0})
+print(json.dumps([gpu_sharing.find_seats(Experiment(), trials=trials).__dict__ for trials in (1, 2, 4)]))
+run_command(search)
+"""
+
+
+def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_path: Path) -> None:
+    sets = [part for setting in TINY for part in ("--set", setting)]
+    options = ["--store", str(store), "--name", "packed", "--evaluations", "4", "--trials-per-gpu", "auto"]
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCH, "smoke", *options, *sets],
+        env=os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local", "EMOTUNE_STORAGE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two, four = json.loads(done.stdout.splitlines()[0])
+    assert one == {"number": 1, "takes": {"CPU": 1.0, "GPU": 1.0}}
+    assert two == {"number": 2, "takes": {"CPU": 1.0, "GPU": 0.5}}
+    assert four == {"number": 2, "takes": {"CPU": 1.0, "GPU": 0.25}}
+    told = done.stderr[done.stderr.index("evaluations will share a GPU") :].splitlines()
+    measured = [int(line.split()[0]) for line in told[2:4]]
+    assert measured == [1, 2], "the machine has no CPUs for 4"
+    records = read_journal(tmp_path / "packed" / "journal.jsonl")
+    assert search_state(records, alive=False) == "finished"
+    assert opened(records).concurrency in {1, 2}
+    shares = [one.metrics["train/peak_share"] for one in records if isinstance(one, EpochDone)]
+    assert shares
+    assert all(share is not None and 0 < share < 1 for share in shares)

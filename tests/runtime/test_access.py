@@ -1,0 +1,72 @@
+"""Promises about who can reach a Ray that is started here."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from emotune.runtime.cluster.access import guard_token, is_announced
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / ".ray" / "auth_token"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_new_token_is_for_its_user_alone_and_stays(token: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        guard_token(make=True)
+    finally:
+        os.umask(before)
+    content = token.read_text()
+    assert len(bytes.fromhex(content)) == 32
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700
+    assert list(token.parent.iterdir()) == [token]
+    guard_token(make=True)
+    assert token.read_text() == content
+
+
+def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
+    token.parent.mkdir()
+    token.write_text("a" * 64)
+    token.chmod(0o644)
+    guard_token(make=False)
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert token.read_text() == "a" * 64
+
+
+@pytest.mark.parametrize(
+    "variable", [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "t"), ("RAY_AUTH_TOKEN_PATH", "/run/token")]
+)
+def test_who_chose_otherwise_gets_no_token(token: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple) -> None:
+    monkeypatch.setenv(*variable)
+    guard_token(make=True)
+    assert not token.exists()
+
+
+def test_to_join_a_cluster_no_token_is_made_up(token: Path) -> None:
+    guard_token(make=False)
+    assert not token.exists()
+
+
+def test_word_of_a_running_cluster_is_taken_from_its_user_and_from_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert not is_announced()
+    word = tmp_path / "ray" / "ray_current_cluster"
+    word.parent.mkdir()
+    word.write_text("192.0.2.1:6379")
+    assert is_announced()
+    if os.getuid() == 0:
+        os.chown(word, 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 65534)
+    assert not is_announced()

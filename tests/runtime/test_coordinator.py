@@ -1,0 +1,281 @@
+"""Promises of the desk: whatever is killed when, the history of the search is the same."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from emotune.errors import SearchFailedError
+from emotune.runtime.coordinator import INFRASTRUCTURE_RETRIES, RETRIES, SAME_FAILURES, Desk
+from emotune.runtime.driver import make_optimizer
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.study.journal import Journal
+from emotune.study.results import evaluation_results, find_best, shortfall, status_document
+from emotune.study.resume import software_changes
+from emotune.study.study import Study
+
+STUDY = Study.model_validate(
+    {
+        "base": {"model": {"channels": (4, 8), "kernels": (3, 3)}, "epochs": 50, "optim": {"warmup_epochs": 1}},
+        "budget": {"min": 1, "max": 9},
+        "space": {
+            "hyperparameters": [
+                {"name": "optim.lr", "type": "uniform_float", "lower": 1e-4, "upper": 1e-1, "log": True},
+                {"name": "model.layers", "type": "uniform_int", "lower": 1, "upper": 3},
+            ]
+        },
+    }
+)
+
+
+class Killed(BaseException):
+    """The process dies."""
+
+
+def loss_of(evaluation: Evaluation, epoch: int) -> float:
+    rate, layers = float(evaluation.values["optim.lr"]), float(evaluation.values["model.layers"])
+    return float("nan") if rate > 0.02 else (rate - 0.01) ** 2 + 0.1 * layers + 1 / epoch
+
+
+def drive(path: Path, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:
+    """Run or go on with a search; the driver dies right after writing the record of a number."""
+
+    def die(record: Record, number: int) -> None:
+        if number == die_at and number >= known:
+            raise Killed
+
+    with Journal.open(path, owner="test") as journal:
+        known = len(journal)
+        if not journal.records:
+            journal.append(opening(concurrency))
+        optimizer = make_optimizer(STUDY, records=journal.records, concurrency=concurrency)
+        desk = Desk(optimizer, journal=journal, aim=STUDY.objective, observers=[die])
+        work(desk)
+        return list(journal.records)
+
+
+def opening(concurrency: int) -> Opened:
+    study = STUDY.as_document()
+    return Opened(time=0, name="t", study=study, digest=STUDY.digest(), seed=0, concurrency=concurrency, software={})
+
+
+def work(desk: Desk) -> None:
+    """Carry evaluations out, the last one handed out first, re-reporting a configuration's earlier epochs."""
+    out: list[Evaluation] = []
+    while not desk.finished:
+        while (evaluation := desk.next_evaluation()) is not None:
+            out.append(evaluation)
+        done = out.pop()
+        for epoch in range(1, done.to_epoch + 1):
+            desk.report(done.id, epoch=epoch, metrics={"val/loss": loss_of(done, epoch)})
+        desk.complete(done.id)
+
+
+def table(records: list[Record]) -> list[tuple]:
+    return [
+        (one.evaluation.model_dump_json(), one.status, one.objective, one.error) for one in evaluation_results(records)
+    ]
+
+
+def epochs(records: list[Record]) -> list[tuple[int, int]]:
+    return sorted((one.config_id, one.epoch) for one in records if isinstance(one, EpochDone))
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_killed_at_any_record_it_ends_the_same(tmp_path: Path, concurrency: int) -> None:
+    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=concurrency)
+    expected = table(undisturbed)
+    assert {status for _, status, *_ in expected} == {"done", "failed"}
+    for number in [1, *random.Random(concurrency).sample(range(2, len(undisturbed)), 9)]:
+        path = tmp_path / f"killed-{number}.jsonl"
+        with pytest.raises(Killed):
+            drive(path, die_at=number, concurrency=concurrency)
+        records = drive(path, concurrency=concurrency)
+        assert table(records) == expected
+        assert epochs(records) == epochs(undisturbed)
+        assert len(set(epochs(records))) == len(epochs(records))
+
+
+def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None:
+    results = evaluation_results(drive(tmp_path / "j.jsonl"))
+    best = find_best(results, mode="min")
+    top = [one.objective for one in results if one.evaluation.to_epoch == 9 and one.objective is not None]
+    assert best is not None
+    assert (best.epochs, best.objective) == (9, min(top))
+    worst = find_best(results, mode="max")
+    assert worst is not None
+    assert worst.objective == max(top)
+
+
+def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
+    """Let all evaluations that train so long have failed."""
+    there = {one.evaluation.id for one in evaluation_results(records) if one.evaluation.to_epoch == epochs}
+    failed = {"status": "failed", "objective": None, "error": "out of memory"}
+    return [
+        one.model_copy(update=failed) if isinstance(one, Ended) and one.evaluation_id in there else one
+        for one in records
+    ]
+
+
+def test_without_a_result_at_the_largest_budget_it_says_so(tmp_path: Path) -> None:
+    records = drive(tmp_path / "j.jsonl")
+    closed = Closed(time=0, state="finished")
+    assert shortfall([*records, closed]) is None
+    fallen = without_results_at(9, records)
+    assert shortfall(fallen) is None, "it has not ended"
+    line = shortfall([*fallen, closed])
+    assert line is not None
+    assert line.startswith("no configuration has a result at 9 epochs, the best one only at 3: ")
+    assert line.endswith("evaluations failed")
+    assert status_document([*fallen, closed], alive=False)["warning"] == line
+    short = [one for one in records if not (isinstance(one, Started) and one.evaluation.to_epoch == 9)]
+    assert "it ended too early" in str(shortfall([*[one for one in short if not is_failure(one)], closed]))
+
+
+def is_failure(record: Record) -> bool:
+    return isinstance(record, Ended) and record.status == "failed"
+
+
+def test_other_software_is_named_package_by_package() -> None:
+    first = opening(1).model_copy(update={"software": {"ray": "2.60.0", "torch": "2.10.0"}})
+    assert software_changes(first, now={"ray": "2.60.0", "torch": "2.10.0"}) is None
+    line = software_changes(first, now={"ray": "2.60.0", "torch": "2.13.0"})
+    assert line == (
+        "the search 't' was started with other software, which may give other results: "
+        "torch was 2.10.0 and is now 2.13.0"
+    )
+
+
+@pytest.mark.parametrize("jumps", [[288.0, -288.0], [0.0, -3600.0], [7200.0, -1e9]])
+def test_a_wall_clock_that_jumps_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jumps: list[float]
+) -> None:
+    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=2)
+    wall, steps = itertools.count(), itertools.cycle(jumps)
+    monkeypatch.setattr(time, "time", lambda: 1e9 + next(wall) + next(steps))
+    for number in range(5, len(undisturbed), 17):
+        with pytest.raises(Killed):
+            drive(tmp_path / "jumping.jsonl", die_at=number, concurrency=2)
+    records = drive(tmp_path / "jumping.jsonl", concurrency=2)
+    times = [one.time for one in records[1:]]
+    assert times != sorted(times)
+    assert table(records) == table(undisturbed)
+    assert all(one.seconds is not None and 0 <= one.seconds < 60 for one in evaluation_results(records))
+    assert find_best(evaluation_results(records), mode="min") == find_best(evaluation_results(undisturbed), mode="min")
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path) -> Callable[[], Desk]:
+    def make() -> Desk:
+        journal = Journal.open(tmp_path / "j.jsonl", owner="test")
+        if not journal.records:
+            journal.append(opening(1))
+        optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
+        return Desk(optimizer, journal=journal, aim=STUDY.objective)
+
+    return make
+
+
+@pytest.mark.parametrize(("infrastructure", "tries"), [(False, RETRIES), (True, INFRASTRUCTURE_RETRIES)])
+def test_a_broken_evaluation_is_tried_again_and_then_counts_as_failed(
+    open_desk: Callable[[], Desk], *, infrastructure: bool, tries: int
+) -> None:
+    desk = open_desk()
+    first = desk.next_evaluation()
+    assert first is not None
+    for _ in range(tries):
+        desk.fail(first.id, error="boom", infrastructure=infrastructure)
+        assert desk.next_evaluation() == first
+    desk.fail(first.id, error="boom", infrastructure=infrastructure)
+    second = desk.next_evaluation()
+    assert second is not None
+    assert second.id == 1
+    assert desk.optimizer.results() == [(first, None)]
+
+
+@pytest.mark.parametrize("progress", ["epochs", "a newer checkpoint", "the same checkpoint"])
+def test_who_makes_progress_may_break_off_for_ever(open_desk: Callable[[], Desk], progress: str) -> None:
+    desk = open_desk()
+    first = desk.next_evaluation()
+    assert first is not None
+    steps = {"a newer checkpoint": 1}.get(progress, 0)
+    for attempt in range(1, INFRASTRUCTURE_RETRIES + 3):
+        if progress == "epochs":
+            desk.report(first.id, epoch=attempt, metrics={"val/loss": 1.0})
+        else:
+            desk.note_progress(first.id, saved=(0, attempt * steps))
+        desk.fail(first.id, error="boom", infrastructure=True)
+        following = desk.next_evaluation()
+        assert (following == first) == (progress != "the same checkpoint" or attempt <= INFRASTRUCTURE_RETRIES)
+        if following != first:
+            return
+    assert progress != "the same checkpoint"
+
+
+def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
+    open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, now = open_desk(), iter([10.0, 13.0, 1000.0, 1005.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    evaluation = desk.next_evaluation()
+    assert evaluation is not None
+    desk.fail(evaluation.id, error="boom", infrastructure=True)
+    assert desk.next_evaluation() == evaluation
+    seen: list[Record] = []
+    desk._observers = [lambda record, number: seen.append(record)]
+    desk.complete(evaluation.id, diverged="too large")
+    assert [one.seconds for one in seen if isinstance(one, Ended)] == [8.0]
+
+
+def fail_for_good(desk: Desk, *, error: str) -> None:
+    for _ in range(RETRIES + 1):
+        evaluation = desk.next_evaluation()
+        assert evaluation is not None
+        desk.fail(evaluation.id, error=error, infrastructure=False)
+
+
+def test_failures_of_one_kind_in_a_row_stop_the_search(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    for number in range(SAME_FAILURES - 1):
+        fail_for_good(desk, error=f"out of disk {number}")
+    with pytest.raises(SearchFailedError, match=r"5 evaluations in a row failed in the same way.*out of disk 4"):
+        fail_for_good(desk, error="out of disk 4")
+
+
+@pytest.mark.parametrize("kind", ["Storage", "StorageAway"])
+@pytest.mark.parametrize(("infrastructure", "tries"), [(False, RETRIES), (True, INFRASTRUCTURE_RETRIES)])
+def test_a_full_disk_stops_the_search_and_counts_against_nobody(
+    open_desk: Callable[[], Desk], kind: str, *, infrastructure: bool, tries: int
+) -> None:
+    desk = open_desk()
+    error = f"worker 0 of the group: emotune.errors.{kind}Error: epoch-000001 could not be written"
+    for _ in range(tries):
+        assert desk.next_evaluation() is not None
+        desk.fail(0, error=error, infrastructure=infrastructure)
+    desk.next_evaluation()
+    with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
+        desk.fail(0, error=error, infrastructure=infrastructure)
+    assert desk.optimizer.results() == []
+    assert [one.kind for one in desk._journal.records] == ["opened", "started"]
+
+
+def test_a_missing_metric_is_named(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    evaluation = desk.next_evaluation()
+    assert evaluation is not None
+    with pytest.raises(SearchFailedError, match="'val/loss' is not reported; there are train/loss, val/f1"):
+        desk.report(evaluation.id, epoch=1, metrics={"val/f1": 1.0, "train/loss": 2.0})
+
+
+def test_status_says_what_is_known(tmp_path: Path) -> None:
+    records = drive(tmp_path / "j.jsonl")
+    document = status_document(records, alive=False, mlflow_runs={0: "abc"})
+    assert document["state"] == "interrupted"
+    assert document["budget"] == {"min": 1, "max": 9, "eta": 3, "brackets": None, "evaluations": None, "unit": "epochs"}
+    assert document["evaluations"][0]["mlflow_run_id"] == "abc"
+    assert status_document(records, alive=True)["state"] == "running"
+    finished = [*records, Closed(time=0, state="finished")]
+    assert status_document(finished, alive=False)["state"] == "finished"

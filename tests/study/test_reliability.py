@@ -1,0 +1,85 @@
+"""Promises about what people are told of the rungs."""
+
+import random
+import re
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emotune.search import Evaluation, Optimizer
+from emotune.study.reliability import describe_trust, trust_in_rungs
+from tests.search.searching import MIXED, loss_of, mixed_space, run_to_the_end
+
+ONE_NUMBER = {"hyperparameters": [{"name": "x", "type": "uniform_float", "lower": 0, "upper": 1}]}
+STUDY = {
+    "searcher": {"kind": "bohb", "model": "rungs"},
+    "objective": {"metric": "m", "mode": "min"},
+    "space": ONE_NUMBER,
+}
+
+
+def outcomes(*, count: int, seed: int = 0, faithful: bool = True) -> list[tuple[Evaluation, float | None]]:
+    """Configurations of which every third goes on; the order of the rungs is equal or opposite."""
+    chance = random.Random(seed)
+    found: list[tuple[Evaluation, float | None]] = []
+    for config in range(count):
+        loss = chance.random()
+        for rung in range(1 + (config % 3 == 0) + (config % 9 == 0)):
+            about = {"config_id": config, "bracket": 0, "rung": rung, "origin": "random", "values": {"x": loss}}
+            from_epoch, to_epoch = (0, 3, 9, 27)[rung : rung + 2]
+            evaluation = Evaluation(id=len(found), from_epoch=from_epoch, to_epoch=to_epoch, **about)
+            found.append((evaluation, loss if rung == 0 or faithful else 1 - loss))
+    return found
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_weights_are_those_of_the_search(sign: int) -> None:
+    optimizer = Optimizer(mixed_space(), max_budget=9, brackets=6, model="rungs", order="free")
+    run_to_the_end(optimizer, loss=lambda each: loss_of(each, failures=7))
+    told = [(each, None if loss is None else sign * loss) for each, loss in optimizer.results()]
+    study = STUDY | {"space": MIXED, "objective": {"metric": "m", "mode": "min" if sign == 1 else "max"}}
+    found = trust_in_rungs(study, outcomes=told)
+    assert {rung.epochs: rung.weight for rung in found} == optimizer.weights()
+    assert [rung.epochs for rung in found] == [1, 3, 9]
+    assert sum(rung.results for rung in found) == len(told)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sets(st.integers(0, 89), max_size=12))
+def test_configurations_that_run_yet_do_not_count(running: set[int]) -> None:
+    told = outcomes(count=90)
+    ended = [(each, loss) for each, loss in told if each.config_id not in running]
+    order = {number: row for row, number in enumerate(dict.fromkeys(each.config_id for each, _ in ended))}
+    without_gaps = [(each.model_copy(update={"config_id": order[each.config_id]}), loss) for each, loss in ended]
+    assert trust_in_rungs(STUDY, outcomes=ended) == trust_in_rungs(STUDY, outcomes=without_gaps)
+
+
+@pytest.mark.parametrize("searcher", [{"kind": "bohb", "model": "hpbandster"}, {"kind": "random"}, {"kind": "asha"}])
+def test_another_model_has_no_weights(searcher: dict[str, Any]) -> None:
+    found = trust_in_rungs(STUDY | {"searcher": searcher}, outcomes=outcomes(count=90))
+    assert [rung.weight for rung in found] == [None, None, None]
+    assert [rung.results for rung in found] == [90, 30, 10]
+    assert describe_trust(found) == []
+
+
+def test_rungs_that_mislead_are_named_with_what_to_change() -> None:
+    (line,) = describe_trust(trust_in_rungs(STUDY, outcomes=outcomes(count=90)))
+    assert re.fullmatch(r"trust in the rungs: 3 epochs (1|0\.9\d*), 9 epochs (1|0\.9\d*), 27 epochs 1", line), line
+    line, advice = describe_trust(trust_in_rungs(STUDY, outcomes=outcomes(count=90, faithful=False)))
+    assert re.match(r"trust in the rungs: 3 epochs 0(\.0\d*)?,", line), line
+    assert "3 epochs" in advice
+    assert "larger budget.min" in advice
+    few = trust_in_rungs(STUDY, outcomes=outcomes(count=15, faithful=False))
+    assert len(describe_trust(few)) == 1, "too few to say so"
+    assert describe_trust([]) == []
+
+
+def test_ten_thousand_evaluations_take_no_time() -> None:
+    many = outcomes(count=7000)
+    assert len(many) > 10_000
+    started = time.process_time()
+    trust_in_rungs(STUDY, outcomes=many)
+    assert time.process_time() - started < 5, "a tenth of a second, unless it grows with the square"
