@@ -15,7 +15,7 @@ from benchmarks.training_cases import Case, made_up_material
 from emotune.experiment import Experiment
 from emotune.models.transformer import TransformerEncoder, take_rows
 from emotune.training.execution import Paths
-from emotune.training.loop import EpochReport, Material, TrainState, train_epoch
+from emotune.training.loop import EpochReport, TrainingData, TrainState, train_epoch
 
 BATCHES = 4
 """Batches of an epoch."""
@@ -147,21 +147,23 @@ class Ladder:
 
     def epoch_of(self, step: Step) -> Callable[[], object]:
         """Return what trains for `BATCHES` steps."""
-        material = made_up_material(self.case, segments=self.batch * BATCHES)
+        training_data = made_up_material(self.case, segments=self.batch * BATCHES)
         if not step.reference:
-            return self._fast_epoch(step, material)
+            return self._fast_epoch(step, training_data)
         experiment = self.case.experiment(batch_size=self.batch)
-        plain = reference_for(experiment, experiment.begin_untrained(material), material, device=self.device)
+        plain = reference_for(experiment, experiment.begin_untrained(training_data), training_data, device=self.device)
         if step.compiled:
             plain.network.compile(dynamic=False)
         batches = list(plain.batches()) if step.resident else None
         return lambda: plain_epoch(plain, batches=batches, autocast=step.autocast)
 
-    def _fast_epoch(self, step: Step, material: Material, *, dropout: bool = True) -> Callable[[], EpochReport | None]:
+    def _fast_epoch(
+        self, step: Step, training_data: TrainingData, *, dropout: bool = True
+    ) -> Callable[[], EpochReport | None]:
         experiment = self.case.experiment(batch_size=self.batch, compute={"device": self._device})
         experiment = experiment if dropout else experiment.with_values(NO_DROPOUT)
-        state = begin(experiment, material, step=step)
-        there = material.resident(self._device) if step.resident else material
+        state = begin(experiment, training_data, step=step)
+        there = training_data.resident(self._device) if step.resident else training_data
         return lambda: train_epoch(state, there, experiment.plan())
 
     def _speed(self, epoch: Callable[[], object]) -> float:
@@ -181,18 +183,18 @@ class Ladder:
             torch.cuda.synchronize(self.device)
 
     def _first_loss(self, step: Step) -> float:
-        material = made_up_material(self.case, segments=CHECKED)
-        report = replace(self, batch=CHECKED)._fast_epoch(step, material, dropout=False)()
+        training_data = made_up_material(self.case, segments=CHECKED)
+        report = replace(self, batch=CHECKED)._fast_epoch(step, training_data, dropout=False)()
         assert report is not None
         return report.metrics["train/loss"]
 
 
-def begin(experiment: Experiment, material: Material, *, step: Step) -> TrainState:
+def begin(experiment: Experiment, training_data: TrainingData, *, step: Step) -> TrainState:
     """Begin a training that computes as a step says."""
     if step.paths is None:
-        state = experiment.begin_untrained(material)
+        state = experiment.begin_untrained(training_data)
     else:
-        objective = experiment.with_values({"compute.compile": "off"}).begin_untrained(material).objective
+        objective = experiment.with_values({"compute.compile": "off"}).begin_untrained(training_data).objective
         step.paths.prepare(objective)
         optimiser = experiment.optim.build(objective, fused=step.paths.fused_optimiser)
         state = TrainState(objective, optimiser, paths=step.paths)

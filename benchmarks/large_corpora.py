@@ -20,7 +20,7 @@ VIDEO_SECONDS = (90,) * 16 + (1080,) * 4
 """Short and long videos of AMIGOS, about."""
 
 MAT_TEXT = 100
-"""Within the header's text, which nobody reads."""
+"""EpochProgress the header's text, which nobody reads."""
 
 
 def make_eeg(name: str, *, channels: int, samples: int) -> np.ndarray:

@@ -34,7 +34,7 @@ from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.randomness import stream
 from emotune.tasks import MaskedValues
-from emotune.training.loop import Material, evaluate, train_epoch
+from emotune.training.loop import TrainingData, evaluate, train_epoch
 
 EPOCHS = 27
 TRAINING_SEGMENTS = 192
@@ -74,19 +74,19 @@ def train_digits(values: Values) -> Iterator[float]:
         yield float(log_loss(val_y, predicted, labels=np.arange(10)))
 
 
-def train_ecg(values: Values, *, material: Material) -> Iterator[float]:
+def train_ecg(values: Values, *, training_data: TrainingData) -> Iterator[float]:
     """Pre-train a small Transformer on masked ECG; the loss is that of the reference span."""
     experiment = Experiment.model_validate(_settings(values))
-    state = experiment.begin(material)
+    state = experiment.begin(training_data)
     reference = MaskedValues(**_task(REFERENCE_SPAN)).build(state.objective.encoder, channels=1, labels=None)
     reference.head = state.objective.head
-    silent = material.without_validation()
+    silent = training_data.without_validation()
     for _ in range(EPOCHS):
         try:
             train_epoch(state, silent, experiment.plan())
         except TrainingDivergedError:
             return
-        yield evaluate(reference, material, material.fold.val, prefix="val")["val/loss"]
+        yield evaluate(reference, training_data, training_data.fold.val, prefix="val")["val/loss"]
 
 
 def _settings(values: Values) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _task(span: int) -> dict[str, Any]:
     return {"kind": "masked_values", "span": span, "start_probability": chance, "head": 32}
 
 
-def ecg_material(recordings: Path, *, scratch: Path) -> Material:
+def ecg_material(recordings: Path, *, scratch: Path) -> TrainingData:
     """Prepare segments of 2 s at 64 Hz and choose few of many people, others for validation."""
     store = scratch / "store"
     settings = PrepareSettings(seconds=2, rate=64, band=(0.8, 30.0))
@@ -121,7 +121,7 @@ def ecg_material(recordings: Path, *, scratch: Path) -> Material:
     opened = SegmentStore.open(store)
     fold = split(opened.index, Folds(segments=TRAINING_SEGMENTS))
     validation = stream(0, "validation").permutation(fold.val)[:VALIDATION_SEGMENTS]
-    return Material(opened, Fold(fold.train, np.sort(validation), fold.test), None)
+    return TrainingData(opened, Fold(fold.train, np.sort(validation), fold.test), None)
 
 
 def fill(grid: Grid, train: Train, *, journal: Path) -> None:
@@ -166,9 +166,9 @@ def main() -> None:
     if given.recordings is None:
         parser.error("ecg needs --recordings FOLDER")
     given.scratch.mkdir(parents=True, exist_ok=True)
-    material = ecg_material(given.recordings, scratch=given.scratch)
+    training_data = ecg_material(given.recordings, scratch=given.scratch)
     journal = given.scratch / "ecg_transformer.jsonl"
-    fill(ECG_TRANSFORMER, lambda values: train_ecg(values, material=material), journal=journal)
+    fill(ECG_TRANSFORMER, lambda values: train_ecg(values, training_data=training_data), journal=journal)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ConfigSpace import ConfigurationSpace, Float
 
 from benchmarks.markdown import markdown
 from emotune.randomness import stream
-from emotune.runtime.coordinator import Desk
+from emotune.runtime.coordinator import Coordinator
 from emotune.search import Optimizer
 from emotune.search.records import Opened
 from emotune.study.journal import Journal
@@ -95,7 +95,7 @@ def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
     mib: dict[int, float] = {}
     with Journal.open(folder / "journal.jsonl", owner="overhead") as journal:
         journal.append(first)
-        desk = Desk(optimizer, journal=journal, aim=Aim(metric="val/loss", mode="min"))
+        desk = Coordinator(optimizer, journal=journal, aim=Aim(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
             evaluation = desk.next_evaluation()
             assert evaluation is not None

@@ -27,8 +27,8 @@ from ray.tune.search.bohb import TuneBOHB
 from benchmarks.overhead_spans import Span, ladder_segment
 from emotune.experiment import Experiment
 from emotune.randomness import stream
-from emotune.runtime.coordinator import Desk
-from emotune.runtime.tune_adapter import DeskSearcher
+from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.tuner import carry_out, connect
 from emotune.runtime.worker import STEP_SECONDS, Job, idle
 from emotune.search import Evaluation, Optimizer
@@ -167,8 +167,8 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
     first = Opened(time=0.0, name="overhead", study={}, digest="", seed=0, concurrency=given.workers, software={})
     with Journal.open(given.folder / "journal.jsonl", owner="overhead") as journal:
         journal.append(first)
-        searcher = DeskSearcher(
-            Desk(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min"), observers=[count_ends]),
+        searcher = CoordinatorSearcher(
+            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min"), observers=[count_ends]),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,
             stop_requested=lambda: False,

@@ -13,25 +13,25 @@ from emotune.experiment import Experiment
 from emotune.models import Transformer
 from emotune.tasks import Classify, MaskedValues
 from emotune.training.execution import keep_memory
-from emotune.training.loop import Material, TrainState
+from emotune.training.loop import TrainingData, TrainState
 
 GLIBC_MAPPED = 32 * 2**20
 """From this size on glibc gives memory back at once, when its own threshold has grown to its highest."""
 
 
 def reference_for(
-    experiment: Experiment, state: TrainState, material: Material, *, device: torch.device
+    experiment: Experiment, state: TrainState, training_data: TrainingData, *, device: torch.device
 ) -> ReferenceTraining:
     """Make the plain training of the same network, from the same weights, on the same segments."""
     task, model = experiment.task, experiment.model
     assert isinstance(task, MaskedValues | Classify)
     assert isinstance(model, Transformer)
-    signals = material.store.signal[material.fold.train]
+    signals = training_data.store.signal[training_data.fold.train]
     weights = state.objective.state_dict()
     network = build_reference(task, model, channels=signals.shape[1], weights=weights).to(device)
     optim = experiment.optim
     optimiser = torch.optim.Adam(network.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
-    segments = Segments(signals, labels=material.labels, task=task)
+    segments = Segments(signals, labels=training_data.labels, task=task)
     loader = DataLoader(segments, batch_size=experiment.batch_size, shuffle=True)
     return ReferenceTraining(network, optimiser, loader, device)
 

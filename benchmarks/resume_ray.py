@@ -21,8 +21,8 @@ from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
 from ray.tune.search.bohb import TuneBOHB
 
 from emotune.experiment import Experiment
-from emotune.runtime.coordinator import Desk
-from emotune.runtime.tune_adapter import DeskSearcher
+from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.tuner import carry_out, connect
 from emotune.runtime.worker import Job, idle
 from emotune.search import Evaluation
@@ -106,8 +106,8 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             about = {"study": {}, "digest": "", "seed": 0, "concurrency": WORKERS, "software": {}}
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
-        searcher = DeskSearcher(
-            Desk(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min")),
+        searcher = CoordinatorSearcher(
+            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_requested=lambda: False,

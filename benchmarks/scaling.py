@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.markdown import markdown
 from benchmarks.timing import spread
 from benchmarks.training_cases import Case, made_up_material
-from emotune.training.loop import Material, TrainState, train_epoch
-from emotune.training.workers import ALONE, Team, joined
+from emotune.training.loop import TrainingData, TrainState, train_epoch
+from emotune.training.workers import ALONE, WorkerGroup, joined
 
 MODES = ("together", "apart")
 """One network on joint batches, or one network each."""
@@ -49,17 +49,19 @@ class Task:
     steps: int
     settings: Mapping[str, Any]
 
-    def begin(self, team: Team) -> tuple[TrainState, Material]:
+    def begin(self, group: WorkerGroup) -> tuple[TrainState, TrainingData]:
         """Make what is trained, and what on."""
         experiment = self.case.experiment(batch_size=self.batch, **self.settings)
-        material = made_up_material(self.case, segments=self.batch * self.steps)
-        state = experiment.begin_untrained(material)
-        state.network = team.wrap(state.objective)
-        return state, material
+        training_data = made_up_material(self.case, segments=self.batch * self.steps)
+        state = experiment.begin_untrained(training_data)
+        state.network = group.wrap(state.objective)
+        return state, training_data
 
-    def train(self, state: TrainState, material: Material, *, team: Team) -> None:
+    def train(self, state: TrainState, training_data: TrainingData, *, group: WorkerGroup) -> None:
         """Train for an epoch, that is for all steps."""
-        train_epoch(state, material, self.case.experiment(batch_size=self.batch, **self.settings).plan(), team=team)
+        train_epoch(
+            state, training_data, self.case.experiment(batch_size=self.batch, **self.settings).plan(), group=group
+        )
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,13 @@ def _work(rank: int, task: Task, group: Group, folder: str) -> None:
     torch.set_num_threads(1)
     rendezvous = f"file://{folder}/rendezvous"
     distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=group.workers)
-    team = joined() if group.mode == "together" else ALONE
-    state, material = task.begin(team)
+    group = joined() if group.mode == "together" else ALONE
+    state, training_data = task.begin(group)
     if group.warm:
-        task.train(state, material, team=team)
+        task.train(state, training_data, group=group)
     distributed.barrier()
     started = time.perf_counter()
-    task.train(state, material, team=team)
+    task.train(state, training_data, group=group)
     distributed.barrier()
     seconds = time.perf_counter() - started
     named = dict(state.objective.named_parameters())

@@ -89,10 +89,10 @@ def measure(case: Case, *, seconds: float, device: torch.device, compute: Mappin
     batch = max(1, BATCHES[case.size][case.task] * 10 // case.seconds) * (GPU_TIMES if device.type == "cuda" else 1)
     experiment = case.experiment(batch_size=batch, compute=dict(compute))
     plain_steps, fast_steps = STEPS[case.size]
-    material = made_up_material(case, segments=batch * fast_steps)
-    state = experiment.begin_untrained(material)
-    there = material.resident(state.paths.device)
-    plain = reference_for(experiment, state, material.shortened(batch * plain_steps), device=device)
+    training_data = made_up_material(case, segments=batch * fast_steps)
+    state = experiment.begin_untrained(training_data)
+    there = training_data.resident(state.paths.device)
+    plain = reference_for(experiment, state, training_data.shortened(batch * plain_steps), device=device)
     programs: dict[str, Callable[[], object]] = {
         "reference": lambda: plain_epoch(plain),
         "fast": lambda: train_epoch(state, there, experiment.plan()),

@@ -14,7 +14,7 @@ from emotune.data.store import About, FileRecord, SegmentStore
 from emotune.experiment import Experiment
 from emotune.models import Transformer
 from emotune.tasks import MaskedValues
-from emotune.training.loop import Material
+from emotune.training.loop import TrainingData
 
 RATE = 128
 """Samples per second, as published."""
@@ -105,7 +105,7 @@ def cases(*, quick: bool = False) -> Iterator[Case]:
         yield Case(modality=modality, seconds=seconds, size=size, task=task, attention_dropout=share)
 
 
-def made_up_material(case: Case, *, segments: int) -> Material:
+def made_up_material(case: Case, *, segments: int) -> TrainingData:
     """Return segments of made-up heartbeats or waves, all of which are trained on, in memory.
 
     Labels are high and low in turn.
@@ -115,7 +115,9 @@ def made_up_material(case: Case, *, segments: int) -> Material:
     nobody = rows[:0]
     labels = (rows % 2).astype(float) if case.task == "finetune" else None
     index = pd.DataFrame({"subject": rows % 10, "start": 0.0})
-    return Material(store=_store(case, signals=signals, index=index), fold=Fold(rows, nobody, nobody), labels=labels)
+    return TrainingData(
+        store=_store(case, signals=signals, index=index), fold=Fold(rows, nobody, nobody), labels=labels
+    )
 
 
 def made_up_signals(segments: int, *, channels: int, samples: int) -> np.ndarray:

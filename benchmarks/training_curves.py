@@ -19,7 +19,7 @@ from emotune.data.folds import Fold
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.randomness import derive_seed
-from emotune.training.loop import Material, train_epoch
+from emotune.training.loop import TrainingData, train_epoch
 
 BATCH = 4
 EPOCHS = 5
@@ -57,25 +57,25 @@ def curves_page(given: argparse.Namespace) -> str:
     """Compute the curves that are not there yet, draw them, and return their differences as a table."""
     path = given.out / "curves.json"
     curves: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
-    material = material_of(given.store, segments=given.steps // EPOCHS * BATCH)
+    training_data = material_of(given.store, segments=given.steps // EPOCHS * BATCH)
     for name, (program, dropout, more) in CURVES.items():
         if name not in curves:
             experiment = experiment_of(size=given.size, dropout=dropout, threads=given.threads)
             run = fast_losses if program == "fast" else reference_losses
-            curves[name] = list(run(experiment, material, **more))
+            curves[name] = list(run(experiment, training_data, **more))
             sys.stderr.write(f"{name}: {len(curves[name])} steps\n")
             path.write_text(json.dumps(curves))
     draw(curves, path=given.out / "curves.png")
     return difference_table(curves)
 
 
-def material_of(store: Path | None, *, segments: int) -> Material:
+def material_of(store: Path | None, *, segments: int) -> TrainingData:
     """Return segments of a store, evenly over it, or made-up ones."""
     if store is None:
         return made_up_material(Case(), segments=segments)
     opened = SegmentStore.open(store)
     rows = np.linspace(0, len(opened) - 1, segments).astype(np.int64)
-    return Material(store=opened, fold=Fold(rows, rows[:0], rows[:0]), labels=None)
+    return TrainingData(store=opened, fold=Fold(rows, rows[:0], rows[:0]), labels=None)
 
 
 def experiment_of(*, size: str, dropout: float, threads: int) -> Experiment:
@@ -91,40 +91,40 @@ def experiment_of(*, size: str, dropout: float, threads: int) -> Experiment:
     )
 
 
-def fast_losses(experiment: Experiment, material: Material, *, precision: str = "auto") -> Iterator[float]:
+def fast_losses(experiment: Experiment, training_data: TrainingData, *, precision: str = "auto") -> Iterator[float]:
     """Train with the library's loop and yield the loss of each step."""
     experiment = experiment.with_values({"compute.precision": precision})
-    state, plan = experiment.begin_untrained(material), experiment.plan()
-    segments = len(material.fold.train)
+    state, plan = experiment.begin_untrained(training_data), experiment.plan()
+    segments = len(training_data.fold.train)
     while state.epoch < EPOCHS:
-        before = sum(state.within.losses)
-        report = train_epoch(state, material, plan, pause=lambda: True)
-        total = sum(state.within.losses) if report is None else report.metrics["train/loss"] * segments
+        before = sum(state.progress.losses)
+        report = train_epoch(state, training_data, plan, pause=lambda: True)
+        total = sum(state.progress.losses) if report is None else report.metrics["train/loss"] * segments
         yield (total - before) / BATCH
 
 
 def reference_losses(
-    experiment: Experiment, material: Material, *, draw: int = 0, nudge: float = 0.0
+    experiment: Experiment, training_data: TrainingData, *, draw: int = 0, nudge: float = 0.0
 ) -> Iterator[float]:
     """Train the reference on the batches, masks and learning rates of the library's loop.
 
     Args:
         experiment: What is learnt.
-        material: What from.
+        training_data: What from.
         draw: Seed of its dropout.
         nudge: Each weight is changed by so much, relative, in a random direction.
     """
-    state, plan, task = experiment.begin_untrained(material), experiment.plan(), experiment.task
-    plain = reference_for(experiment, state, material, device=torch.device("cpu"))
+    state, plan, task = experiment.begin_untrained(training_data), experiment.plan(), experiment.task
+    plain = reference_for(experiment, state, training_data, device=torch.device("cpu"))
     plain.network.train()
-    steps = len(material.fold.train) // BATCH
+    steps = len(training_data.fold.train) // BATCH
     with torch.no_grad():
         for parameter in plain.network.parameters():
             parameter.mul_(1 + nudge * torch.randn_like(parameter))
     torch.manual_seed(draw)
     for epoch in range(1, EPOCHS + 1):
         order = BatchPlan(size=BATCH, seed=plan.seed, epoch=epoch, shuffle=True)
-        for number, batch in enumerate(batches(material.store, material.fold.train, plan=order)):
+        for number, batch in enumerate(batches(training_data.store, training_data.fold.train, plan=order)):
             step = (epoch - 1) * steps + number
             for group in plain.optimiser.param_groups:
                 group["lr"] = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)

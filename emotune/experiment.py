@@ -23,7 +23,7 @@ from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
 from emotune.training.execution import Compute, Paths, choose_device, choose_paths
-from emotune.training.loop import Material, Plan, TrainState
+from emotune.training.loop import Plan, TrainingData, TrainState
 from emotune.training.optim import FALLING_TO_ZERO, Optim
 
 
@@ -160,7 +160,7 @@ class Experiment(Settings):
         """Return what the loop needs to know."""
         return Plan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
 
-    def material(self, store: SegmentStore) -> Material:
+    def training_data(self, store: SegmentStore) -> TrainingData:
         """Choose and label the segments that are learnt from.
 
         Raises:
@@ -177,33 +177,33 @@ class Experiment(Settings):
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _deal_anew(labels, rows=fold.train, folds=self.folds)
-        return Material(store=store, fold=fold, labels=labels).resident(choose_device(self.compute))
+        return TrainingData(store=store, fold=fold, labels=labels).resident(choose_device(self.compute))
 
-    def begin(self, material: Material, *, encoder_weights: Path | None = None) -> TrainState:
+    def begin(self, training_data: TrainingData, *, encoder_weights: Path | None = None) -> TrainState:
         """Make the networks and the optimiser, at epoch 0.
 
         Args:
-            material: What will be learnt from.
+            training_data: What will be learnt from.
             encoder_weights: Checkpoint folder of the pre-trained encoder, if ``start`` names one.
 
         Raises:
             SettingsError: The pre-trained encoder has other sizes.
         """
-        state = self.begin_untrained(material)
+        state = self.begin_untrained(training_data)
         if self.start is not None and self.start.weights == "pretrained":
             assert encoder_weights is not None
             hand_over(read_weights(encoder_weights), state.objective.encoder, source=self.start.encoder)
         return state
 
-    def begin_untrained(self, material: Material) -> TrainState:
+    def begin_untrained(self, training_data: TrainingData) -> TrainState:
         """Make the networks with freshly drawn weights, and the optimiser, at epoch 0."""
-        channels = material.store.signal.shape[1]
-        train_labels = None if material.labels is None else material.labels[material.fold.train]
+        channels = training_data.store.signal.shape[1]
+        train_labels = None if training_data.labels is None else training_data.labels[training_data.fold.train]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
-        paths = self.paths(material.store)
+        paths = self.paths(training_data.store)
         paths.prepare(objective)
         return TrainState(objective, self.optim.build(objective, fused=paths.fused_optimiser), paths=paths)
 

@@ -107,8 +107,8 @@ def plant(checkpoint: Path, payload: Payload, *, names: tuple[str, ...]) -> None
 @pytest.fixture(scope="module")
 def state(store: SegmentStore) -> tuple[TrainState, dict]:
     experiment = tiny_experiment(store.path)
-    material = experiment.material(store)
-    return experiment.begin(material), describe(experiment, material)
+    training_data = experiment.training_data(store)
+    return experiment.begin(training_data), describe(experiment, training_data)
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def cross_validate(study: Study, request: Request) -> tuple[int, CrossValidation
     if search_state(records, alive=False) != "finished":
         return code, None
     count = range(study.base.folds.count)
-    materials = {fold: study.base.in_fold(fold).material(store) for fold in count}
+    materials = {fold: study.base.in_fold(fold).training_data(store) for fold in count}
     result = read_cross_validation(records, materials=materials, notes=notes)
     write_atomically(folder.path / RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
     push(folder.path / RESULT_FILE)

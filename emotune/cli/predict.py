@@ -17,7 +17,7 @@ from emotune.cli.options import (
 from emotune.cli.tables import facts_table, page, plain_table, reasons_table
 from emotune.errors import SettingsError
 from emotune.files import write_atomically
-from emotune.prediction import Judge, Prediction, find_judge, write_picture
+from emotune.prediction import Prediction, Predictor, find_predictor, write_picture
 from emotune.prediction import predict as judge_file
 from emotune.prediction.judge import label_of
 from emotune.study.folder import storage_folder
@@ -60,7 +60,7 @@ def predict(  # noqa: PLR0913 (the options of the contract)
     """
     root = storage_folder(storage)
     uri = default_tracking_uri(tracking_uri, storage=root)
-    judges = [find_judge(name, storage=root, tracking_uri=uri) for name in _names(models)]
+    judges = [find_predictor(name, storage=root, tracking_uri=uri) for name in _names(models)]
     prediction = judge_file(file, judges=judges, fs=fs)
     if csv is not None:
         _write_csv(prediction, file=csv)
@@ -86,7 +86,7 @@ def _write_csv(prediction: Prediction, *, file: Path) -> None:
         raise SettingsError(f"{file} cannot be written: {error.strerror}. Give another file.") from error
 
 
-def _show(prediction: Prediction, *, judges: list[Judge]) -> None:
+def _show(prediction: Prediction, *, judges: list[Predictor]) -> None:
     out = page()
     out.print(facts_table(_facts(prediction, judges=judges)))
     out.print()
@@ -95,7 +95,7 @@ def _show(prediction: Prediction, *, judges: list[Judge]) -> None:
         console().print(reasons_table(prediction.left_out))
 
 
-def _facts(prediction: Prediction, *, judges: list[Judge]) -> dict[str, str]:
+def _facts(prediction: Prediction, *, judges: list[Predictor]) -> dict[str, str]:
     preparation = prediction.preparation
     what = f"{len(prediction.leads)} segments of {preparation.seconds:g} s {preparation.modality.upper()}"
     folds = {judge.target: len(judge.classifiers) for judge in judges}

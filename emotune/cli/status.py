@@ -11,7 +11,7 @@ from emotune.errors import SettingsError
 from emotune.storage.remote import place_of
 from emotune.study.folder import SearchFolder, find_searches, storage_folder
 from emotune.study.journal import read_journal
-from emotune.study.reliability import RungTrust, describe_trust
+from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import opened, status_document
 from emotune.tracking.cursor import mlflow_runs
 
@@ -69,7 +69,7 @@ def _show(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
     if document["warning"] is not None:
         click.echo(document["warning"])
-    for line in describe_trust([RungTrust.model_validate(rung) for rung in document["rungs"]]):
+    for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
     click.echo(
         f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<8} {'objective':>12}  values"

@@ -43,7 +43,7 @@ class Classifier:
         Raises:
             DamageError: The checkpoint is not what was written.
         """
-        objective = self.experiment.begin_untrained(self.experiment.material(store)).objective
+        objective = self.experiment.begin_untrained(self.experiment.training_data(store)).objective
         assert isinstance(objective, ClassifyObjective)
         objective.load_state_dict(read_weights(self.checkpoint))
         return objective.eval()
@@ -65,7 +65,7 @@ class Classifiers:
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class FoldMembership:
     """Who trained and who tested, moment by moment, whatever the number of leads.
 
     Attributes:
@@ -133,7 +133,7 @@ def _classifier(evaluation: Evaluation, folder: SearchFolder) -> Classifier:
     return Classifier(fold, experiment, checkpoint, sha256_of(checkpoint / "weights.safetensors"))
 
 
-def sides_of(classifiers: Classifiers) -> Sides:
+def fold_membership(classifiers: Classifiers) -> FoldMembership:
     """Tell of each moment which folds' classifiers were trained on it, and which folds test it.
 
     Raises:
@@ -143,16 +143,16 @@ def sides_of(classifiers: Classifiers) -> Sides:
     trained, tested, used = (np.zeros((len(index), len(classifiers.each)), dtype=bool) for _ in range(3))
     labels = np.full(len(index), np.nan)
     for place, one in enumerate(classifiers.each):
-        material = one.experiment.material(classifiers.store)
-        assert material.labels is not None
-        labels = material.labels
-        fold = material.fold
+        training_data = one.experiment.training_data(classifiers.store)
+        assert training_data.labels is not None
+        labels = training_data.labels
+        fold = training_data.fold
         trained[fold.train, place] = True
         tested[fold.test, place] = True
         used[np.concatenate([fold.train, fold.val, fold.test]), place] = True
     rows = np.flatnonzero(used.any(axis=1))
     moments, first, moment_of = np.unique(keys(index.iloc[rows], by="moment"), return_index=True, return_inverse=True)
-    return Sides(
+    return FoldMembership(
         moments=moments,
         rows=rows,
         moment_of=moment_of.astype(np.int64),

@@ -16,7 +16,7 @@ from emotune.experiment import Experiment
 from emotune.search.records import Record, Value
 from emotune.study.results import evaluation_results, last_metrics, opened
 from emotune.study.study import Aim, Budget, Study
-from emotune.training.loop import Material
+from emotune.training.loop import TrainingData
 
 ProtocolName = Literal["paper", "trial", "video", "subject"]
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
@@ -146,7 +146,7 @@ def protocol_of(study: Mapping[str, object]) -> ProtocolName:
 
 
 def read_cross_validation(
-    records: Sequence[Record], *, materials: Mapping[int, Material] | None = None, notes: Sequence[str] = ()
+    records: Sequence[Record], *, materials: Mapping[int, TrainingData] | None = None, notes: Sequence[str] = ()
 ) -> CrossValidation:
     """Gather the folds that are done from a journal.
 
@@ -180,7 +180,7 @@ def read_cross_validation(
         count=base.folds.count,
         folds=by_fold[False],
         shuffled=by_fold[True],
-        majority=tuple(majority(material, fold=fold) for fold, material in sorted((materials or {}).items())),
+        majority=tuple(majority(training_data, fold=fold) for fold, training_data in sorted((materials or {}).items())),
         notes=(PROTOCOLS[protocol].sentence, *notes),
     )
 
@@ -189,10 +189,10 @@ def _fold(values: Mapping[str, Value]) -> int:
     return int(str(values["folds.index"]))
 
 
-def majority(material: Material, *, fold: int) -> FoldResult:
+def majority(training_data: TrainingData, *, fold: int) -> FoldResult:
     """Score the more frequent label of the training segments on the test segments."""
-    assert material.labels is not None
-    train, test = material.labels[material.fold.train], material.labels[material.fold.test]
+    assert training_data.labels is not None
+    train, test = training_data.labels[training_data.fold.train], training_data.labels[training_data.fold.test]
     guess = float(train.mean() > 0.5)
     right = float(np.mean(test == guess))
     both = len(np.unique(test)) > 1

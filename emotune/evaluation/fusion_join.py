@@ -11,7 +11,7 @@ from emotune.data.folds import split
 from emotune.data.recording import Modality
 from emotune.data.store import ALL_CHANNELS
 from emotune.errors import DataError, SettingsError
-from emotune.evaluation.classifiers import Classifiers, Sides, read_classifiers, sides_of
+from emotune.evaluation.classifiers import Classifiers, FoldMembership, fold_membership, read_classifiers
 from emotune.models.features import TRAINED_ON
 from emotune.study.folder import SearchFolder
 
@@ -32,7 +32,7 @@ class Half:
     """
 
     classifiers: Classifiers
-    sides: Sides
+    sides: FoldMembership
     wanted: Int64[np.ndarray, " moment"]
 
     @property
@@ -124,7 +124,7 @@ def _facts(classifiers: Classifiers) -> dict[str, Any]:
 
 
 def _meet(ecg: Classifiers, eeg: Classifiers) -> tuple[Half, Half]:
-    ours, theirs = sides_of(ecg), sides_of(eeg)
+    ours, theirs = fold_membership(ecg), fold_membership(eeg)
     both, in_ecg, in_eeg = np.intersect1d(ours.moments, theirs.moments, assume_unique=True, return_indices=True)
     if not len(both):
         raise DataError(
@@ -135,7 +135,7 @@ def _meet(ecg: Classifiers, eeg: Classifiers) -> tuple[Half, Half]:
     return Half(ecg, ours, wanted=in_ecg[order]), Half(eeg, theirs, wanted=in_eeg[order])
 
 
-def _first_rows(sides: Sides) -> Int64[np.ndarray, " moment"]:
+def _first_rows(sides: FoldMembership) -> Int64[np.ndarray, " moment"]:
     return sides.rows[np.unique(sides.moment_of, return_index=True)[1]]
 
 

@@ -25,7 +25,7 @@ AT_A_TIME = 64
 """Segments in a batch."""
 
 
-class Judge:
+class Predictor:
     """Tells high from low of one target: a classifier, or all of a cross-validation, whose answers are averaged.
 
     Attributes:
@@ -77,7 +77,7 @@ def _load(checkpoint: Path) -> ClassifyObjective:
     return objective.eval()
 
 
-def find_judge(source: str, *, storage: Path, tracking_uri: str | None = None) -> Judge:
+def find_predictor(source: str, *, storage: Path, tracking_uri: str | None = None) -> Predictor:
     """Find a classifier.
 
     Args:
@@ -94,8 +94,8 @@ def find_judge(source: str, *, storage: Path, tracking_uri: str | None = None) -
         if folder.begun:
             folds = _folds(folder)
             if folds:
-                return Judge(source, checkpoints=folds)
-    return Judge(source, checkpoints=[find_encoder(source, storage=storage, tracking_uri=tracking_uri)])
+                return Predictor(source, checkpoints=folds)
+    return Predictor(source, checkpoints=[find_encoder(source, storage=storage, tracking_uri=tracking_uri)])
 
 
 def _folds(folder: SearchFolder) -> list[Path]:
@@ -175,8 +175,8 @@ def label_of(probability: float) -> Literal["high", "low"]:
     return "high" if probability > 0.5 else "low"
 
 
-def predict(path: Path, *, judges: Sequence[Judge], fs: float | None = None) -> Prediction:
-    """Judge a recording as a whole corpus is judged: prepared, cut, each ECG lead by itself.
+def predict(path: Path, *, judges: Sequence[Predictor], fs: float | None = None) -> Prediction:
+    """Predictor a recording as a whole corpus is judged: prepared, cut, each ECG lead by itself.
 
     Signals are standardised over this file, since there is no more of the person.
 
@@ -211,7 +211,7 @@ def predict(path: Path, *, judges: Sequence[Judge], fs: float | None = None) -> 
     )
 
 
-def _check_together(judges: Sequence[Judge]) -> None:
+def _check_together(judges: Sequence[Predictor]) -> None:
     first, *others = judges
     for number, judge in enumerate(others, start=1):
         if (judge.preparation, judge.channels) != (first.preparation, first.channels):

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emotune.search.records import EpochDone, Record
-from emotune.study.results import EvaluationResult, evaluation_results, opened, rung_trust
+from emotune.study.results import EvaluationResult, evaluation_results, opened, reliability_of_rungs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ def trusted_rungs(records: Sequence[Record]) -> pd.DataFrame:
     Returns:
         One row per rung with a known weight: ``epochs``, ``results``, ``weight``.
     """
-    known = [rung for rung in rung_trust(records) if rung.weight is not None]
+    known = [rung for rung in reliability_of_rungs(records) if rung.weight is not None]
     return pd.DataFrame([rung.model_dump() for rung in known], columns=["epochs", "results", "weight"])
 
 

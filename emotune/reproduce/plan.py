@@ -160,7 +160,7 @@ def _segments(experiment: Experiment) -> int | None:
         return None
     store = SegmentStore.open(Path(experiment.store))
     if experiment.task.kind != "classify":
-        return len(experiment.material(store).fold.train)
+        return len(experiment.training_data(store).fold.train)
     labels = experiment.task.labels(store.index)
     wanted = experiment.folds.channels
     chosen = store.index["channel"].isin(wanted).to_numpy() if wanted else np.ones(len(store), dtype=bool)

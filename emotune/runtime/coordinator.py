@@ -1,4 +1,4 @@
-"""The search's desk: hands out evaluations, takes results in, and writes both down first.
+"""The search's coordinator: hands out evaluations, takes results in, and writes both down first.
 
 Everything about a running search passes through here, whoever carries the work out: Ray Tune in
 production, a loop in the tests. What was handed out or told is in the journal before anybody acts on it.
@@ -36,7 +36,7 @@ SAME_FAILURES = 5
 """So many failures of one kind in a row stop the search."""
 
 
-class Desk:
+class Coordinator:
     """Evaluations out, results in.
 
     Args:

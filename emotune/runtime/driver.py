@@ -18,10 +18,10 @@ from emotune.files import sha256_of
 from emotune.runtime.cluster.access_check import muster
 from emotune.runtime.cluster.capacity import Seating, choose_seating, connect_places
 from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
-from emotune.runtime.cluster.visibility import Needs
-from emotune.runtime.coordinator import Desk, Observer
+from emotune.runtime.cluster.visibility import Requirements
+from emotune.runtime.coordinator import Coordinator, Observer
 from emotune.runtime.group import GroupTrainable
-from emotune.runtime.tune_adapter import DeskSearcher, MakeJob
+from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob
 from emotune.runtime.tuner import carry_out
 from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.optimizer import Optimizer
@@ -82,7 +82,7 @@ def settle(study: Study, *, store: Path, encoders: Encoders) -> Study:
         base = base.model_copy(update=known)
     if encoders and base.start is not None:
         base = _with_encoders(base, base.start, encoders=encoders)
-    base.material(opened_store)
+    base.training_data(opened_store)
     return study.model_copy(update={"base": base})
 
 
@@ -106,7 +106,7 @@ def check_workers(study: Study, *, workers: int) -> None:
     Raises:
         SettingsError: There are more.
     """
-    rows = study.base.material(SegmentStore.open(Path(study.base.store))).fold.train
+    rows = study.base.training_data(SegmentStore.open(Path(study.base.store))).fold.train
     check_shares(len(rows), study.base.batch_size, workers=workers)
 
 
@@ -145,20 +145,20 @@ def run_study(
             _extend(journal, study, options)
             _warn_of_other_software(journal.records)
         folder.forget_stop()
-        places = needs = None
+        places = requirements = None
         if search_state(journal.records, alive=False) != "finished":
             places = connect_places(
                 study.base, trials=options.concurrency, workers=options.workers, trials_per_gpu=options.trials_per_gpu
             )
-            needs = muster(folder, study.base)
+            requirements = muster(folder, study.base)
             _open(journal, study, folder, options=options, places=places().number)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
-        desk = Desk(optimizer, journal=journal, aim=study.objective, observers=observers)
+        coordinator = Coordinator(optimizer, journal=journal, aim=study.objective, observers=observers)
         if places is not None and search_state(journal.records, alive=False) != "finished":
             kept = _keep_encoders(encoders, folder)
-            job_maker = _job_maker(study, folder, encoders=kept, options=options, needs=needs)
+            job_maker = _job_maker(study, folder, encoders=kept, options=options, requirements=requirements)
             seating = choose_seating(journal.records, options.concurrency, places=places)
-            _search(desk, job_maker, folder, seating=seating)
+            _search(coordinator, job_maker, folder, seating=seating)
         return list(journal.records)
 
 
@@ -258,7 +258,7 @@ def kept_encoders(folder: SearchFolder) -> Encoders:
 
 
 def _job_maker(
-    study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions, needs: Needs | None
+    study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions, requirements: Requirements | None
 ) -> MakeJob:
     def make_job(evaluation: Evaluation) -> Job:
         experiment = study.base.with_values(evaluation.values)
@@ -273,17 +273,17 @@ def _job_maker(
             encoder=None if start is None else encoders.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
             workers=options.workers,
-            needs=needs,
+            requirements=requirements,
         )
 
     return make_job
 
 
-def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, seating: Seating) -> None:
+def _search(coordinator: Coordinator, make_job: MakeJob, folder: SearchFolder, *, seating: Seating) -> None:
     if seating.elastic:
-        desk.resize(seating.number)
-    searcher = DeskSearcher(
-        desk,
+        coordinator.resize(seating.number)
+    searcher = CoordinatorSearcher(
+        coordinator,
         make_job=make_job,
         concurrency=seating.number,
         stop_requested=folder.stop_watch(),
@@ -292,8 +292,8 @@ def _search(desk: Desk, make_job: MakeJob, folder: SearchFolder, *, seating: Sea
     trainable = EvaluationTrainable if seating.takes else GroupTrainable
     received = carry_out(searcher, trainable=trainable, takes=seating.takes)
     if searcher.failure is not None:
-        desk.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))
+        coordinator.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))
         raise searcher.failure
-    finished = desk.optimizer.finished and not desk.out
+    finished = coordinator.optimizer.finished and not coordinator.out
     reason = "" if received is None or finished else received.name
-    desk.close(Closed(time=time.time(), state="finished" if finished else "interrupted", reason=reason))
+    coordinator.close(Closed(time=time.time(), state="finished" if finished else "interrupted", reason=reason))

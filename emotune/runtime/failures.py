@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ray import train
 from ray.exceptions import RayError
 
-from emotune.runtime.cluster.visibility import BlindError
+from emotune.runtime.cluster.visibility import InaccessibleError
 
 LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "ProcessGroup")
 """Words of the errors that collectives raise when another worker is gone."""
@@ -43,9 +43,13 @@ def breakdown(error: BaseException) -> Breakdown:
     failures = error.worker_failures
     died = sorted(rank for rank, one in failures.items() if is_death(one))
     own = {rank: one for rank, one in failures.items() if not is_death(one) and not is_loss(one)}
-    blind = next((_in_a_line(one) for one in failures.values() if BlindError.__name__ in f"{type(one)} {one}"), None)
+    blind = next(
+        (_in_a_line(one) for one in failures.values() if InaccessibleError.__name__ in f"{type(one)} {one}"), None
+    )
     if blind is not None:
-        return Breakdown(blind.rsplit(f"{BlindError.__name__}: ", maxsplit=1)[-1], infrastructure=True, blind=True)
+        return Breakdown(
+            blind.rsplit(f"{InaccessibleError.__name__}: ", maxsplit=1)[-1], infrastructure=True, blind=True
+        )
     if died:
         return Breakdown(f"worker {', '.join(map(str, died))} of the group died", infrastructure=True)
     if own:

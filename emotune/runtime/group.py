@@ -89,7 +89,7 @@ class Group:
         scratch = tempfile.mkdtemp(prefix="emotune-train-")
         try:
             trainer(self._first, size=self.size, config={"post": self.post}, scratch=scratch).fit()
-        except Exception as error:  # noqa: BLE001 (whatever it is: it is told, and the desk decides)
+        except Exception as error:  # noqa: BLE001 (whatever it is: it is told, and the coordinator decides)
             self.breakdown = breakdown(error)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

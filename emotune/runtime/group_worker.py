@@ -19,7 +19,7 @@ from emotune.runtime.cluster.visibility import check_sight
 from emotune.runtime.mailbox import Letter, Word
 from emotune.runtime.worker import Job, Worker
 from emotune.training.loop import EpochReport
-from emotune.training.workers import Team, joined
+from emotune.training.workers import WorkerGroup, joined
 
 COUNCIL_SECONDS = 1.0
 """About so long workers train between two councils."""
@@ -39,12 +39,12 @@ class Council:
 
     Args:
         post: The post to the trial.
-        team: This worker among all.
+        group: This worker among all.
     """
 
-    def __init__(self, post: Any, team: Team) -> None:
+    def __init__(self, post: Any, group: WorkerGroup) -> None:
         self._post = post
-        self._team = team
+        self._group = group
         self._steps = 0
         self._limit = 1
         self._since = self._looked = time.monotonic()
@@ -63,13 +63,13 @@ class Council:
         Returns:
             Whether to save and end, because the trial or a notice that a node will be taken away asks for it.
         """
-        first = self._team.rank == 0
+        first = self._group.rank == 0
         words = {"stop": 0.0, "look": 0.0, "limit": 0.0}
         if first:
             words["stop"] = float(ray.get(self._post.deliver.remote(letter)))
             words["look"] = float(time.monotonic() - self._looked >= NOTICE_SECONDS)
             words["limit"] = float(self._next_limit())
-        agreed = self._team.add(words)
+        agreed = self._group.add(words)
         self._limit, self._steps, self._since = int(agreed["limit"]), 0, time.monotonic()
         return agreed["stop"] > 0 or (agreed["look"] > 0 and self._notice())
 
@@ -89,15 +89,15 @@ def serve(config: dict[str, Any]) -> None:
     Args:
         config: ``post``, the handle of the post to the trial.
     """
-    post, team = config["post"], joined()
-    while (job := _next_job(post, team)) is not None:
-        if not _carry_out(Job.model_validate_json(job), post=post, team=team):
+    post, group = config["post"], joined()
+    while (job := _next_job(post, group)) is not None:
+        if not _carry_out(Job.model_validate_json(job), post=post, group=group):
             return
 
 
-def _next_job(post: Any, team: Team) -> str | None:
+def _next_job(post: Any, group: WorkerGroup) -> str | None:
     while True:
-        asked: Word | None = ray.get(post.ask.remote(team.size)) if team.rank == 0 else None
+        asked: Word | None = ray.get(post.ask.remote(group.size)) if group.rank == 0 else None
         word = broadcast_from_rank_zero(asked)
         assert word is not None
         if word.job is not None or word.stop:
@@ -105,13 +105,13 @@ def _next_job(post: Any, team: Team) -> str | None:
         time.sleep(IDLE_SECONDS)
 
 
-def _carry_out(job: Job, *, post: Any, team: Team) -> bool:
+def _carry_out(job: Job, *, post: Any, group: WorkerGroup) -> bool:
     """Train a job to its end, and tell whether that was reached before the group had to end."""
-    check_sight(job.needs)
-    worker = Worker(job, team=team)
+    check_sight(job.requirements)
+    worker = Worker(job, group=group)
     try:
-        _check_equal_start(worker, team)
-        return _train(worker, Council(post, team))
+        _check_equal_start(worker, group)
+        return _train(worker, Council(post, group))
     finally:
         # what averages gradients waits for a thread of the process group when it is freed: not after that is gone
         worker.state.network = None
@@ -141,12 +141,12 @@ def _letter(worker: Worker, *, reports: Sequence[EpochReport] = (), diverged: st
     }
 
 
-def _check_equal_start(worker: Worker, team: Team) -> None:
+def _check_equal_start(worker: Worker, group: WorkerGroup) -> None:
     """Refuse to train if not all workers go on from the same checkpoint, as where a folder is not shared."""
     epoch, steps = worker.state.position
-    lowest = (-team.highest(-epoch), -team.highest(-steps))
-    if lowest != (team.highest(epoch), team.highest(steps)):
+    lowest = (-group.highest(-epoch), -group.highest(-steps))
+    if lowest != (group.highest(epoch), group.highest(steps)):
         raise DamageError(
-            f"worker {team.rank} goes on from epoch {epoch}, step {steps}, and another one from elsewhere: "
+            f"worker {group.rank} goes on from epoch {epoch}, step {steps}, and another one from elsewhere: "
             f"{worker.job.checkpoints} must be a folder that all nodes share"
         )

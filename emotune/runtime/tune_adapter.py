@@ -1,4 +1,4 @@
-"""The one adapter to Ray Tune: its searcher and its callback over the search's desk.
+"""The one adapter to Ray Tune: its searcher and its callback over the search's coordinator.
 
 Tune runs one trial per evaluation and decides nothing itself. Its own state is never read back.
 """
@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from emotune.errors import SearchFailedError
 from emotune.runtime.cluster.following import Following
-from emotune.runtime.coordinator import Desk
+from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.watchdog import Watchdog
 from emotune.runtime.worker import Job
 from emotune.search.records import Evaluation
@@ -28,15 +28,15 @@ START_SECONDS = 20.0
 """So long a process may take to start while others wait for it."""
 
 
-class DeskSearcher(Searcher):
-    """Asks the desk when Tune has room, and hands Tune's results to it.
+class CoordinatorSearcher(Searcher):
+    """Asks the coordinator when Tune has room, and hands Tune's results to it.
 
     Starting a process costs seconds, and Tune keeps one for the next trial only if that is there at once;
     a trial that is about to get a process of its own even takes another's, and its own is thrown away. So
     an evaluation that is finished stays where it is, idle, until its worker may go on with the next one.
 
     Args:
-        desk: The search.
+        coordinator: The search.
         make_job: Turns an evaluation into what a worker needs.
         concurrency: Evaluations at a time.
         stop_requested: Asked before each evaluation; once true, no more are handed out.
@@ -45,7 +45,7 @@ class DeskSearcher(Searcher):
 
     def __init__(
         self,
-        desk: Desk,
+        coordinator: Coordinator,
         *,
         make_job: MakeJob,
         concurrency: int,
@@ -56,7 +56,7 @@ class DeskSearcher(Searcher):
         self.concurrency = concurrency
         self.evaluations: dict[str, int] = {}
         self.failure: SearchFailedError | None = None
-        self._desk = desk
+        self._coordinator = coordinator
         self._make_job = make_job
         self._stop_requested = stop_requested
         self._following = None if places is None else Following(places, there=concurrency)
@@ -73,7 +73,7 @@ class DeskSearcher(Searcher):
     @property
     def over(self) -> bool:
         """Whether nothing is left to do."""
-        return self.failure is not None or self._desk.finished
+        return self.failure is not None or self._coordinator.finished
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Tell Tune that it need not count; it then starts all first workers at once."""
@@ -84,7 +84,7 @@ class DeskSearcher(Searcher):
     ) -> dict[str, Any] | str | None:
         """Return the next job, None to wait, or that the search is over."""
         if self._stop_requested():
-            self._desk.stopping = True
+            self._coordinator.stopping = True
         if self.over:
             return Searcher.FINISHED
         self._follow()
@@ -107,10 +107,10 @@ class DeskSearcher(Searcher):
         there = self.concurrency if self._following is None else self._following.look()
         if there != self.concurrency:
             self.concurrency = there
-            self._desk.resize(there)
+            self._coordinator.resize(there)
 
     def _look(self) -> Evaluation | None:
-        return self._desk.next_evaluation() if self._desk.out < self.concurrency else None
+        return self._coordinator.next_evaluation() if self._coordinator.out < self.concurrency else None
 
     def started(self, trial_id: str) -> None:
         """Take in that a trial has a worker."""
@@ -163,7 +163,7 @@ class DeskSearcher(Searcher):
             self._blind.remove(trial_id)
             self._idle.add(trial_id)
         elif blind is not None and trial_id in self.evaluations:
-            self._desk.hand_back(self.evaluations.pop(trial_id))
+            self._coordinator.hand_back(self.evaluations.pop(trial_id))
             self._watchdog.end(trial_id)
             self._blind.add(trial_id)
             if blind not in self._told:
@@ -183,9 +183,9 @@ class DeskSearcher(Searcher):
         number = self.evaluations[trial_id]
         try:
             for report in result["reports"]:
-                self._desk.report(number, epoch=report["epoch"], metrics=report["metrics"])
+                self._coordinator.report(number, epoch=report["epoch"], metrics=report["metrics"])
             if result.get("saved"):
-                self._desk.note_progress(number, saved=tuple(result["saved"]))
+                self._coordinator.note_progress(number, saved=tuple(result["saved"]))
         except SearchFailedError as error:
             self.failure = error
 
@@ -199,11 +199,11 @@ class DeskSearcher(Searcher):
         if error:
             self._fail(number, error=error, infrastructure=infrastructure)
         else:
-            self._desk.complete(number, diverged=result["diverged"])
+            self._coordinator.complete(number, diverged=result["diverged"])
 
     def _fail(self, number: int, *, error: str, infrastructure: bool) -> None:
         try:
-            self._desk.fail(number, error=error, infrastructure=infrastructure)
+            self._coordinator.fail(number, error=error, infrastructure=infrastructure)
         except SearchFailedError as failure:
             self.failure = failure
 
@@ -254,7 +254,7 @@ class TrialCallback(Callback):
     It also kills the workers of trials that hang, which Tune then takes for failed.
     """
 
-    def __init__(self, searcher: DeskSearcher) -> None:
+    def __init__(self, searcher: CoordinatorSearcher) -> None:
         self._searcher = searcher
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

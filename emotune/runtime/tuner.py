@@ -18,7 +18,7 @@ from emotune.errors import SettingsError
 from emotune.runtime.cluster.access import guard_token, is_announced, keep_to_this_machine
 from emotune.runtime.cluster.group_size import obtainable, share
 from emotune.runtime.group import GroupTrainable
-from emotune.runtime.tune_adapter import DeskSearcher, TrialCallback
+from emotune.runtime.tune_adapter import CoordinatorSearcher, TrialCallback
 from emotune.runtime.worker import EvaluationTrainable
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class StopWhenAsked(Stopper):
     Tune shows every result to the stopper first, so that it is here that the searcher takes them.
     """
 
-    def __init__(self, searcher: DeskSearcher) -> None:
+    def __init__(self, searcher: CoordinatorSearcher) -> None:
         self.signal: signal.Signals | None = None
         self._searcher = searcher
 
@@ -113,7 +113,7 @@ def place_beside_driver() -> tune.PlacementGroupFactory:
 
 
 def carry_out(
-    searcher: DeskSearcher,
+    searcher: CoordinatorSearcher,
     *,
     trainable: type[tune.Trainable] = EvaluationTrainable,
     takes: Mapping[str, float] = MappingProxyType({"CPU": 1.0}),

@@ -17,7 +17,7 @@ from emotune.base import Settings
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.visibility import BlindError, Needs, check_sight
+from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, check_sight
 from emotune.runtime.place import Place
 from emotune.training.checkpoints import (
     fetch_checkpoint,
@@ -26,9 +26,9 @@ from emotune.training.checkpoints import (
     restore,
     save_checkpoint,
 )
-from emotune.training.loop import EpochReport, Material, Pause, evaluate, measure_references, train_epoch
+from emotune.training.loop import EpochReport, Pause, TrainingData, evaluate, measure_references, train_epoch
 from emotune.training.meter import Meter, training_flops
-from emotune.training.workers import ALONE, Team
+from emotune.training.workers import ALONE, WorkerGroup
 
 STEP_SECONDS = 0.2
 """A Tune step trains for about this long, so that short epochs do not drown the driver in results."""
@@ -61,7 +61,7 @@ class Job(Settings):
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
-    needs: Needs | None = None
+    requirements: Requirements | None = None
     """What whoever carries it out must see."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers that share it, as a Ray Train group; None: one worker, without a group."""
@@ -72,20 +72,20 @@ class Worker:
 
     Args:
         job: What to train, from where to where.
-        team: This worker among those that share the job; only the first of them saves.
+        group: This worker among those that share the job; only the first of them saves.
     """
 
-    def __init__(self, job: Job, *, team: Team = ALONE) -> None:
+    def __init__(self, job: Job, *, group: WorkerGroup = ALONE) -> None:
         torch.set_num_threads(job.experiment.compute.threads)
         self.job = job
-        self.team = team
-        self.material = open_material(job.experiment)
+        self.group = group
+        self.training_data = open_training_data(job.experiment)
         self.plan = job.experiment.plan()
         if job.encoder is not None:
             fetch_checkpoint(job.encoder)
-        self.state = job.experiment.begin(self.material, encoder_weights=job.encoder)
+        self.state = job.experiment.begin(self.training_data, encoder_weights=job.encoder)
         self._go_on()
-        self.state.network = team.wrap(self.state.objective)
+        self.state.network = group.wrap(self.state.objective)
         self._references = references(job.experiment)
         self._meter = self._make_meter()
         self._reported = job.from_epoch
@@ -95,17 +95,17 @@ class Worker:
         self._saving_seconds = 0.0
 
     def _go_on(self) -> None:
-        if not self.team.rank:
+        if not self.group.rank:
             forget_unshared(self.job.checkpoints)
         folder = newest_checkpoint(self.job.checkpoints, up_to=self.job.to_epoch)
         if folder is not None:
             restore(folder, self.state)
 
     def _make_meter(self) -> Meter:
-        channels, samples = self.material.store.signal.shape[1:]
+        channels, samples = self.training_data.store.signal.shape[1:]
         flops = training_flops(self.job.experiment.model, channels=channels, samples=samples)
         device = next(self.state.objective.parameters()).device
-        return Meter(flops, device=device, dtype=self.state.paths.dtype, workers=self.team.size)
+        return Meter(flops, device=device, dtype=self.state.paths.dtype, workers=self.group.size)
 
     @property
     def finished(self) -> bool:
@@ -132,7 +132,7 @@ class Worker:
 
         # a pause that falls on the last step of an epoch ends the work after that epoch
         while not (self.finished or paused):
-            report = train_epoch(self.state, self.material, self.plan, team=self.team, pause=ask)
+            report = train_epoch(self.state, self.training_data, self.plan, group=self.group, pause=ask)
             if report is None:
                 break
             report.metrics.update(self._references)
@@ -145,26 +145,26 @@ class Worker:
         return reports
 
     def _measure_test(self) -> dict[str, float]:
-        rows = self.material.fold.test
+        rows = self.training_data.fold.test
         if not len(rows):
             return {}
         return evaluate(
-            self.state.objective, self.material, rows, prefix="test", team=self.team, paths=self.state.paths
+            self.state.objective, self.training_data, rows, prefix="test", group=self.group, paths=self.state.paths
         )
 
     def save_when_due(self) -> None:
         """Write a checkpoint after an epoch that took long enough, and in the middle of a very long one."""
         trained = time.monotonic() - self._saved_at
-        after_epoch = not self.state.within.steps and self._saving_seconds <= SAVING_SHARE * trained
+        after_epoch = not self.state.progress.steps and self._saving_seconds <= SAVING_SHARE * trained
         if self.finished or after_epoch or trained > LONGEST_UNSAVED:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of the present epoch and step if there is none yet; the first of a team does so."""
-        if self.state.position == self.saved_position or self.team.rank:
+        """Write a checkpoint of the present epoch and step if there is none yet; the first of a group does so."""
+        if self.state.position == self.saved_position or self.group.rank:
             return
         started = time.monotonic()
-        about = describe(self.job.experiment, self.material) | {"computed": str(self.state.paths)}
+        about = describe(self.job.experiment, self.training_data) | {"computed": str(self.state.paths)}
         save_checkpoint(self.job.checkpoints, self.state, about=about)
         self.saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started
@@ -211,8 +211,8 @@ class EvaluationTrainable(tune.Trainable):
         if self.blind:
             time.sleep(LOOK_SECONDS)
         try:
-            check_sight(self.job.needs)
-        except BlindError as error:
+            check_sight(self.job.requirements)
+        except InaccessibleError as error:
             self.blind = True
             return str(error)
         if self.blind:
@@ -250,15 +250,17 @@ def _open_store(path: str) -> SegmentStore:
 
 
 @lru_cache(maxsize=8)
-def _material(data: str) -> Material:
+def _training_data(data: str) -> TrainingData:
     experiment = Experiment.model_validate_json(data)
-    return experiment.material(_open_store(experiment.store))
+    return experiment.training_data(_open_store(experiment.store))
 
 
 @lru_cache(maxsize=8)
 def _references(data: str) -> dict[str, float]:
-    material = _material(data)
-    return measure_references(Experiment.model_validate_json(data).task, material, material.fold.val, prefix="val")
+    training_data = _training_data(data)
+    return measure_references(
+        Experiment.model_validate_json(data).task, training_data, training_data.fold.val, prefix="val"
+    )
 
 
 def _data_part(experiment: Experiment) -> str:
@@ -270,9 +272,9 @@ def _data_part(experiment: Experiment) -> str:
     )
 
 
-def open_material(experiment: Experiment) -> Material:
+def open_training_data(experiment: Experiment) -> TrainingData:
     """Open an experiment's store and choose its segments; kept for the next job on the same data."""
-    return _material(_data_part(experiment))
+    return _training_data(_data_part(experiment))
 
 
 def references(experiment: Experiment) -> dict[str, float]:
@@ -280,9 +282,9 @@ def references(experiment: Experiment) -> dict[str, float]:
     return _references(_data_part(experiment))
 
 
-def describe(experiment: Experiment, material: Material) -> dict[str, Any]:
+def describe(experiment: Experiment, training_data: TrainingData) -> dict[str, Any]:
     """Return what a checkpoint says of itself: experiment, channels, and how its signals were prepared."""
-    store = material.store
+    store = training_data.store
     return {
         "experiment": experiment.model_dump(mode="json"),
         "channels": list(store.channels),

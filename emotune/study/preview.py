@@ -73,9 +73,9 @@ def count_rungs(evaluations: Sequence[Evaluation]) -> list[Rung]:
 def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     """Measure how long one epoch of the base experiment lasts here, from a short one on few segments."""
     torch.set_num_threads(study.base.compute.threads)
-    material = study.base.material(store)
-    state = study.base.begin_untrained(material)
-    small = material.shortened(PROBE_SEGMENTS)
+    training_data = study.base.training_data(store)
+    state = study.base.begin_untrained(training_data)
+    small = training_data.shortened(PROBE_SEGMENTS)
     plan = Plan(optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0)
     train_epoch(state, small.shortened(8), plan)
     started = time.monotonic()
@@ -84,7 +84,10 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     started = time.monotonic()
     evaluate(state.objective, small, small.fold.val, prefix="val", paths=state.paths)
     measured = time.monotonic() - started
-    shares = len(material.fold.train) / len(small.fold.train), len(material.fold.val) / max(1, len(small.fold.val))
+    shares = (
+        len(training_data.fold.train) / len(small.fold.train),
+        len(training_data.fold.val) / max(1, len(small.fold.val)),
+    )
     return trained * shares[0] + measured * shares[1]
 
 

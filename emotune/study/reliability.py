@@ -17,7 +17,7 @@ LITTLE = 0.2
 """A rung with so many results and so little weight is said to mislead."""
 
 
-class RungTrust(Settings):
+class RungReliability(Settings):
     """One rung."""
 
     epochs: int
@@ -32,7 +32,9 @@ class RungTrust(Settings):
         return self.weight is not None and self.weight < LITTLE and self.results >= ENOUGH_RESULTS
 
 
-def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluation, float | None]]) -> list[RungTrust]:
+def rung_reliability(
+    study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluation, float | None]]
+) -> list[RungReliability]:
     """Return the rungs that have results, the lowest first.
 
     Args:
@@ -43,7 +45,10 @@ def trust_in_rungs(study: Mapping[str, Any], *, outcomes: Iterable[tuple[Evaluat
     results = Counter(evaluation.rung for evaluation, _ in ended)
     epochs = {evaluation.rung: evaluation.to_epoch for evaluation, _ in ended}
     weights = _weights(study, ended=ended) if _learns_from_rungs(study) else {}
-    return [RungTrust(epochs=epochs[rung], results=results[rung], weight=weights.get(rung)) for rung in sorted(results)]
+    return [
+        RungReliability(epochs=epochs[rung], results=results[rung], weight=weights.get(rung))
+        for rung in sorted(results)
+    ]
 
 
 def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
@@ -64,7 +69,7 @@ def _renumbered(evaluation: Evaluation, *, to: int) -> Evaluation:
     return evaluation if evaluation.config_id == to else evaluation.model_copy(update={"config_id": to})
 
 
-def describe_trust(rungs: Sequence[RungTrust]) -> list[str]:
+def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
     """Return a line about the weights, and one of advice if a rung misleads; none if nothing is known."""
     known = [rung for rung in rungs if rung.weight is not None]
     if not known:

@@ -16,7 +16,7 @@ from emotune.search.records import (
     Started,
     Value,
 )
-from emotune.study.reliability import RungTrust, trust_in_rungs
+from emotune.study.reliability import RungReliability, rung_reliability
 
 
 class EvaluationResult(Settings):
@@ -109,10 +109,10 @@ def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running"
     return last.state if isinstance(last, Closed) else "interrupted"
 
 
-def rung_trust(records: Sequence[Record]) -> list[RungTrust]:
+def reliability_of_rungs(records: Sequence[Record]) -> list[RungReliability]:
     """Return the rungs that have results, the lowest first, and how far each can be trusted."""
     ended = (one for one in evaluation_results(records) if one.status != "running")
-    return trust_in_rungs(opened(records).study, outcomes=[(one.evaluation, one.objective) for one in ended])
+    return rung_reliability(opened(records).study, outcomes=[(one.evaluation, one.objective) for one in ended])
 
 
 def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
@@ -153,7 +153,7 @@ def status_document(
         "evaluations": [_evaluation_document(one, runs) for one in results],
         "best": None if best is None else best.model_dump(mode="json"),
         "warning": shortfall(records),
-        "rungs": [one.model_dump(mode="json") for one in rung_trust(records)],
+        "rungs": [one.model_dump(mode="json") for one in reliability_of_rungs(records)],
     }
 
 

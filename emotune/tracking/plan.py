@@ -22,7 +22,7 @@ from emotune.search.records import (
     Value,
 )
 from emotune.search.stopping import in_words
-from emotune.study.reliability import trust_in_rungs
+from emotune.study.reliability import rung_reliability
 
 Kind = Literal["configuration", "pretrain", "finetune", "fold"]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -230,7 +230,7 @@ class Plan:
     def _trust(self, *, time: float) -> Iterator[Point]:
         """Say how far each rung could be trusted, over the epochs that were trained in all."""
         assert self.opened is not None
-        for rung in trust_in_rungs(self.opened.study, outcomes=self.outcomes):
+        for rung in rung_reliability(self.opened.study, outcomes=self.outcomes):
             if rung.weight is not None:
                 yield f"rung_weight/{rung.epochs}", rung.weight, _milliseconds(time), self.epochs
 

@@ -23,7 +23,7 @@ from emotune.errors import DamageError, StorageError
 from emotune.files import new_folder, sha256_of
 from emotune.storage.patience import patiently
 from emotune.storage.remote import children, pull_folder, push_folder, remove_folder
-from emotune.training.loop import EpochReport, TrainState, Within
+from emotune.training.loop import EpochProgress, EpochReport, TrainState
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2
@@ -48,7 +48,7 @@ def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) 
         StorageError: The disk is full or cannot be written; earlier checkpoints are untouched.
         StorageAwayError: The bucket was away for minutes.
     """
-    steps = f"-step-{state.within.steps:06d}" if state.within.steps else ""
+    steps = f"-step-{state.progress.steps:06d}" if state.progress.steps else ""
     folder = root / f"epoch-{state.epoch:06d}{steps}"
     try:
         if folder.exists() and not is_intact(folder):
@@ -108,7 +108,7 @@ def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
     save_file(_flatten(state), draft / "optimiser.safetensors")
     content = {
         "epoch": state.epoch,
-        "within": asdict(state.within),
+        "within": asdict(state.progress),
         "history": [asdict(report) for report in state.history],
         "about": dict(about),
     }
@@ -191,7 +191,7 @@ def restore(folder: Path, state: TrainState) -> None:
     state.objective.load_state_dict(load_file(folder / "weights.safetensors"))
     _unflatten(state, load_file(folder / "optimiser.safetensors"))
     state.history[:] = [EpochReport(**report) for report in content["history"]]
-    state.within = Within(**content.get("within", {}))
+    state.progress = EpochProgress(**content.get("within", {}))
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
 from emotune.training.execution import PLAIN, Paths
 from emotune.training.optim import Optim
-from emotune.training.workers import ALONE, Team
+from emotune.training.workers import ALONE, WorkerGroup
 
 EVALUATION_BATCH = 128
 """Segments per batch when measuring: no setting, so that masks and sums do not depend on the batch size."""
@@ -36,7 +36,7 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What is learnt from: a store, which of its segments, and their labels."""
 
     store: SegmentStore
@@ -46,16 +46,16 @@ class Material:
     signals: Tensor | None = None
     """All signals of the store, where they lie in a GPU's memory."""
 
-    def shortened(self, segments: int) -> "Material":
+    def shortened(self, segments: int) -> "TrainingData":
         """Return at most so many training and validation segments."""
         fold = Fold(train=self.fold.train[:segments], val=self.fold.val[:segments], test=self.fold.test)
         return replace(self, fold=fold)
 
-    def without_validation(self) -> "Material":
+    def without_validation(self) -> "TrainingData":
         """Return the training segments only."""
         return replace(self, fold=Fold(self.fold.train, self.fold.val[:0], self.fold.test))
 
-    def resident(self, device: str) -> "Material":
+    def resident(self, device: str) -> "TrainingData":
         """Return the same with all signals in a GPU's memory, if they fill less than half of what is free there."""
         if device == "cpu" or self.store.signal.nbytes > torch.cuda.mem_get_info()[0] / 2:
             return self
@@ -74,7 +74,7 @@ class Plan:
 
 
 @dataclass
-class Within:
+class EpochProgress:
     """How far the present epoch has come."""
 
     steps: int = 0
@@ -84,11 +84,11 @@ class Within:
     seconds: float = 0.0
     """Time they took."""
 
-    def loss_of(self, team: Team) -> float:
+    def loss_of(self, group: WorkerGroup) -> float:
         """Return what a worker goes on from, perhaps with other workers than before."""
-        if len(self.losses) == team.size:
-            return self.losses[team.rank]
-        return sum(self.losses, start=0.0) if team.rank == 0 else 0.0
+        if len(self.losses) == group.size:
+            return self.losses[group.rank]
+        return sum(self.losses, start=0.0) if group.rank == 0 else 0.0
 
 
 @dataclass
@@ -99,7 +99,7 @@ class TrainState:
     optimiser: torch.optim.Optimizer
     history: list[EpochReport] = field(default_factory=list)
     """Reports of all epochs so far."""
-    within: Within = field(default_factory=Within)
+    progress: EpochProgress = field(default_factory=EpochProgress)
     """How far the epoch after those has come."""
     network: nn.Module | None = None
     """What training passes go through in place of the objective itself, for instance with several workers."""
@@ -114,7 +114,7 @@ class TrainState:
     @property
     def position(self) -> tuple[int, int]:
         """Epochs that are done, and optimiser steps of the next one."""
-        return self.epoch, self.within.steps
+        return self.epoch, self.progress.steps
 
 
 Report = Callable[[EpochReport, TrainState], None]
@@ -129,7 +129,15 @@ def never() -> bool:
     return False
 
 
-def fit(state: TrainState, material: Material, plan: Plan, *, until: int, report: Report, team: Team = ALONE) -> None:
+def fit(
+    state: TrainState,
+    training_data: TrainingData,
+    plan: Plan,
+    *,
+    until: int,
+    report: Report,
+    group: WorkerGroup = ALONE,
+) -> None:
     """Train up to an epoch, handing every epoch to one callable.
 
     A run that is interrupted and goes on from a checkpoint gives the same numbers, to the last bit
@@ -142,21 +150,21 @@ def fit(state: TrainState, material: Material, plan: Plan, *, until: int, report
         TrainingDivergedError: The loss is no longer finite.
     """
     while state.epoch < until:
-        done = train_epoch(state, material, plan, team=team)
+        done = train_epoch(state, training_data, plan, group=group)
         assert done is not None
         report(done, state)
 
 
 def train_epoch(
-    state: TrainState, material: Material, plan: Plan, *, team: Team = ALONE, pause: Pause = never
+    state: TrainState, training_data: TrainingData, plan: Plan, *, group: WorkerGroup = ALONE, pause: Pause = never
 ) -> EpochReport | None:
     """Train for one epoch, or the rest of it, measure on the validation segments, and note both in the history.
 
     Args:
-        state: What is trained; `TrainState.within` says where in the epoch it is.
-        material: What is learnt from.
+        state: What is trained; `TrainState.progress` says where in the epoch it is.
+        training_data: What is learnt from.
         plan: How.
-        team: This worker among all; each is to be called with the same state.
+        group: This worker among all; each is to be called with the same state.
         pause: Asked after every step whether to end the call there. The next call goes on.
 
     Returns:
@@ -167,44 +175,46 @@ def train_epoch(
         TrainingDivergedError: The training loss is not finite.
     """
     with state.paths.active():
-        complete = _train(state, material, plan, team=team, pause=pause)
-    loss = sum(state.within.losses) / len(material.fold.train)
+        complete = _train(state, training_data, plan, group=group, pause=pause)
+    loss = sum(state.progress.losses) / len(training_data.fold.train)
     if not math.isfinite(loss):
         raise TrainingDivergedError(
-            f"the training loss is {loss} in epoch {state.epoch + 1}, by step {state.within.steps}"
+            f"the training loss is {loss} in epoch {state.epoch + 1}, by step {state.progress.steps}"
         )
     if not complete:
         return None
     metrics = {"train/loss": loss}
-    if len(material.fold.val):
-        metrics |= evaluate(state.objective, material, material.fold.val, prefix="val", team=team, paths=state.paths)
+    if len(training_data.fold.val):
+        metrics |= evaluate(
+            state.objective, training_data, training_data.fold.val, prefix="val", group=group, paths=state.paths
+        )
     metrics["train/lr"] = state.optimiser.param_groups[0]["lr"]
-    metrics["train/segments_per_second"] = len(material.fold.train) / max(state.within.seconds, 1e-9)
+    metrics["train/segments_per_second"] = len(training_data.fold.train) / max(state.progress.seconds, 1e-9)
     report = EpochReport(state.epoch + 1, metrics)
     state.history.append(report)
-    state.within = Within()
+    state.progress = EpochProgress()
     return report
 
 
-def _train(state: TrainState, material: Material, plan: Plan, *, team: Team, pause: Pause) -> bool:
+def _train(state: TrainState, training_data: TrainingData, plan: Plan, *, group: WorkerGroup, pause: Pause) -> bool:
     """Train until the end of the epoch or a pause; tell whether it was the end, and note how far it came."""
-    rows, epoch, within = material.fold.train, state.epoch + 1, state.within
-    check_shares(len(rows), plan.batch_size, workers=team.size)
+    rows, epoch, progress = training_data.fold.train, state.epoch + 1, state.progress
+    check_shares(len(rows), plan.batch_size, workers=group.size)
     steps = batch_count(len(rows), plan.batch_size)
-    order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(team.rank, team.size))
+    order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(group.rank, group.size))
     state.objective.train()
     started = time.monotonic()
-    total = torch.tensor(within.loss_of(team), dtype=torch.float64, device=state.paths.device)
-    for batch in _batches(material, rows, order, device=state.paths.device, skip=within.steps):
-        step = (epoch - 1) * steps + within.steps
+    total = torch.tensor(progress.loss_of(group), dtype=torch.float64, device=state.paths.device)
+    for batch in _batches(training_data, rows, order, device=state.paths.device, skip=progress.steps):
+        step = (epoch - 1) * steps + progress.steps
         rate = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
-        total += _step(state, batch, rate=rate, seeds=_Seeds(plan.seed, epoch, within.steps), team=team)
-        within.steps += 1
+        total += _step(state, batch, rate=rate, seeds=_Seeds(plan.seed, epoch, progress.steps), group=group)
+        progress.steps += 1
         if pause():
             break
-    within.losses = _gathered(total.item(), team=team)
-    within.seconds += time.monotonic() - started
-    return within.steps == steps
+    progress.losses = _gathered(total.item(), group=group)
+    progress.seconds += time.monotonic() - started
+    return progress.steps == steps
 
 
 @dataclass(frozen=True)
@@ -219,42 +229,44 @@ class _Seeds:
         return derive_seed(self.run, purpose, self.epoch, self.step)
 
 
-def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, team: Team) -> Tensor:
+def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, group: WorkerGroup) -> Tensor:
     """Make one optimiser step, and return the loss share times the segments of the joint batch."""
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
+    for parameters in state.optimiser.param_groups:
+        parameters["lr"] = rate
     generator = torch.Generator(state.paths.device).manual_seed(seeds.of("mask"))
     seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
     with state.paths.autocast():
         loss = network(batch, generator=generator)
     state.optimiser.zero_grad(set_to_none=True)
-    (loss * team.size).backward()  # gradients are averaged over the workers
+    (loss * group.size).backward()  # gradients are averaged over the workers
     state.optimiser.step()
     return loss.detach().double() * batch.joint_size
 
 
 def _batches(
-    material: Material, rows: np.ndarray, plan: BatchPlan, *, device: str | torch.device, skip: int = 0
+    training_data: TrainingData, rows: np.ndarray, plan: BatchPlan, *, device: str | torch.device, skip: int = 0
 ) -> Iterator[Batch]:
-    for batch in batches(material.store, rows, plan=plan, labels=material.labels, skip=skip, resident=material.signals):
+    for batch in batches(
+        training_data.store, rows, plan=plan, labels=training_data.labels, skip=skip, resident=training_data.signals
+    ):
         yield batch.to(device)
 
 
-def _gathered(value: float, *, team: Team) -> list[float]:
+def _gathered(value: float, *, group: WorkerGroup) -> list[float]:
     """Return every worker's value."""
-    names = map(str, range(team.size))
-    sums = team.add({name: value if number == team.rank else 0.0 for number, name in enumerate(names)})
+    names = map(str, range(group.size))
+    sums = group.add({name: value if number == group.rank else 0.0 for number, name in enumerate(names)})
     return list(sums.values())
 
 
 def evaluate(
     objective: Objective,
-    material: Material,
+    training_data: TrainingData,
     rows: np.ndarray,
     *,
     prefix: str,
-    team: Team = ALONE,
+    group: WorkerGroup = ALONE,
     paths: Paths = PLAIN,
 ) -> dict[str, float]:
     """Measure an objective on segments; what is random in the task is the same in every call.
@@ -267,27 +279,34 @@ def evaluate(
     objective.eval()
     device = next(objective.parameters()).device
     with paths.active(), paths.autocast():
-        sums = _add_up(objective.measure, material, rows, team=team, device=device)
+        sums = _add_up(objective.measure, training_data, rows, group=group, device=device)
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
-def measure_references(task: TaskSettings, material: Material, rows: np.ndarray, *, prefix: str) -> dict[str, float]:
+def measure_references(
+    task: TaskSettings, training_data: TrainingData, rows: np.ndarray, *, prefix: str
+) -> dict[str, float]:
     """Measure predictions that need no learning, on the same segments and masks as `evaluate`."""
-    sums = _add_up(task.references, material, rows, team=ALONE, device=torch.device("cpu"))
+    sums = _add_up(task.references, training_data, rows, group=ALONE, device=torch.device("cpu"))
     points = sums.pop("points", 1.0)
     return {f"{prefix}/{name}": value / points for name, value in sums.items()}
 
 
 @torch.no_grad()
 def _add_up(
-    measure: Callable[..., Sums], material: Material, rows: np.ndarray, *, team: Team, device: torch.device
+    measure: Callable[..., Sums],
+    training_data: TrainingData,
+    rows: np.ndarray,
+    *,
+    group: WorkerGroup,
+    device: torch.device,
 ) -> Sums:
     # where there is not something for everybody in every batch, everybody measures everything
-    shared = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH)) >= team.size
-    sharers = team if shared else ALONE
+    shared = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH)) >= group.size
+    sharers = group if shared else ALONE
     order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=(sharers.rank, sharers.size))
     sums: Sums = {}
-    for number, batch in enumerate(_batches(material, rows, order, device=device)):
+    for number, batch in enumerate(_batches(training_data, rows, order, device=device)):
         generator = torch.Generator().manual_seed(derive_seed(0, "evaluation", number))
         for name, value in measure(batch, generator=generator).items():
             sums[name] = sums.get(name, 0.0) + value

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
-class Team:
+class WorkerGroup:
     """One worker among those that train one model together, each on its part of every joint batch.
 
     Attributes:
@@ -37,14 +37,14 @@ class Team:
         return DistributedDataParallel(module)
 
 
-ALONE = Team()
+ALONE = WorkerGroup()
 
 
-def joined() -> Team:
+def joined() -> WorkerGroup:
     """Return this process's place in the process group that it has joined, if any (``torch.distributed``)."""
     if not distributed.is_initialized():
         return ALONE
-    return Team(distributed.get_rank(), distributed.get_world_size())
+    return WorkerGroup(distributed.get_rank(), distributed.get_world_size())
 
 
 def _reduced(values: list[float], operation: distributed.ReduceOp.RedOpType) -> list[float]:

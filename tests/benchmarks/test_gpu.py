@@ -18,14 +18,14 @@ def test_all_rows_are_the_same_function() -> None:
     experiment = LADDER.case.experiment(batch_size=4).with_values(
         {"model.dropout": 0.0, "model.attention_dropout": 0.0}
     )
-    material = made_up_material(LADDER.case, segments=8)
+    training_data = made_up_material(LADDER.case, segments=8)
     steps = [Step("", Paths(), all_rows=given) for given in (False, True)]
-    pruned, whole = (begin(experiment, material, step=step) for step in steps)
+    pruned, whole = (begin(experiment, training_data, step=step) for step in steps)
     rows: list[int] = []
     last = whole.objective.get_submodule("encoder.blocks.1")
     last.register_forward_hook(lambda module, inputs, states: rows.append(states.shape[1]))
     for state in (pruned, whole):
-        train_epoch(state, material, experiment.plan())
+        train_epoch(state, training_data, experiment.plan())
     assert rows == [129, 129]
     assert whole.history[0].metrics["train/loss"] == pytest.approx(pruned.history[0].metrics["train/loss"], rel=1e-5)
 

@@ -31,8 +31,8 @@ def test_both_kinds_of_dropout_are_compared() -> None:
 
 def test_two_processes_train_what_one_trains() -> None:
     task = Task(Case(seconds=1), batch=5, steps=2, settings=TINY)
-    alone, material = task.begin(ALONE)
-    task.train(alone, material, team=ALONE)
+    alone, training_data = task.begin(ALONE)
+    task.train(alone, training_data, group=ALONE)
     weights = {name: one.detach() for name, one in alone.objective.named_parameters()}
     first, second = Group(2, warm=False).run(task)
     assert difference(first.weights, second.weights) == 0

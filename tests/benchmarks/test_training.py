@@ -16,13 +16,13 @@ from benchmarks.training_curves import experiment_of, fast_losses, reference_los
 from emotune.data.batches import BatchPlan, batches
 from emotune.experiment import Experiment
 from emotune.tasks import MaskedValues
-from emotune.training.loop import Material
+from emotune.training.loop import TrainingData
 
 ROOT = Path(__file__).parents[2]
 TINY = {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16, "dropout": 0, "attention_dropout": 0}
 
 
-def tiny(modality: Literal["ecg", "eeg"], task: dict) -> tuple[Experiment, Material]:
+def tiny(modality: Literal["ecg", "eeg"], task: dict) -> tuple[Experiment, TrainingData]:
     case = Case(modality=modality, seconds=1, task="finetune" if task["kind"] == "classify" else "pretrain")
     experiment = Experiment.model_validate({"model": TINY, "task": task, "batch_size": 6, "epochs": 40})
     return experiment, made_up_material(case, segments=6)
@@ -33,11 +33,11 @@ def tiny(modality: Literal["ecg", "eeg"], task: dict) -> tuple[Experiment, Mater
 def test_the_reference_has_the_loss_and_the_gradients_of_the_library(
     modality: Literal["ecg", "eeg"], task: dict
 ) -> None:
-    experiment, material = tiny(modality, task)
-    state = experiment.begin_untrained(material)
-    reference = reference_for(experiment, state, material, device=torch.device("cpu")).network
+    experiment, training_data = tiny(modality, task)
+    state = experiment.begin_untrained(training_data)
+    reference = reference_for(experiment, state, training_data, device=torch.device("cpu")).network
     order = BatchPlan(size=6, seed=0, epoch=1, shuffle=True)
-    (batch,) = batches(material.store, material.fold.train, plan=order, labels=material.labels)
+    (batch,) = batches(training_data.store, training_data.fold.train, plan=order, labels=training_data.labels)
     target = batch.label
     if isinstance(experiment.task, MaskedValues):
         target = experiment.task.mask(batch, generator=torch.Generator().manual_seed(0))
@@ -58,11 +58,11 @@ def test_the_reference_has_the_loss_and_the_gradients_of_the_library(
 
 def test_without_dropout_both_learn_alike() -> None:
     experiment = experiment_of(size="small", dropout=0.0, threads=1).with_values({"model.layers": 1})
-    material = made_up_material(Case(seconds=1), segments=40)
-    reference = list(reference_losses(experiment, material))
-    fast = list(fast_losses(experiment, material, precision="fp32"))
+    training_data = made_up_material(Case(seconds=1), segments=40)
+    reference = list(reference_losses(experiment, training_data))
+    fast = list(fast_losses(experiment, training_data, precision="fp32"))
     assert fast == pytest.approx(reference, rel=3e-3)
-    assert list(fast_losses(experiment, material)) == pytest.approx(reference, rel=5e-2)
+    assert list(fast_losses(experiment, training_data)) == pytest.approx(reference, rel=5e-2)
     assert len(fast) == 50
     assert sum(fast[-10:]) < sum(fast[:10])
 

@@ -12,7 +12,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Modality
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
 from emotune.experiment import Experiment
-from emotune.runtime.coordinator import Desk
+from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.driver import make_optimizer
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
@@ -69,8 +69,10 @@ def cross_validate(
                 software={},
             )
         )
-        desk = Desk(make_optimizer(study, records=journal.records, concurrency=1), journal=journal, aim=study.objective)
-        while (evaluation := desk.next_evaluation()) is not None:
+        coordinator = Coordinator(
+            make_optimizer(study, records=journal.records, concurrency=1), journal=journal, aim=study.objective
+        )
+        while (evaluation := coordinator.next_evaluation()) is not None:
             job = Job(
                 evaluation_id=evaluation.id,
                 config_id=evaluation.config_id,
@@ -81,9 +83,9 @@ def cross_validate(
                 measure_test=True,
             )
             for report in Worker(job).work(never):
-                desk.report(evaluation.id, epoch=report.epoch, metrics=report.metrics)
-            desk.complete(evaluation.id)
-        desk.close(Closed(time=time.time(), state="finished" if finish else "interrupted"))
+                coordinator.report(evaluation.id, epoch=report.epoch, metrics=report.metrics)
+            coordinator.complete(evaluation.id)
+        coordinator.close(Closed(time=time.time(), state="finished" if finish else "interrupted"))
 
 
 def folds_of(experiment: Experiment, *, shuffled: bool) -> Study:

@@ -52,7 +52,7 @@ def test_the_command_it_names_is_one_that_fits(pair: Pair, tmp_path: Path) -> No
     study = cross_validation_study(experiment, protocol="paper", folds=3)
     store = SegmentStore.open(Path(words[words.index("--store") + 1]))
     for number in range(3):
-        assert len(study.base.in_fold(number).material(store).fold.test)
+        assert len(study.base.in_fold(number).training_data(store).fold.test)
 
 
 def test_it_answers_in_json(pair: Pair, tmp_path: Path) -> None:

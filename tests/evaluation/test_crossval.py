@@ -24,7 +24,7 @@ from emotune.experiment import Experiment
 from emotune.runtime.driver import make_optimizer
 from emotune.search.optimizer import Optimizer
 from emotune.study.study import Study
-from emotune.training.loop import Material, evaluate, fit
+from emotune.training.loop import TrainingData, evaluate, fit
 
 TINY = {
     "model": {"channels": [8], "kernels": [9], "feedforward": 16, "layers": 1, "heads": 1, "attention_dropout": 0.0},
@@ -96,10 +96,12 @@ def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolNam
         if values["task.shuffled"]:
             continue
         chosen = study.base.with_values(values)
-        material = chosen.material(store)
-        state = chosen.begin(material)
-        fit(state, material, chosen.plan(), until=chosen.epochs, report=lambda report, state: None)
-        found.append(evaluate(state.objective, material, material.fold.test, prefix="test")["test/balanced_accuracy"])
+        training_data = chosen.training_data(store)
+        state = chosen.begin(training_data)
+        fit(state, training_data, chosen.plan(), until=chosen.epochs, report=lambda report, state: None)
+        found.append(
+            evaluate(state.objective, training_data, training_data.fold.test, prefix="test")["test/balanced_accuracy"]
+        )
     return found
 
 
@@ -122,8 +124,8 @@ def test_a_store_whose_labels_name_the_subjects_scores_at_chance_by_subject_and_
 
 def test_shuffled_labels_are_those_of_the_training_segments_and_no_other(store: SegmentStore) -> None:
     experiment = tiny()
-    plain = experiment.material(store)
-    shuffled = experiment.with_values({"task.shuffled": True}).material(store)
+    plain = experiment.training_data(store)
+    shuffled = experiment.with_values({"task.shuffled": True}).training_data(store)
     assert plain.labels is not None
     assert shuffled.labels is not None
     train = plain.fold.train
@@ -140,9 +142,9 @@ def test_the_majority_label_is_that_of_the_training_segments(
 ) -> None:
     labels = np.full(len(store), np.nan)
     labels[:3], labels[3 : 3 + len(test)] = [1, 1, 0], test
-    fold = tiny().material(store).fold
+    fold = tiny().training_data(store).fold
     part = type(fold)(train=np.arange(3), val=np.arange(0), test=np.arange(3, 3 + len(test)))
-    found = majority(Material(store=store, fold=part, labels=labels), fold=0).metrics
+    found = majority(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
     assert (found["accuracy"], found["macro_f1"], found["balanced_accuracy"]) == pytest.approx(expected)
 
 
@@ -189,10 +191,10 @@ def test_by_subject_it_is_said_that_test_people_were_seen_without_labels() -> No
 
 def test_a_partner_leaves_only_moments_that_both_have(store: SegmentStore, tmp_path: Path) -> None:
     make(tmp_path / "partner", subjects=4)
-    material = tiny(partner=str(tmp_path / "partner"), folds={"count": 3}).material(store)
-    used = np.concatenate([material.fold.train, material.fold.val, material.fold.test])
+    training_data = tiny(partner=str(tmp_path / "partner"), folds={"count": 3}).training_data(store)
+    used = np.concatenate([training_data.fold.train, training_data.fold.val, training_data.fold.test])
     assert set(store.index.iloc[used]["subject"]) == {"s001", "s002", "s003", "s004"}
     assert len(used) == len(store) * 4 // 6
     wrong = tiny(partner=str(tmp_path / "partner"), partner_fingerprint="0" * 64)
     with pytest.raises(DataError, match="partner has the fingerprint"):
-        wrong.material(store)
+        wrong.training_data(store)

@@ -93,7 +93,7 @@ def test_the_index_tells_who_tests_and_who_was_trained_on_a_moment(
             about = read_state(checkpoint_of(folder, fold))["about"]
             trained_on = Experiment.model_validate(about["experiment"])
             store = SegmentStore.open(Path(trained_on.store))
-            rows = trained_on.material(store).fold
+            rows = trained_on.training_data(store).fold
             names = keys(store.index, by="moment")
             assert set(moments[fused.index["test_fold"] == fold]) == set(names[rows.test])
             assert set(moments[fused.index["trained_on"].str[fold] == "1"]) == set(names[rows.train])

@@ -151,14 +151,14 @@ def fused(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
 def test_an_experiment_cannot_use_features_that_have_seen_what_it_measures(
     fused: SegmentStore, changes: dict, complaint: str
 ) -> None:
-    fusion(fused).material(fused)
+    fusion(fused).training_data(fused)
     with pytest.raises(SettingsError, match=complaint):
-        fusion(fused, **changes).material(fused)
+        fusion(fused, **changes).training_data(fused)
 
 
 def test_features_are_no_signals(stores: dict[str, Path], fused: SegmentStore) -> None:
     with pytest.raises(SettingsError, match="needs a store of features"):
-        fusion(fused, store=str(stores["ecg"])).material(SegmentStore.open(stores["ecg"]))
+        fusion(fused, store=str(stores["ecg"])).training_data(SegmentStore.open(stores["ecg"]))
     with pytest.raises(ValidationError, match="start: has no effect"):
         fusion(fused, start={"encoder": "x"})
     with pytest.raises(SettingsError, match="there are features of 3 folds"):
@@ -172,7 +172,7 @@ def test_what_validates_a_search_was_held_out_of_the_fine_tunings_too(stores: di
     cross_validate(unimodal(stores["eeg"], folds=folds), eeg, single=True)
     store = build_features(ecg, eeg, store=tmp_path / "fused").store
     assert store.channels == ("fold 0",)
-    fold = fusion(store, folds=folds).material(store).fold
+    fold = fusion(store, folds=folds).training_data(store).fold
     assert len(fold.val) == round(0.25 * (len(store) - len(fold.test)))
     trained = store.index["trained_on"].to_numpy() == "1"
     np.testing.assert_array_equal(np.flatnonzero(trained), fold.train)

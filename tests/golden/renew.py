@@ -39,9 +39,9 @@ def _losses(path: Path, settings: dict) -> list[list[float]]:
     common = {"store": str(path), "model": model, "optim": {"warmup_epochs": 1}, "epochs": 3, "batch_size": 16}
     common["compute"] = {"precision": "fp32", "device": "cpu"}
     experiment = Experiment.model_validate(common | settings)
-    material = experiment.material(SegmentStore.open(path))
-    state = experiment.begin(material)
-    fit(state, material, experiment.plan(), until=3, report=lambda report, state: None)
+    training_data = experiment.training_data(SegmentStore.open(path))
+    state = experiment.begin(training_data)
+    fit(state, training_data, experiment.plan(), until=3, report=lambda report, state: None)
     return [[report.metrics["train/loss"], report.metrics["val/loss"]] for report in state.history]
 
 

@@ -92,11 +92,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def checkpoint_of(experiment: Experiment, *, store: SegmentStore) -> Path:
         digest = experiment.digest()
         if digest not in made:
-            material = experiment.material(store)
-            state = experiment.begin(material)
-            fit(state, material, experiment.plan(), until=1, report=lambda report, state: None)
+            training_data = experiment.training_data(store)
+            state = experiment.begin(training_data)
+            fit(state, training_data, experiment.plan(), until=1, report=lambda report, state: None)
             root = tmp_path_factory.mktemp("checkpoints")
-            made[digest] = save_checkpoint(root, state, about=describe(experiment, material))
+            made[digest] = save_checkpoint(root, state, about=describe(experiment, training_data))
         return made[digest]
 
     return checkpoint_of

@@ -13,7 +13,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.encoders import PretrainedEncoder, best_checkpoint
 from emotune.errors import DataError, EmotuneError, SettingsError
-from emotune.prediction import Judge, find_judge, predict
+from emotune.prediction import Predictor, find_predictor, predict
 from emotune.search.records import Record, Started
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
@@ -25,8 +25,8 @@ Train = Callable[..., SearchFolder]
 
 
 @pytest.fixture
-def judge(train: Train) -> Judge:
-    return Judge("mine", checkpoints=[best_checkpoint(train("mine"))])
+def judge(train: Train) -> Predictor:
+    return Predictor("mine", checkpoints=[best_checkpoint(train("mine"))])
 
 
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
@@ -39,7 +39,7 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     settings = PrepareSettings.model_validate({"modality": modality, "seconds": SECONDS})
     prepare("folder", folder=tmp_path, store=tmp_path / "store", settings=settings)
     store = SegmentStore.open(tmp_path / "store")
-    asked = Judge("m", checkpoints=[best_checkpoint(train("m", modality=modality))])
+    asked = Predictor("m", checkpoints=[best_checkpoint(train("m", modality=modality))])
     prediction = predict(file, judges=[asked])
     assert np.array_equal(prediction.signals, store.signal)
     assert prediction.leads == store.index["channel"].tolist()
@@ -52,7 +52,7 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
 
 
 def test_a_raw_signal_is_embedded_from_the_same_segments(
-    train: Train, write: Write, ecg: np.ndarray, judge: Judge
+    train: Train, write: Write, ecg: np.ndarray, judge: Predictor
 ) -> None:
     encoder = PretrainedEncoder(best_checkpoint(train("other")))
     file = write("a.npz", signal=ecg[:1], names=("ECG",), kind="ecg")
@@ -73,11 +73,11 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
     values = ({"folds.index": 0}, {"folds.index": 1}, {"folds.index": 1, "seed": 9})
     folder = train("cv", purpose="fold", values=values)
     rename_last_to_shuffled(folder)
-    together = find_judge("cv", storage=tmp_path / "results")
+    together = find_predictor("cv", storage=tmp_path / "results")
     assert len(together.classifiers) == 2
     file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
     alone = [
-        predict(file, judges=[find_judge(str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path)])
+        predict(file, judges=[find_predictor(str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path)])
         for fold in (0, 1)
     ]
     expected = np.mean([one.probabilities["arousal"] for one in alone], axis=0)
@@ -105,13 +105,13 @@ def test_a_cross_validation_that_is_not_complete_is_refused(train: Train, tmp_pa
     for file in folder.checkpoints(1).rglob("weights.safetensors"):
         file.write_bytes(b"damaged")
     with pytest.raises(SettingsError, match="'cv' is not complete: 0 of 2 folds are not done, 1 have a checkpoint"):
-        find_judge("cv", storage=tmp_path / "results")
+        find_predictor("cv", storage=tmp_path / "results")
 
 
 def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
     for target in ("arousal", "valence"):
         train(target, task={"kind": "classify", "target": target, "hidden": (4,)})
-    judges = [find_judge(name, storage=tmp_path / "results") for name in ("arousal", "valence")]
+    judges = [find_predictor(name, storage=tmp_path / "results") for name in ("arousal", "valence")]
     prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), judges=judges)
     table = prediction.table()
     answers = ["arousal_probability", "arousal", "valence_probability", "valence"]
@@ -124,13 +124,17 @@ def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray,
         predict(prediction.file, judges=[judges[0], judges[0]])
 
 
-def test_judges_that_were_trained_on_other_signals_are_not_mixed(train: Train, judge: Judge, tmp_path: Path) -> None:
-    other = Judge("eeg", checkpoints=[best_checkpoint(train("eeg", modality="eeg"))])
+def test_judges_that_were_trained_on_other_signals_are_not_mixed(
+    train: Train, judge: Predictor, tmp_path: Path
+) -> None:
+    other = Predictor("eeg", checkpoints=[best_checkpoint(train("eeg", modality="eeg"))])
     with pytest.raises(SettingsError, match="mine and eeg were trained on signals that were prepared in different"):
         predict(tmp_path / "x.npz", judges=[judge, other])
 
 
-def test_gaps_and_dead_leads_are_left_out_and_the_rest_is_judged(judge: Judge, write: Write, ecg: np.ndarray) -> None:
+def test_gaps_and_dead_leads_are_left_out_and_the_rest_is_judged(
+    judge: Predictor, write: Write, ecg: np.ndarray
+) -> None:
     signal = np.concatenate([ecg, np.zeros((1, ecg.shape[1]))])
     signal[:, 6 * FS : 7 * FS] = np.nan
     prediction = predict(write("a.npz", signal=signal, names=(*LEADS, "V1"), kind="ecg"), judges=[judge])
@@ -148,7 +152,7 @@ def test_a_classifier_of_a_pool_is_loaded_with_what_it_learnt(
     train("pool", task={"kind": "classify", "aggregate": "max-groups", "hidden": (4,), "frozen": True})
     judged = predict(
         write("a.npz", signal=ecg, names=LEADS, kind="ecg"),
-        judges=[find_judge("pool", storage=tmp_path / "results")],
+        judges=[find_predictor("pool", storage=tmp_path / "results")],
     )
     assert np.ptp(judged.probabilities["arousal"]) > 0
 
@@ -181,7 +185,7 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_a_line(
-    judge: Judge, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
+    judge: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
 ) -> None:
     path = write("a.npz", **{"signal": change(ecg), "names": LEADS, "kind": "ecg", **file})
     with pytest.raises(DataError, match=complaint) as refused:
@@ -191,13 +195,13 @@ def test_what_cannot_be_judged_is_refused_in_a_line(
 
 
 def test_an_eeg_without_a_channel_is_refused(train: Train, write: Write, eeg: np.ndarray) -> None:
-    asked = Judge("m", checkpoints=[best_checkpoint(train("m", modality="eeg"))])
+    asked = Predictor("m", checkpoints=[best_checkpoint(train("m", modality="eeg"))])
     file = write("a.npz", signal=eeg[1:], names=TEN_CHANNELS[1:], kind="eeg")
     with pytest.raises(DataError, match=r"a\.npz: it has no channel F7; it has F3, T7"):
         predict(file, judges=[asked])
 
 
-def test_a_table_needs_a_rate(judge: Judge, ecg: np.ndarray, tmp_path: Path) -> None:
+def test_a_table_needs_a_rate(judge: Predictor, ecg: np.ndarray, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     np.savetxt(file, ecg[0], header="ECG", comments="")
     with pytest.raises(DataError, match=r"a\.csv: its sampling rate is not known; give it with --fs"):
@@ -208,6 +212,6 @@ def test_a_table_needs_a_rate(judge: Judge, ecg: np.ndarray, tmp_path: Path) -> 
 def test_what_is_no_classifier_is_refused(train: Train, tmp_path: Path) -> None:
     train("pretrained", task={"kind": "masked_values", "head": 4})
     with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values' and judges nothing"):
-        find_judge("pretrained", storage=tmp_path / "results")
+        find_predictor("pretrained", storage=tmp_path / "results")
     with pytest.raises(EmotuneError, match="'nobody'"):
-        find_judge("nobody", storage=tmp_path / "results")
+        find_predictor("nobody", storage=tmp_path / "results")

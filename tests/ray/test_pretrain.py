@@ -78,7 +78,7 @@ def train(rank: int, job: str) -> None:
     given = Job.model_validate_json(job)
     meeting = f"file://{given.checkpoints}.meeting"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    Worker(given, team=joined()).work(never)
+    Worker(given, group=joined()).work(never)
     distributed.destroy_process_group()
 
 
@@ -190,7 +190,7 @@ def test_from_four_workers_to_two_every_segment_is_seen_once_an_epoch(
 
 def train_rows(experiment: Path, store: Path) -> list[int]:
     settings = parse(load_document(experiment).overridden([]), Experiment)
-    return sorted(settings.material(SegmentStore.open(store)).fold.train.tolist())
+    return sorted(settings.training_data(SegmentStore.open(store)).fold.train.tolist())
 
 
 def check_notes(notes: Path, *, rows: list[int]) -> None:

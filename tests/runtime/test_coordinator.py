@@ -1,4 +1,4 @@
-"""Promises of the desk: whatever is killed when, the history of the search is the same."""
+"""Promises of the coordinator: whatever is killed when, the history of the search is the same."""
 
 import itertools
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from emotune.errors import SearchFailedError
-from emotune.runtime.coordinator import INFRASTRUCTURE_RETRIES, RETRIES, SAME_FAILURES, Desk
+from emotune.runtime.coordinator import INFRASTRUCTURE_RETRIES, RETRIES, SAME_FAILURES, Coordinator
 from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.study.journal import Journal
@@ -52,8 +52,8 @@ def drive(path: Path, *, die_at: int | None = None, concurrency: int = 1) -> lis
         if not journal.records:
             journal.append(opening(concurrency))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=concurrency)
-        desk = Desk(optimizer, journal=journal, aim=STUDY.objective, observers=[die])
-        work(desk)
+        coordinator = Coordinator(optimizer, journal=journal, aim=STUDY.objective, observers=[die])
+        work(coordinator)
         return list(journal.records)
 
 
@@ -62,16 +62,16 @@ def opening(concurrency: int) -> Opened:
     return Opened(time=0, name="t", study=study, digest=STUDY.digest(), seed=0, concurrency=concurrency, software={})
 
 
-def work(desk: Desk) -> None:
+def work(coordinator: Coordinator) -> None:
     """Carry evaluations out, the last one handed out first, re-reporting a configuration's earlier epochs."""
     out: list[Evaluation] = []
-    while not desk.finished:
-        while (evaluation := desk.next_evaluation()) is not None:
+    while not coordinator.finished:
+        while (evaluation := coordinator.next_evaluation()) is not None:
             out.append(evaluation)
         done = out.pop()
         for epoch in range(1, done.to_epoch + 1):
-            desk.report(done.id, epoch=epoch, metrics={"val/loss": loss_of(done, epoch)})
-        desk.complete(done.id)
+            coordinator.report(done.id, epoch=epoch, metrics={"val/loss": loss_of(done, epoch)})
+        coordinator.complete(done.id)
 
 
 def table(records: list[Record]) -> list[tuple]:
@@ -168,47 +168,47 @@ def test_a_wall_clock_that_jumps_decides_nothing(
 
 
 @pytest.fixture
-def open_desk(tmp_path: Path) -> Callable[[], Desk]:
-    def make() -> Desk:
+def open_desk(tmp_path: Path) -> Callable[[], Coordinator]:
+    def make() -> Coordinator:
         journal = Journal.open(tmp_path / "j.jsonl", owner="test")
         if not journal.records:
             journal.append(opening(1))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
-        return Desk(optimizer, journal=journal, aim=STUDY.objective)
+        return Coordinator(optimizer, journal=journal, aim=STUDY.objective)
 
     return make
 
 
 @pytest.mark.parametrize(("infrastructure", "tries"), [(False, RETRIES), (True, INFRASTRUCTURE_RETRIES)])
 def test_a_broken_evaluation_is_tried_again_and_then_counts_as_failed(
-    open_desk: Callable[[], Desk], *, infrastructure: bool, tries: int
+    open_desk: Callable[[], Coordinator], *, infrastructure: bool, tries: int
 ) -> None:
-    desk = open_desk()
-    first = desk.next_evaluation()
+    coordinator = open_desk()
+    first = coordinator.next_evaluation()
     assert first is not None
     for _ in range(tries):
-        desk.fail(first.id, error="boom", infrastructure=infrastructure)
-        assert desk.next_evaluation() == first
-    desk.fail(first.id, error="boom", infrastructure=infrastructure)
-    second = desk.next_evaluation()
+        coordinator.fail(first.id, error="boom", infrastructure=infrastructure)
+        assert coordinator.next_evaluation() == first
+    coordinator.fail(first.id, error="boom", infrastructure=infrastructure)
+    second = coordinator.next_evaluation()
     assert second is not None
     assert second.id == 1
-    assert desk.optimizer.results() == [(first, None)]
+    assert coordinator.optimizer.results() == [(first, None)]
 
 
 @pytest.mark.parametrize("progress", ["epochs", "a newer checkpoint", "the same checkpoint"])
-def test_who_makes_progress_may_break_off_for_ever(open_desk: Callable[[], Desk], progress: str) -> None:
-    desk = open_desk()
-    first = desk.next_evaluation()
+def test_who_makes_progress_may_break_off_for_ever(open_desk: Callable[[], Coordinator], progress: str) -> None:
+    coordinator = open_desk()
+    first = coordinator.next_evaluation()
     assert first is not None
     steps = {"a newer checkpoint": 1}.get(progress, 0)
     for attempt in range(1, INFRASTRUCTURE_RETRIES + 3):
         if progress == "epochs":
-            desk.report(first.id, epoch=attempt, metrics={"val/loss": 1.0})
+            coordinator.report(first.id, epoch=attempt, metrics={"val/loss": 1.0})
         else:
-            desk.note_progress(first.id, saved=(0, attempt * steps))
-        desk.fail(first.id, error="boom", infrastructure=True)
-        following = desk.next_evaluation()
+            coordinator.note_progress(first.id, saved=(0, attempt * steps))
+        coordinator.fail(first.id, error="boom", infrastructure=True)
+        following = coordinator.next_evaluation()
         assert (following == first) == (progress != "the same checkpoint" or attempt <= INFRASTRUCTURE_RETRIES)
         if following != first:
             return
@@ -216,58 +216,58 @@ def test_who_makes_progress_may_break_off_for_ever(open_desk: Callable[[], Desk]
 
 
 def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
-    open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+    open_desk: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, now = open_desk(), iter([10.0, 13.0, 1000.0, 1005.0])
+    coordinator, now = open_desk(), iter([10.0, 13.0, 1000.0, 1005.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    evaluation = desk.next_evaluation()
+    evaluation = coordinator.next_evaluation()
     assert evaluation is not None
-    desk.fail(evaluation.id, error="boom", infrastructure=True)
-    assert desk.next_evaluation() == evaluation
+    coordinator.fail(evaluation.id, error="boom", infrastructure=True)
+    assert coordinator.next_evaluation() == evaluation
     seen: list[Record] = []
-    desk._observers = [lambda record, number: seen.append(record)]
-    desk.complete(evaluation.id, diverged="too large")
+    coordinator._observers = [lambda record, number: seen.append(record)]
+    coordinator.complete(evaluation.id, diverged="too large")
     assert [one.seconds for one in seen if isinstance(one, Ended)] == [8.0]
 
 
-def fail_for_good(desk: Desk, *, error: str) -> None:
+def fail_for_good(coordinator: Coordinator, *, error: str) -> None:
     for _ in range(RETRIES + 1):
-        evaluation = desk.next_evaluation()
+        evaluation = coordinator.next_evaluation()
         assert evaluation is not None
-        desk.fail(evaluation.id, error=error, infrastructure=False)
+        coordinator.fail(evaluation.id, error=error, infrastructure=False)
 
 
-def test_failures_of_one_kind_in_a_row_stop_the_search(open_desk: Callable[[], Desk]) -> None:
-    desk = open_desk()
+def test_failures_of_one_kind_in_a_row_stop_the_search(open_desk: Callable[[], Coordinator]) -> None:
+    coordinator = open_desk()
     for number in range(SAME_FAILURES - 1):
-        fail_for_good(desk, error=f"out of disk {number}")
+        fail_for_good(coordinator, error=f"out of disk {number}")
     with pytest.raises(SearchFailedError, match=r"5 evaluations in a row failed in the same way.*out of disk 4"):
-        fail_for_good(desk, error="out of disk 4")
+        fail_for_good(coordinator, error="out of disk 4")
 
 
 @pytest.mark.parametrize("kind", ["Storage", "StorageAway"])
 @pytest.mark.parametrize(("infrastructure", "tries"), [(False, RETRIES), (True, INFRASTRUCTURE_RETRIES)])
 def test_a_full_disk_stops_the_search_and_counts_against_nobody(
-    open_desk: Callable[[], Desk], kind: str, *, infrastructure: bool, tries: int
+    open_desk: Callable[[], Coordinator], kind: str, *, infrastructure: bool, tries: int
 ) -> None:
-    desk = open_desk()
+    coordinator = open_desk()
     error = f"worker 0 of the group: emotune.errors.{kind}Error: epoch-000001 could not be written"
     for _ in range(tries):
-        assert desk.next_evaluation() is not None
-        desk.fail(0, error=error, infrastructure=infrastructure)
-    desk.next_evaluation()
+        assert coordinator.next_evaluation() is not None
+        coordinator.fail(0, error=error, infrastructure=infrastructure)
+    coordinator.next_evaluation()
     with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
-        desk.fail(0, error=error, infrastructure=infrastructure)
-    assert desk.optimizer.results() == []
-    assert [one.kind for one in desk._journal.records] == ["opened", "started"]
+        coordinator.fail(0, error=error, infrastructure=infrastructure)
+    assert coordinator.optimizer.results() == []
+    assert [one.kind for one in coordinator._journal.records] == ["opened", "started"]
 
 
-def test_a_missing_metric_is_named(open_desk: Callable[[], Desk]) -> None:
-    desk = open_desk()
-    evaluation = desk.next_evaluation()
+def test_a_missing_metric_is_named(open_desk: Callable[[], Coordinator]) -> None:
+    coordinator = open_desk()
+    evaluation = coordinator.next_evaluation()
     assert evaluation is not None
     with pytest.raises(SearchFailedError, match="'val/loss' is not reported; there are train/loss, val/f1"):
-        desk.report(evaluation.id, epoch=1, metrics={"val/f1": 1.0, "train/loss": 2.0})
+        coordinator.report(evaluation.id, epoch=1, metrics={"val/f1": 1.0, "train/loss": 2.0})
 
 
 def test_status_says_what_is_known(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
-from emotune.runtime.coordinator import Desk
-from emotune.runtime.tune_adapter import DeskSearcher
+from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.worker import Job
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Evaluation, Opened
@@ -47,9 +47,11 @@ class Cluster:
         self.journal = Journal.open(folder / "journal.jsonl", owner="test")
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
-        desk = Desk(optimizer, journal=self.journal, aim=Aim(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=self.journal, aim=Aim(metric="val/loss", mode="min"))
         self.stop = False
-        self.searcher = DeskSearcher(desk, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop)
+        self.searcher = CoordinatorSearcher(
+            coordinator, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop
+        )
         self.trials: dict[str, Job] = {}
         self.waiting: list[str] = []
         self._names = (f"trial-{number}" for number in range(10**6))

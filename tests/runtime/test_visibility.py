@@ -12,12 +12,12 @@ from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime import worker
 from emotune.runtime.cluster import visibility
-from emotune.runtime.cluster.visibility import BlindError, Needs, announce, check_sight, missing
+from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, announce, check_sight, missing
 from emotune.runtime.worker import EvaluationTrainable, Job
 
 
 @pytest.fixture
-def needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Needs:
+def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirements:
     monkeypatch.setattr(visibility, "node_name", lambda: "here")
     store, folder = tmp_path / "store", tmp_path / "results" / "first"
     corpus = Synthetic(subjects=3, seconds_per_state=8.0)
@@ -26,32 +26,34 @@ def needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Needs:
     return announce(folder, stores={str(store): SegmentStore.open(store).fingerprint})
 
 
-def test_whoever_sees_folder_and_store_may_work(needs: Needs) -> None:
-    assert missing(Needs.model_validate_json(needs.model_dump_json())) == []
-    check_sight(needs)
-    assert [one.name for one in needs.folder.iterdir()] == [visibility.MARKER]
+def test_whoever_sees_folder_and_store_may_work(requirements: Requirements) -> None:
+    assert missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
+    check_sight(requirements)
+    assert [one.name for one in requirements.folder.iterdir()] == [visibility.MARKER]
 
 
-def test_a_folder_of_the_same_name_that_is_not_the_drivers_is_not_taken_for_it(needs: Needs) -> None:
-    check_sight(needs)
-    (needs.folder / visibility.MARKER).write_text("of an earlier search")
-    with pytest.raises(BlindError, match=f"node here does not see the results in {needs.folder}"):
-        check_sight(needs)
-    shutil.rmtree(needs.folder)
-    assert len(missing(needs)) == 1
+def test_a_folder_of_the_same_name_that_is_not_the_drivers_is_not_taken_for_it(requirements: Requirements) -> None:
+    check_sight(requirements)
+    (requirements.folder / visibility.MARKER).write_text("of an earlier search")
+    with pytest.raises(InaccessibleError, match=f"node here does not see the results in {requirements.folder}"):
+        check_sight(requirements)
+    shutil.rmtree(requirements.folder)
+    assert len(missing(requirements)) == 1
 
 
-def test_a_store_that_is_away_or_another_one_is_named(needs: Needs) -> None:
-    (store,) = needs.stores
-    assert missing(needs.model_copy(update={"stores": {store: "other"}})) == [f"the segment store {store}"]
+def test_a_store_that_is_away_or_another_one_is_named(requirements: Requirements) -> None:
+    (store,) = requirements.stores
+    assert missing(requirements.model_copy(update={"stores": {store: "other"}})) == [f"the segment store {store}"]
     shutil.rmtree(store)
-    assert missing(needs) == [f"the segment store {store}"]
+    assert missing(requirements) == [f"the segment store {store}"]
 
 
-def test_a_blind_worker_says_so_and_idles_when_it_sees_again(needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
+    requirements: Requirements, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its job is somebody else's by then."""
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
-    marker = needs.folder / visibility.MARKER
+    marker = requirements.folder / visibility.MARKER
     token = marker.read_text()
     marker.unlink()
     job = Job(
@@ -60,8 +62,8 @@ def test_a_blind_worker_says_so_and_idles_when_it_sees_again(needs: Needs, monke
         from_epoch=0,
         to_epoch=1,
         experiment=Experiment(),
-        checkpoints=needs.folder / "configurations",
-        needs=needs,
+        checkpoints=requirements.folder / "configurations",
+        requirements=requirements,
     )
     trainable = EvaluationTrainable({"job": job.model_dump_json()})
     for _ in range(2):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emotune.runtime.coordinator import Desk
+from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.driver import make_optimizer
-from emotune.runtime.tune_adapter import DeskSearcher
+from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.watchdog import BEFORE_ANY, EPOCHS, LONGEST_LOOK, Watchdog
 from emotune.runtime.worker import Job
 from emotune.search.records import Ended, Evaluation
@@ -98,8 +98,10 @@ def test_a_driver_that_was_suspended_accuses_nobody(clock: Clock) -> None:
 def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, clock: Clock) -> None:
     with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
         journal.append(opening(1))
-        desk = Desk(make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, aim=STUDY.objective)
-        searcher = DeskSearcher(desk, make_job=job_of, concurrency=1, stop_requested=lambda: False)
+        coordinator = Coordinator(
+            make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, aim=STUDY.objective
+        )
+        searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_requested=lambda: False)
         searcher._watchdog = watchdog = Watchdog(clock)
         for trial in ("first", "second"):
             searcher.suggest(trial)
@@ -111,7 +113,7 @@ def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, 
             assert searcher.hanging() == {trial}
             assert searcher.hanging() == set()
             searcher.fail(trial, "The actor died unexpectedly before finishing this task.")
-        assert desk.optimizer.results() == [(desk.optimizer.results()[0][0], None)]
+        assert coordinator.optimizer.results() == [(coordinator.optimizer.results()[0][0], None)]
         assert isinstance(journal.records[-1], Ended)
         assert journal.records[-1].error == "hung: no epoch in 605 s"
 
@@ -119,12 +121,14 @@ def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, 
 def test_a_worker_that_hangs_while_it_has_nothing_to_do_is_found_too(tmp_path: Path, clock: Clock) -> None:
     with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
         journal.append(opening(2))
-        desk = Desk(make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, aim=STUDY.objective)
-        searcher = DeskSearcher(desk, make_job=job_of, concurrency=1, stop_requested=lambda: False)
+        coordinator = Coordinator(
+            make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, aim=STUDY.objective
+        )
+        searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_requested=lambda: False)
         searcher._watchdog = Watchdog(clock)
         searcher.suggest("trial")
         searcher.started("trial")
-        desk.stopping = True
+        coordinator.stopping = True
         clock.now += 1
         report = {"epoch": 1, "metrics": {"val/loss": 1.0}}
         searcher.take("trial", result={"reports": [report], "finished": True, "diverged": None})
@@ -137,7 +141,7 @@ def test_a_worker_that_hangs_while_it_has_nothing_to_do_is_found_too(tmp_path: P
             hanging = searcher.hanging()
         assert hanging == {"trial"}
         searcher.fail("trial", "The actor died unexpectedly before finishing this task.")
-        assert [loss for _, loss in desk.optimizer.results()] == [1.0]
+        assert [loss for _, loss in coordinator.optimizer.results()] == [1.0]
 
 
 def job_of(evaluation: Evaluation) -> Job:

@@ -1,6 +1,6 @@
 """Promises of a search that is killed: whatever dies when, its history is that of an undisturbed one.
 
-A driver here is the real journal, desk and optimizer, with random spaces and losses in place of training. It is
+A driver here is the real journal, coordinator and optimizer, with random spaces and losses in place of training. It is
 killed again and again, right after it wrote one to five records, and half of the time the last one is torn at some
 byte too.
 """
@@ -17,7 +17,7 @@ from ConfigSpace import ConfigurationSpace
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from emotune.runtime.coordinator import Desk
+from emotune.runtime.coordinator import Coordinator
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import EpochDone, Record
 from emotune.study.journal import Journal, read_journal
@@ -63,35 +63,37 @@ class Search:
             optimizer = optimizer_from_records(
                 self.space, journal.records, settings={**self.options, "cost": self.cost}
             )
-            desk = Desk(optimizer, journal=journal, aim=Aim(), observers=[die])
-            self.work(desk)
+            coordinator = Coordinator(optimizer, journal=journal, aim=Aim(), observers=[die])
+            self.work(coordinator)
             return optimizer
 
-    def work(self, desk: Desk) -> None:
+    def work(self, coordinator: Coordinator) -> None:
         out: dict[int, Evaluation] = {}
-        while not desk.finished:
-            while len(out) < desk.optimizer.settings.concurrency and (evaluation := desk.next_evaluation()):
+        while not coordinator.finished:
+            while len(out) < coordinator.optimizer.settings.concurrency and (
+                evaluation := coordinator.next_evaluation()
+            ):
                 out[evaluation.id] = evaluation
-            self.carry_out(out.pop(self.next_to_end(out, desk)), desk)
+            self.carry_out(out.pop(self.next_to_end(out, coordinator)), coordinator)
 
-    def next_to_end(self, out: dict[int, Evaluation], desk: Desk) -> int:
+    def next_to_end(self, out: dict[int, Evaluation], coordinator: Coordinator) -> int:
         """In strict order anyone; in free order it decides the history, and so has to be a function of it."""
-        if desk.optimizer.settings.order == "strict":
+        if coordinator.optimizer.settings.order == "strict":
             return self.chance.choice(sorted(out))
         return min(out, key=lambda number: zlib.crc32(b"%d" % number))
 
-    def carry_out(self, evaluation: Evaluation, desk: Desk) -> None:
+    def carry_out(self, evaluation: Evaluation, coordinator: Coordinator) -> None:
         """Report all epochs from the first one, as a worker does that found no checkpoint, or fail in one of 3 ways."""
         loss = loss_of(evaluation, failures=self.failures)
         if loss is None:
             kind = "".join("abcdefghij"[int(digit)] for digit in str(evaluation.id))
-            desk.fail(evaluation.id, error=f"broken {kind}", infrastructure=False)
+            coordinator.fail(evaluation.id, error=f"broken {kind}", infrastructure=False)
         elif loss == math.inf:
-            desk.complete(evaluation.id, diverged="too large")
+            coordinator.complete(evaluation.id, diverged="too large")
         else:
             for epoch in range(1, evaluation.to_epoch + 1):
-                desk.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
-            desk.complete(evaluation.id)
+                coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
+            coordinator.complete(evaluation.id)
 
 
 OPTIONS = st.fixed_dictionaries(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotune.search import Evaluation, Optimizer
-from emotune.study.reliability import describe_trust, trust_in_rungs
+from emotune.study.reliability import describe_reliability, rung_reliability
 from tests.search.searching import MIXED, loss_of, mixed_space, run_to_the_end
 
 ONE_NUMBER = {"hyperparameters": [{"name": "x", "type": "uniform_float", "lower": 0, "upper": 1}]}
@@ -41,7 +41,7 @@ def test_the_weights_are_those_of_the_search(sign: int) -> None:
     run_to_the_end(optimizer, loss=lambda each: loss_of(each, failures=7))
     told = [(each, None if loss is None else sign * loss) for each, loss in optimizer.results()]
     study = STUDY | {"space": MIXED, "objective": {"metric": "m", "mode": "min" if sign == 1 else "max"}}
-    found = trust_in_rungs(study, outcomes=told)
+    found = rung_reliability(study, outcomes=told)
     assert {rung.epochs: rung.weight for rung in found} == optimizer.weights()
     assert [rung.epochs for rung in found] == [1, 3, 9]
     assert sum(rung.results for rung in found) == len(told)
@@ -54,32 +54,32 @@ def test_configurations_that_run_yet_do_not_count(running: set[int]) -> None:
     ended = [(each, loss) for each, loss in told if each.config_id not in running]
     order = {number: row for row, number in enumerate(dict.fromkeys(each.config_id for each, _ in ended))}
     without_gaps = [(each.model_copy(update={"config_id": order[each.config_id]}), loss) for each, loss in ended]
-    assert trust_in_rungs(STUDY, outcomes=ended) == trust_in_rungs(STUDY, outcomes=without_gaps)
+    assert rung_reliability(STUDY, outcomes=ended) == rung_reliability(STUDY, outcomes=without_gaps)
 
 
 @pytest.mark.parametrize("searcher", [{"kind": "bohb", "model": "hpbandster"}, {"kind": "random"}, {"kind": "asha"}])
 def test_another_model_has_no_weights(searcher: dict[str, Any]) -> None:
-    found = trust_in_rungs(STUDY | {"searcher": searcher}, outcomes=outcomes(count=90))
+    found = rung_reliability(STUDY | {"searcher": searcher}, outcomes=outcomes(count=90))
     assert [rung.weight for rung in found] == [None, None, None]
     assert [rung.results for rung in found] == [90, 30, 10]
-    assert describe_trust(found) == []
+    assert describe_reliability(found) == []
 
 
 def test_rungs_that_mislead_are_named_with_what_to_change() -> None:
-    (line,) = describe_trust(trust_in_rungs(STUDY, outcomes=outcomes(count=90)))
+    (line,) = describe_reliability(rung_reliability(STUDY, outcomes=outcomes(count=90)))
     assert re.fullmatch(r"trust in the rungs: 3 epochs (1|0\.9\d*), 9 epochs (1|0\.9\d*), 27 epochs 1", line), line
-    line, advice = describe_trust(trust_in_rungs(STUDY, outcomes=outcomes(count=90, faithful=False)))
+    line, advice = describe_reliability(rung_reliability(STUDY, outcomes=outcomes(count=90, faithful=False)))
     assert re.match(r"trust in the rungs: 3 epochs 0(\.0\d*)?,", line), line
     assert "3 epochs" in advice
     assert "larger budget.min" in advice
-    few = trust_in_rungs(STUDY, outcomes=outcomes(count=15, faithful=False))
-    assert len(describe_trust(few)) == 1, "too few to say so"
-    assert describe_trust([]) == []
+    few = rung_reliability(STUDY, outcomes=outcomes(count=15, faithful=False))
+    assert len(describe_reliability(few)) == 1, "too few to say so"
+    assert describe_reliability([]) == []
 
 
 def test_ten_thousand_evaluations_take_no_time() -> None:
     many = outcomes(count=7000)
     assert len(many) > 10_000
     started = time.process_time()
-    trust_in_rungs(STUDY, outcomes=many)
+    rung_reliability(STUDY, outcomes=many)
     assert time.process_time() - started < 5, "a tenth of a second, unless it grows with the square"

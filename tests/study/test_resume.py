@@ -11,7 +11,7 @@ import pytest
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.runtime import driver
 from emotune.runtime.cluster.gpu_sharing import Seats
-from emotune.runtime.coordinator import Desk
+from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, Extended, Record, Started
 from emotune.search.stopping import Amount
@@ -25,9 +25,9 @@ from tests.runtime.test_coordinator import STUDY, Killed, table, work
 MORE = {"brackets": Amount(1, more=True)}
 
 
-def without_ray(desk: Desk, *args: Any, **options: Any) -> None:
-    work(desk)
-    desk.close(Closed(time=0, state="finished"))
+def without_ray(coordinator: Coordinator, *args: Any, **options: Any) -> None:
+    work(coordinator)
+    coordinator.close(Closed(time=0, state="finished"))
 
 
 @pytest.fixture

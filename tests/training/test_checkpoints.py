@@ -30,9 +30,9 @@ def state(store: SegmentStore) -> TrainState:
     experiment = Experiment.model_validate(
         {"model": {"channels": (2, 4), "kernels": (3, 3), "feedforward": 4}, "folds": {"segments": 8}, "epochs": 40}
     )
-    material = experiment.material(store)
-    begun = experiment.begin(material)
-    fit(begun, material, experiment.plan(), until=1, report=lambda report, state: None)
+    training_data = experiment.training_data(store)
+    begun = experiment.begin(training_data)
+    fit(begun, training_data, experiment.plan(), until=1, report=lambda report, state: None)
     return begun
 
 

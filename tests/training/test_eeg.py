@@ -25,9 +25,9 @@ def eeg(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
 
 
 def trained(experiment: Experiment, store: SegmentStore, *, encoder: Path | None = None) -> TrainState:
-    material = experiment.material(store)
-    state = experiment.begin(material, encoder_weights=encoder)
-    fit(state, material, experiment.plan(), until=experiment.epochs, report=lambda report, state: None)
+    training_data = experiment.training_data(store)
+    state = experiment.begin(training_data, encoder_weights=encoder)
+    fit(state, training_data, experiment.plan(), until=experiment.epochs, report=lambda report, state: None)
     return state
 
 
@@ -37,13 +37,13 @@ def test_ten_channels_are_pre_trained_and_fine_tuned(eeg: SegmentStore, tmp_path
     pretraining = tiny_experiment(eeg.path, optim={"lr": 0.01, "warmup_epochs": 0, "weight_decay": 0}, folds=folds)
     pretrained = trained(pretraining, eeg)
     losses = [report.metrics["val/loss"] for report in pretrained.history]
-    material = pretraining.material(eeg)
-    zero = measure_references(pretraining.task, material, material.fold.val, prefix="val")["val/loss_zero"]
+    training_data = pretraining.training_data(eeg)
+    zero = measure_references(pretraining.task, training_data, training_data.fold.val, prefix="val")["val/loss_zero"]
     assert losses[-1] < losses[0]
     assert losses[-1] < 0.97 * zero
     assert pretrained.objective.get_parameter("head.2.weight").shape[0] == 10
 
-    checkpoint = save_checkpoint(tmp_path, pretrained, about=describe(pretraining, material))
+    checkpoint = save_checkpoint(tmp_path, pretrained, about=describe(pretraining, training_data))
     finetuning = tiny_experiment(
         eeg.path,
         task={"kind": "classify", "hidden": (64,), "dropout": 0.6, "frozen": True},

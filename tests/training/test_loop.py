@@ -19,9 +19,9 @@ TIMES = ("train/segments_per_second",)
 
 
 def train(experiment: Experiment, store: SegmentStore, *, until: int, state: TrainState | None = None) -> TrainState:
-    material = experiment.material(store)
-    state = state or experiment.begin(material)
-    fit(state, material, experiment.plan(), until=until, report=lambda report, state: None)
+    training_data = experiment.training_data(store)
+    state = state or experiment.begin(training_data)
+    fit(state, training_data, experiment.plan(), until=until, report=lambda report, state: None)
     return state
 
 
@@ -35,12 +35,12 @@ def numbers(history: list[EpochReport]) -> list[tuple[int, dict[str, float]]]:
 def test_interrupted_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_path: Path, task: dict) -> None:
     experiment = tiny_experiment(store.path, task=task)
     unbroken = train(experiment, store, until=4)
-    broken = experiment.begin(experiment.material(store))
+    broken = experiment.begin(experiment.training_data(store))
     for until in (1, 3, 4):
         broken = train(experiment, store, until=until, state=broken)
         folder = save_checkpoint(tmp_path, broken, about={})
         torch.manual_seed(until)
-        broken = experiment.model_copy(update={"seed": 99}).begin(experiment.material(store))
+        broken = experiment.model_copy(update={"seed": 99}).begin(experiment.training_data(store))
         restore(folder, broken)
     assert numbers(broken.history) == numbers(unbroken.history)
     for name, weight in unbroken.objective.state_dict().items():
@@ -50,17 +50,17 @@ def test_interrupted_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_
 def test_a_pause_after_any_step_changes_nothing(store: SegmentStore, tmp_path: Path) -> None:
     experiment = tiny_experiment(store.path, batch_size=4, epochs=2)
     unbroken = train(experiment, store, until=2)
-    material = experiment.material(store)
-    broken = experiment.begin(material)
+    training_data = experiment.training_data(store)
+    broken = experiment.begin(training_data)
     pauses = 0
     while broken.epoch < 2:
-        if train_epoch(broken, material, experiment.plan(), pause=lambda: True) is not None:
+        if train_epoch(broken, training_data, experiment.plan(), pause=lambda: True) is not None:
             continue
         pauses += 1
         folder = save_checkpoint(tmp_path, broken, about={})
-        broken = experiment.begin(material)
+        broken = experiment.begin(training_data)
         restore(folder, broken)
-    steps = -(-len(material.fold.train) // 4)
+    steps = -(-len(training_data.fold.train) // 4)
     assert pauses == 2 * (steps - 1) > 4
     assert numbers(broken.history) == numbers(unbroken.history)
     for name, weight in unbroken.objective.state_dict().items():
@@ -70,29 +70,29 @@ def test_a_pause_after_any_step_changes_nothing(store: SegmentStore, tmp_path: P
 def test_learning_lowers_the_loss_below_the_references(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, epochs=40, optim={"lr": 1e-2, "warmup_epochs": 2, "weight_decay": 0.0})
     experiment = experiment.with_values({"model.dropout": 0.0, "model.attention_dropout": 0.0})
-    material = experiment.material(store)
-    references = measure_references(experiment.task, material, material.fold.val, prefix="val")
+    training_data = experiment.training_data(store)
+    references = measure_references(experiment.task, training_data, training_data.fold.val, prefix="val")
     state = train(experiment, store, until=40)
     assert set(references) == {"val/loss_zero", "val/loss_interpolated"}
     assert state.history[-1].metrics["val/loss"] < 0.9 * references["val/loss_zero"]
 
 
 def test_measuring_twice_gives_the_same(store: SegmentStore, experiment: Experiment) -> None:
-    material = experiment.material(store)
-    state = experiment.begin(material)
-    first = evaluate(state.objective, material, material.fold.val, prefix="val")
+    training_data = experiment.training_data(store)
+    state = experiment.begin(training_data)
+    first = evaluate(state.objective, training_data, training_data.fold.val, prefix="val")
     torch.manual_seed(5)
-    assert evaluate(state.objective, material, material.fold.val, prefix="val") == first
+    assert evaluate(state.objective, training_data, training_data.fold.val, prefix="val") == first
 
 
 def test_divergence_is_told(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, optim={"lr": 10.0, "warmup_epochs": 0, "weight_decay": 0.0})
-    material = experiment.material(store)
-    state = experiment.begin(material)
+    training_data = experiment.training_data(store)
+    state = experiment.begin(training_data)
     with torch.no_grad():
         next(state.objective.head.parameters()).fill_(float("inf"))
     with pytest.raises(TrainingDivergedError, match="in epoch 1, by step"):
-        fit(state, material, experiment.plan(), until=1, report=lambda report, state: None)
+        fit(state, training_data, experiment.plan(), until=1, report=lambda report, state: None)
     assert state.history == []
 
 

@@ -136,7 +136,7 @@ def test_the_setting_of_torch_is_put_back() -> None:
 
 def test_an_experiment_says_what_it_is_computed_by(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, compute={"precision": "bf16", "device": "cpu"}, epochs=2)
-    state = experiment.begin(experiment.material(store))
+    state = experiment.begin(experiment.training_data(store))
     assert state.paths.precision == "bf16"
     assert "bf16" in str(state.paths)
     assert experiment.digest() == tiny_experiment(store.path, epochs=2).digest()
@@ -146,13 +146,13 @@ def test_training_in_bfloat16_goes_the_same_way(store: SegmentStore) -> None:
     losses = {}
     for precision in ("fp32", "bf16"):
         experiment = tiny_experiment(store.path, compute={"precision": precision, "device": "cpu"})
-        material = experiment.material(store)
-        state = experiment.begin(material)
-        report = train_epoch(state, material, experiment.plan())
+        training_data = experiment.training_data(store)
+        state = experiment.begin(training_data)
+        report = train_epoch(state, training_data, experiment.plan())
         assert report is not None
         losses[precision] = report.metrics["train/loss"], report.metrics["val/loss"]
         assert {value.dtype for value in state.objective.parameters()} == {torch.float32}
-        again = evaluate(state.objective, material, material.fold.val, prefix="val", paths=state.paths)
+        again = evaluate(state.objective, training_data, training_data.fold.val, prefix="val", paths=state.paths)
         assert again["val/loss"] == report.metrics["val/loss"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=1e-2)
     assert losses["bf16"] != losses["fp32"]

@@ -21,19 +21,19 @@ PRETEXT = {"kind": "recognise_transformation", "hidden": 8}
 
 
 def train(state: TrainState, store: SegmentStore, experiment: Experiment, *, until: int) -> TrainState:
-    material = experiment.material(store)
+    training_data = experiment.training_data(store)
     while state.epoch < until:
-        train_epoch(state, material, experiment.plan())
+        train_epoch(state, training_data, experiment.plan())
     return state
 
 
 @pytest.mark.parametrize("model", [CONVNET, {"channels": (4, 8), "kernels": (9, 5)}], ids=["convnet", "transformer"])
 def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_path: Path, model: dict) -> None:
     experiment = tiny_experiment(store.path, model=model, task=PRETEXT, folds=FEW)
-    material = experiment.material(store)
-    unbroken = train(experiment.begin(material), store, experiment, until=2)
-    folder = save_checkpoint(tmp_path, train(experiment.begin(material), store, experiment, until=1), about={})
-    again = experiment.model_copy(update={"seed": 99}).begin(material)
+    training_data = experiment.training_data(store)
+    unbroken = train(experiment.begin(training_data), store, experiment, until=2)
+    folder = save_checkpoint(tmp_path, train(experiment.begin(training_data), store, experiment, until=1), about={})
+    again = experiment.model_copy(update={"seed": 99}).begin(training_data)
     restore(folder, again)
     train(again, store, experiment, until=2)
     for name, weight in unbroken.objective.state_dict().items():
@@ -42,15 +42,15 @@ def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, 
 
 def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentStore, tmp_path: Path) -> None:
     pretext = tiny_experiment(store.path, model=CONVNET, task=PRETEXT, folds=FEW)
-    state = train(pretext.begin(pretext.material(store)), store, pretext, until=1)
-    checkpoint = save_checkpoint(tmp_path, state, about=describe(pretext, pretext.material(store)))
+    state = train(pretext.begin(pretext.training_data(store)), store, pretext, until=1)
+    checkpoint = save_checkpoint(tmp_path, state, about=describe(pretext, pretext.training_data(store)))
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
     study = Study(base=base, objective=Aim(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
     settled = settle(study, store=store.path, encoders={"encoder": checkpoint}).base
     assert settled.model == pretext.model
-    material = settled.material(store)
-    classifier = settled.begin(material, encoder_weights=checkpoint)
+    training_data = settled.training_data(store)
+    classifier = settled.begin(training_data, encoder_weights=checkpoint)
     head = classifier.objective.get_parameter("head.0.weight").detach().clone()
     train(classifier, store, settled, until=1)
     for name, weight in state.objective.encoder.state_dict().items():

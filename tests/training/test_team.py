@@ -16,7 +16,7 @@ from emotune.experiment import Experiment
 from emotune.tasks.base import Objective
 from emotune.training.checkpoints import newest_checkpoint, read_state, restore, save_checkpoint
 from emotune.training.loop import train_epoch
-from emotune.training.workers import Team, joined
+from emotune.training.workers import WorkerGroup, joined
 from tests.training.conftest import tiny_experiment
 
 TASKS = {
@@ -51,16 +51,16 @@ def work(rank: int, size: int, experiment: Experiment, root: Path, stop: tuple[i
         distributed.init_process_group(
             "gloo", init_method=f"file://{root}/meet{stop}{size}", rank=rank, world_size=size
         )
-    team = joined()
-    material = experiment.material(SegmentStore.open(Path(experiment.store)))
-    state = experiment.begin(material)
+    group = joined()
+    training_data = experiment.training_data(SegmentStore.open(Path(experiment.store)))
+    state = experiment.begin(training_data)
     newest = newest_checkpoint(root / "run")
     if newest is not None:
         restore(newest, state)
     seen = Witness(state.objective, root / f"seen-{rank}-of-{size}")
-    state.network = team.wrap(seen)
+    state.network = group.wrap(seen)
     while state.position < stop:
-        train_epoch(state, material, experiment.plan(), team=team, pause=lambda: state.position >= stop)
+        train_epoch(state, training_data, experiment.plan(), group=group, pause=lambda: state.position >= stop)
     if rank == 0:
         save_checkpoint(root / "run", state, about={})
     if size > 1:
@@ -91,8 +91,8 @@ def test_workers_that_come_and_go_end_where_one_worker_does(store: SegmentStore,
         else {"feedforward": 16, "dropout": 0.2, "attention_dropout": 0.2}
     )
     experiment = tiny_experiment(store.path, task=task, model=model | kind, epochs=3)
-    material = experiment.material(store)
-    steps = -(-len(material.fold.train) // experiment.batch_size)
+    training_data = experiment.training_data(store)
+    steps = -(-len(training_data.fold.train) // experiment.batch_size)
     together(1, experiment, tmp_path, stop=(3, 0))
     together(3, experiment, tmp_path / "many", stop=(1, steps // 2))
     together(2, experiment, tmp_path / "many", stop=(3, 0))
@@ -103,10 +103,10 @@ def test_workers_that_come_and_go_end_where_one_worker_does(store: SegmentStore,
     for name, weight in weights.items():
         torch.testing.assert_close(other_weights[name], weight, rtol=1e-4, atol=1e-5, msg=name)
     seen = Counter(row for file in (tmp_path / "many").glob("seen-*") for row in file.read_text().split())
-    assert seen == Counter({str(row): 3 for row in material.fold.train})
+    assert seen == Counter({str(row): 3 for row in training_data.fold.train})
 
 
 def test_more_workers_than_segments_of_a_batch_are_refused(store: SegmentStore, experiment: Experiment) -> None:
-    material = experiment.material(store)
+    training_data = experiment.training_data(store)
     with pytest.raises(SettingsError, match="cannot be shared out among 99 workers"):
-        train_epoch(experiment.begin(material), material, experiment.plan(), team=Team(0, 99))
+        train_epoch(experiment.begin(training_data), training_data, experiment.plan(), group=WorkerGroup(0, 99))

@@ -9,7 +9,7 @@ from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
-from emotune.runtime.cluster.visibility import Needs, announce, missing
+from emotune.runtime.cluster.visibility import Requirements, announce, missing
 from emotune.storage.remote import remote_of
 from emotune.study.folder import SearchFolder
 
@@ -19,7 +19,7 @@ LOOK_SECONDS = 60.0
 """So long the nodes have for their answers; who has not answered is asked again when it gets its first work."""
 
 
-def muster(folder: SearchFolder, base: Experiment) -> Needs:
+def muster(folder: SearchFolder, base: Experiment) -> Requirements:
     """Tell the nodes how to know the search's folder, and refuse to begin unless all see that and the stores.
 
     Args:
@@ -33,22 +33,22 @@ def muster(folder: SearchFolder, base: Experiment) -> Needs:
         SettingsError: Naming the nodes and what they do not see.
     """
     named = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
-    needs = announce(folder.path, stores={path: value for path, value in named if path and value})
+    requirements = announce(folder.path, stores={path: value for path, value in named if path and value})
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
-        _ask([node for node in nodes if node["Resources"].get("CPU", 0) > 0], needs)
-    return needs
+        _ask([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
+    return requirements
 
 
-def _ask(nodes: list[dict[str, Any]], needs: Needs) -> None:
-    asked = {ask_node(node, _look, needs.model_dump_json()): name_of(node) for node in nodes}
+def _ask(nodes: list[dict[str, Any]], requirements: Requirements) -> None:
+    asked = {ask_node(node, _look, requirements.model_dump_json()): name_of(node) for node in nodes}
     answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
     for one in silent:
         logger.warning("node %s has not answered within %.0f s", asked[one], LOOK_SECONDS)
     found = {asked[one]: answer for one in answered if (answer := _answer(one))}
     if found:
         blind = "; ".join(f"node {name} does not see {' and '.join(what)}" for name, what in found.items())
-        if remote_of(needs.folder) is None:
+        if remote_of(requirements.folder) is None:
             advice = (
                 "give a --storage and a --store that are shared by all nodes, such as an NFS folder, or s3:// results"
             )
@@ -66,5 +66,5 @@ def _answer(one: Any) -> list[str]:
         return [f"emotune itself as it is here ({str(error).strip().splitlines()[-1]})"]
 
 
-def _look(needs: str) -> list[str]:
-    return missing(Needs.model_validate_json(needs))
+def _look(requirements: str) -> list[str]:
+    return missing(Requirements.model_validate_json(requirements))

@@ -196,26 +196,26 @@ class Prober:
         self.experiment = Experiment.model_validate_json(base)
         torch.set_num_threads(self.experiment.compute.threads)
         store = SegmentStore.open(Path(self.experiment.store))
-        self.material = self.experiment.material(store)
-        self.state = self.experiment.begin_untrained(self.material)
+        self.training_data = self.experiment.training_data(store)
+        self.state = self.experiment.begin_untrained(self.training_data)
         self.plan = self.experiment.plan()
 
     def prepare(self) -> None:
         """Measure once and make one step, so that nothing is done for the first time later."""
-        measured = self.material.fold.val[:MEASURED_SEGMENTS]
+        measured = self.training_data.fold.val[:MEASURED_SEGMENTS]
         if len(measured):
-            evaluate(self.state.objective, self.material, measured, prefix="val", paths=self.state.paths)
-        train_epoch(self.state, self.material, self.plan, pause=lambda: True)
+            evaluate(self.state.objective, self.training_data, measured, prefix="val", paths=self.state.paths)
+        train_epoch(self.state, self.training_data, self.plan, pause=lambda: True)
 
     def train(self, seconds: float) -> float:
         """Train for about so long, and return the segments per second."""
         begun = time.monotonic()
         before = self._steps()
         while time.monotonic() < begun + seconds:
-            train_epoch(self.state, self.material, self.plan, pause=lambda: time.monotonic() >= begun + seconds)
+            train_epoch(self.state, self.training_data, self.plan, pause=lambda: time.monotonic() >= begun + seconds)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        rows = len(self.material.fold.train)
+        rows = len(self.training_data.fold.train)
         per_step = rows / batch_count(rows, self.plan.batch_size)
         return (self._steps() - before) * per_step / (time.monotonic() - begun)
 
@@ -228,4 +228,4 @@ class Prober:
 
     def _steps(self) -> int:
         epochs, steps = self.state.position
-        return epochs * batch_count(len(self.material.fold.train), self.plan.batch_size) + steps
+        return epochs * batch_count(len(self.training_data.fold.train), self.plan.batch_size) + steps

@@ -17,11 +17,11 @@ MARKER = "driver"
 """The file in a search's folder by which its workers know that it is the driver's."""
 
 
-class BlindError(Exception):
+class InaccessibleError(Exception):
     """This machine does not see what the search needs."""
 
 
-class Needs(Settings):
+class Requirements(Settings):
     """What every machine that works for a search must see."""
 
     folder: Place
@@ -32,7 +32,7 @@ class Needs(Settings):
     """Fingerprints of segment stores by their paths."""
 
 
-def announce(folder: Path, *, stores: dict[str, str]) -> Needs:
+def announce(folder: Path, *, stores: dict[str, str]) -> Requirements:
     """Write a new marker into a search's folder, and return what machines must see.
 
     Args:
@@ -42,26 +42,28 @@ def announce(folder: Path, *, stores: dict[str, str]) -> Needs:
     token = uuid.uuid4().hex
     write_atomically(folder / MARKER, token.encode())
     push(folder / MARKER)
-    return Needs(folder=folder, token=token, stores=stores)
+    return Requirements(folder=folder, token=token, stores=stores)
 
 
-def missing(needs: Needs) -> list[str]:
+def missing(requirements: Requirements) -> list[str]:
     """Return what this machine does not see of what a search needs, in words; nothing if it sees everything."""
-    return [*_missing_folder(needs.folder, token=needs.token), *_missing_stores(needs.stores)]
+    return [*_missing_folder(requirements.folder, token=requirements.token), *_missing_stores(requirements.stores)]
 
 
-def check_sight(needs: Needs | None) -> None:
+def check_sight(requirements: Requirements | None) -> None:
     """Refuse to work on a machine that does not see what the search needs; soon done where that was well before.
 
     Raises:
-        BlindError: Naming the machine and what it does not see.
+        InaccessibleError: Naming the machine and what it does not see.
     """
-    if needs is None or (needs.token in _seen and _sees_marker(needs.folder, token=needs.token)):
+    if requirements is None or (
+        requirements.token in _seen and _sees_marker(requirements.folder, token=requirements.token)
+    ):
         return
-    what = missing(needs)
+    what = missing(requirements)
     if what:
-        raise BlindError(f"node {node_name()} does not see {' and '.join(what)}")
-    _seen.add(needs.token)
+        raise InaccessibleError(f"node {node_name()} does not see {' and '.join(what)}")
+    _seen.add(requirements.token)
 
 
 def node_name() -> str:
