@@ -27,9 +27,9 @@ from ray.tune.search.bohb import TuneBOHB
 from benchmarks.overhead_spans import Span, ladder_segment
 from emotune.experiment import Experiment
 from emotune.randomness import stream
+from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.tuner import carry_out, connect
+from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
 from emotune.runtime.worker import STEP_SECONDS, Job, idle
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Ended, Opened, Record
@@ -144,7 +144,7 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
 
 
 def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
-    """Run the study through the journal, the desk, the searcher and `carry_out`."""
+    """Run the study through the journal, the desk, the searcher and `run_trials`."""
     concurrency = virtual_workers(given.workers, order=given.order)
     if given.ahead is not None:
         concurrency = given.workers + given.ahead
@@ -173,7 +173,7 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
             concurrency=given.workers,
             stop_requested=lambda: False,
         )
-        carry_out(searcher, trainable=sleeping_trainable(sleep))
+        run_trials(searcher, trainable=sleeping_trainable(sleep))
 
 
 def _job(evaluation: Evaluation, *, folder: Path) -> Job:

@@ -21,9 +21,9 @@ from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
 from ray.tune.search.bohb import TuneBOHB
 
 from emotune.experiment import Experiment
+from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.tuner import carry_out, connect
+from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
 from emotune.runtime.worker import Job, idle
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
@@ -112,7 +112,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             concurrency=WORKERS,
             stop_requested=lambda: False,
         )
-        carry_out(searcher, trainable=Trainable)
+        run_trials(searcher, trainable=Trainable)
         results = {evaluation.id: loss for evaluation, loss in optimizer.results()}
         started = [record.evaluation for record in journal.records if isinstance(record, Started)]
     return [[key_of(each.values), each.to_epoch, results.get(each.id)] for each in started]

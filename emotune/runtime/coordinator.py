@@ -66,7 +66,7 @@ class Coordinator:
             self._tell_observers(record, number)
 
     @property
-    def out(self) -> int:
+    def in_progress(self) -> int:
         """Number of evaluations that are being carried out."""
         return len(self._out)
 

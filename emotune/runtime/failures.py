@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ray import train
 from ray.exceptions import RayError
 
-from emotune.runtime.cluster.visibility import InaccessibleError
+from emotune.runtime.cluster.access_check import InaccessibleError
 
 LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "ProcessGroup")
 """Words of the errors that collectives raise when another worker is gone."""

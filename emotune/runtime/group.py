@@ -15,7 +15,8 @@ import ray
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from emotune.runtime.cluster.group_size import Size, has_gpus, share
+from emotune.runtime.cluster.group_size import GroupSize
+from emotune.runtime.cluster.resources import has_gpus, worker_resources
 from emotune.runtime.failures import Breakdown, breakdown
 from emotune.runtime.group_worker import serve
 from emotune.runtime.mailbox import Letter, Mail, Post
@@ -119,7 +120,7 @@ def trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -> Tor
         scaling_config=train.ScalingConfig(
             num_workers=size,
             use_gpu=has_gpus(),
-            resources_per_worker=share(compute.threads),
+            resources_per_worker=worker_resources(compute.threads),
         ),
         run_config=train.RunConfig(
             name="group",
@@ -136,7 +137,7 @@ class GroupTrainable(tune.Trainable):
         """Take a job in a fresh actor; its group is started in the first step."""
         self.group: Group | None = None
         self._take(Job.model_validate_json(config["job"]))
-        self._size = Size(self.job)
+        self._size = GroupSize(self.job)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another job, for the same group if that is alive."""
@@ -192,7 +193,7 @@ class GroupTrainable(tune.Trainable):
         if broken.blind:
             return {"blind": broken.error}
         if broken.no_room:
-            return {"note": self._size.note_no_room(group.size)}
+            return {"note": self._size.reduce(group.size)}
         return {"broke_off": (broken.error, broken.infrastructure)}
 
     def cleanup(self) -> None:

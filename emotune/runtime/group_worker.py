@@ -15,7 +15,7 @@ from ray import train
 from ray.train.collective import broadcast_from_rank_zero
 
 from emotune.errors import DamageError, TrainingDivergedError
-from emotune.runtime.cluster.visibility import check_sight
+from emotune.runtime.cluster.access_check import check_access
 from emotune.runtime.mailbox import Letter, Word
 from emotune.runtime.worker import Job, Worker
 from emotune.training.loop import EpochReport
@@ -107,7 +107,7 @@ def _next_job(post: Any, group: WorkerGroup) -> str | None:
 
 def _carry_out(job: Job, *, post: Any, group: WorkerGroup) -> bool:
     """Train a job to its end, and tell whether that was reached before the group had to end."""
-    check_sight(job.requirements)
+    check_access(job.requirements)
     worker = Worker(job, group=group)
     try:
         _check_equal_start(worker, group)

@@ -3,22 +3,30 @@
 Tune runs one trial per evaluation and decides nothing itself. Its own state is never read back.
 """
 
+import contextlib
 import logging
+import shutil
+import signal
+import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import ray
+from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from emotune.errors import SearchFailedError
-from emotune.runtime.cluster.following import Following
+from emotune.runtime.cluster.capacity import ElasticConcurrency
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.group import GroupTrainable
 from emotune.runtime.watchdog import Watchdog
-from emotune.runtime.worker import Job
+from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Evaluation
 
 logger = logging.getLogger(__name__)
@@ -40,7 +48,7 @@ class CoordinatorSearcher(Searcher):
         make_job: Turns an evaluation into what a worker needs.
         concurrency: Evaluations at a time.
         stop_requested: Asked before each evaluation; once true, no more are handed out.
-        places: Tells how many evaluations the cluster has room for, which the concurrency then follows; None: fixed.
+        current_slots: Returns the number of slots of the cluster, which the concurrency then follows; None: fixed.
     """
 
     def __init__(
@@ -50,7 +58,7 @@ class CoordinatorSearcher(Searcher):
         make_job: MakeJob,
         concurrency: int,
         stop_requested: Callable[[], bool],
-        places: Callable[[], int] | None = None,
+        current_slots: Callable[[], int] | None = None,
     ) -> None:
         super().__init__()
         self.concurrency = concurrency
@@ -59,7 +67,7 @@ class CoordinatorSearcher(Searcher):
         self._coordinator = coordinator
         self._make_job = make_job
         self._stop_requested = stop_requested
-        self._following = None if places is None else Following(places, there=concurrency)
+        self._following = None if current_slots is None else ElasticConcurrency(current_slots, slots=concurrency)
         self._idle: set[str] = set()
         self._blind: set[str] = set()
         self._told: set[str] = set()
@@ -104,13 +112,13 @@ class CoordinatorSearcher(Searcher):
 
     def _follow(self) -> None:
         """Let the concurrency follow the cluster, unless it is fixed."""
-        there = self.concurrency if self._following is None else self._following.look()
+        there = self.concurrency if self._following is None else self._following.poll()
         if there != self.concurrency:
             self.concurrency = there
             self._coordinator.resize(there)
 
     def _look(self) -> Evaluation | None:
-        return self._coordinator.next_evaluation() if self._coordinator.out < self.concurrency else None
+        return self._coordinator.next_evaluation() if self._coordinator.in_progress < self.concurrency else None
 
     def started(self, trial_id: str) -> None:
         """Take in that a trial has a worker."""
@@ -281,3 +289,97 @@ class TrialCallback(Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing in Tune's own files."""
         return {}
+
+
+class StopWhenAsked(Stopper):
+    """Tells Tune when to end a trial, and when to end all: a signal has come, or the search is over.
+
+    Tune shows every result to the stopper first, so that it is here that the searcher takes them.
+    """
+
+    def __init__(self, searcher: CoordinatorSearcher) -> None:
+        self.signal: signal.Signals | None = None
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tell whether the trial's worker goes on with another evaluation now."""
+        return self._searcher.take(trial_id, result=result)
+
+    def stop_all(self) -> bool:
+        """Tell whether everything shall end now."""
+        return self.signal is not None or self._searcher.over
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing in Tune's own files."""
+        return {}
+
+
+def place_beside_driver() -> tune.PlacementGroupFactory:
+    """Return what a trial takes that computes nothing itself: room on the driver's node, which is there to stay."""
+    return tune.PlacementGroupFactory([{"CPU": 0.0, f"node:{ray.util.get_node_ip_address()}": 0.001}])
+
+
+def run_trials(
+    searcher: CoordinatorSearcher,
+    *,
+    trainable: type[tune.Trainable] = EvaluationTrainable,
+    resources: Mapping[str, float] = MappingProxyType({"CPU": 1.0}),
+) -> signal.Signals | None:
+    """Let Tune carry out what the searcher hands out, until it is finished, failed or a signal comes.
+
+    Tune's own files are only a cache and go to a temporary folder.
+
+    Args:
+        searcher: Hands out the jobs.
+        trainable: Carries out a job.
+        resources: What a trial takes of the cluster's resources, unless it is a group's, which computes nothing itself.
+
+    Returns:
+        The signal that ended it, if one did.
+    """
+    stopper = StopWhenAsked(searcher)
+    beside = issubclass(trainable, GroupTrainable)
+    bundle = place_beside_driver() if beside else tune.PlacementGroupFactory([dict(resources)])
+    scratch = tempfile.mkdtemp(prefix="emotune-tune-")
+    try:
+        with _signals(stopper):
+            tune.Tuner(
+                tune.with_resources(trainable, bundle),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    max_concurrent_trials=searcher.concurrency,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=scratch,
+                    callbacks=[TrialCallback(searcher)],
+                    stop=stopper,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()
+        return stopper.signal
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _signals(stopper: StopWhenAsked) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into an orderly end, and the second into an immediate one."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stopper.signal is not None:
+            raise KeyboardInterrupt
+        stopper.signal = signal.Signals(number)
+        logger.warning("%s: saving and stopping; once more ends at once", stopper.signal.name)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -17,8 +17,7 @@ from emotune.base import Settings
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, check_sight
-from emotune.runtime.place import Place
+from emotune.runtime.cluster.access_check import InaccessibleError, Place, Requirements, check_access
 from emotune.training.checkpoints import (
     fetch_checkpoint,
     forget_unshared,
@@ -211,7 +210,7 @@ class EvaluationTrainable(tune.Trainable):
         if self.blind:
             time.sleep(LOOK_SECONDS)
         try:
-            check_sight(self.job.requirements)
+            check_access(self.job.requirements)
         except InaccessibleError as error:
             self.blind = True
             return str(error)

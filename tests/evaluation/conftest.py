@@ -13,11 +13,11 @@ from emotune.data.recording import Modality
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
 from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import make_optimizer
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
+from emotune.study.replay import make_optimizer
 from emotune.study.study import Aim, Study
 from emotune.training.loop import never
 

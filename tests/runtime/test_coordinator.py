@@ -10,9 +10,9 @@ import pytest
 
 from emotune.errors import SearchFailedError
 from emotune.runtime.coordinator import INFRASTRUCTURE_RETRIES, RETRIES, SAME_FAILURES, Coordinator
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.study.journal import Journal
+from emotune.study.replay import make_optimizer
 from emotune.study.results import evaluation_results, find_best, shortfall, status_document
 from emotune.study.resume import software_changes
 from emotune.study.study import Study

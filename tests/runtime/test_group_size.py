@@ -10,7 +10,8 @@ import ray
 from ray._private.state import state as cluster_state
 
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.group_size import GROWTH_SECONDS, SETTLING_SECONDS, Size, obtainable, room, share
+from emotune.runtime.cluster.group_size import GROWTH_INTERVAL_S, RELEASE_TIMEOUT_S, GroupSize
+from emotune.runtime.cluster.resources import available_workers, worker_count, worker_resources
 from emotune.runtime.worker import Job
 
 
@@ -39,9 +40,9 @@ def cluster() -> Iterator[Made]:
         yield made
 
 
-def size(fewest: int, most: int, *, threads: int = 1) -> Size:
+def size(fewest: int, most: int, *, threads: int = 1) -> GroupSize:
     experiment = Experiment.model_validate({"compute": {"threads": threads}})
-    return Size(
+    return GroupSize(
         Job(
             evaluation_id=0,
             config_id=0,
@@ -80,16 +81,16 @@ def test_room_that_is_just_being_given_back_is_waited_for_a_moment(cluster: Made
 
     monkeypatch.setattr(ray, "available_resources", free)
     assert chooser.choose() == 4
-    assert cluster.now - begun < SETTLING_SECONDS
+    assert cluster.now - begun < RELEASE_TIMEOUT_S
 
 
 def test_fewer_are_asked_for_after_there_was_no_room_and_people_are_told(cluster: Made) -> None:
     cluster.total = {"CPU": 3.0}
     chooser = size(2, 8)
-    told = chooser.note_no_room(8)
-    assert "waiting for 2 workers: the cluster has room for 3 in all" in told
+    told = chooser.reduce(8)
+    assert "waiting for 2 workers: the cluster has resources for 3 in all" in told
     assert chooser.choose() == 7
-    chooser.note_no_room(2)
+    chooser.reduce(2)
     assert chooser.choose() == 2
     assert chooser.choose() == 8, "that there was no room counts once"
 
@@ -103,7 +104,7 @@ def test_a_small_group_looks_for_room_again_and_less_often_where_none_came(clust
         while not chooser.could_grow(1):
             cluster.now += 1
         waited.append(cluster.now - since)
-    first, longest = GROWTH_SECONDS
+    first, longest = GROWTH_INTERVAL_S
     assert waited == pytest.approx([min(first * 2**number, longest) for number in range(9)], abs=1.1)
     cluster.free = {"CPU": 4.0}
     assert chooser.choose() == 4
@@ -113,18 +114,18 @@ def test_a_small_group_looks_for_room_again_and_less_often_where_none_came(clust
 
 def test_a_group_does_not_grow_beyond_the_wish_or_without_room(cluster: Made) -> None:
     chooser = size(1, 4)
-    cluster.now += 10 * GROWTH_SECONDS[1]
+    cluster.now += 10 * GROWTH_INTERVAL_S[1]
     assert not chooser.could_grow(4)
     cluster.free = {"CPU": 0.5}
     assert not chooser.could_grow(2)
 
 
 def test_a_worker_takes_a_gpu_where_there_are_any_and_its_threads_otherwise(cluster: Made) -> None:
-    assert share(3) == {"CPU": 3.0}
-    assert room({"CPU": 16.0}, threads=3) == obtainable(3) == 5
+    assert worker_resources(3) == {"CPU": 3.0}
+    assert worker_count({"CPU": 16.0}, threads=3) == available_workers(3) == 5
     cluster.total = {"CPU": 16.0, "GPU": 2.0}
-    assert share(3) == {"GPU": 1.0, "CPU": 1.0}
-    assert room({"CPU": 16.0}, threads=3) == 0
-    assert obtainable(3) == 2
+    assert worker_resources(3) == {"GPU": 1.0, "CPU": 1.0}
+    assert worker_count({"CPU": 16.0}, threads=3) == 0
+    assert available_workers(3) == 2
     cluster.promised = {"CPU": 64.0, "GPU": 8.0}
-    assert obtainable(3) == 8, "the autoscaler's promise counts"
+    assert available_workers(3) == 8, "the autoscaler's promise counts"

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import make_optimizer
 from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.watchdog import BEFORE_ANY, EPOCHS, LONGEST_LOOK, Watchdog
 from emotune.runtime.worker import Job
 from emotune.search.records import Ended, Evaluation
 from emotune.study.journal import Journal
+from emotune.study.replay import make_optimizer
 from tests.runtime.test_coordinator import STUDY, opening
 
 

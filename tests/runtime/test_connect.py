@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.runtime.cluster.access import guard_token, is_announced
+from emotune.runtime.cluster.connect import is_announced, protect_token
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_new_token_is_for_its_user_alone_and_stays(token: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        guard_token(make=True)
+        protect_token(create=True)
     finally:
         os.umask(before)
     content = token.read_text()
@@ -29,7 +29,7 @@ def test_a_new_token_is_for_its_user_alone_and_stays(token: Path, umask: int) ->
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700
     assert list(token.parent.iterdir()) == [token]
-    guard_token(make=True)
+    protect_token(create=True)
     assert token.read_text() == content
 
 
@@ -37,7 +37,7 @@ def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
     token.parent.mkdir()
     token.write_text("a" * 64)
     token.chmod(0o644)
-    guard_token(make=False)
+    protect_token(create=False)
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() == "a" * 64
 
@@ -47,12 +47,12 @@ def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
 )
 def test_who_chose_otherwise_gets_no_token(token: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple) -> None:
     monkeypatch.setenv(*variable)
-    guard_token(make=True)
+    protect_token(create=True)
     assert not token.exists()
 
 
 def test_to_join_a_cluster_no_token_is_made_up(token: Path) -> None:
-    guard_token(make=False)
+    protect_token(create=False)
     assert not token.exists()
 
 

@@ -11,41 +11,47 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime import worker
-from emotune.runtime.cluster import visibility
-from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, announce, check_sight, missing
+from emotune.runtime.cluster import access_check
+from emotune.runtime.cluster.access_check import (
+    InaccessibleError,
+    Requirements,
+    check_access,
+    find_missing,
+    write_marker,
+)
 from emotune.runtime.worker import EvaluationTrainable, Job
 
 
 @pytest.fixture
 def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirements:
-    monkeypatch.setattr(visibility, "node_name", lambda: "here")
+    monkeypatch.setattr(access_check, "this_node_name", lambda: "here")
     store, folder = tmp_path / "store", tmp_path / "results" / "first"
     corpus = Synthetic(subjects=3, seconds_per_state=8.0)
     prepare("synthetic", folder=None, store=store, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
     folder.mkdir(parents=True)
-    return announce(folder, stores={str(store): SegmentStore.open(store).fingerprint})
+    return write_marker(folder, stores={str(store): SegmentStore.open(store).fingerprint})
 
 
 def test_whoever_sees_folder_and_store_may_work(requirements: Requirements) -> None:
-    assert missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
-    check_sight(requirements)
-    assert [one.name for one in requirements.folder.iterdir()] == [visibility.MARKER]
+    assert find_missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
+    check_access(requirements)
+    assert [one.name for one in requirements.folder.iterdir()] == [access_check.MARKER]
 
 
 def test_a_folder_of_the_same_name_that_is_not_the_drivers_is_not_taken_for_it(requirements: Requirements) -> None:
-    check_sight(requirements)
-    (requirements.folder / visibility.MARKER).write_text("of an earlier search")
-    with pytest.raises(InaccessibleError, match=f"node here does not see the results in {requirements.folder}"):
-        check_sight(requirements)
+    check_access(requirements)
+    (requirements.folder / access_check.MARKER).write_text("of an earlier search")
+    with pytest.raises(InaccessibleError, match=f"node here cannot access the results in {requirements.folder}"):
+        check_access(requirements)
     shutil.rmtree(requirements.folder)
-    assert len(missing(requirements)) == 1
+    assert len(find_missing(requirements)) == 1
 
 
 def test_a_store_that_is_away_or_another_one_is_named(requirements: Requirements) -> None:
     (store,) = requirements.stores
-    assert missing(requirements.model_copy(update={"stores": {store: "other"}})) == [f"the segment store {store}"]
+    assert find_missing(requirements.model_copy(update={"stores": {store: "other"}})) == [f"the segment store {store}"]
     shutil.rmtree(store)
-    assert missing(requirements) == [f"the segment store {store}"]
+    assert find_missing(requirements) == [f"the segment store {store}"]
 
 
 def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
@@ -53,7 +59,7 @@ def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
 ) -> None:
     """Its job is somebody else's by then."""
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
-    marker = requirements.folder / visibility.MARKER
+    marker = requirements.folder / access_check.MARKER
     token = marker.read_text()
     marker.unlink()
     job = Job(
@@ -68,7 +74,7 @@ def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
     trainable = EvaluationTrainable({"job": job.model_dump_json()})
     for _ in range(2):
         result = trainable.step()
-        assert "does not see the results in" in result["blind"]
+        assert "cannot access the results in" in result["blind"]
         assert not result["finished"]
     marker.write_text(token)
     assert trainable.step() == {"reports": [], "diverged": None, "finished": True}
