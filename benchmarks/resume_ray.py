@@ -23,13 +23,15 @@ from ray.tune.search.bohb import TuneBOHB
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.step_report import StepReport
 from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
-from emotune.runtime.worker import Job, idle
+from emotune.runtime.worker import Job, wait_idle
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
 from emotune.study.journal import Journal
 from emotune.study.replay import optimizer_from_records
 from emotune.study.study import Aim
+from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17
@@ -85,8 +87,8 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
 
         def step(self) -> dict[str, Any]:
             if self.idle_since is not None:
-                idle(self.idle_since)
-                return {"reports": [], "diverged": None, "finished": True}
+                wait_idle(self.idle_since)
+                return StepReport(finished=True).to_result()
             if self.epoch < self.job.to_epoch:
                 self.epoch += 1
                 train(self.values, self.epoch, seconds=seconds, folder=notes)
@@ -95,10 +97,10 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
                 draft.rename(self.saved)
             epochs = range(self.told + 1, self.epoch + 1)
             self.told = self.epoch
-            reports = [{"epoch": epoch, "metrics": {METRIC: loss_of(self.values, epoch)}} for epoch in epochs]
+            reports = [EpochReport(epoch, {METRIC: loss_of(self.values, epoch)}) for epoch in epochs]
             finished = self.epoch >= self.job.to_epoch
             self.idle_since = time.monotonic() if finished else None
-            return {"reports": reports, "diverged": None, "finished": finished}
+            return StepReport(reports=tuple(reports), finished=finished).to_result()
 
     settings = {"min_budget": 1, "max_budget": 9, "concurrency": WORKERS, "kind": "bohb", "evaluations": EVALUATIONS}
     with Journal.open(folder / "journal.jsonl", owner="resume") as journal:

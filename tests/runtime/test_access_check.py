@@ -1,4 +1,4 @@
-"""Promises of what a machine sees: blind ones are told apart, and get no work."""
+"""The access check: a machine without access to the results or a store is found, and gets no evaluations."""
 
 import shutil
 from pathlib import Path
@@ -19,6 +19,7 @@ from emotune.runtime.cluster.access_check import (
     find_missing,
     write_marker,
 )
+from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import EvaluationTrainable, Job
 
 
@@ -32,13 +33,13 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirement
     return write_marker(folder, stores={str(store): SegmentStore.open(store).fingerprint})
 
 
-def test_whoever_sees_folder_and_store_may_work(requirements: Requirements) -> None:
+def test_a_machine_with_folder_and_store_has_access(requirements: Requirements) -> None:
     assert find_missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
     check_access(requirements)
     assert [one.name for one in requirements.folder.iterdir()] == [access_check.MARKER]
 
 
-def test_a_folder_of_the_same_name_that_is_not_the_drivers_is_not_taken_for_it(requirements: Requirements) -> None:
+def test_another_folder_of_the_same_name_is_found(requirements: Requirements) -> None:
     check_access(requirements)
     (requirements.folder / access_check.MARKER).write_text("of an earlier search")
     with pytest.raises(InaccessibleError, match=f"node here cannot access the results in {requirements.folder}"):
@@ -47,18 +48,18 @@ def test_a_folder_of_the_same_name_that_is_not_the_drivers_is_not_taken_for_it(r
     assert len(find_missing(requirements)) == 1
 
 
-def test_a_store_that_is_away_or_another_one_is_named(requirements: Requirements) -> None:
+def test_a_missing_or_different_store_is_named(requirements: Requirements) -> None:
     (store,) = requirements.stores
     assert find_missing(requirements.model_copy(update={"stores": {store: "other"}})) == [f"the segment store {store}"]
     shutil.rmtree(store)
     assert find_missing(requirements) == [f"the segment store {store}"]
 
 
-def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
+def test_a_worker_without_access_reports_it_and_idles_when_it_has_access(
     requirements: Requirements, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its job is somebody else's by then."""
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
+    """Another worker has its job by then."""
+    monkeypatch.setattr(worker, "ACCESS_POLL_INTERVAL_S", 0.0)
     marker = requirements.folder / access_check.MARKER
     token = marker.read_text()
     marker.unlink()
@@ -73,10 +74,10 @@ def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
     )
     trainable = EvaluationTrainable({"job": job.model_dump_json()})
     for _ in range(2):
-        result = trainable.step()
-        assert "cannot access the results in" in result["blind"]
-        assert not result["finished"]
+        report = StepReport.from_result(trainable.step())
+        assert "cannot access the results in" in str(report.inaccessible)
+        assert not report.ended
     marker.write_text(token)
-    assert trainable.step() == {"reports": [], "diverged": None, "finished": True}
+    assert StepReport.from_result(trainable.step()) == StepReport(finished=True)
     trainable.cleanup()
     assert not job.checkpoints.exists()
