@@ -146,7 +146,7 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
 
 
 def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
-    """Run the study through the journal, the desk, the searcher and `run_trials`."""
+    """Run the study through the journal, the coordinator, the searcher and `run_trials`."""
     concurrency = virtual_workers(given.workers, order=given.order)
     if given.ahead is not None:
         concurrency = given.workers + given.ahead
