@@ -1,5 +1,6 @@
 """The table of golden files: what each holds, how it is computed, and how equal it must stay."""
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -10,12 +11,14 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from tests.golden import options, stores, tables
+from tests.golden import journals, options, stores, tables
 from tests.golden.losses import losses
 
 FOLDER = Path(__file__).parent
 WIDTH = 118
 """Characters of a line of a golden file, where the content can be broken."""
+LAST_DIGITS = 1e-9
+"""Relative tolerance where only the last bits of a float depend on the kind of CPU."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,25 @@ class Item:
         self.file.write_text(as_text(self.now()) + "\n")
 
 
+@functools.cache
+def _mlflow_stores() -> dict[str, Any]:
+    return journals.mlflow_stores()
+
+
+def _of_journal(name: str) -> Iterator[Item]:
+    folder = f"journals/{name}"
+    yield Item(f"{folder}/status", partial(journals.status, name), LAST_DIGITS)
+    yield Item(f"{folder}/decisions", partial(journals.decisions, name), LAST_DIGITS)
+    yield Item(f"{folder}/mlflow-plan", partial(journals.mlflow_plan, name), LAST_DIGITS)
+    yield Item(f"{folder}/mlflow-store", lambda: _mlflow_stores()[name], LAST_DIGITS)
+
+
 ITEMS = (
     Item("losses", losses, 2e-4),
     Item("stores", stores.contents, 1e-4),
     Item("options", options.commands),
     *(Item(f"tables/{variant}", partial(tables.hashes, variant)) for variant in tables.VARIANTS),
+    *(item for name in journals.NAMES for item in _of_journal(name)),
 )
 
 
