@@ -31,7 +31,7 @@ from emotune.study.results import opened
 from emotune.study.study import Study
 from tests.search.checker import seen_in_virtual_time, violations
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 MARK = "EMOTUNE_CHAOS"
 """An environment variable by which every process of a try is known, wherever it has gone."""
 

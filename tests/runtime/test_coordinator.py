@@ -53,7 +53,7 @@ def loss_of(evaluation: Evaluation, epoch: int) -> float:
 
 
 def drive(path: Path, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:
-    """Run or go on with a search; the driver dies right after writing the record of a number."""
+    """Run or resume a search; the driver dies right after it has written the record with a number."""
 
     def die(record: Record, number: int) -> None:
         if number == die_at and number >= known:
@@ -75,7 +75,7 @@ def opening(concurrency: int) -> Opened:
 
 
 def work(coordinator: Coordinator) -> None:
-    """Carry evaluations out, the last one handed out first, re-reporting a configuration's earlier epochs."""
+    """Run evaluations, the last one handed out first, and report a configuration's earlier epochs again."""
     out: list[Evaluation] = []
     while not coordinator.finished:
         while (evaluation := coordinator.next_evaluation()) is not None:
@@ -97,7 +97,7 @@ def epochs(records: list[Record]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
-def test_killed_at_any_record_it_ends_the_same(tmp_path: Path, concurrency: int) -> None:
+def test_a_search_killed_at_any_record_ends_with_the_same_history(tmp_path: Path, concurrency: int) -> None:
     undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=concurrency)
     expected = table(undisturbed)
     assert {status for _, status, *_ in expected} == {"done", "failed"}
@@ -123,7 +123,7 @@ def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None
 
 
 def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
-    """Let all evaluations that train so long have failed."""
+    """Return the records as if all evaluations up to an epoch had failed."""
     there = {one.evaluation.id for one in evaluation_results(records) if one.evaluation.to_epoch == epochs}
     failed = {"status": "failed", "objective": None, "error": "out of memory"}
     return [
@@ -132,7 +132,7 @@ def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
     ]
 
 
-def test_without_a_result_at_the_largest_budget_it_says_so(tmp_path: Path) -> None:
+def test_a_search_without_a_result_at_the_largest_budget_has_a_warning(tmp_path: Path) -> None:
     records = drive(tmp_path / "j.jsonl")
     closed = Closed(time=0, state="finished")
     assert shortfall([*records, closed]) is None
@@ -329,7 +329,7 @@ def test_a_missing_metric_is_named(open_coordinator: Callable[[], Coordinator]) 
         coordinator.report(evaluation.id, epoch=1, metrics={"val/f1": 1.0, "train/loss": 2.0})
 
 
-def test_status_says_what_is_known(tmp_path: Path) -> None:
+def test_status_has_state_budget_and_mlflow_runs(tmp_path: Path) -> None:
     records = drive(tmp_path / "j.jsonl")
     document = status_document(records, alive=False, mlflow_runs={0: "abc"})
     assert document["state"] == "interrupted"

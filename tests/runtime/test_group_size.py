@@ -16,7 +16,7 @@ from emotune.runtime.worker import Job
 
 
 @dataclass
-class Made:
+class FakeCluster:
     """The resources that Ray reports, and a clock that only sleeping and the test advance."""
 
     total: dict[str, float] = field(default_factory=lambda: {"CPU": 16.0})
@@ -29,8 +29,8 @@ class Made:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Made]:
-    made = Made()
+def cluster() -> Iterator[FakeCluster]:
+    made = FakeCluster()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "available_resources", lambda: made.free)
         patch.setattr(ray, "cluster_resources", lambda: made.total)
@@ -67,13 +67,13 @@ def size(fewest: int, most: int, *, threads: int = 1) -> GroupSize:
     ],
 )
 def test_a_group_gets_the_free_workers_within_its_range(
-    cluster: Made, free: int, wished: tuple[int, int], threads: int, chosen: int
+    cluster: FakeCluster, free: int, wished: tuple[int, int], threads: int, chosen: int
 ) -> None:
     cluster.free = {"CPU": float(free)}
     assert size(*wished, threads=threads).choose() == chosen
 
 
-def test_resources_that_are_being_released_are_waited_for(cluster: Made, monkeypatch) -> None:
+def test_resources_that_are_being_released_are_waited_for(cluster: FakeCluster, monkeypatch) -> None:
     chooser, begun = size(1, 4), cluster.now
 
     def free() -> dict[str, float]:
@@ -84,18 +84,18 @@ def test_resources_that_are_being_released_are_waited_for(cluster: Made, monkeyp
     assert cluster.now - begun < RELEASE_TIMEOUT_S
 
 
-def test_after_a_group_could_not_start_the_next_is_smaller_and_the_user_gets_a_message(cluster: Made) -> None:
+def test_after_a_group_could_not_start_the_next_is_smaller_and_the_user_gets_a_message(cluster: FakeCluster) -> None:
     cluster.total = {"CPU": 3.0}
     chooser = size(2, 8)
-    told = chooser.reduce(8)
-    assert "waiting for 2 workers: the cluster has resources for 3 in all" in told
+    message = chooser.reduce(8)
+    assert "waiting for 2 workers: the cluster has resources for 3 in all" in message
     assert chooser.choose() == 7
     chooser.reduce(2)
     assert chooser.choose() == 2
     assert chooser.choose() == 8, "the failed start counts once"
 
 
-def test_a_small_group_checks_for_resources_at_intervals_that_double_without_success(cluster: Made) -> None:
+def test_a_small_group_checks_for_resources_at_intervals_that_double_without_success(cluster: FakeCluster) -> None:
     cluster.free = {"CPU": 1.0}
     chooser, waited = size(1, 4), []
     for _ in range(9):
@@ -112,7 +112,7 @@ def test_a_small_group_checks_for_resources_at_intervals_that_double_without_suc
     assert chooser.could_grow(3), "successful growth resets the interval"
 
 
-def test_a_group_does_not_grow_beyond_its_maximum_or_without_resources(cluster: Made) -> None:
+def test_a_group_does_not_grow_beyond_its_maximum_or_without_resources(cluster: FakeCluster) -> None:
     chooser = size(1, 4)
     cluster.now += 10 * GROWTH_INTERVAL_S[1]
     assert not chooser.could_grow(4)
@@ -120,7 +120,7 @@ def test_a_group_does_not_grow_beyond_its_maximum_or_without_resources(cluster: 
     assert not chooser.could_grow(2)
 
 
-def test_a_worker_uses_a_gpu_if_there_are_any_and_a_cpu_per_thread_otherwise(cluster: Made) -> None:
+def test_a_worker_uses_a_gpu_if_there_are_any_and_a_cpu_per_thread_otherwise(cluster: FakeCluster) -> None:
     assert worker_resources(3) == {"CPU": 3.0}
     assert worker_count({"CPU": 16.0}, threads=3) == available_workers(3) == 5
     cluster.total = {"CPU": 16.0, "GPU": 2.0}

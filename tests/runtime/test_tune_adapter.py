@@ -45,7 +45,7 @@ def job_of(evaluation: Evaluation) -> Job:
 
 
 class Cluster:
-    """What Tune does with a searcher: trials that get workers, report and end, in any order."""
+    """Tune as its searcher sees it: trials get workers, report and end, in any order."""
 
     def __init__(self, folder: Path, *, concurrency: int, **options: Any) -> None:
         self.journal = Journal.open(folder / "journal.jsonl", owner="test")
@@ -61,7 +61,7 @@ class Cluster:
         self._names = (f"trial-{number}" for number in range(10**6))
 
     def ask(self, *, warm: bool) -> bool:
-        """Ask for a trial as Tune does; a cold one waits for a worker."""
+        """Request a trial as Tune does; without a warm worker it waits for one."""
         name = next(self._names)
         found = self.searcher.suggest(name)
         if not isinstance(found, dict):
@@ -78,9 +78,9 @@ class Cluster:
         self.searcher.on_worker_ready(name)
 
     def step(self, name: str) -> bool:
-        """Let a trial finish, or idle if it has; tell whether it was ended.
+        """Let a trial finish, or idle if it has finished, and return whether it was ended.
 
-        Its worker goes on with the next evaluation, or with a trial that has no worker.
+        Its worker then trains the next evaluation, or that of a trial without a worker.
         """
         job = self.trials[name]
         reports = tuple(EpochReport(epoch, {"val/loss": 1 / epoch}) for epoch in range(1, job.to_epoch + 1))
@@ -88,7 +88,7 @@ class Cluster:
         if ended:
             del self.trials[name]
             if not self.ask(warm=True):
-                assert self.waiting, "a worker was let go, and there was nothing for it"
+                assert self.waiting, "a worker was released without a trial for it"
                 self.start(self.waiting[0])
         return ended
 
