@@ -2,8 +2,6 @@
 
 import random
 import re
-import sys
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 from emotune.search import Evaluation, Optimizer
 from emotune.search.trust import describe_trust, trust_in_rungs
 from tests.search.searching import MIXED, loss_of, mixed_space, run_to_the_end
+from tests.work import count_calls
 
 ONE_NUMBER = {"hyperparameters": [{"name": "x", "type": "uniform_float", "lower": 0, "upper": 1}]}
 STUDY = {
@@ -78,24 +77,12 @@ def test_rungs_that_mislead_are_named_with_what_to_change() -> None:
     assert describe_trust([]) == []
 
 
-def calls(count: int) -> int:
+def work(*, count: int) -> int:
     """Count the calls that it takes to weigh the rungs of so many configurations."""
     given = outcomes(count=count)
-    made = 0
-
-    def note(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal made
-        made += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        trust_in_rungs(STUDY, outcomes=given)
-    finally:
-        sys.setprofile(before)
-    return made
+    return count_calls(lambda: trust_in_rungs(STUDY, outcomes=given))
 
 
 def test_the_work_grows_no_faster_than_the_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Evaluation, "model_copy", None)  # nothing is copied where no configuration is missing
-    assert calls(1400) < 3 * calls(700)
+    assert work(count=1400) < 3 * work(count=700)
