@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
-from emotune.data.prepare.segments import PrepareSettings, ready
+from emotune.data.prepare.segments import PrepareSettings, filter_and_resample
 from emotune.data.prepare.single import standardised_segments
 from emotune.data.recording import UNITS, Recording
 from emotune.errors import DamageError, DataError, SettingsError
@@ -172,7 +172,7 @@ class PretrainedEncoder(nn.Module):
             channels=self.channels,
             source="memory",
         )
-        prepared = ready(recording, settings=self.preparation)
+        prepared = filter_and_resample(recording, settings=self.preparation)
         if prepared.signal.shape[1] < self.preparation.samples:
             length = f"{self.preparation.seconds:g} s"
             raise DataError(f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of {length}")

@@ -11,13 +11,13 @@ from rich.table import Table
 from emotune.cli.tables import facts_table, page, plain_table, reasons_table
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.description import Description
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 
 MOST_ROWS = 20
 """Of leads and of conditions; all are in the JSON document."""
 
 
-def print_description(description: Description, *, left_out: Sequence[LeftOut]) -> None:
+def print_description(description: Description, *, left_out: Sequence[Exclusion]) -> None:
     """Print a page about a store and what is not in it."""
     console = page()
     for number, part in enumerate(_parts(description, left_out=left_out)):
@@ -26,7 +26,7 @@ def print_description(description: Description, *, left_out: Sequence[LeftOut]) 
         console.print(part)
 
 
-def _parts(description: Description, *, left_out: Sequence[LeftOut]) -> Iterator[RenderableType]:
+def _parts(description: Description, *, left_out: Sequence[Exclusion]) -> Iterator[RenderableType]:
     yield facts_table(_facts(description))
     yield _corpora(description)
     if description.labels:

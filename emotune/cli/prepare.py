@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from emotune.cli.options import find_store, set_option
 from emotune.cli.tables import page, plain_table, reasons_table
 from emotune.data.corpora.reader import AnyReader
-from emotune.data.prepare.plan import Options
-from emotune.data.prepare.prepare import Summary, find_reader
+from emotune.data.prepare.plan import PrepareOptions
+from emotune.data.prepare.prepare import PreparationSummary, find_reader
 from emotune.data.prepare.prepare import prepare as prepare_store
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.documents import Document, parse
@@ -80,7 +80,7 @@ def prepare(  # noqa: PLR0913 (the options of the contract)
             store=find_store(store),
             settings=settings,
             corpus_settings=corpus_settings,
-            options=Options(workers=workers or cores, strict=strict, append=append, progress=progress),
+            options=PrepareOptions(workers=workers or cores, strict=strict, append=append, progress=progress),
         )
     _print_summary(summary)
 
@@ -129,7 +129,7 @@ def _lines(corpus: str) -> Callable[[float, str], None]:
     return tell
 
 
-def _print_summary(summary: Summary) -> None:
+def _print_summary(summary: PreparationSummary) -> None:
     source = summary.source
     console = page()
     numbers = ("subjects", "recordings", "hours", "segments", "left out")

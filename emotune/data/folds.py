@@ -13,13 +13,13 @@ from emotune.base import Settings
 from emotune.errors import SettingsError
 from emotune.randomness import stream
 
-Rows = Int64[np.ndarray, " row"]
+RowNumbers = Int64[np.ndarray, " row"]
 
 
-Unit = Literal["subject", "trial", "video", "moment"]
+FoldUnit = Literal["subject", "trial", "video", "moment"]
 
 
-class Without(Settings):
+class HeldOutMoments(Settings):
     """Which moments of a corpus a pre-training must not see, since the encoder will be tested on them."""
 
     corpus: str
@@ -32,7 +32,7 @@ class Without(Settings):
 class Folds(Settings):
     """How the segments are parted."""
 
-    by: Unit = "subject"
+    by: FoldUnit = "subject"
     """What stays together on one side: a subject; a trial (a subject's session or video); a video, whoever saw it;
     or a moment (both arms, and ECG and EEG, of the same seconds)."""
 
@@ -42,7 +42,7 @@ class Folds(Settings):
     index: int | None = Field(default=0, ge=0)
     """Which fold tests, counted from 0; null: none, all segments train or validate."""
 
-    without: Without | None = None
+    without: HeldOutMoments | None = None
     """Leave moments out altogether."""
 
     channels: tuple[str, ...] = ()
@@ -103,13 +103,13 @@ def split(
     chosen = chosen if labels is None else chosen & ~np.isnan(labels)
     rows = np.flatnonzero(chosen if among is None else chosen & among)
     table = index.iloc[rows]
-    names, unit_of = np.unique(keys(table, by=folds.by), return_inverse=True)
+    names, unit_of = np.unique(unit_keys(table, by=folds.by), return_inverse=True)
     _check_enough(folds, units=len(names))
     means = np.zeros(len(names)) if labels is None else _mean_labels(table, labels=labels[rows], unit_of=unit_of)
     dealt = hashed_folds(names, folds=folds) if folds.by == "moment" else _deal(means, folds=folds)
     tests = dealt == (-1 if folds.index is None else folds.index)
     validates = _choose(means, among=np.flatnonzero(~tests), folds=folds)
-    subject_of = np.unique(keys(table, by="subject"), return_inverse=True)[1]
+    subject_of = np.unique(unit_keys(table, by="subject"), return_inverse=True)[1]
     train = _draw_evenly((~tests & ~validates)[unit_of], subject_of=subject_of, count=folds.segments, seed=folds.seed)
     val = _draw_evenly(validates[unit_of], subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
     if folds.index is not None and not tests.any():
@@ -119,7 +119,7 @@ def split(
     return Fold(train=rows[train], val=rows[val], test=rows[tests[unit_of]])
 
 
-PARTS_OF_KEY: dict[Unit, tuple[str, ...]] = {
+PARTS_OF_KEY: dict[FoldUnit, tuple[str, ...]] = {
     "subject": ("corpus", "subject"),
     "trial": ("corpus", "subject", "session"),
     "video": ("corpus", "session"),
@@ -127,7 +127,7 @@ PARTS_OF_KEY: dict[Unit, tuple[str, ...]] = {
 }
 
 
-def keys(index: pd.DataFrame, *, by: Unit) -> np.ndarray:
+def unit_keys(index: pd.DataFrame, *, by: FoldUnit) -> np.ndarray:
     """Return a text for each row, the same in all rows that stay together."""
     text = index["corpus"].astype(str)
     for part in PARTS_OF_KEY[by][1:]:
@@ -151,7 +151,7 @@ def _without(index: pd.DataFrame, *, folds: Folds) -> Bool[np.ndarray, " row"]:
     if not len(rows):
         known = ", ".join(sorted(index["corpus"].unique()))
         raise SettingsError(f"folds.without: the data have no corpus {folds.without.corpus!r}; they have {known}")
-    names, moment_of = np.unique(keys(index.iloc[rows], by="moment"), return_inverse=True)
+    names, moment_of = np.unique(unit_keys(index.iloc[rows], by="moment"), return_inverse=True)
     in_first = hashed_folds(names, folds=folds) < folds.count // 2
     kept[rows] = (in_first if folds.without.half == "second" else ~in_first)[moment_of]
     return kept
@@ -161,7 +161,7 @@ def _mean_labels(
     table: pd.DataFrame, *, labels: Float[np.ndarray, " row"], unit_of: Int64[np.ndarray, " row"]
 ) -> Float[np.ndarray, " unit"]:
     """Return each unit's mean label over its moments, however many leads each has."""
-    _, first = np.unique(keys(table, by="moment"), return_index=True)
+    _, first = np.unique(unit_keys(table, by="moment"), return_index=True)
     return np.bincount(unit_of[first], weights=labels[first]) / np.bincount(unit_of[first])
 
 
@@ -199,7 +199,7 @@ def _deal(means: Float[np.ndarray, " unit"], *, folds: Folds) -> Int64[np.ndarra
     return dealt
 
 
-def _choose(means: Float[np.ndarray, " unit"], *, among: Rows, folds: Folds) -> Bool[np.ndarray, " unit"]:
+def _choose(means: Float[np.ndarray, " unit"], *, among: RowNumbers, folds: Folds) -> Bool[np.ndarray, " unit"]:
     """Choose who validates: one of each group of subjects, trials, … with similar labels."""
     chosen = np.zeros(len(means), dtype=bool)
     if not folds.validation:
@@ -213,7 +213,7 @@ def _choose(means: Float[np.ndarray, " unit"], *, among: Rows, folds: Folds) -> 
 
 def _draw_evenly(
     chosen: Bool[np.ndarray, " all"], *, subject_of: Int64[np.ndarray, " all"], count: int | None, seed: int
-) -> Rows:
+) -> RowNumbers:
     """Return the chosen rows or, if that is more, so many drawn in turns, one of every subject."""
     rows = np.flatnonzero(chosen)
     if count is None:

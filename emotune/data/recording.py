@@ -31,7 +31,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class NoRecording:
+class SkippedItem:
     """What a reader yields in place of a recording."""
 
     subject: str
@@ -45,11 +45,11 @@ class NoRecording:
         return f"{_place(self.subject, source=self.source)}: {self.reason}"
 
 
-class Unreadable(NoRecording):
+class UnreadableRecording(SkippedItem):
     """A recording is damaged or not as its corpus should be; the reason says what was found and expected."""
 
 
-class Omitted(NoRecording):
+class ExcludedData(SkippedItem):
     """A recording, a channel or files are left out on purpose.
 
     Reasons that are the same word for word are counted together.
@@ -57,14 +57,14 @@ class Omitted(NoRecording):
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Exclusion:
     """Something of a corpus that did not become segments."""
 
     what: str
     reason: str
 
     @classmethod
-    def of(cls, item: NoRecording) -> "LeftOut":
+    def of(cls, item: SkippedItem) -> "Exclusion":
         """Tell what a reader left out."""
         return cls(what=_place(item.subject, source=item.source), reason=item.reason)
 

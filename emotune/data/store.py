@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from pydantic import StringConstraints, ValidationError
 
 from emotune.base import Settings
-from emotune.data.recording import LeftOut, Modality
+from emotune.data.recording import Exclusion, Modality
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
@@ -36,7 +36,7 @@ class FileRecord(Settings):
     sha256: str
 
 
-class Source(Settings):
+class SourceCorpus(Settings):
     """What a store took from one corpus."""
 
     corpus: str
@@ -49,7 +49,7 @@ class Source(Settings):
     segments: int
     hours: float
     """Length of all recordings that were used, however many channels they have."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Exclusion, ...]
     """What did not become segments, and why."""
 
 
@@ -69,7 +69,7 @@ class About(Settings):
     settings: dict[str, Any]
     """How the recordings were prepared."""
     segments: int
-    sources: tuple[Source, ...]
+    sources: tuple[SourceCorpus, ...]
     """A pool has several."""
     software: dict[str, str]
     files: dict[Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")], FileRecord]

@@ -18,12 +18,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float32
 
-from emotune.data.folds import keys
-from emotune.data.prepare.pieces import write_table
+from emotune.data.folds import unit_keys
+from emotune.data.prepare.parts import write_index
 from emotune.data.prepare.pool import scratch_folder
 from emotune.data.prepare.writer import file_records, fingerprint_store
-from emotune.data.recording import LeftOut
-from emotune.data.store import ABOUT_FILE, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, Source
+from emotune.data.recording import Exclusion
+from emotune.data.store import ABOUT_FILE, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, SourceCorpus
 from emotune.errors import SettingsError
 from emotune.evaluation.classifiers import what_decides
 from emotune.evaluation.fusion_join import SAME_FOLDS, Half, Joint, join
@@ -109,7 +109,7 @@ def _old(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore | None:
 def _compute(joint: Joint, *, scratch: Path, progress: Callable[[float, str], None]) -> list[Path]:
     """Compute each fold's features into a file of its own, unless an interrupted run has left it."""
     ours, theirs = joint.halves
-    moments = "\n".join(keys(joint.index, by="moment"))
+    moments = "\n".join(unit_keys(joint.index, by="moment"))
     stores = [half.classifiers.store.fingerprint for half in joint.halves]
     pairs = list(zip(ours.classifiers.each, theirs.classifiers.each, strict=True))
     parts: list[Path] = []
@@ -154,7 +154,7 @@ def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[s
     for place, part in enumerate(parts):
         signal[:, place] = np.load(part, mmap_mode="r", allow_pickle=False)
     signal.flush()
-    write_table(index, file=draft / INDEX_FILE)
+    write_index(index, file=draft / INDEX_FILE)
     files = file_records(draft)
     about = About(
         modality="features",
@@ -172,17 +172,17 @@ def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[s
     (draft / ABOUT_FILE).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _source(half: Half, *, other: Half, index: pd.DataFrame) -> Source:
+def _source(half: Half, *, other: Half, index: pd.DataFrame) -> SourceCorpus:
     """Name a cross-validation, the hashes of its weights, and its moments that the other one does not have."""
     classifiers = half.classifiers
     reason = f"no {other.classifiers.store.modality.upper()} of these moments"
     lost = Counter(zip(half.alone["subject"], half.alone["session"], strict=True))
     left_out = tuple(
-        LeftOut(what=f"subject {subject}, session {session}: {count} moments", reason=reason)
+        Exclusion(what=f"subject {subject}, session {session}: {count} moments", reason=reason)
         for (subject, session), count in lost.items()
     )
     decides = json.dumps(what_decides(classifiers), sort_keys=True)
-    return Source(
+    return SourceCorpus(
         corpus=classifiers.name,
         settings={"weights": {fold_name(one.fold): one.sha256 for one in classifiers.each}},
         fingerprint=hashlib.sha256(decides.encode()).hexdigest(),

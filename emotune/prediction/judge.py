@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 from emotune.encoders import find_encoder, read_about
 from emotune.errors import DataError, SettingsError
 from emotune.study.folder import SearchFolder
@@ -133,7 +133,7 @@ class Prediction:
     """Of the high class, for each target."""
     signals: Float32[np.ndarray, "segment channel time"]
     """The segments as they were judged."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Exclusion, ...]
 
     @property
     def ends(self) -> Float[np.ndarray, " segment"]:

@@ -14,9 +14,9 @@ from emotune.data.channels import TEN_CHANNELS, kind_of, normalise_name, volts_p
 from emotune.data.corpora.folder import READER, Folder
 from emotune.data.corpora.formats import read_file
 from emotune.data.corpora.reader import Item
-from emotune.data.prepare.plan import Options, make_plan
+from emotune.data.prepare.plan import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Interval, Modality, Recording, Unreadable
+from emotune.data.recording import Interval, Modality, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 FS = 200
@@ -95,7 +95,7 @@ def read_one(folder: Path, modality: Modality = "ecg", **given: object) -> Recor
 
 def reason(folder: Path, modality: Modality = "ecg") -> str:
     (only,) = read_all(folder, modality)
-    assert isinstance(only, Unreadable)
+    assert isinstance(only, UnreadableRecording)
     assert "\n" not in str(only)
     assert str(only).startswith(f"subject {only.subject} ({only.source}): ")
     return only.reason
@@ -263,13 +263,13 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def fingerprint_of(folder: Path) -> str:
-    plan = make_plan(
+    plan = plan_preparation(
         READER,
         folder=folder,
         settings=PrepareSettings(),
         corpus_settings=Folder(),
         scratch=folder,
-        options=Options(),
+        options=PrepareOptions(),
     )
     return plan.fingerprint
 

@@ -22,12 +22,12 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
-from emotune.data.corpora.ratings import Scale, sound_ratings
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.matlab.access import kind_of_value, texts_at, value_at
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
+from emotune.data.corpora.ratings import Scale, valid_ratings
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.matlab.access import describe_value, texts_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 NAME = r"Data_Preprocessed_P(?P<subject>\d+)\.mat"
@@ -57,12 +57,12 @@ class Amigos(Settings):
     """uV per unit of the EEG; not known if not given."""
 
 
-def pieces(folder: Path | None, settings: Amigos) -> Iterator[Piece]:
+def list_parts(folder: Path | None, settings: Amigos) -> Iterator[CorpusPart]:
     """Find the subjects."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=f"P{int(match['subject']):02d}", session="all")
+        SourceFile(path, subject=f"P{int(match['subject']):02d}", session="all")
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -70,7 +70,7 @@ def pieces(folder: Path | None, settings: Amigos) -> Iterator[Piece]:
             f"{folder} holds no files of AMIGOS (Data_Preprocessed_P01.mat …), not even further below; "
             "unpack the preprocessed data, not the original, and give the folder that they are in"
         )
-    yield from by_subject(sources, folder=folder)
+    yield from group_by_subject(sources, folder=folder)
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,14 @@ class Trial:
     """What the cell of the self-assessment holds; None if there is no such cell."""
 
 
-def read(piece: Piece, modality: Modality, settings: Amigos) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Amigos) -> Iterator[Item]:
     """Read a subject's videos, one after the other."""
-    return read_each(piece, lambda entry, source: _videos(entry, source=source, modality=modality, settings=settings))
+    return read_each_file(
+        part, lambda entry, source: _videos(entry, source=source, modality=modality, settings=settings)
+    )
 
 
-def _videos(entry: Source, *, source: str, modality: Modality, settings: Amigos) -> Iterator[Item]:
+def _videos(entry: SourceFile, *, source: str, modality: Modality, settings: Amigos) -> Iterator[Item]:
     trials = _trials(entry.path, subject=entry.subject, source=source)
     signals = iterate_cells(entry.path, place=["joined_data"])
     count = 0
@@ -108,7 +110,7 @@ def _trials(path: Path, *, subject: str, source: str) -> list[Trial]:
     answers = value_at(content, "labels_selfassessment")
     if not isinstance(answers, list) or len(answers) > VIDEOS:
         raise DataError(
-            f"labels_selfassessment is {kind_of_value(answers)}, where a cell array of {VIDEOS} was expected"
+            f"labels_selfassessment is {describe_value(answers)}, where a cell array of {VIDEOS} was expected"
         )
     padded = answers + [None] * (VIDEOS - len(answers))
     return [
@@ -120,14 +122,14 @@ def _trials(path: Path, *, subject: str, source: str) -> list[Trial]:
 def _items(signal: Any, *, trial: Trial, modality: Modality, settings: Amigos) -> Iterator[Item]:
     """Yield what came before a video and what came during it."""
     if isinstance(signal, np.ndarray) and signal.size == 0:
-        yield Omitted(subject=trial.subject, source=trial.source, reason="the subject did not watch this video")
+        yield ExcludedData(subject=trial.subject, source=trial.source, reason="the subject did not watch this video")
         return
     try:
         samples = _channels(signal, modality=modality)
     except DataError as error:
-        yield Unreadable(subject=trial.subject, source=trial.source, reason=str(error))
+        yield UnreadableRecording(subject=trial.subject, source=trial.source, reason=str(error))
         return
-    ratings, left_out = sound_ratings(
+    ratings, left_out = valid_ratings(
         _answers(trial.answers), scales=SCALES, subject=trial.subject, source=trial.source
     )
     yield from left_out
@@ -152,7 +154,7 @@ def _items(signal: Any, *, trial: Trial, modality: Modality, settings: Amigos) -
 
 def _channels(signal: Any, *, modality: Modality) -> Float[np.ndarray, "channel time"]:
     if not (isinstance(signal, np.ndarray) and signal.ndim == 2 and signal.dtype.kind in "fiu"):
-        raise DataError(f"joined_data holds {kind_of_value(signal)}, where a matrix of numbers was expected")
+        raise DataError(f"joined_data holds {describe_value(signal)}, where a matrix of numbers was expected")
     length, columns = signal.shape
     if columns != len(COLUMNS) or length <= BASELINE:
         raise DataError(
@@ -178,6 +180,6 @@ READER = Reader(
     hours="ECG about 65 h, two leads; EEG about 65 h",
     description="AMIGOS: 40 people watch 16 short and 4 long videos, and rate arousal and valence",
     settings=Amigos,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

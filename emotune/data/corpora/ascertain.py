@@ -23,13 +23,13 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.corpora.listing import Source, by_subject, find_files, source_of
-from emotune.data.corpora.rating_table import Grades, read_grades
-from emotune.data.corpora.ratings import Scale, sound_ratings
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.matlab.access import kind_of_value, matrix_at, value_at
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, relative_path
+from emotune.data.corpora.rating_table import RatingTable, read_rating_table
+from emotune.data.corpora.ratings import Scale, valid_ratings
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.matlab.access import describe_value, matrix_at, value_at
 from emotune.data.matlab.reader import read_mat
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 NAME = r"ECG_Clip(?P<clip>\d+)\.mat"
@@ -87,12 +87,12 @@ class Clip:
     grade: float | None
 
 
-def pieces(folder: Path | None, settings: Ascertain) -> Iterator[Piece | Omitted]:
+def list_parts(folder: Path | None, settings: Ascertain) -> Iterator[CorpusPart | ExcludedData]:
     """Gather each subject's clips, their ratings and their grades."""
     assert folder is not None
     found = [(path, FOLDER.fullmatch(path.parent.name), match) for path, match in find_files(folder, name=NAME)]
     sources = [
-        Source(path, subject=f"P{int(subject['subject']):02d}", session=str(int(match["clip"])))
+        SourceFile(path, subject=f"P{int(subject['subject']):02d}", session=str(int(match["clip"])))
         for path, subject, match in found
         if subject
     ]
@@ -103,24 +103,28 @@ def pieces(folder: Path | None, settings: Ascertain) -> Iterator[Piece | Omitted
         )
     elsewhere = len(found) - len(sources)
     if elsewhere:
-        yield Omitted(subject="", source=f"{elsewhere} files ECG_Clip*.mat", reason="not in a folder like Movie_P01")
+        yield ExcludedData(
+            subject="", source=f"{elsewhere} files ECG_Clip*.mat", reason="not in a folder like Movie_P01"
+        )
     reports, table = _only(folder, name=REPORTS), _table(folder, settings=settings)
     if reports is None:
-        yield Omitted(subject="", source="Dt_SelfReports.mat", reason="not found: recordings have no ratings")
+        yield ExcludedData(subject="", source="Dt_SelfReports.mat", reason="not found: recordings have no ratings")
     if table is None:
-        yield Omitted(subject="", source="quality table", reason="not found: no recording is dropped for its quality")
+        yield ExcludedData(
+            subject="", source="quality table", reason="not found: no recording is dropped for its quality"
+        )
     ratings = None if reports is None else _ratings(reports)
-    grades = {} if table is None else read_grades(table, sheet=settings.quality_sheet, line=settings.quality_line)
+    grades = {} if table is None else read_rating_table(table, sheet=settings.quality_sheet, line=settings.quality_line)
     tables = tuple(file for file in (reports, table) if file is not None)
-    for piece in by_subject(sources, folder=folder):
-        clips = tuple(_clip(entry, ratings=ratings, grades=grades) for entry in piece.entries)
-        yield dataclasses.replace(piece, files=(*piece.files, *tables), entries=clips)
+    for part in group_by_subject(sources, folder=folder):
+        clips = tuple(_clip(entry, ratings=ratings, grades=grades) for entry in part.entries)
+        yield dataclasses.replace(part, files=(*part.files, *tables), entries=clips)
 
 
 def _only(folder: Path, *, name: str) -> Path | None:
     found = [path for path, _ in find_files(folder, name=name)]
     if len(found) > 1:
-        names = " and ".join(source_of(path, folder=folder) for path in found)
+        names = " and ".join(relative_path(path, folder=folder) for path in found)
         raise DataError(f"{folder}: {names} would be read both; take all but one away")
     return found[0] if found else None
 
@@ -143,12 +147,14 @@ def _ratings(path: Path) -> Float[np.ndarray, "question subject clip"]:
         isinstance(ratings, np.ndarray) and ratings.ndim == 3 and len(ratings) == 5 and ratings.dtype.kind in "fiu"
     ):
         raise DataError(
-            f"{path}: Ratings is {kind_of_value(ratings)}, where 5 questions x subjects x clips were expected"
+            f"{path}: Ratings is {describe_value(ratings)}, where 5 questions x subjects x clips were expected"
         )
     return ratings.astype(np.float64, copy=False)
 
 
-def _clip(entry: Source, *, ratings: Float[np.ndarray, "question subject clip"] | None, grades: Grades) -> Clip:
+def _clip(
+    entry: SourceFile, *, ratings: Float[np.ndarray, "question subject clip"] | None, grades: RatingTable
+) -> Clip:
     subject, clip = int(entry.subject[1:]), int(entry.session)
     given: dict[str, float] | None = None
     if ratings is not None:
@@ -165,22 +171,22 @@ def _clip(entry: Source, *, ratings: Float[np.ndarray, "question subject clip"] 
     )
 
 
-def read(piece: Piece, modality: Modality, settings: Ascertain) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Ascertain) -> Iterator[Item]:
     """Read a subject's clips, one after the other."""
-    for clip in piece.entries:
-        source = source_of(clip.path, folder=piece.folder)
+    for clip in part.entries:
+        source = relative_path(clip.path, folder=part.folder)
         if clip.grade is not None and clip.grade >= settings.poorest:
-            yield Omitted(
+            yield ExcludedData(
                 subject=clip.subject, source=source, reason=f"the quality is graded {settings.poorest:g} or worse"
             )
             continue
         try:
             leads = _leads(clip.path)
         except DataError as error:
-            yield Unreadable(subject=clip.subject, source=source, reason=str(error))
+            yield UnreadableRecording(subject=clip.subject, source=source, reason=str(error))
             continue
         scales = {} if clip.given is None else settings.scales
-        ratings, left_out = sound_ratings(clip.given or {}, scales=scales, subject=clip.subject, source=source)
+        ratings, left_out = valid_ratings(clip.given or {}, scales=scales, subject=clip.subject, source=source)
         yield from left_out
         yield Recording(
             signal=leads if settings.millivolts_per_unit is None else leads * settings.millivolts_per_unit,
@@ -201,7 +207,7 @@ def _leads(path: Path) -> Float[np.ndarray, "lead time"]:
     samples = matrix_at(content, "Data_ECG")
     columns = LEADS_BY_COLUMNS.get(samples.shape[1])
     if columns is None:
-        raise DataError(f"Data_ECG is {kind_of_value(samples)}, where 3 to 6 columns were expected")
+        raise DataError(f"Data_ECG is {describe_value(samples)}, where 3 to 6 columns were expected")
     fs = rate_of_stamps(samples[:, 0])
     if not abs(fs - RATE) <= RATE_TOLERANCE * RATE:
         raise DataError(f"its time stamps say {fs:.4g} Hz, where {RATE} Hz was expected")
@@ -230,6 +236,6 @@ READER = Reader(
     hours="",
     description="ASCERTAIN: 58 people watch 36 film clips, and rate arousal and valence",
     settings=Ascertain,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

@@ -3,7 +3,7 @@
 ``DREAMER.mat``, a struct: ``Data`` has a cell per subject, with 18 cells each of ``EEG.stimuli``,
 ``EEG.baseline``, ``ECG.stimuli`` and ``ECG.baseline``, and ``ScoreArousal`` and ``ScoreValence`` from 1 to
 5. EEG and ECG have rates of their own, which the file tells; they are assumed to start together. Stimuli
-are of different lengths. The file is one piece, read front to back, a subject in memory at a time.
+are of different lengths. The file is one part, read front to back, a subject in memory at a time.
 
 Not confirmed: the units, which look like those of an analog-to-digital converter
 (``millivolts_per_unit``, ``microvolts_per_unit``); which column of the ECG is left and which right, so
@@ -22,12 +22,12 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, places_of
-from emotune.data.corpora.listing import find_files, source_of
-from emotune.data.corpora.ratings import sound_ratings
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.matlab.access import kind_of_value, matrix_at, number_at, rate_at, texts_at, value_at
+from emotune.data.corpora.listing import find_files, relative_path
+from emotune.data.corpora.ratings import valid_ratings
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.matlab.access import describe_value, matrix_at, number_at, rate_at, texts_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 ECG_COLUMNS = ("ECG 1", "ECG 2")
@@ -47,7 +47,7 @@ class Dreamer(Settings):
 
 
 @dataclass(frozen=True)
-class Facts:
+class SignalInfo:
     """What the file says about all of its signals of a modality."""
 
     modality: Modality
@@ -77,7 +77,7 @@ class Video:
     scores: Mapping[str, float]
 
 
-def pieces(folder: Path | None, settings: Dreamer) -> Iterator[Piece]:
+def list_parts(folder: Path | None, settings: Dreamer) -> Iterator[CorpusPart]:
     """Find the file."""
     del settings
     assert folder is not None
@@ -85,18 +85,18 @@ def pieces(folder: Path | None, settings: Dreamer) -> Iterator[Piece]:
     if not found:
         raise DataError(f"{folder} holds no DREAMER.mat, not even further below; give the folder that it is in")
     if len(found) > 1:
-        names = " and ".join(source_of(path, folder=folder) for path in found)
+        names = " and ".join(relative_path(path, folder=folder) for path in found)
         raise DataError(f"{folder}: {names} would be read both; take all but one away")
-    yield Piece(name="DREAMER", folder=folder, files=tuple(found))
+    yield CorpusPart(name="DREAMER", folder=folder, files=tuple(found))
 
 
-def read(piece: Piece, modality: Modality, settings: Dreamer) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Dreamer) -> Iterator[Item]:
     """Read one subject after the other."""
-    (path,) = piece.files
-    source = source_of(path, folder=piece.folder)
+    (path,) = part.files
+    source = relative_path(path, folder=part.folder)
     other: Modality = "eeg" if modality == "ecg" else "ecg"
     try:
-        facts = _facts(path, modality=modality, settings=settings)
+        facts = _signal_info(path, modality=modality, settings=settings)
         count = 0
         for content in iterate_cells(path, place=["DREAMER", "Data"], without=[BLOCKS[other]]):
             count += 1
@@ -104,15 +104,15 @@ def read(piece: Piece, modality: Modality, settings: Dreamer) -> Iterator[Item]:
         if count != facts.subjects:
             raise DataError(f"it has {count} subjects, where noOfSubjects says {facts.subjects}")
     except DataError as error:
-        yield Unreadable(subject="", source=source, reason=str(error))
+        yield UnreadableRecording(subject="", source=source, reason=str(error))
 
 
-def _facts(path: Path, *, modality: Modality, settings: Dreamer) -> Facts:
+def _signal_info(path: Path, *, modality: Modality, settings: Dreamer) -> SignalInfo:
     content = read_mat(path, variables=["DREAMER"], without=["Data"])
     columns = ECG_COLUMNS if modality == "ecg" else tuple(texts_at(content, "DREAMER.EEG_Electrodes"))
     if modality == "eeg":
         places_of(columns)
-    return Facts(
+    return SignalInfo(
         modality=modality,
         fs=rate_at(content, f"DREAMER.{BLOCKS[modality]}_SamplingRate"),
         columns=columns,
@@ -123,14 +123,14 @@ def _facts(path: Path, *, modality: Modality, settings: Dreamer) -> Facts:
     )
 
 
-def _subject(content: Any, *, subject: str, source: str, facts: Facts) -> Iterator[Item]:
+def _subject(content: Any, *, subject: str, source: str, facts: SignalInfo) -> Iterator[Item]:
     place = f"{source}, subject {int(subject[1:])}"
     try:
         baselines = _cells(content, f"{facts.block}.baseline", count=facts.videos)
         stimuli = _cells(content, f"{facts.block}.stimuli", count=facts.videos)
         scores = {name: _scores(content, field, count=facts.videos) for name, field in SCORES.items()}
     except DataError as error:
-        yield Unreadable(subject=subject, source=place, reason=str(error))
+        yield UnreadableRecording(subject=subject, source=place, reason=str(error))
         return
     for number, (baseline, stimulus) in enumerate(zip(baselines, stimuli, strict=True)):
         video = Video(
@@ -143,14 +143,14 @@ def _subject(content: Any, *, subject: str, source: str, facts: Facts) -> Iterat
         yield from _during(stimulus, video=video, facts=facts)
 
 
-def _before(cell: Any, *, video: Video, facts: Facts) -> Iterator[Item]:
+def _before(cell: Any, *, video: Video, facts: SignalInfo) -> Iterator[Item]:
     baseline = dataclasses.replace(video, name=f"{video.name}-baseline", source=f"{video.source}, baseline")
     for item in _signal(cell, video=baseline, facts=facts):
         yield dataclasses.replace(item, condition="baseline") if isinstance(item, Recording) else item
 
 
-def _during(cell: Any, *, video: Video, facts: Facts) -> Iterator[Item]:
-    ratings, left_out = sound_ratings(video.scores, scales=SCALES, subject=video.subject, source=video.source)
+def _during(cell: Any, *, video: Video, facts: SignalInfo) -> Iterator[Item]:
+    ratings, left_out = valid_ratings(video.scores, scales=SCALES, subject=video.subject, source=video.source)
     for item in _signal(cell, video=video, facts=facts):
         if isinstance(item, Recording):
             yield from left_out
@@ -159,20 +159,20 @@ def _during(cell: Any, *, video: Video, facts: Facts) -> Iterator[Item]:
             yield item
 
 
-def _signal(cell: Any, *, video: Video, facts: Facts) -> Iterator[Item]:
+def _signal(cell: Any, *, video: Video, facts: SignalInfo) -> Iterator[Item]:
     """Yield a cell's signal, or why there is none."""
     if isinstance(cell, np.ndarray) and cell.size == 0:
-        yield Omitted(subject=video.subject, source=video.source, reason="there is no signal")
+        yield ExcludedData(subject=video.subject, source=video.source, reason="there is no signal")
         return
     try:
         samples = matrix_at({facts.block: cell}, facts.block)
         if samples.shape[1] != len(facts.columns):
             raise DataError(
-                f"{facts.block} is {kind_of_value(cell)}, where {len(facts.columns)} columns were expected "
+                f"{facts.block} is {describe_value(cell)}, where {len(facts.columns)} columns were expected "
                 f"({', '.join(facts.columns)})"
             )
     except DataError as error:
-        yield Unreadable(subject=video.subject, source=video.source, reason=str(error))
+        yield UnreadableRecording(subject=video.subject, source=video.source, reason=str(error))
         return
     signal = samples.T[places_of(facts.columns, wanted=facts.channels)]
     yield Recording(
@@ -190,7 +190,7 @@ def _signal(cell: Any, *, video: Video, facts: Facts) -> Iterator[Item]:
 def _cells(content: Any, place: str, *, count: int) -> list[Any]:
     value = value_at(content, place)
     if not isinstance(value, list) or len(value) != count:
-        raise DataError(f"{place} is {kind_of_value(value)}, where a cell array of {count} videos was expected")
+        raise DataError(f"{place} is {describe_value(value)}, where a cell array of {count} videos was expected")
     return value
 
 
@@ -200,7 +200,9 @@ def _scores(content: Any, place: str, *, count: int) -> list[float]:
         return [math.nan] * count
     scores = matrix_at(content, place)
     if scores.size != count:
-        raise DataError(f"{place} is {kind_of_value(scores)}, where one number for each of {count} videos was expected")
+        raise DataError(
+            f"{place} is {describe_value(scores)}, where one number for each of {count} videos was expected"
+        )
     return scores.ravel().tolist()
 
 
@@ -212,6 +214,6 @@ READER = Reader(
     hours="",
     description="DREAMER: 23 people watch 18 film clips, and rate arousal and valence",
     settings=Dreamer,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, normalise_name, places_of, volts_per
 from emotune.data.corpora.formats import RawFile, read_edf
-from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.recording import PER_VOLT, Interval, Modality, Omitted, Recording
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.recording import PER_VOLT, ExcludedData, Interval, Modality, Recording
 from emotune.errors import DataError
 
 NAME = r"S(?P<subject>\d{3})R(?P<run>\d{2})\.edf"
@@ -37,12 +37,12 @@ class Eegmmidb(Settings):
     """There is nothing to choose."""
 
 
-def pieces(folder: Path | None, settings: Eegmmidb) -> Iterator[Piece]:
+def list_parts(folder: Path | None, settings: Eegmmidb) -> Iterator[CorpusPart]:
     """Gather the runs of each subject."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=f"S{match['subject']}", session=f"R{match['run']}")
+        SourceFile(path, subject=f"S{match['subject']}", session=f"R{match['run']}")
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -50,34 +50,34 @@ def pieces(folder: Path | None, settings: Eegmmidb) -> Iterator[Piece]:
             f"{folder} holds no runs of eegmmidb (S001R01.edf …), not even further below; "
             "give the folder that has S001, S002 … in it"
         )
-    yield from by_subject(sources, folder=folder)
+    yield from group_by_subject(sources, folder=folder)
 
 
-def read(piece: Piece, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
     """Read a subject's runs, one after the other."""
     del settings
-    return read_each(piece, lambda entry, source: _read_run(entry, source=source, modality=modality))
+    return read_each_file(part, lambda entry, source: _read_run(entry, source=source, modality=modality))
 
 
-def _read_run(entry: Source, *, source: str, modality: Modality) -> Iterator[Item]:
+def _read_run(entry: SourceFile, *, source: str, modality: Modality) -> Iterator[Item]:
     try:
         raw = read_edf(entry.path, wanted=lambda label: normalise_name(label) in TEN_CHANNELS)
     except (DataError, OSError) as error:
         raise DataError(" ".join(str(error).split())) from error
     recording, padding = _recording(raw, entry=entry, source=source, modality=modality)
     if padding:
-        yield Omitted(entry.subject, f"{source}, end", "zeros that fill up the last record are cut off")
+        yield ExcludedData(entry.subject, f"{source}, end", "zeros that fill up the last record are cut off")
     yield recording
 
 
-def _recording(raw: RawFile, *, entry: Source, source: str, modality: Modality) -> tuple[Recording, int]:
+def _recording(raw: RawFile, *, entry: SourceFile, source: str, modality: Modality) -> tuple[Recording, int]:
     """Return a run, and how many samples of padding were cut off."""
     places = places_of([channel.name for channel in raw.channels])
     channels = [raw.channels[place] for place in places]
     rates = {channel.fs for channel in channels}
     units = {volts_per(channel.unit) for channel in channels}
     if len(rates) > 1 or len(units) > 1 or None in rates | units:
-        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_facts(raw)}")
+        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_signal_info(raw)}")
     volts, fs = units.pop(), rates.pop()
     assert volts is not None
     assert fs is not None
@@ -98,7 +98,7 @@ def _recording(raw: RawFile, *, entry: Source, source: str, modality: Modality) 
     return recording, samples.shape[1] - signal.shape[1]
 
 
-def _facts(raw: RawFile) -> str:
+def _signal_info(raw: RawFile) -> str:
     return ", ".join(sorted({f"{channel.fs:g} Hz in {channel.unit or 'an unknown unit'}" for channel in raw.channels}))
 
 
@@ -128,6 +128,6 @@ READER = Reader(
     hours="EEG about 48 h",
     description="BCI2000's EEG Motor Movement/Imagery database: 109 people, 14 runs of 1 to 2 minutes",
     settings=Eegmmidb,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

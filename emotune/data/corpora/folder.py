@@ -16,8 +16,8 @@ import pandas as pd
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS, normalise_name, volts_per
 from emotune.data.corpora.formats import RawChannel, RawFile, files_of, read_file
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.recording import PER_VOLT, Modality, Recording, Unreadable
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.recording import PER_VOLT, Modality, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 MANIFEST = "manifest.csv"
@@ -49,7 +49,7 @@ class Folder(Settings):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A line of the manifest."""
 
     file: str
@@ -64,7 +64,7 @@ class Entry:
     channels: tuple[str, ...]
 
 
-def read_manifest(folder: Path) -> list[Entry]:
+def read_manifest(folder: Path) -> list[ManifestEntry]:
     """Read ``manifest.csv``, subject by subject, otherwise in its order.
 
     Columns ``file`` and ``subject`` must be there. ``session`` is the file's name without ending
@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from error
     _check_columns(file, columns=list(table.columns))
-    entries: list[Entry] = []
+    entries: list[ManifestEntry] = []
     for number, line in enumerate(table.to_dict("records"), start=2):
         values = {str(name): str(value).strip() for name, value in line.items()}
         entries.append(_entry(values, place=f"{file}, line {number}"))
@@ -103,7 +103,7 @@ def _check_columns(file: Path, *, columns: list[str]) -> None:
             raise DataError(f"{file} has a column {name!r}, which is not read. Did you mean {meant[0]!r}?")
 
 
-def _check_entries(file: Path, *, folder: Path, entries: list[Entry]) -> None:
+def _check_entries(file: Path, *, folder: Path, entries: list[ManifestEntry]) -> None:
     if not entries:
         raise DataError(f"{file} lists no recordings")
     seen: set[tuple[str, str]] = set()
@@ -117,13 +117,13 @@ def _check_entries(file: Path, *, folder: Path, entries: list[Entry]) -> None:
             raise DataError(f"{file} lists {entry.file}, which lies outside of {folder}")
 
 
-def _entry(values: Mapping[str, str], *, place: str) -> Entry:
+def _entry(values: Mapping[str, str], *, place: str) -> ManifestEntry:
     if not values["file"] or not values["subject"]:
         raise DataError(f"{place}: file and subject must be given")
     ratings = {name: _number(values, name, place=place) for name in ("arousal", "valence")}
     low, high = (_number(values, name, place=place) for name in ("rating_low", "rating_high"))
     condition = values.get("condition") or values.get("labels", "")
-    return Entry(
+    return ManifestEntry(
         file=values["file"],
         subject=values["subject"],
         session=values.get("session") or Path(values["file"]).stem,
@@ -158,33 +158,33 @@ def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None
     return number
 
 
-def pieces(folder: Path | None, settings: Folder) -> Iterator[Piece]:
+def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
     """Gather the files of each subject."""
     del settings
     assert folder is not None
     for subject, group in itertools.groupby(read_manifest(folder), key=lambda entry: entry.subject):
         entries = tuple(group)
         files = [file for entry in entries for file in files_of(folder / entry.file)]
-        yield Piece(name=subject, folder=folder, files=(folder / MANIFEST, *files), entries=entries)
+        yield CorpusPart(name=subject, folder=folder, files=(folder / MANIFEST, *files), entries=entries)
 
 
-def read(piece: Piece, modality: Modality, settings: Folder) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Item]:
     """Read a subject's recordings of a modality. Files without it are passed over."""
-    folder = piece.folder
+    folder = part.folder
     assert folder is not None
-    for entry in piece.entries:
+    for entry in part.entries:
         if entry.modality not in {"", modality}:
             continue
         try:
             recording = recording_of(read_file(folder / entry.file), entry=entry, modality=modality, settings=settings)
         except DataError as error:
-            yield Unreadable(subject=entry.subject, source=entry.file, reason=str(error))
+            yield UnreadableRecording(subject=entry.subject, source=entry.file, reason=str(error))
             continue
         if recording is not None:
             yield recording
 
 
-def recording_of(raw: RawFile, *, entry: Entry, modality: Modality, settings: Folder) -> Recording | None:
+def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, settings: Folder) -> Recording | None:
     """Make a recording of what a file holds; None if it holds nothing of the modality.
 
     Raises:
@@ -219,7 +219,7 @@ def recording_of(raw: RawFile, *, entry: Entry, modality: Modality, settings: Fo
     )
 
 
-def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: Entry) -> list[RawChannel]:
+def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry) -> list[RawChannel]:
     """Let the manifest's rate, unit, modality and names go before the file's."""
     names = entry.channels or tuple(channel.name for channel in channels)
     if len(names) != len(channels):
@@ -255,6 +255,6 @@ READER = Reader(
     description="A folder of .npz, EDF, WFDB (.hea) or CSV recordings with a manifest",
     hours="",
     settings=Folder,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

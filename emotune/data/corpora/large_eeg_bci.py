@@ -14,8 +14,8 @@ from pathlib import Path
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
-from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import number_at, rate_at, ten_channels_at
 from emotune.data.matlab.reader import read_mat
 from emotune.data.recording import Modality, Recording
@@ -28,12 +28,12 @@ class LargeEegBci(Settings):
     """There is nothing to choose."""
 
 
-def pieces(folder: Path | None, settings: LargeEegBci) -> Iterator[Piece]:
+def list_parts(folder: Path | None, settings: LargeEegBci) -> Iterator[CorpusPart]:
     """Gather the sessions of each subject."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=match["subject"].upper(), session=session_of(match))
+        SourceFile(path, subject=match["subject"].upper(), session=session_of(match))
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -41,7 +41,7 @@ def pieces(folder: Path | None, settings: LargeEegBci) -> Iterator[Piece]:
             f"{folder} holds no sessions of Large-EEG-BCI (CLA-SubjectA-160108-3St-LRHand.mat …), not even further "
             "below; give the folder that the MAT files are in"
         )
-    yield from by_subject(sources, folder=folder)
+    yield from group_by_subject(sources, folder=folder)
 
 
 def session_of(match: re.Match[str]) -> str:
@@ -50,13 +50,13 @@ def session_of(match: re.Match[str]) -> str:
     return "-".join(part for part in (match["paradigm"], match["date"], rest) if part)
 
 
-def read(piece: Piece, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
     """Read a subject's sessions, one after the other."""
     del settings
-    return read_each(piece, lambda entry, source: [_recording(entry, source=source, modality=modality)])
+    return read_each_file(part, lambda entry, source: [_recording(entry, source=source, modality=modality)])
 
 
-def _recording(entry: Source, *, source: str, modality: Modality) -> Recording:
+def _recording(entry: SourceFile, *, source: str, modality: Modality) -> Recording:
     content = read_mat(entry.path, variables=["o"], without=["marker"])
     signal = ten_channels_at(content, "o.data", names="o.chnames")
     expected = number_at(content, "o.nS")
@@ -82,6 +82,6 @@ READER = Reader(
     hours="EEG about 60 h",
     description="Large-EEG-BCI: motor imagery of 13 people in 77 sessions",
     settings=LargeEegBci,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.corpora.reader import Item, Piece
-from emotune.data.recording import Unreadable
+from emotune.data.corpora.reader import CorpusPart, Item
+from emotune.data.recording import UnreadableRecording
 from emotune.errors import DataError
 
 SAMPLE = 4096
@@ -17,7 +17,7 @@ SAMPLE = 4096
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file that holds one session of one subject."""
 
     path: Path
@@ -47,7 +47,7 @@ def find_files(folder: Path, *, name: str) -> list[tuple[Path, re.Match[str]]]:
     return found
 
 
-def source_of(path: Path, *, folder: Path | None) -> str:
+def relative_path(path: Path, *, folder: Path | None) -> str:
     """Return the path below the corpus's folder, as messages name a file."""
     assert folder is not None
     return _below(folder, path)
@@ -58,8 +58,8 @@ def number_of_files(count: int, names: str) -> str:
     return f"{count} file{'' if count == 1 else 's'} {names}"
 
 
-def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
-    """Make a piece of each subject's files; its entries are the sources in the order of the files.
+def group_by_subject(sources: Iterable[SourceFile], *, folder: Path) -> Iterator[CorpusPart]:
+    """Make a part of each subject's files; its entries are the sources in the order of the files.
 
     Raises:
         DataError: Two files hold the same session of a subject, or the same bytes.
@@ -74,22 +74,22 @@ def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
     _refuse_copies([source.path for source in ordered], folder=folder)
     for subject, group in itertools.groupby(ordered, key=lambda source: source.subject):
         entries = tuple(group)
-        yield Piece(name=subject, folder=folder, files=tuple(entry.path for entry in entries), entries=entries)
+        yield CorpusPart(name=subject, folder=folder, files=tuple(entry.path for entry in entries), entries=entries)
 
 
-def read_each(piece: Piece, read: Callable[[Source, str], Iterable[Item]]) -> Iterator[Item]:
-    """Read a piece's files one after the other; a damaged one is named and does not stop the others.
+def read_each_file(part: CorpusPart, read: Callable[[SourceFile, str], Iterable[Item]]) -> Iterator[Item]:
+    """Read a part's files one after the other; a damaged one is named and does not stop the others.
 
     Args:
-        piece: Whose entries are sources.
+        part: Whose entries are sources.
         read: Reads one, given how messages name its file; what it has yielded before a `DataError` counts.
     """
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
+    for entry in part.entries:
+        source = relative_path(entry.path, folder=part.folder)
         try:
             yield from read(entry, source)
         except DataError as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+            yield UnreadableRecording(subject=entry.subject, source=source, reason=str(error))
 
 
 def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:

@@ -26,11 +26,18 @@ from pydantic import field_validator
 
 from emotune.base import Settings
 from emotune.data.channels import volts_per
-from emotune.data.corpora.listing import Source, by_subject, find_files, number_of_files, read_each, source_of
-from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import (
+    SourceFile,
+    find_files,
+    group_by_subject,
+    number_of_files,
+    read_each_file,
+    relative_path,
+)
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import matrix_at, number_at, rate_at, text_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat, variables_of
-from emotune.data.recording import PER_VOLT, Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import PER_VOLT, ExcludedData, Modality, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 SLACK = 3
@@ -80,11 +87,11 @@ class Lead:
     calibrated: bool
 
 
-def pieces(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[Piece | Omitted]:
+def list_parts(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[CorpusPart | ExcludedData]:
     """Gather the recordings of each subject of a set."""
     assert folder is not None
     counts: Counter[tuple[str, str]] = Counter()
-    sources: list[Source] = []
+    sources: list[SourceFile] = []
     for path in files_of_set(folder, corpus=corpus):
         source = _source(path, folder=folder, settings=settings)
         if isinstance(source, str):
@@ -97,15 +104,15 @@ def pieces(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[Piec
             "unpack Data.zip and give the folder that it makes"
         )
     for (kind, reason), count in counts.items():
-        yield Omitted(subject="", source=number_of_files(count, kind), reason=reason)
-    yield from by_subject(sources, folder=folder)
+        yield ExcludedData(subject="", source=number_of_files(count, kind), reason=reason)
+    yield from group_by_subject(sources, folder=folder)
 
 
 def files_of_set(folder: Path, *, corpus: str) -> list[Path]:
     """Return the MAT files of one of the four sets (see above)."""
     sets: dict[str, list[Path]] = {}
     for path, _ in find_files(folder, name=r".*\.mat"):
-        sets.setdefault(_set_of(source_of(path, folder=folder)), []).append(path)
+        sets.setdefault(_set_of(relative_path(path, folder=folder)), []).append(path)
     found = sets.get(corpus) or sets.get("")
     if not found and sets:
         raise DataError(f"{folder} holds nothing of {corpus}, but files of {', '.join(sorted(sets))}")
@@ -122,9 +129,9 @@ def _set_of(source: str) -> str:
     return places[max(places)] if places else ""
 
 
-def _source(path: Path, *, folder: Path, settings: Pspm) -> Source | str:
+def _source(path: Path, *, folder: Path, settings: Pspm) -> SourceFile | str:
     """Return whose recording a file is, or why it is none."""
-    place = source_of(path, folder=folder)
+    place = relative_path(path, folder=folder)
     if AGAIN in map(str.lower, (folder.name, *Path(place).parts)):
         return f"{AGAIN} has a part of the recordings again"
     match = re.fullmatch(settings.names, place[: -len(".mat")])
@@ -137,16 +144,16 @@ def _source(path: Path, *, folder: Path, settings: Pspm) -> Source | str:
         pass  # reading it will say what is wrong
     groups = match.groupdict(default="")
     subject, session = groups["subject"], groups["session"] + groups.get("part", "")
-    return Source(path, subject=f"{int(subject):02}" if subject.isdecimal() else subject, session=session or "1")
+    return SourceFile(path, subject=f"{int(subject):02}" if subject.isdecimal() else subject, session=session or "1")
 
 
-def read(piece: Piece, modality: Modality, settings: Pspm) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Pspm) -> Iterator[Item]:
     """Read the ECG of a subject, one file after the other."""
     del settings
-    return read_each(piece, lambda entry, source: _read_file(entry, source=source, modality=modality))
+    return read_each_file(part, lambda entry, source: _read_file(entry, source=source, modality=modality))
 
 
-def _read_file(entry: Source, *, source: str, modality: Modality) -> list[Item]:
+def _read_file(entry: SourceFile, *, source: str, modality: Modality) -> list[Item]:
     duration = number_at(read_mat(entry.path, variables=["infos"]), "infos.duration")
     items: list[Item] = []
     leads: list[Lead] = []
@@ -156,14 +163,14 @@ def _read_file(entry: Source, *, source: str, modality: Modality) -> list[Item]:
             kind = kind_of_channel(channel)
             kinds[kind] += 1
             if kind == "ecg" and matrix_at(channel, "data").size == 0:
-                items.append(Omitted(entry.subject, f"{source}, channel {number}", "the ECG channel is empty"))
+                items.append(ExcludedData(entry.subject, f"{source}, channel {number}", "the ECG channel is empty"))
             elif kind == "ecg":
                 leads.append(_lead(channel, name=f"ECG {kinds[kind]}", duration=duration))
         except DataError as error:
-            items.append(Unreadable(entry.subject, f"{source}, channel {number}", str(error)))
+            items.append(UnreadableRecording(entry.subject, f"{source}, channel {number}", str(error)))
     if not items and not leads:
         beats = ", only the times of heart beats (hb)" if kinds["hb"] else ""
-        items.append(Omitted(entry.subject, source, f"it has no ECG channel{beats}"))
+        items.append(ExcludedData(entry.subject, source, f"it has no ECG channel{beats}"))
     return items + _recordings(leads, entry=entry, source=source, modality=modality)
 
 
@@ -196,7 +203,7 @@ def _lead(channel: Any, *, name: str, duration: float) -> Lead:
     return Lead(name, samples=samples.ravel() * factor, fs=fs, calibrated=volts is not None)
 
 
-def _recordings(leads: list[Lead], *, entry: Source, source: str, modality: Modality) -> list[Recording]:
+def _recordings(leads: list[Lead], *, entry: SourceFile, source: str, modality: Modality) -> list[Recording]:
     """Put the leads of a rate together; if there are several rates, they are sessions of their own."""
     rates = list(dict.fromkeys(lead.fs for lead in leads))
     recordings: list[Recording] = []
@@ -227,7 +234,7 @@ def _reader(corpus: str, *, doi: str, description: str) -> Reader[Pspm]:
         hours="",
         description=description,
         settings=Pspm,
-        pieces=functools.partial(pieces, corpus=corpus),
+        list_parts=functools.partial(list_parts, corpus=corpus),
         read=read,
     )
 

@@ -38,11 +38,11 @@ FAULTS = (
 )
 """What xlrd and openpyxl raise, one changed byte at a time, when a table is damaged."""
 
-Grades = dict[tuple[int, int], float]
+RatingTable = dict[tuple[int, int], float]
 """By subject and clip."""
 
 
-def read_grades(path: Path, *, sheet: str, line: int) -> Grades:
+def read_rating_table(path: Path, *, sheet: str, line: int) -> RatingTable:
     """Read the grades of a table; cells that are empty or no numbers are passed over.
 
     The numbers of the subjects are in one line, those of the clips in the first column below it, down
@@ -65,7 +65,7 @@ def read_grades(path: Path, *, sheet: str, line: int) -> Grades:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path} cannot be read as a table with a sheet {sheet!r}: {reason}") from error
     subjects = rows[line - 1][1:] if line <= len(rows) else []
-    grades: Grades = {}
+    grades: RatingTable = {}
     for row in rows[line:]:
         if not row or math.isnan(row[0]):
             break

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Mapping
 
-from emotune.data.recording import Omitted
+from emotune.data.recording import ExcludedData
 
 Scale = tuple[float, float]
 """The lowest and the highest possible rating."""
 
 
-def sound_ratings(
+def valid_ratings(
     given: Mapping[str, float], *, scales: Mapping[str, Scale], subject: str, source: str
-) -> tuple[dict[str, float], list[Omitted]]:
+) -> tuple[dict[str, float], list[ExcludedData]]:
     """Take the ratings that are there and within their scale; note the others.
 
     A recording without ratings is of use, as most training needs none.
@@ -23,7 +23,7 @@ def sound_ratings(
         source: The recording they are about.
     """
     ratings: dict[str, float] = {}
-    left_out: list[Omitted] = []
+    left_out: list[ExcludedData] = []
     for name, (low, high) in scales.items():
         value = float(given.get(name, math.nan))
         if low <= value <= high:
@@ -31,7 +31,7 @@ def sound_ratings(
             continue
         reason = f"outside its scale, {low:g} to {high:g}" if math.isfinite(value) else "missing"
         left_out.append(
-            Omitted(
+            ExcludedData(
                 subject=subject,
                 source=f"{source}, {name}{f' {value:g}' if math.isfinite(value) else ''}",
                 reason=f"a rating is {reason}; the recording is kept",

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from emotune.base import Settings
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
 
-Item = Recording | Unreadable | Omitted
+Item = Recording | UnreadableRecording | ExcludedData
 """A recording, or why there is none."""
 
 SettingsOfCorpus = TypeVar("SettingsOfCorpus", bound=Settings)
 
 
 @dataclass(frozen=True)
-class Piece:
+class CorpusPart:
     """What one process reads at a time: all recordings of a subject, or of several subjects."""
 
     name: str
-    """Different in every piece of a corpus; the subject's name where it is one subject."""
+    """Different in every part of a corpus; the subject's name where it is one subject."""
 
     folder: Path | None
     """The corpus's folder; None for a corpus that is made up."""
@@ -35,9 +35,9 @@ class Piece:
 class Reader(Generic[SettingsOfCorpus]):
     """How one corpus becomes recordings.
 
-    A corpus is read in pieces, which may be read in any order and by several processes. All
-    recordings of a subject are in one piece, one after the other, and in the same order every time.
-    A file that cannot be read is yielded as `Unreadable`, what is left out on purpose as `Omitted`,
+    A corpus is read in list_parts, which may be read in any order and by several processes. All
+    recordings of a subject are in one part, one after the other, and in the same order every time.
+    A file that cannot be read is yielded as `UnreadableRecording`, what is left out on purpose as `ExcludedData`,
     so that the rest goes on; what makes the whole corpus unreadable is raised as `DataError`.
     """
 
@@ -50,25 +50,25 @@ class Reader(Generic[SettingsOfCorpus]):
     """About how many hours of signal it has, by modality; empty if that is not known beforehand."""
     description: str
     settings: type[SettingsOfCorpus]
-    pieces: Callable[[Path | None, SettingsOfCorpus], Iterable[Piece | Omitted]]
-    """Folder (None for a corpus that is made up) to pieces, always in the same order; nothing is
-    read but names and small tables. Files that are passed over on purpose are `Omitted`."""
-    read: Callable[[Piece, Modality, SettingsOfCorpus], Iterator[Item]]
-    """A piece to its recordings of a modality."""
+    list_parts: Callable[[Path | None, SettingsOfCorpus], Iterable[CorpusPart | ExcludedData]]
+    """Folder (None for a corpus that is made up) to list_parts, always in the same order; nothing is
+    read but names and small tables. Files that are passed over on purpose are `ExcludedData`."""
+    read: Callable[[CorpusPart, Modality, SettingsOfCorpus], Iterator[Item]]
+    """A part to its recordings of a modality."""
     needs_folder: bool = True
     """False for a corpus that is made up."""
 
     def items(self, folder: Path | None, *, modality: Modality, settings: SettingsOfCorpus) -> Iterator[Item]:
-        """Read the whole corpus, piece by piece.
+        """Read the whole corpus, part by part.
 
         Raises:
             DataError: Nothing of this corpus is in the folder.
         """
-        for piece in self.pieces(folder, settings):
-            if isinstance(piece, Omitted):
-                yield piece
+        for part in self.list_parts(folder, settings):
+            if isinstance(part, ExcludedData):
+                yield part
             else:
-                yield from self.read(piece, modality, settings)
+                yield from self.read(part, modality, settings)
 
 
 AnyReader = Reader[Any]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.recording import Modality, Recording
 from emotune.randomness import stream
 
@@ -173,16 +173,16 @@ def _coloured(
     return signal / signal.std(axis=1, keepdims=True)
 
 
-def pieces(folder: Path | None, settings: Synthetic) -> Iterator[Piece]:
+def list_parts(folder: Path | None, settings: Synthetic) -> Iterator[CorpusPart]:
     """Name the subjects."""
     for number in range(settings.subjects):
-        yield Piece(name=f"s{number + 1:03d}", folder=folder)
+        yield CorpusPart(name=f"s{number + 1:03d}", folder=folder)
 
 
-def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[Item]:
     """Make up a subject's recordings."""
     make = make_ecg if modality == "ecg" else make_eeg
-    number = int(piece.name[1:]) - 1
+    number = int(part.name[1:]) - 1
     person = make_person(stream(settings.seed, "person", number))
     for state in STATES:
         random = stream(settings.seed, modality, number, *state)
@@ -191,7 +191,7 @@ def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item
             signal=make(person, state=state, settings=settings, random=random),
             fs=float(FS),
             modality=modality,
-            subject=piece.name,
+            subject=part.name,
             session=_name(state),
             channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
             ratings=dict(zip(SCALES, (ratings + 2 * np.array(state)).tolist(), strict=True)),
@@ -213,7 +213,7 @@ READER = Reader(
     description="ECG and EEG with a known answer: arousal and valence show, larger ones of the person",
     hours="as many as you like",
     settings=Synthetic,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
     needs_folder=False,
 )

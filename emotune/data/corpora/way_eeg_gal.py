@@ -14,11 +14,11 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.channels import TEN_CHANNELS
-from emotune.data.corpora.listing import Source, by_subject, find_files, number_of_files, read_each
-from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, number_of_files, read_each_file
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import rate_at, ten_channels_at
 from emotune.data.matlab.reader import read_mat
-from emotune.data.recording import Modality, Omitted, Recording
+from emotune.data.recording import ExcludedData, Modality, Recording
 from emotune.errors import DataError
 
 NAME = r"HS_P(?P<subject>\d+)_S(?P<series>\d+)\.mat"
@@ -41,12 +41,12 @@ class WayEegGal(Settings):
     """uV per unit of the files' numbers."""
 
 
-def pieces(folder: Path | None, settings: WayEegGal) -> Iterator[Piece | Omitted]:
+def list_parts(folder: Path | None, settings: WayEegGal) -> Iterator[CorpusPart | ExcludedData]:
     """Gather the series of each subject."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=f"P{int(match['subject'])}", session=f"S{int(match['series'])}")
+        SourceFile(path, subject=f"P{int(match['subject'])}", session=f"S{int(match['series'])}")
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -57,18 +57,18 @@ def pieces(folder: Path | None, settings: WayEegGal) -> Iterator[Piece | Omitted
     for names, (pattern, reason) in PASSED_OVER.items():
         count = len(find_files(folder, name=pattern))
         if count:
-            yield Omitted(subject="", source=number_of_files(count, names), reason=reason)
-    yield from by_subject(sources, folder=folder)
+            yield ExcludedData(subject="", source=number_of_files(count, names), reason=reason)
+    yield from group_by_subject(sources, folder=folder)
 
 
-def read(piece: Piece, modality: Modality, settings: WayEegGal) -> Iterator[Item]:
+def read(part: CorpusPart, modality: Modality, settings: WayEegGal) -> Iterator[Item]:
     """Read a subject's series, one after the other."""
-    return read_each(
-        piece, lambda entry, source: [_recording(entry, source=source, modality=modality, settings=settings)]
+    return read_each_file(
+        part, lambda entry, source: [_recording(entry, source=source, modality=modality, settings=settings)]
     )
 
 
-def _recording(entry: Source, *, source: str, modality: Modality, settings: WayEegGal) -> Recording:
+def _recording(entry: SourceFile, *, source: str, modality: Modality, settings: WayEegGal) -> Recording:
     content = read_mat(entry.path, variables=["hs"], without=OTHER_BLOCKS)
     return Recording(
         signal=ten_channels_at(content, "hs.eeg.sig", names="hs.eeg.names") * settings.microvolts_per_unit,
@@ -89,6 +89,6 @@ READER = Reader(
     hours="",
     description="WAY-EEG-GAL: 12 people grasp and lift an object, 9 series each",
     settings=WayEegGal,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

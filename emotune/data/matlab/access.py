@@ -19,7 +19,7 @@ def value_at(content: Any, place: str) -> Any:
     value, way = content, ""
     for name in place.split("."):
         if not isinstance(value, dict):
-            raise DataError(f"{way} is {kind_of_value(value)}, where a struct with {name} was expected")
+            raise DataError(f"{way} is {describe_value(value)}, where a struct with {name} was expected")
         if name not in value:
             fields = ", ".join(map(str, value)) or "none"
             raise DataError(f"there is no {name}{f' in {way}' if way else ''}; there is {fields}")
@@ -35,7 +35,7 @@ def number_at(content: Any, place: str) -> float:
     """
     value = value_at(content, place)
     if not (isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiub"):
-        raise DataError(f"{place} is {kind_of_value(value)}, where a number was expected")
+        raise DataError(f"{place} is {describe_value(value)}, where a number was expected")
     number = float(value.item())
     if not math.isfinite(number):
         raise DataError(f"{place} is {number}, where a finite number was expected")
@@ -64,7 +64,7 @@ def text_at(content: Any, place: str) -> str:
     if isinstance(value, np.ndarray) and value.size == 0:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"{place} is {kind_of_value(value)}, where characters were expected")
+        raise DataError(f"{place} is {describe_value(value)}, where characters were expected")
     return value
 
 
@@ -76,7 +76,7 @@ def texts_at(content: Any, place: str) -> list[str]:
     """
     value = value_at(content, place)
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise DataError(f"{place} is {kind_of_value(value)}, where a cell array of names was expected")
+        raise DataError(f"{place} is {describe_value(value)}, where a cell array of names was expected")
     return value
 
 
@@ -88,7 +88,7 @@ def matrix_at(content: Any, place: str) -> Float[np.ndarray, "row column"]:
     """
     value = value_at(content, place)
     if not (isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "fiub"):
-        raise DataError(f"{place} is {kind_of_value(value)}, where a matrix of numbers was expected")
+        raise DataError(f"{place} is {describe_value(value)}, where a matrix of numbers was expected")
     return value if value.dtype.kind == "f" else value.astype(np.float64)
 
 
@@ -112,7 +112,7 @@ def ten_channels_at(content: Any, place: str, *, names: str) -> Float[np.ndarray
     return samples.T[places_of(known)]
 
 
-def kind_of_value(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Say for a message what a value is."""
     match value:
         case dict():

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emotune.base import Settings
-from emotune.data.corpora.reader import AnyReader, Piece
-from emotune.data.prepare.pieces import Job
+from emotune.data.corpora.reader import AnyReader, CorpusPart
+from emotune.data.prepare.parts import PreparationJob
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import LeftOut, Omitted
+from emotune.data.recording import ExcludedData, Exclusion
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
 
 @dataclass(frozen=True)
-class Options:
+class PrepareOptions:
     """How the work is done; the store does not depend on it, except that it may not come into being."""
 
     workers: int = 1
-    """Processes that prepare pieces side by side."""
+    """Processes that prepare corpus_parts side by side."""
     strict: bool = False
     """Stop at a damaged file or an implausible signal, rather than leave it out."""
     append: bool = False
@@ -32,25 +32,25 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The pieces of a corpus, and what is known of them before they are read."""
+class PreparationPlan:
+    """The corpus_parts of a corpus, and what is known of them before they are read."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[PreparationJob, ...]
     weights: tuple[int, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Exclusion, ...]
     fingerprint: str
 
 
-def make_plan(
+def plan_preparation(
     reader: AnyReader,
     *,
     folder: Path | None,
     settings: PrepareSettings,
     corpus_settings: Settings,
     scratch: Path,
-    options: Options,
-) -> Plan:
-    """Find the pieces of a corpus and hash their files.
+    options: PrepareOptions,
+) -> PreparationPlan:
+    """Find the corpus_parts of a corpus and hash their files.
 
     ``scratch`` is where finished parts go. A part is known by everything that it depends on: settings,
     version, contents of files.
@@ -58,10 +58,12 @@ def make_plan(
     Raises:
         DataError: Nothing of the corpus is in the folder, or a file cannot be read.
     """
-    listed = list(reader.pieces(folder, corpus_settings))
-    pieces = [one for one in listed if isinstance(one, Piece)]
+    listed = list(reader.list_parts(folder, corpus_settings))
+    corpus_parts = [one for one in listed if isinstance(one, CorpusPart)]
     hashes = hash_files(
-        {file for piece in pieces for file in piece.files}, workers=options.workers, progress=options.progress
+        {file for corpus_part in corpus_parts for file in corpus_part.files},
+        workers=options.workers,
+        progress=options.progress,
     )
     known = {
         "corpus": reader.name,
@@ -71,23 +73,24 @@ def make_plan(
         "strict": options.strict,
     }
     digests = [
-        _digest([piece.name, *(_named(file, folder=folder, hashes=hashes) for file in piece.files)]) for piece in pieces
+        _digest([corpus_part.name, *(_named(file, folder=folder, hashes=hashes) for file in corpus_part.files)])
+        for corpus_part in corpus_parts
     ]
     jobs = [
-        Job(
+        PreparationJob(
             reader=reader,
-            piece=piece,
+            corpus_part=corpus_part,
             settings=settings,
             corpus_settings=corpus_settings,
-            part=scratch / _digest([known, digest])[:24],
+            output=scratch / _digest([known, digest])[:24],
             strict=options.strict,
         )
-        for piece, digest in zip(pieces, digests, strict=True)
+        for corpus_part, digest in zip(corpus_parts, digests, strict=True)
     ]
-    return Plan(
+    return PreparationPlan(
         jobs=tuple(jobs),
-        weights=tuple(sum(_size(file) for file in piece.files) or 1 for piece in pieces),
-        left_out=tuple(LeftOut.of(one) for one in listed if isinstance(one, Omitted)),
+        weights=tuple(sum(_size(file) for file in corpus_part.files) or 1 for corpus_part in corpus_parts),
+        left_out=tuple(Exclusion.of(one) for one in listed if isinstance(one, ExcludedData)),
         fingerprint=_digest([reader.name, *digests]),
     )
 

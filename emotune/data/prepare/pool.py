@@ -13,18 +13,18 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.prepare.pieces import Job, Part, prepare_piece
+from emotune.data.prepare.parts import PreparationJob, PreparedPart, prepare_part
 from emotune.errors import DataError, SettingsError
 
 
 @dataclass(frozen=True)
-class Pool:
+class ProcessPool:
     """Does jobs, at most so many at a time."""
 
     workers: int
     progress: Callable[[float, str], None]
 
-    def run(self, jobs: Sequence[Job], *, weights: Sequence[int]) -> list[Part]:
+    def run(self, jobs: Sequence[PreparationJob], *, weights: Sequence[int]) -> list[PreparedPart]:
         """Do all jobs; the parts come in the order of the jobs.
 
         Args:
@@ -40,7 +40,7 @@ class Pool:
         with ProcessPoolExecutor(
             min(self.workers, len(jobs)), mp_context=context, initializer=_die_with_parent
         ) as processes:
-            futures = [processes.submit(prepare_piece, job) for job in jobs]
+            futures = [processes.submit(prepare_part, job) for job in jobs]
             try:
                 self._watch(futures, jobs=jobs, weights=weights)
                 return [future.result() for future in futures]
@@ -53,22 +53,24 @@ class Pool:
                 processes.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _run_here(self, jobs: Sequence[Job], *, weights: Sequence[int]) -> list[Part]:
-        parts: list[Part] = []
+    def _run_here(self, jobs: Sequence[PreparationJob], *, weights: Sequence[int]) -> list[PreparedPart]:
+        parts: list[PreparedPart] = []
         done = 0
         for job, weight in zip(jobs, weights, strict=True):
-            parts.append(prepare_piece(job))
+            parts.append(prepare_part(job))
             done += weight
-            self.progress(done / sum(weights), job.piece.name)
+            self.progress(done / sum(weights), job.corpus_part.name)
         return parts
 
-    def _watch(self, futures: list[Future[Part]], *, jobs: Sequence[Job], weights: Sequence[int]) -> None:
+    def _watch(
+        self, futures: list[Future[PreparedPart]], *, jobs: Sequence[PreparationJob], weights: Sequence[int]
+    ) -> None:
         known = {future: number for number, future in enumerate(futures)}
         done = 0
         for future in as_completed(futures):
             future.result()
             done += weights[known[future]]
-            self.progress(done / sum(weights), jobs[known[future]].piece.name)
+            self.progress(done / sum(weights), jobs[known[future]].corpus_part.name)
 
 
 def _die_with_parent() -> None:

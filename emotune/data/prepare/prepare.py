@@ -10,12 +10,12 @@ from pathlib import Path
 from emotune.base import Settings
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.corpora.table import CORPORA
-from emotune.data.prepare.pieces import Part
-from emotune.data.prepare.plan import Options, Plan, make_plan
-from emotune.data.prepare.pool import Pool, scratch_folder
+from emotune.data.prepare.parts import PreparedPart
+from emotune.data.prepare.plan import PreparationPlan, PrepareOptions, plan_preparation
+from emotune.data.prepare.pool import ProcessPool, scratch_folder
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.writer import StoreWriter, fingerprint_store
-from emotune.data.store import ABOUT_FILE, About, SegmentStore, Source
+from emotune.data.store import ABOUT_FILE, About, SegmentStore, SourceCorpus
 from emotune.errors import DataError, SettingsError
 from emotune.files import new_folder, restore_replaced
 
@@ -23,13 +23,13 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
-class Summary:
+class PreparationSummary:
     """What came of preparing a store."""
 
     store: Path
     written: bool
     """False if the same was in the store already."""
-    source: Source
+    source: SourceCorpus
     """What was taken from the corpus."""
     segments: int
     """In the whole store."""
@@ -43,15 +43,15 @@ def prepare(
     store: Path,
     settings: PrepareSettings,
     corpus_settings: Settings | None = None,
-    options: Options | None = None,
-) -> Summary:
+    options: PrepareOptions | None = None,
+) -> PreparationSummary:
     """Filter, resample, standardise and cut a corpus into a segment store.
 
     Each recording is filtered at its own rate and resampled; each channel of a subject is
     standardised over all of the subject's recordings; then segments are cut one after the other.
     A process holds one recording in memory at a time. The same input gives the same bytes, however
     many processes share the work. Until everything is on the disk, ``store`` does not exist, or is
-    what it was; if the process is killed, finished pieces wait in a hidden folder beside it, and
+    what it was; if the process is killed, finished corpus_parts wait in a hidden folder beside it, and
     the same call goes on with them.
 
     Args:
@@ -72,7 +72,7 @@ def prepare(
     """
     reader = find_reader(corpus)
     chosen = reader.settings() if corpus_settings is None else corpus_settings
-    how = options or Options()
+    how = options or PrepareOptions()
     assert isinstance(chosen, reader.settings), f"{reader.name} does not know {type(chosen).__name__}"
     _check_input(reader, folder=folder, settings=settings)
     restore_replaced(store)
@@ -80,16 +80,20 @@ def prepare(
     if old is not None and not how.append:
         _check_corpora(old, reader=reader)
     with _disk_errors(store), scratch_folder(store) as scratch:
-        plan = make_plan(reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how)
+        plan = plan_preparation(
+            reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how
+        )
         there = _already_there(old, reader=reader, settings=settings, corpus_settings=chosen, plan=plan)
         if there is not None:
             return there
-        parts = Pool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
+        parts = ProcessPool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
         source = _source(reader, corpus_settings=chosen, plan=plan, parts=parts)
         how.progress(1.0, "writing the store")
         with new_folder(store, replace=old is not None) as draft:
             about = _assemble(draft, old=old, settings=settings, source=source, plan=plan, parts=parts)
-    return Summary(store=store, written=True, source=source, segments=about.segments, fingerprint=about.fingerprint)
+    return PreparationSummary(
+        store=store, written=True, source=source, segments=about.segments, fingerprint=about.fingerprint
+    )
 
 
 def find_reader(corpus: str | AnyReader) -> AnyReader:
@@ -137,8 +141,13 @@ def _check_corpora(old: SegmentStore, *, reader: AnyReader) -> None:
 
 
 def _already_there(
-    old: SegmentStore | None, *, reader: AnyReader, settings: PrepareSettings, corpus_settings: Settings, plan: Plan
-) -> Summary | None:
+    old: SegmentStore | None,
+    *,
+    reader: AnyReader,
+    settings: PrepareSettings,
+    corpus_settings: Settings,
+    plan: PreparationPlan,
+) -> PreparationSummary | None:
     """Tell that there is nothing to do, or refuse to mix what does not belong together."""
     if old is None:
         return None
@@ -159,21 +168,25 @@ def _already_there(
         ]
         if different:
             raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {remedy}")
-        return Summary(store=old.path, written=False, source=source, segments=len(old), fingerprint=old.fingerprint)
+        return PreparationSummary(
+            store=old.path, written=False, source=source, segments=len(old), fingerprint=old.fingerprint
+        )
     return None
 
 
-def _source(reader: AnyReader, *, corpus_settings: Settings, plan: Plan, parts: Sequence[Part]) -> Source:
+def _source(
+    reader: AnyReader, *, corpus_settings: Settings, plan: PreparationPlan, parts: Sequence[PreparedPart]
+) -> SourceCorpus:
     subjects = [subject for part in parts for subject in part.subjects]
     twice = {subject for subject in subjects if subjects.count(subject) > 1}
     if twice:
-        raise DataError(f"{reader.name}: subject {', '.join(sorted(twice))} is in several pieces of the corpus")
+        raise DataError(f"{reader.name}: subject {', '.join(sorted(twice))} is in several corpus_parts of the corpus")
     left_out = (*plan.left_out, *(one for part in parts for one in part.left_out))
     segments = sum(part.segments for part in parts)
     if not segments:
         why = f" First reason: {left_out[0]}" if left_out else ""
         raise DataError(f"there is no usable recording of at least one segment's length in this corpus.{why}")
-    return Source(
+    return SourceCorpus(
         corpus=reader.name,
         settings=corpus_settings.model_dump(mode="json"),
         fingerprint=plan.fingerprint,
@@ -190,15 +203,15 @@ def _assemble(
     *,
     old: SegmentStore | None,
     settings: PrepareSettings,
-    source: Source,
-    plan: Plan,
-    parts: Sequence[Part],
+    source: SourceCorpus,
+    plan: PreparationPlan,
+    parts: Sequence[PreparedPart],
 ) -> About:
     with StoreWriter(draft, samples=settings.samples) as writer:
         if old is not None:
             writer.append_store(old)
         for job, part in zip(plan.jobs, parts, strict=True):
-            writer.append_part(job.part, part=part)
+            writer.append_part(job.output, part=part)
         files = writer.finish()
     dumped = settings.model_dump(mode="json")
     about = About(

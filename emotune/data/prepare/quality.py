@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool
 
-from emotune.data.recording import SMALLEST_MOVE, LeftOut, Recording
+from emotune.data.recording import SMALLEST_MOVE, Exclusion, Recording
 
 MOST_MISSING = 0.5
 """A lead of which a larger share is missing is left out; one with less is cut at its gaps."""
 
 
-def sound_parts(recording: Recording, *, seconds: float) -> Iterator[Recording | LeftOut]:
+def clean_parts(recording: Recording, *, seconds: float) -> Iterator[Recording | Exclusion]:
     """Leave dead channels out and cut a recording at its gaps.
 
     A channel is dead if it never moves or more than half of it is missing (not a finite number).
@@ -31,11 +31,11 @@ def sound_parts(recording: Recording, *, seconds: float) -> Iterator[Recording |
     alive = [number for number in range(len(recording.channels)) if number not in dead]
     for number, reason in dead.items():
         if recording.modality == "ecg":
-            yield LeftOut(what=f"{recording}, lead {recording.channels[number]}", reason=f"the lead {reason}")
+            yield Exclusion(what=f"{recording}, lead {recording.channels[number]}", reason=f"the lead {reason}")
     if dead and (recording.modality == "eeg" or not alive):
         if recording.modality == "eeg":
             names = ", ".join(recording.channels[number] for number in dead)
-            yield LeftOut(what=f"{recording}, channel {names}", reason="a channel never moves or is mostly missing")
+            yield Exclusion(what=f"{recording}, channel {names}", reason="a channel never moves or is mostly missing")
         return
     if dead:
         recording = dataclasses.replace(
@@ -53,13 +53,13 @@ def _dead_channels(recording: Recording) -> Iterator[tuple[int, str]]:
             yield number, "never moves"
 
 
-def _stretches(recording: Recording, *, seconds: float) -> Iterator[Recording | LeftOut]:
+def _stretches(recording: Recording, *, seconds: float) -> Iterator[Recording | Exclusion]:
     finite = np.logical_and.reduce(np.isfinite(recording.signal), axis=0)
     if finite.all():
         yield recording
         return
     missing = float(np.count_nonzero(~finite) / recording.fs)
-    yield LeftOut(what=f"{recording}, {missing:.2f} s", reason="gaps of missing samples, cut out")
+    yield Exclusion(what=f"{recording}, {missing:.2f} s", reason="gaps of missing samples, cut out")
     for first, last in _runs(finite):
         if (last - first) / recording.fs >= seconds:
             yield _part(recording, first=first, last=last)

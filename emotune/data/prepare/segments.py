@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import Item
-from emotune.data.prepare.quality import sound_parts
-from emotune.data.recording import LeftOut, Modality, Omitted, Recording, Unreadable
+from emotune.data.prepare.quality import clean_parts
+from emotune.data.recording import ExcludedData, Exclusion, Modality, Recording, UnreadableRecording
 from emotune.data.signals import band_pass, resample
 from emotune.errors import DataError
 
@@ -60,7 +60,9 @@ class PrepareSettings(Settings):
         return round(self.seconds * self.rate)
 
 
-def usable(items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False) -> Iterator[Recording | LeftOut]:
+def prepared_recordings(
+    items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False
+) -> Iterator[Recording | Exclusion]:
     """Check, filter and resample recordings one by one.
 
     Dead channels and gaps are left out (`emotune.data.prepare.quality`), and so is what is shorter than a
@@ -76,32 +78,36 @@ def usable(items: Iterable[Item], *, settings: PrepareSettings, strict: bool = F
     """
     for item in items:
         match item:
-            case Omitted():
-                yield LeftOut.of(item)
-            case Unreadable():
+            case ExcludedData():
+                yield Exclusion.of(item)
+            case UnreadableRecording():
                 if strict:
                     raise DataError(str(item))
-                yield LeftOut.of(item)
+                yield Exclusion.of(item)
             case Recording():
-                for part in sound_parts(item, seconds=settings.seconds):
-                    yield _ready_or_not(part, settings=settings, strict=strict)
+                for part in clean_parts(item, seconds=settings.seconds):
+                    yield _prepare_or_exclude(part, settings=settings, strict=strict)
 
 
-def _ready_or_not(part: Recording | LeftOut, *, settings: PrepareSettings, strict: bool) -> Recording | LeftOut:
-    if isinstance(part, LeftOut):
+def _prepare_or_exclude(
+    part: Recording | Exclusion, *, settings: PrepareSettings, strict: bool
+) -> Recording | Exclusion:
+    if isinstance(part, Exclusion):
         return part
     try:
-        made = ready(part, settings=settings)
+        made = filter_and_resample(part, settings=settings)
     except DataError as error:
         if strict:
             raise
-        return LeftOut(what=str(part), reason=str(error).removeprefix(f"{part}: "))
-    if made.signal.shape[1] - lead_in(made, samples=settings.samples) < settings.samples:
-        return LeftOut(what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s")
+        return Exclusion(what=str(part), reason=str(error).removeprefix(f"{part}: "))
+    if made.signal.shape[1] - samples_to_skip(made, samples=settings.samples) < settings.samples:
+        return Exclusion(
+            what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s"
+        )
     return made
 
 
-def ready(recording: Recording, *, settings: PrepareSettings) -> Recording:
+def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> Recording:
     """Check, filter and resample a recording.
 
     Raises:
@@ -122,7 +128,7 @@ def ready(recording: Recording, *, settings: PrepareSettings) -> Recording:
     return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
 
 
-def lead_in(recording: Recording, *, samples: int) -> int:
+def samples_to_skip(recording: Recording, *, samples: int) -> int:
     """Return how many samples to drop for the first segment to begin at a multiple of its length in the session.
 
     So the leads and modalities of a session keep the same time stamps, wherever their gaps are.
@@ -132,7 +138,7 @@ def lead_in(recording: Recording, *, samples: int) -> int:
 
 def cut(recording: Recording, *, samples: int) -> Float32[np.ndarray, "segment channel time"]:
     """Cut a recording into segments, one right after the other; what is left at both ends is dropped."""
-    signal = recording.signal[:, lead_in(recording, samples=samples) :]
+    signal = recording.signal[:, samples_to_skip(recording, samples=samples) :]
     count = signal.shape[1] // samples
     parts = signal[:, : count * samples].reshape(len(signal), count, samples)
     return np.ascontiguousarray(parts.transpose(1, 0, 2), dtype=np.float32)

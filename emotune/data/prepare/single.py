@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from emotune.data.corpora.folder import Entry, Folder, recording_of
+from emotune.data.corpora.folder import Folder, ManifestEntry, recording_of
 from emotune.data.corpora.formats import read_file
-from emotune.data.prepare.pieces import PartWriter
-from emotune.data.prepare.segments import PrepareSettings, usable
-from emotune.data.recording import LeftOut, Modality, Recording
+from emotune.data.prepare.parts import PartWriter
+from emotune.data.prepare.segments import PrepareSettings, prepared_recordings
+from emotune.data.recording import Exclusion, Modality, Recording
 from emotune.errors import DataError, SettingsError
 
 REASONS_NAMED = 3
@@ -21,23 +21,23 @@ CHANNELS_NAMED = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
-    """Segments of one recording, standardised over that recording, and what of it was left out."""
+class PreparedSegments:
+    """PreparedSegments of one recording, standardised over that recording, and what of it was left out."""
 
     index: pd.DataFrame
     """As a store's: ``channel`` (an ECG lead, or ``all``) and ``start`` in seconds, for each segment."""
     signals: Float32[np.ndarray, "segment channel time"]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
 
 
-def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareSettings) -> Segments:
+def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareSettings) -> PreparedSegments:
     """Cut recordings of one person, already filtered and resampled, into standardised segments.
 
     Each channel gets zero mean and unit variance over all that is given, by the code that makes
     stores.
 
     Args:
-        recordings: As `emotune.data.prepare.segments.ready` returns them; at least one of a segment's length.
+        recordings: As `filter_and_resample` returns them; at least one of a segment's length.
         settings: How long segments are.
     """
     with tempfile.TemporaryFile() as file:
@@ -46,7 +46,7 @@ def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareS
         file.seek(0)
         samples = np.frombuffer(file.read(), dtype="<f4").astype(np.float32)
     shape = (writer.segments, len(writer.channels), settings.samples)
-    return Segments(pd.concat(writer.rows, ignore_index=True), samples.reshape(shape))
+    return PreparedSegments(pd.concat(writer.rows, ignore_index=True), samples.reshape(shape))
 
 
 def read_single(
@@ -67,7 +67,7 @@ def read_single(
     if not path.is_file():
         raise SettingsError(f"{path} is no file; give a recording")
     settings = Folder(ecg_channels=channels) if modality == "ecg" else Folder(eeg_channels=channels)
-    entry = Entry(
+    entry = ManifestEntry(
         file=path.name,
         subject="unknown",
         session=path.stem,
@@ -95,7 +95,7 @@ def read_single(
     return recording
 
 
-def prepare_single(recording: Recording, *, settings: PrepareSettings) -> Segments:
+def prepare_single(recording: Recording, *, settings: PrepareSettings) -> PreparedSegments:
     """Check, filter, resample, standardise and cut one recording as the preparation of a store does.
 
     Dead leads and gaps are left out; start times count from the beginning of the recording.
@@ -103,17 +103,17 @@ def prepare_single(recording: Recording, *, settings: PrepareSettings) -> Segmen
     Raises:
         DataError: Nothing of it can be used; the message says why, without naming the file.
     """
-    parts = list(usable([recording], settings=settings))
-    left_out = tuple(_short(one, recording=recording) for one in parts if isinstance(one, LeftOut))
+    parts = list(prepared_recordings([recording], settings=settings))
+    left_out = tuple(_short(one, recording=recording) for one in parts if isinstance(one, Exclusion))
     good = [one for one in parts if isinstance(one, Recording)]
     if not good:
         reasons = list(dict.fromkeys(f"{one.what}: {one.reason}" if one.what else one.reason for one in left_out))
         more = f"; and {len(reasons) - REASONS_NAMED} more" if len(reasons) > REASONS_NAMED else ""
         raise DataError("; ".join(reasons[:REASONS_NAMED]) + more)
     made = standardised_segments(good, settings=settings)
-    return Segments(made.index, made.signals, left_out)
+    return PreparedSegments(made.index, made.signals, left_out)
 
 
-def _short(left_out: LeftOut, *, recording: Recording) -> LeftOut:
+def _short(left_out: Exclusion, *, recording: Recording) -> Exclusion:
     """Leave out of a remark what it says of subject and file, which are the same in all of them."""
-    return LeftOut(what=left_out.what.removeprefix(str(recording)).removeprefix(", "), reason=left_out.reason)
+    return Exclusion(what=left_out.what.removeprefix(str(recording)).removeprefix(", "), reason=left_out.reason)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 
-from emotune.data.prepare.pieces import Part, index_file, signal_file, write_table
+from emotune.data.prepare.parts import PreparedPart, index_file, signal_file, write_index
 from emotune.data.store import INDEX_FILE, SIGNAL_FILE, FileRecord, SegmentStore
 from emotune.errors import DataError
 from emotune.files import sha256_of
@@ -51,8 +51,8 @@ class StoreWriter:
         self.segments += len(store)
         self._rows.append(store.index)
 
-    def append_part(self, place: Path, *, part: Part) -> None:
-        """Append what became of a piece.
+    def append_part(self, place: Path, *, part: PreparedPart) -> None:
+        """Append what became of a corpus_part.
 
         Raises:
             DataError: Its channels are not those of the others.
@@ -89,7 +89,7 @@ class StoreWriter:
         """
         self._write_header()
         self._file.close()
-        write_table(pd.concat(self._rows, ignore_index=True), file=self.folder / INDEX_FILE)
+        write_index(pd.concat(self._rows, ignore_index=True), file=self.folder / INDEX_FILE)
         return file_records(self.folder)
 
 

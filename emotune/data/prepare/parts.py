@@ -1,4 +1,4 @@
-"""One piece of a corpus becomes finished segments on the disk, with one recording in memory at a time."""
+"""One corpus_part of a corpus becomes finished segments on the disk, with one recording in memory at a time."""
 
 import itertools
 import json
@@ -16,29 +16,29 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from emotune.base import Settings
-from emotune.data.corpora.reader import AnyReader, Piece
-from emotune.data.prepare.segments import PrepareSettings, cut, usable
-from emotune.data.recording import LeftOut, Recording
+from emotune.data.corpora.reader import AnyReader, CorpusPart
+from emotune.data.prepare.segments import PrepareSettings, cut, prepared_recordings
+from emotune.data.recording import Exclusion, Recording
 from emotune.data.store import ALL_CHANNELS
 from emotune.errors import DataError
 from emotune.files import write_atomically
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparationJob:
     """What a process is told to prepare."""
 
     reader: AnyReader
-    piece: Piece
+    corpus_part: CorpusPart
     settings: PrepareSettings
     corpus_settings: Settings
-    part: Path
+    output: Path
     """Where it goes: ``part``.signal, .parquet and, last of all, .json."""
     strict: bool
 
 
-class Part(Settings):
-    """What became of a piece."""
+class PreparedPart(Settings):
+    """What became of a corpus_part."""
 
     channels: tuple[str, ...]
     """Of its segments; empty if there are none."""
@@ -47,11 +47,11 @@ class Part(Settings):
     segments: int
     seconds: float
     """Length of the recordings that were used."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Exclusion, ...]
 
 
 @dataclass
-class Spread:
+class RunningMoments:
     """Mean and variance of a channel, gathered stretch by stretch.
 
     Source:
@@ -98,12 +98,12 @@ class PartWriter:
         Raises:
             DataError: A recording's channels are not those of the others.
         """
-        spreads: dict[str, Spread] = {}
+        spreads: dict[str, RunningMoments] = {}
         blocks: list[tuple[int, int, tuple[str, ...]]] = []
         seconds = 0.0
         for recording in recordings:
             for name, samples in zip(recording.channels, recording.signal, strict=True):
-                spreads.setdefault(name, Spread()).add(samples)
+                spreads.setdefault(name, RunningMoments()).add(samples)
             blocks += self._write(recording)
             seconds += recording.seconds
         for first, count, names in blocks:
@@ -133,7 +133,7 @@ class PartWriter:
                 "came before; all must have the same"
             )
 
-    def _standardise(self, first: int, *, count: int, spreads: list[Spread]) -> None:
+    def _standardise(self, first: int, *, count: int, spreads: list[RunningMoments]) -> None:
         self.file.flush()
         shape = (count, len(self.channels), self.samples)
         place = np.memmap(self.file, dtype="<f4", mode="r+", offset=4 * first * math.prod(shape[1:]), shape=shape)
@@ -162,42 +162,42 @@ class PartWriter:
         )
 
 
-def prepare_piece(job: Job) -> Part:
-    """Read, filter, resample, standardise and cut a piece; once made, a part is not made again.
+def prepare_part(job: PreparationJob) -> PreparedPart:
+    """Read, filter, resample, standardise and cut a corpus_part; once made, a part is not made again.
 
     Raises:
         DataError: In strict mode, something of it cannot be used; or the reader mixes subjects up.
         OSError: The part cannot be written.
     """
-    done = finished(job.part)
+    done = read_finished_part(job.output)
     if done is not None:
         return done
-    left_out: list[LeftOut] = []
+    left_out: list[Exclusion] = []
     subjects: list[str] = []
     seconds, recordings = 0.0, 0
 
     def sound() -> Iterator[Recording]:
         nonlocal recordings
-        items = job.reader.read(job.piece, job.settings.modality, job.corpus_settings)
-        for item in usable(items, settings=job.settings, strict=job.strict):
-            if isinstance(item, LeftOut):
+        items = job.reader.read(job.corpus_part, job.settings.modality, job.corpus_settings)
+        for item in prepared_recordings(items, settings=job.settings, strict=job.strict):
+            if isinstance(item, Exclusion):
                 left_out.append(item)
                 continue
             recordings += 1
             yield item
 
-    with signal_file(job.part).open("w+b") as file:
+    with signal_file(job.output).open("w+b") as file:
         writer = PartWriter(file, corpus=job.reader.name, samples=job.settings.samples)
         for subject, group in itertools.groupby(sound(), key=lambda recording: recording.subject):
             if subject in subjects:
                 raise DataError(
-                    f"{job.reader.name}, {job.piece.name}: the reader yields the recordings of subject {subject} "
+                    f"{job.reader.name}, {job.corpus_part.name}: the reader yields the recordings of subject {subject} "
                     "in several places; they must come one after the other"
                 )
             subjects.append(subject)
             seconds += writer.append(group)
         os.fsync(file.fileno())
-    part = Part(
+    part = PreparedPart(
         channels=writer.channels,
         subjects=tuple(subjects),
         recordings=recordings,
@@ -206,23 +206,23 @@ def prepare_piece(job: Job) -> Part:
         left_out=tuple(left_out),
     )
     if writer.rows:
-        write_table(pd.concat(writer.rows, ignore_index=True), file=index_file(job.part))
-    write_atomically(_about_file(job.part), part.model_dump_json().encode())
+        write_index(pd.concat(writer.rows, ignore_index=True), file=index_file(job.output))
+    write_atomically(_about_file(job.output), part.model_dump_json().encode())
     return part
 
 
-def write_table(index: pd.DataFrame, *, file: Path) -> None:
+def write_index(index: pd.DataFrame, *, file: Path) -> None:
     """Write an index table; without pandas' own notes, which hold its version, equal tables are equal files."""
     pq.write_table(pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None), file)
 
 
-def finished(part: Path) -> Part | None:
+def read_finished_part(part: Path) -> PreparedPart | None:
     """Return a part that was finished before, or None."""
     try:
         content: Mapping[str, Any] = json.loads(_about_file(part).read_bytes())
     except FileNotFoundError:
         return None
-    return Part.model_validate(content)
+    return PreparedPart.model_validate(content)
 
 
 def signal_file(part: Path) -> Path:
