@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from emotune.cli import emotune
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.corpora.table import CORPORA, folder
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.contracts import test_corpora as contracts
 

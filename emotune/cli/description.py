@@ -50,7 +50,7 @@ def _facts(description: Description) -> dict[str, str]:
 
 
 def _content(description: Description) -> str:
-    if description.modality == "features":
+    if description.width is not None:
         return f"as {description.width} features"
     low, high = description.settings["band"]
     order = description.settings["order"]
@@ -70,7 +70,7 @@ def _corpora(description: Description) -> Table:
             f"{share.hours:.2f}",
             str(share.left_out),
         )
-    if len(description.corpora) > 1 and description.modality != "features":
+    if len(description.corpora) > 1 and description.width is None:
         recorded = sum(share.recorded_hours for share in description.corpora)
         people = (str(description.subjects), str(description.recordings), f"{recorded:.2f}")
         left_out = str(len(description.skipped))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emotune.data.modality import MODALITIES
 from emotune.data.store import SegmentStore
 
 RECORDING = ["corpus", "subject", "session"]
@@ -108,7 +109,7 @@ def describe(store: SegmentStore) -> Description:
         fingerprint=store.fingerprint,
         corpora=_shares(store),
         labels=balances,
-        leads=_counts(index["channel"]) if store.modality == "ecg" else {},
+        leads=_leads(store),
         left_out=dict(Counter(one.reason for one in omissions).most_common()),
     )
 
@@ -143,7 +144,7 @@ def _shares(store: SegmentStore) -> tuple[Share, ...]:
     shares: list[Share] = []
     parts = {str(corpus): rows for corpus, rows in store.index.groupby("corpus", sort=False)}
     for source in store.about.sources:
-        rows = store.index if store.modality == "features" else parts[source.corpus]
+        rows = store.index if store.holds_features else parts[source.corpus]
         share = Share(
             corpus=source.corpus,
             subjects=_different(rows, "subject"),
@@ -156,6 +157,12 @@ def _shares(store: SegmentStore) -> tuple[Share, ...]:
         )
         shares.append(share)
     return tuple(shares)
+
+
+def _leads(store: SegmentStore) -> dict[str, int]:
+    """Count the segments of each lead, where leads are segments of their own."""
+    separate = not store.holds_features and MODALITIES[store.modality].separate_leads
+    return _counts(store.index["channel"]) if separate else {}
 
 
 def _different(index: pd.DataFrame, *columns: str) -> int:

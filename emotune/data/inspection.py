@@ -4,7 +4,6 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from emotune.data.modality import MODALITIES
 from emotune.data.store import ALL_CHANNELS, SegmentStore
 from emotune.errors import SettingsError
 from emotune.files import write_atomically
@@ -48,21 +48,6 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How many examples of a modality are on a page, and how large, in inches."""
-
-    examples: int
-    columns: int
-    height: float
-
-
-LAYOUTS = {
-    "ecg": Layout(examples=14, columns=1, height=1.05),
-    "eeg": Layout(examples=6, columns=2, height=3.3),
-}
-
-
 def write_picture(store: SegmentStore, *, file: Path) -> None:
     """Draw a page about a store and write it, whole or not at all; an older page is replaced.
 
@@ -89,9 +74,9 @@ def draw_picture(store: SegmentStore) -> bytes:
     with its channels one below the other. Below are the amplitude spectrum of more such segments,
     with the edges of the band and the frequencies of mains, and the distribution of their values.
     """
-    if store.modality == "features":
+    if store.holds_features:
         raise SettingsError(f"{store.path} holds features, no signals that could be drawn")
-    layout = LAYOUTS[store.modality]
+    layout = MODALITIES[store.modality].plot
     corpora = list(dict.fromkeys(store.index["corpus"]))
     colours = dict(zip(corpora, cycle(COLOURS), strict=False))
     chosen = choose_evenly(store.index, count=max(layout.examples, len(corpora)))
@@ -167,7 +152,7 @@ def describe_segment(row: Mapping[str, Any]) -> str:
 def _heading(store: SegmentStore) -> str:
     low, high = store.about.settings["band"]
     return (
-        f"{store.path.name}: {len(store)} segments of {store.seconds:g} s {store.modality.upper()}, "
+        f"{store.path.name}: {len(store)} segments of {store.seconds:g} s {MODALITIES[store.modality].label}, "
         f"{store.rate} Hz, {low:g} to {high:g} Hz, in standard deviations of each subject's channel; "
         f"fingerprint {store.fingerprint[:12]}"
     )

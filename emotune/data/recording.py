@@ -3,20 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from emotune.data.modality import MODALITIES, Modality
 from emotune.data.signals import heart_rates
 from emotune.errors import DataError
 
-Modality = Literal["ecg", "eeg"]
-
-UNITS: dict[str, str] = {"ecg": "mV", "eeg": "uV"}
-PER_VOLT: dict[str, float] = {"ecg": 1e3, "eeg": 1e6}
-PLAUSIBLE_SPREADS: dict[str, tuple[float, float]] = {"ecg": (0.01, 20.0), "eeg": (0.5, 500.0)}
-PLAUSIBLE_HEART_RATES = (30.0, 220.0)
 SMALLEST_MOVE = 1e-7
 """Of a channel's largest value: what moves less is constant but for rounding."""
 
@@ -172,12 +166,13 @@ class Recording:
 
     def _check_spread(self) -> None:
         spread = float(np.median(self.signal.std(axis=1, dtype=np.float64)))
-        low, high = PLAUSIBLE_SPREADS[self.modality]
+        spec = MODALITIES[self.modality]
+        low, high = spec.plausible_spread
         if self.calibrated and not low <= spread <= high:
             raise DataError(
                 f"{self}: the signal's standard deviation is {spread:.3g}, where {low} to {high} "
-                f"{UNITS[self.modality]} would be plausible. Is the reader handing over another unit? "
-                f"Volts need a factor of {PER_VOLT[self.modality]:,.0f}."
+                f"{spec.unit} would be plausible. Is the reader handing over another unit? "
+                f"Signals in {spec.base_unit} need a factor of {spec.per_base_unit:,.0f}."
             )
 
     def _check_ratings(self) -> None:
@@ -187,9 +182,10 @@ class Recording:
                 raise DataError(f"{self}: {name} is rated {value}, where {low:g} to {high:g} was expected")
 
     def _check_heart_rate(self) -> None:
-        if self.modality != "ecg":
+        plausible = MODALITIES[self.modality].plausible_heart_rate
+        if plausible is None:
             return
-        low, high = PLAUSIBLE_HEART_RATES
+        low, high = plausible
         known: list[float] = []
         for channel in self.signal:
             rates = heart_rates(channel, fs=self.fs)

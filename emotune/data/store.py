@@ -12,13 +12,17 @@ from jaxtyping import Float32
 from pydantic import StringConstraints, ValidationError
 
 from emotune.base import Settings
-from emotune.data.recording import Exclusion, Modality
+from emotune.data.modality import Modality
+from emotune.data.recording import Exclusion
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
 SIGNAL_FILE = "signal.npy"
 INDEX_FILE = "index.parquet"
 ABOUT_FILE = "about.json"
+
+FEATURES: Literal["features"] = "features"
+"""In place of a modality: the store holds features."""
 
 Content = Modality | Literal["features"]
 """What a store holds: signals of a modality, or features that trained models have made of them."""
@@ -142,6 +146,11 @@ class SegmentStore:
     def modality(self) -> Content:
         """What it holds."""
         return self.about.modality
+
+    @property
+    def holds_features(self) -> bool:
+        """Whether it holds features in place of signals."""
+        return self.modality == FEATURES
 
     @property
     def rate(self) -> int:

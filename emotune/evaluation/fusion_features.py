@@ -19,11 +19,12 @@ import torch
 from jaxtyping import Float32
 
 from emotune.data.folds import unit_keys
+from emotune.data.modality import FUSED_MODALITIES
 from emotune.data.prepare.parts import write_index
 from emotune.data.prepare.pool import scratch_folder
 from emotune.data.prepare.writer import file_records, fingerprint_store
 from emotune.data.recording import Exclusion
-from emotune.data.store import ABOUT_FILE, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, SourceCorpus
+from emotune.data.store import ABOUT_FILE, FEATURES, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, SourceCorpus
 from emotune.errors import SettingsError
 from emotune.evaluation.classifiers import what_decides
 from emotune.evaluation.fusion_join import SAME_FOLDS, Half, Joint, join
@@ -31,8 +32,6 @@ from emotune.files import new_folder, restore_replaced
 from emotune.models.features import fold_name
 from emotune.study.folder import SearchFolder
 from emotune.tasks.classify import ClassifyObjective
-
-HALVES = ("ecg", "eeg")
 
 PORTION = 128
 """Segments that go through a network at a time."""
@@ -81,7 +80,7 @@ def build_features(
     settings = {
         "target": first.task.target,
         "folds": first.experiment.folds.model_dump(mode="json", include=set(SAME_FOLDS)),
-        **{half: what_decides(one.classifiers) for half, one in zip(HALVES, (ours, theirs), strict=True)},
+        **{half: what_decides(one.classifiers) for half, one in zip(FUSED_MODALITIES, (ours, theirs), strict=True)},
     }
     restore_replaced(store)
     old = _old(store, settings=settings)
@@ -99,8 +98,8 @@ def _old(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore | None:
     if not store.exists() or (store.is_dir() and not any(store.iterdir())):
         return None
     old = SegmentStore.open(store)
-    names = [old.about.settings[half]["name"] for half in HALVES] if old.modality == "features" else []
-    if names != [settings[half]["name"] for half in HALVES]:
+    names = [old.about.settings[half]["name"] for half in FUSED_MODALITIES] if old.holds_features else []
+    if names != [settings[half]["name"] for half in FUSED_MODALITIES]:
         holds = f"features of {' and '.join(names)}" if names else f"segments of {old.modality}"
         raise SettingsError(f"{store} holds {holds}. Give another folder, or remove that one.")
     return old
@@ -157,7 +156,7 @@ def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[s
     write_index(index, file=draft / INDEX_FILE)
     files = file_records(draft)
     about = About(
-        modality="features",
+        modality=FEATURES,
         rate=0,
         seconds=classifiers.store.seconds,
         channels=tuple(map(fold_name, classifiers.numbers)),

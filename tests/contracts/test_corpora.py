@@ -12,9 +12,10 @@ from emotune.data import corpora
 from emotune.data.corpora.reader import AnyReader, Reader
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.corpora.table import CORPORA
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality, Recording
+from emotune.data.recording import Recording
 from emotune.data.store import SegmentStore
 from tests.data.examples.brain import write_eegmmidb, write_large_eeg_bci, write_way_eeg_gal
 from tests.data.examples.emotion import write_amigos, write_ascertain, write_dreamer

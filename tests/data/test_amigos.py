@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.amigos import READER, Amigos
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.emotion import LONG_VIDEOS, TEN_COLUMNS, amigos_subject, save_amigos, write_amigos
 from tests.data.examples.mat import cells, save_73

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.dreamer import READER, Dreamer
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.emotion import DREAMER_SECONDS, TEN_COLUMNS, dreamer, write_dreamer
 from tests.data.examples.mat import cells, save_73

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.eegmmidb import READER, Eegmmidb
 from emotune.data.corpora.formats import read_edf
 from emotune.data.corpora.reader import Item
+from emotune.data.modality import TEN_CHANNELS
 from emotune.data.recording import ExcludedData, Interval, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.brain import EEGMMIDB_COLUMNS, EEGMMIDB_LABELS, write_eegmmidb, write_run

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.large_eeg_bci import NAME, READER, LargeEegBci, session_of
 from emotune.data.corpora.reader import Item
+from emotune.data.modality import TEN_CHANNELS
 from emotune.data.recording import Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.brain import KAYA_COLUMNS, kaya_session, make_eeg, write_large_eeg_bci

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emotune.data.modality import Modality
 from emotune.data.prepare.quality import clean_parts
 from emotune.data.prepare.segments import PrepareSettings, cut, filter_and_resample
-from emotune.data.recording import Exclusion, Interval, Modality, Recording
+from emotune.data.recording import Exclusion, Interval, Recording
 
 Make = Callable[..., Recording]
 

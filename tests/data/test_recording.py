@@ -58,7 +58,7 @@ def test_volts_are_noticed_unless_the_unit_is_declared_unknown(
     make_recording: Make, modality: str, factor: str
 ) -> None:
     volts = make_recording(modality).signal / float(factor.replace(",", ""))
-    with pytest.raises(DataError, match=f"Volts need a factor of {factor}"):
+    with pytest.raises(DataError, match=f"Signals in V need a factor of {factor}"):
         make_recording(modality, signal=volts).check()
     make_recording(modality, signal=volts, calibrated=False).check()
 

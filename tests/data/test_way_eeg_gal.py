@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.reader import Item
 from emotune.data.corpora.way_eeg_gal import READER, WayEegGal
+from emotune.data.modality import TEN_CHANNELS
 from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.brain import WAY_COLUMNS, WAY_NAMES, make_eeg, way_series, write_way_eeg_gal

@@ -14,9 +14,10 @@ from emotune.data.corpora.reader import CorpusPart, Item
 from emotune.data.corpora.synthetic import READER, Synthetic
 from emotune.data.corpora.synthetic import read as read_synthetic
 from emotune.data.folds import unit_keys
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality, Recording
+from emotune.data.recording import Recording
 from emotune.data.store import SegmentStore
 from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study

@@ -21,13 +21,13 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
 from emotune.data.corpora.ratings import Scale, valid_ratings
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import describe_value, texts_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 NAME = r"Data_Preprocessed_P(?P<subject>\d+)\.mat"
@@ -55,6 +55,10 @@ class Amigos(Settings):
 
     microvolts_per_unit: float | None = Field(default=None, gt=0)
     """uV per unit of the EEG; not known if not given."""
+
+    def scale_of(self, modality: Modality) -> float | None:
+        """Return mV or uV per unit of the file; None if it is not known."""
+        return {"ecg": self.millivolts_per_unit, "eeg": self.microvolts_per_unit}[modality]
 
 
 def list_parts(folder: Path | None, settings: Amigos) -> Iterator[CorpusPart]:
@@ -133,7 +137,7 @@ def _items(signal: Any, *, trial: Trial, modality: Modality, settings: Amigos) -
         _answers(trial.answers), scales=SCALES, subject=trial.subject, source=trial.source
     )
     yield from left_out
-    scale = settings.millivolts_per_unit if modality == "ecg" else settings.microvolts_per_unit
+    scale = settings.scale_of(modality)
     parts = [(f"{trial.video}-baseline", samples[:, :BASELINE]), (trial.video, samples[:, BASELINE:])]
     for session, part in parts:
         is_video = session == trial.video
@@ -174,7 +178,7 @@ def _answers(cell: Any) -> dict[str, float]:
 
 READER = Reader(
     name="amigos",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(CHANNELS),
     licence="for research, after signing an agreement",
     where="http://www.eecs.qmul.ac.uk/mmv/datasets/amigos/ (sign the agreement, ask for the preprocessed data)",
     hours="ECG about 65 h, two leads; EEG about 65 h",

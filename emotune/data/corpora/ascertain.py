@@ -29,7 +29,8 @@ from emotune.data.corpora.ratings import Scale, valid_ratings
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import describe_value, matrix_at, value_at
 from emotune.data.matlab.reader import read_mat
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 NAME = r"ECG_Clip(?P<clip>\d+)\.mat"

@@ -21,19 +21,24 @@ import numpy as np
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS, places_of
 from emotune.data.corpora.listing import find_files, relative_path
 from emotune.data.corpora.ratings import valid_ratings
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import describe_value, matrix_at, number_at, rate_at, texts_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import TEN_CHANNELS, Modality, channel_positions
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 ECG_COLUMNS = ("ECG 1", "ECG 2")
 SCORES = {"arousal": "ScoreArousal", "valence": "ScoreValence"}
 SCALES = dict.fromkeys(SCORES, (1.0, 5.0))
 BLOCKS: dict[Modality, str] = {"ecg": "ECG", "eeg": "EEG"}
+"""The fields of a subject's struct that hold the signals."""
+CHANNELS: dict[Modality, tuple[str, ...]] = {"ecg": ECG_COLUMNS, "eeg": TEN_CHANNELS}
+"""The channels that are taken."""
+NAMES_IN_FILE: dict[Modality, str] = {"eeg": "DREAMER.EEG_Electrodes"}
+"""Where the file names the columns; the columns of a modality that is not here are its channels."""
 
 
 class Dreamer(Settings):
@@ -44,6 +49,10 @@ class Dreamer(Settings):
 
     microvolts_per_unit: float | None = Field(default=None, gt=0)
     """uV per unit of the EEG; not known if not given."""
+
+    def scale_of(self, modality: Modality) -> float | None:
+        """Return mV or uV per unit of the file; None if it is not known."""
+        return {"ecg": self.millivolts_per_unit, "eeg": self.microvolts_per_unit}[modality]
 
 
 @dataclass(frozen=True)
@@ -94,11 +103,11 @@ def read(part: CorpusPart, modality: Modality, settings: Dreamer) -> Iterator[It
     """Read one subject after the other."""
     (path,) = part.files
     source = relative_path(path, folder=part.folder)
-    other: Modality = "eeg" if modality == "ecg" else "ecg"
+    others = [block for name, block in BLOCKS.items() if name != modality]
     try:
         facts = _signal_info(path, modality=modality, settings=settings)
         count = 0
-        for content in iterate_cells(path, place=["DREAMER", "Data"], without=[BLOCKS[other]]):
+        for content in iterate_cells(path, place=["DREAMER", "Data"], without=others):
             count += 1
             yield from _subject(content, subject=f"S{count:02d}", source=source, facts=facts)
         if count != facts.subjects:
@@ -109,15 +118,15 @@ def read(part: CorpusPart, modality: Modality, settings: Dreamer) -> Iterator[It
 
 def _signal_info(path: Path, *, modality: Modality, settings: Dreamer) -> SignalInfo:
     content = read_mat(path, variables=["DREAMER"], without=["Data"])
-    columns = ECG_COLUMNS if modality == "ecg" else tuple(texts_at(content, "DREAMER.EEG_Electrodes"))
-    if modality == "eeg":
-        places_of(columns)
+    named = modality in NAMES_IN_FILE
+    columns = tuple(texts_at(content, NAMES_IN_FILE[modality])) if named else CHANNELS[modality]
+    channel_positions(columns, wanted=CHANNELS[modality])
     return SignalInfo(
         modality=modality,
         fs=rate_at(content, f"DREAMER.{BLOCKS[modality]}_SamplingRate"),
         columns=columns,
-        channels=ECG_COLUMNS if modality == "ecg" else TEN_CHANNELS,
-        scale=settings.millivolts_per_unit if modality == "ecg" else settings.microvolts_per_unit,
+        channels=CHANNELS[modality],
+        scale=settings.scale_of(modality),
         subjects=round(number_at(content, "DREAMER.noOfSubjects")),
         videos=round(number_at(content, "DREAMER.noOfVideoSequences")),
     )
@@ -174,7 +183,7 @@ def _signal(cell: Any, *, video: Video, facts: SignalInfo) -> Iterator[Item]:
     except DataError as error:
         yield UnreadableRecording(subject=video.subject, source=video.source, reason=str(error))
         return
-    signal = samples.T[places_of(facts.columns, wanted=facts.channels)]
+    signal = samples.T[channel_positions(facts.columns, wanted=facts.channels)]
     yield Recording(
         signal=signal if facts.scale is None else signal * facts.scale,
         fs=facts.fs,
@@ -208,7 +217,7 @@ def _scores(content: Any, place: str, *, count: int) -> list[float]:
 
 READER = Reader(
     name="dreamer",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(BLOCKS),
     licence="for research, after asking for access",
     where="https://zenodo.org/records/546113 (ask for access there)",
     hours="",

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS, normalise_name, places_of, volts_per
 from emotune.data.corpora.formats import RawFile, read_edf
 from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
-from emotune.data.recording import PER_VOLT, ExcludedData, Interval, Modality, Recording
+from emotune.data.modality import MODALITIES, TEN_CHANNELS, Modality, channel_positions, normalise_name
+from emotune.data.recording import ExcludedData, Interval, Recording
 from emotune.errors import DataError
 
 NAME = r"S(?P<subject>\d{3})R(?P<run>\d{2})\.edf"
@@ -72,20 +72,20 @@ def _read_run(entry: SourceFile, *, source: str, modality: Modality) -> Iterator
 
 def _recording(raw: RawFile, *, entry: SourceFile, source: str, modality: Modality) -> tuple[Recording, int]:
     """Return a run, and how many samples of padding were cut off."""
-    places = places_of([channel.name for channel in raw.channels])
+    places = channel_positions([channel.name for channel in raw.channels])
     channels = [raw.channels[place] for place in places]
     rates = {channel.fs for channel in channels}
-    units = {volts_per(channel.unit) for channel in channels}
-    if len(rates) > 1 or len(units) > 1 or None in rates | units:
+    factors = {MODALITIES[modality].factor_from(channel.unit) for channel in channels}
+    if len(rates) > 1 or len(factors) > 1 or None in rates | factors:
         raise DataError(f"its channels should have one rate and one unit of voltage, but have {_signal_info(raw)}")
-    volts, fs = units.pop(), rates.pop()
-    assert volts is not None
+    factor, fs = factors.pop(), rates.pop()
+    assert factor is not None
     assert fs is not None
     run = int(entry.session[1:])
     samples = np.stack([channel.samples for channel in channels])
     signal = without_padding(samples)
     recording = Recording(
-        signal=signal * (volts * PER_VOLT[modality]),
+        signal=signal * factor,
         fs=fs,
         modality=modality,
         subject=entry.subject,

@@ -5,19 +5,18 @@ import difflib
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS, normalise_name, volts_per
 from emotune.data.corpora.formats import RawChannel, RawFile, files_of, read_file
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
-from emotune.data.recording import PER_VOLT, Modality, Recording, UnreadableRecording
+from emotune.data.modality import MODALITIES, Modality, normalise_name
+from emotune.data.recording import Recording, UnreadableRecording
 from emotune.errors import DataError
 
 MANIFEST = "manifest.csv"
@@ -41,11 +40,15 @@ LIST_SEPARATOR = "|"
 class Folder(Settings):
     """Which channels of the files to take."""
 
-    eeg_channels: tuple[str, ...] = TEN_CHANNELS
+    eeg_channels: tuple[str, ...] = MODALITIES["eeg"].channels
     """EEG channels, in this order; every recording must have them. Old and dotted names are understood."""
 
-    ecg_channels: tuple[str, ...] = ()
+    ecg_channels: tuple[str, ...] = MODALITIES["ecg"].channels
     """ECG leads by name; all that a file has if empty."""
+
+    def channels_of(self, modality: Modality) -> tuple[str, ...]:
+        """Return the channels to take of a modality; those of `MODALITIES` where there is no setting."""
+        return getattr(self, f"{modality}_channels", MODALITIES[modality].channels)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class ManifestEntry:
     file: str
     subject: str
     session: str
-    modality: Literal["ecg", "eeg", ""]
+    modality: Modality | None
+    """None if the manifest does not say."""
     fs: float | None
     condition: str
     ratings: Mapping[str, float]
@@ -137,12 +141,11 @@ def _entry(values: Mapping[str, str], *, place: str) -> ManifestEntry:
     )
 
 
-def _modality(values: Mapping[str, str], *, place: str) -> Literal["ecg", "eeg", ""]:
-    match values.get("modality", "").lower():
-        case "ecg" | "eeg" | "" as modality:
-            return modality
-        case other:
-            raise DataError(f"{place}: modality is {other!r}, where ecg or eeg was expected")
+def _modality(values: Mapping[str, str], *, place: str) -> Modality | None:
+    modality = values.get("modality", "").lower()
+    if modality and modality not in MODALITIES:
+        raise DataError(f"{place}: modality is {modality!r}, where {' or '.join(MODALITIES)} was expected")
+    return modality or None
 
 
 def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None:
@@ -170,13 +173,13 @@ def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
 
 def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Item]:
     """Read a subject's recordings of a modality. Files without it are passed over."""
-    folder = part.folder
+    folder, names = part.folder, settings.channels_of(modality)
     assert folder is not None
     for entry in part.entries:
-        if entry.modality not in {"", modality}:
+        if entry.modality not in {None, modality}:
             continue
         try:
-            recording = recording_of(read_file(folder / entry.file), entry=entry, modality=modality, settings=settings)
+            recording = recording_of(read_file(folder / entry.file), entry=entry, modality=modality, names=names)
         except DataError as error:
             yield UnreadableRecording(subject=entry.subject, source=entry.file, reason=str(error))
             continue
@@ -184,27 +187,26 @@ def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Ite
             yield recording
 
 
-def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, settings: Folder) -> Recording | None:
+def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, names: Sequence[str]) -> Recording | None:
     """Make a recording of what a file holds; None if it holds nothing of the modality.
 
     Raises:
         DataError: It lacks a channel, or its channels or their rates do not fit together.
     """
     named = _as_manifest_says(raw.channels, entry=entry)
-    channels = [channel for channel in named if channel.kind == modality]
+    channels = [channel for channel in named if channel.modality == modality]
     if not channels:
         return None
-    channels = _choose(channels, names=settings.eeg_channels if modality == "eeg" else settings.ecg_channels)
+    channels = _choose(channels, names=names)
     rates = {channel.fs for channel in channels}
     if len(rates) > 1 or len({len(channel.samples) for channel in channels}) > 1:
         raise DataError(f"its {modality} channels have several rates or lengths; leave some out")
     fs = rates.pop()
     if fs is None:
         raise DataError(f"its sampling rate is not known; give it in the column fs of {MANIFEST}")
-    scales = [volts_per(channel.unit) for channel in channels]
-    factors = [1.0 if scale is None else scale * PER_VOLT[modality] for scale in scales]
+    factors = [MODALITIES[modality].factor_from(channel.unit) for channel in channels]
     return Recording(
-        signal=np.stack([channel.samples * factor for channel, factor in zip(channels, factors, strict=True)]),
+        signal=np.stack([channel.samples * (factor or 1.0) for channel, factor in zip(channels, factors, strict=True)]),
         fs=fs,
         modality=modality,
         subject=entry.subject,
@@ -215,7 +217,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, sett
         condition=entry.condition,
         intervals=raw.intervals,
         source=entry.file,
-        calibrated=None not in scales,
+        calibrated=None not in factors,
     )
 
 
@@ -228,7 +230,7 @@ def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry)
         dataclasses.replace(
             channel,
             name=name,
-            kind=entry.modality or channel.kind,
+            modality=entry.modality or channel.modality,
             unit=entry.units or channel.unit,
             fs=entry.fs or channel.fs,
         )
@@ -236,7 +238,7 @@ def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry)
     ]
 
 
-def _choose(channels: list[RawChannel], *, names: tuple[str, ...]) -> list[RawChannel]:
+def _choose(channels: list[RawChannel], *, names: Sequence[str]) -> list[RawChannel]:
     """Put the channels of these names into this order; all as they are if there are no names."""
     if not names:
         return channels
@@ -249,7 +251,7 @@ def _choose(channels: list[RawChannel], *, names: tuple[str, ...]) -> list[RawCh
 
 READER = Reader(
     name="folder",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(MODALITIES),
     licence="yours",
     where="your own recordings; the folder needs a manifest.csv with the columns file and subject",
     description="A folder of .npz, EDF, WFDB (.hea) or CSV recordings with a manifest",

@@ -17,7 +17,7 @@ import pandas as pd
 import wfdb
 from jaxtyping import Float
 
-from emotune.data.channels import Kind, kind_of
+from emotune.data.modality import MODALITIES, Modality, modality_of_channel
 from emotune.data.recording import Interval
 from emotune.errors import DataError
 
@@ -46,7 +46,8 @@ class RawChannel:
     """A channel as it stands in a file."""
 
     name: str
-    kind: Kind
+    modality: Modality | None
+    """What it recorded; None if it is none of `MODALITIES`."""
     unit: str
     fs: float | None
     """Samples per second; None if the file does not tell."""
@@ -122,8 +123,8 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _of_npz(name: str, kind: str, unit: str, samples: np.ndarray, *, fs: float) -> RawChannel:
-    known: Kind = "ecg" if kind == "ecg" else "eeg" if kind == "eeg" else "other"
-    return RawChannel(name=str(name), kind=known, unit=str(unit), fs=fs, samples=samples)
+    modality = str(kind) if kind in MODALITIES else None
+    return RawChannel(name=str(name), modality=modality, unit=str(unit), fs=fs, samples=samples)
 
 
 def read_edf(path: Path, *, wanted: Callable[[str], bool] | None = None) -> RawFile:
@@ -155,7 +156,7 @@ def _of_edf(signal: edfio.EdfSignal) -> RawChannel:
     scaled = signal.digital_min < signal.digital_max and lowest != highest and math.isfinite(highest - lowest)
     return RawChannel(
         name=signal.label,
-        kind=kind_of(signal.label),
+        modality=modality_of_channel(signal.label),
         unit=signal.physical_dimension if scaled else "",
         fs=float(signal.sampling_frequency),
         samples=signal.data if scaled else signal.digital.astype(np.float64),
@@ -195,7 +196,7 @@ def read_wfdb(path: Path) -> RawFile:
         tuple(
             RawChannel(
                 name=name or "",
-                kind=kind_of(name or ""),
+                modality=modality_of_channel(name or ""),
                 unit=unit or "",
                 fs=float(record.fs),
                 samples=samples,
@@ -223,7 +224,7 @@ def read_csv(path: Path) -> RawFile:
         tuple(
             RawChannel(
                 name=str(name),
-                kind=kind_of(str(name)),
+                modality=modality_of_channel(str(name)),
                 unit="",
                 fs=None,
                 samples=table[name].to_numpy(dtype=np.float64),

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import number_at, rate_at, ten_channels_at
 from emotune.data.matlab.reader import read_mat
-from emotune.data.recording import Modality, Recording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import Recording
 from emotune.errors import DataError
 
 NAME = r"(?P<paradigm>\w+?)[-_ ]*Subject[-_ ]?(?P<subject>[A-M])[-_ ]*(?P<date>\d{6})?(?P<rest>.*)\.mat"

@@ -25,7 +25,6 @@ from jaxtyping import Float
 from pydantic import field_validator
 
 from emotune.base import Settings
-from emotune.data.channels import volts_per
 from emotune.data.corpora.listing import (
     SourceFile,
     find_files,
@@ -37,7 +36,8 @@ from emotune.data.corpora.listing import (
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import matrix_at, number_at, rate_at, text_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat, variables_of
-from emotune.data.recording import PER_VOLT, ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import MODALITIES, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 SLACK = 3
@@ -50,6 +50,9 @@ MARKS = {
     "pspm-vis": "VIS",
 }
 """How a path shows which set a file is of."""
+
+CHANNEL_TYPES: dict[Modality, str] = {"ecg": "ecg"}
+"""The ``chantype`` of a modality's channels."""
 
 AGAIN = "data_pp"
 """Folder with raw and preprocessed signals of a session that ``data`` has, too."""
@@ -155,6 +158,7 @@ def read(part: CorpusPart, modality: Modality, settings: Pspm) -> Iterator[Item]
 
 def _read_file(entry: SourceFile, *, source: str, modality: Modality) -> list[Item]:
     duration = number_at(read_mat(entry.path, variables=["infos"]), "infos.duration")
+    label = MODALITIES[modality].label
     items: list[Item] = []
     leads: list[Lead] = []
     kinds: Counter[str] = Counter()
@@ -162,15 +166,18 @@ def _read_file(entry: SourceFile, *, source: str, modality: Modality) -> list[It
         try:
             kind = kind_of_channel(channel)
             kinds[kind] += 1
-            if kind == "ecg" and matrix_at(channel, "data").size == 0:
-                items.append(ExcludedData(entry.subject, f"{source}, channel {number}", "the ECG channel is empty"))
-            elif kind == "ecg":
-                leads.append(_lead(channel, name=f"ECG {kinds[kind]}", duration=duration))
+            if kind != CHANNEL_TYPES[modality]:
+                continue
+            if matrix_at(channel, "data").size == 0:
+                reason = f"the {label} channel is empty"
+                items.append(ExcludedData(entry.subject, f"{source}, channel {number}", reason))
+            else:
+                leads.append(_lead(channel, name=f"{label} {kinds[kind]}", duration=duration, modality=modality))
         except DataError as error:
             items.append(UnreadableRecording(entry.subject, f"{source}, channel {number}", str(error)))
     if not items and not leads:
         beats = ", only the times of heart beats (hb)" if kinds["hb"] else ""
-        items.append(ExcludedData(entry.subject, source, f"it has no ECG channel{beats}"))
+        items.append(ExcludedData(entry.subject, source, f"it has no {label} channel{beats}"))
     return items + _recordings(leads, entry=entry, source=source, modality=modality)
 
 
@@ -185,22 +192,24 @@ def kind_of_channel(channel: Any) -> str:
     return text_at(channel, "header.channeltype" if old else "header.chantype").strip().lower()
 
 
-def _lead(channel: Any, *, name: str, duration: float) -> Lead:
+def _lead(channel: Any, *, name: str, duration: float, modality: Modality) -> Lead:
+    spec = MODALITIES[modality]
     samples, fs = matrix_at(channel, "data"), rate_at(channel, "header.sr")
     unit = text_at(channel, "header.units") if "units" in channel["header"] else ""
     if unit.strip().lower() == "events":
-        raise DataError("the ECG channel has times of events, where a wave was expected")
+        raise DataError(f"the {spec.label} channel has times of events, where a wave was expected")
     if min(samples.shape) != 1:
         raise DataError(
-            f"the ECG channel has shape {samples.shape[0]} x {samples.shape[1]}, where a column was expected"
+            f"the {spec.label} channel has shape {samples.shape[0]} x {samples.shape[1]}, where a column was expected"
         )
     if abs(samples.size - duration * fs) > SLACK:
         raise DataError(
-            f"the ECG channel has {samples.size} samples, where {duration:g} s at {fs:g} Hz are {duration * fs:.0f}"
+            f"the {spec.label} channel has {samples.size} samples, where {duration:g} s at {fs:g} Hz are "
+            f"{duration * fs:.0f}"
         )
-    volts = volts_per(unit)
-    factor = 1.0 if volts is None else volts * PER_VOLT["ecg"]
-    return Lead(name, samples=samples.ravel() * factor, fs=fs, calibrated=volts is not None)
+    factor = spec.factor_from(unit)
+    scaled = samples.ravel() * (1.0 if factor is None else factor)
+    return Lead(name, samples=scaled, fs=fs, calibrated=factor is not None)
 
 
 def _recordings(leads: list[Lead], *, entry: SourceFile, source: str, modality: Modality) -> list[Recording]:
@@ -228,7 +237,7 @@ def _recordings(leads: list[Lead], *, entry: SourceFile, source: str, modality: 
 def _reader(corpus: str, *, doi: str, description: str) -> Reader[Pspm]:
     return Reader(
         name=corpus,
-        modalities=("ecg",),
+        modalities=tuple(CHANNEL_TYPES),
         licence="see its page at Zenodo",
         where=f"https://doi.org/{doi} (open to everybody): Data.zip",
         hours="",

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from emotune.base import Settings
-from emotune.data.recording import ExcludedData, Modality, Recording, UnreadableRecording
+from emotune.data.modality import Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 
 Item = Recording | UnreadableRecording | ExcludedData
 """A recording, or why there is none."""

@@ -1,6 +1,6 @@
 """Made-up ECG and EEG whose right answer is known: for tests, for the demonstration, for a first look."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from pydantic import Field
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
-from emotune.data.recording import Modality, Recording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import Recording
 from emotune.randomness import stream
 
 FS = 256
@@ -26,7 +27,6 @@ HEIGHTS = np.array([0.15, -0.1, 1.0, -0.2, 0.3])
 WIDTHS = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
 """Of P, Q, R, S and T, in radians of the cycle at 60 beats per minute (the same table)."""
 
-EEG_CHANNELS = ("F7", "F3", "T7", "P7", "O1", "O2", "P8", "T8", "F4", "F8")
 ALPHA_BY_CHANNEL = np.array([0.5, 0.6, 0.6, 1.1, 1.5, 1.5, 1.1, 0.6, 0.6, 0.5])
 LEFT_BY_CHANNEL = np.array([1, 1, 1, 1, 1, -1, -1, -1, -1, -1])
 
@@ -153,10 +153,10 @@ def make_eeg(
     arousal, valence = state
     length = round(settings.seconds_per_state * FS)
     frequency = np.fft.rfftfreq(length, 1 / FS)
-    background = _coloured(1 / np.maximum(frequency, 0.5), channels=len(EEG_CHANNELS), length=length, random=random)
+    background = _coloured(1 / np.maximum(frequency, 0.5), channels=len(TEN_CHANNELS), length=length, random=random)
     rhythm = np.exp(-(((frequency - person.alpha_frequency) / 0.7) ** 2) / 2)
     shared = _coloured(rhythm, channels=1, length=length, random=random)
-    own = _coloured(rhythm, channels=len(EEG_CHANNELS), length=length, random=random)
+    own = _coloured(rhythm, channels=len(TEN_CHANNELS), length=length, random=random)
     height = person.alpha_height * settings.arousal_alpha ** (-arousal / 2)
     ratio = person.asymmetry * settings.valence_asymmetry ** (valence / 2)
     sides = ratio ** (-LEFT_BY_CHANNEL / 2)
@@ -173,6 +173,13 @@ def _coloured(
     return signal / signal.std(axis=1, keepdims=True)
 
 
+GENERATORS: dict[Modality, tuple[Callable[..., Float[np.ndarray, "channel time"]], tuple[str, ...]]] = {
+    "ecg": (make_ecg, ("ECG",)),
+    "eeg": (make_eeg, TEN_CHANNELS),
+}
+"""The function that generates a modality, and the names of the channels it returns."""
+
+
 def list_parts(folder: Path | None, settings: Synthetic) -> Iterator[CorpusPart]:
     """Name the subjects."""
     for number in range(settings.subjects):
@@ -181,7 +188,7 @@ def list_parts(folder: Path | None, settings: Synthetic) -> Iterator[CorpusPart]
 
 def read(part: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[Item]:
     """Make up a subject's recordings."""
-    make = make_ecg if modality == "ecg" else make_eeg
+    make, channels = GENERATORS[modality]
     number = int(part.name[1:]) - 1
     person = make_person(stream(settings.seed, "person", number))
     for state in STATES:
@@ -193,7 +200,7 @@ def read(part: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[
             modality=modality,
             subject=part.name,
             session=_name(state),
-            channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
+            channels=channels,
             ratings=dict(zip(SCALES, (ratings + 2 * np.array(state)).tolist(), strict=True)),
             scales=SCALES,
             condition=_name(state),
@@ -207,7 +214,7 @@ def _name(state: tuple[int, int]) -> str:
 
 READER = Reader(
     name="synthetic",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(GENERATORS),
     licence="none needed",
     where="made up on the spot; give no folder",
     description="ECG and EEG with a known answer: arousal and valence show, larger ones of the person",

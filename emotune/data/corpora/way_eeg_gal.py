@@ -13,12 +13,12 @@ from pathlib import Path
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, number_of_files, read_each_file
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import rate_at, ten_channels_at
 from emotune.data.matlab.reader import read_mat
-from emotune.data.recording import ExcludedData, Modality, Recording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording
 from emotune.errors import DataError
 
 NAME = r"HS_P(?P<subject>\d+)_S(?P<series>\d+)\.mat"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emotune.data.channels import places_of
+from emotune.data.modality import channel_positions
 from emotune.errors import DataError
 
 
@@ -109,7 +109,7 @@ def ten_channels_at(content: Any, place: str, *, names: str) -> Float[np.ndarray
             f"{place} has shape {samples.shape[0]} x {samples.shape[1]}, where {len(known)} columns were expected, "
             f"as many as there are {names}"
         )
-    return samples.T[places_of(known)]
+    return samples.T[channel_positions(known)]
 
 
 def describe_value(value: Any) -> str:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import AnyReader, CorpusPart
+from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings, cut, prepared_recordings
 from emotune.data.recording import Exclusion, Recording
 from emotune.data.store import ALL_CHANNELS
@@ -112,17 +113,19 @@ class PartWriter:
 
     def _write(self, recording: Recording) -> Iterator[tuple[int, int, tuple[str, ...]]]:
         segments = cut(recording, samples=self.samples)
-        if recording.modality == "eeg":
-            shares = [(ALL_CHANNELS, recording.channels, segments)]
-        else:
+        separate = MODALITIES[recording.modality].separate_leads
+        if separate:
             shares = [
-                (name, ("ecg",), segments[:, number : number + 1]) for number, name in enumerate(recording.channels)
+                (name, (recording.modality,), segments[:, number : number + 1])
+                for number, name in enumerate(recording.channels)
             ]
+        else:
+            shares = [(ALL_CHANNELS, recording.channels, segments)]
         for name, channels, share in shares:
             self._check_channels(recording, channels=channels)
             self.file.write(np.ascontiguousarray(share, dtype="<f4").tobytes())
             self.rows.append(self._describe(recording, count=len(share), name=name))
-            yield self.segments, len(share), recording.channels if recording.modality == "eeg" else (name,)
+            yield self.segments, len(share), (name,) if separate else recording.channels
             self.segments += len(share)
 
     def _check_channels(self, recording: Recording, *, channels: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool
 
+from emotune.data.modality import MODALITIES
 from emotune.data.recording import SMALLEST_MOVE, Exclusion, Recording
 
 MOST_MISSING = 0.5
@@ -29,11 +30,12 @@ def clean_parts(recording: Recording, *, seconds: float) -> Iterator[Recording |
         return
     dead = dict(_dead_channels(recording))
     alive = [number for number in range(len(recording.channels)) if number not in dead]
+    separate = MODALITIES[recording.modality].separate_leads
     for number, reason in dead.items():
-        if recording.modality == "ecg":
+        if separate:
             yield Exclusion(what=f"{recording}, lead {recording.channels[number]}", reason=f"the lead {reason}")
-    if dead and (recording.modality == "eeg" or not alive):
-        if recording.modality == "eeg":
+    if dead and not (separate and alive):
+        if not separate:
             names = ", ".join(recording.channels[number] for number in dead)
             yield Exclusion(what=f"{recording}, channel {names}", reason="a channel never moves or is mostly missing")
         return

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import Item
+from emotune.data.modality import DEFAULT_MODALITY, MODALITIES, Modality
 from emotune.data.prepare.quality import clean_parts
-from emotune.data.recording import ExcludedData, Exclusion, Modality, Recording, UnreadableRecording
+from emotune.data.recording import ExcludedData, Exclusion, Recording, UnreadableRecording
 from emotune.data.signals import band_pass, resample
 from emotune.errors import DataError
 
@@ -19,26 +20,38 @@ NOTHING_LEFT = 1e-6
 """Share of a channel's spread that the filter must leave; less is its rounding."""
 
 
+DEFAULTS = MODALITIES[DEFAULT_MODALITY]
+
+
 class PrepareSettings(Settings):
     """How recordings become segments."""
 
-    modality: Modality = "ecg"
+    modality: Modality = DEFAULT_MODALITY
     """What to take from the corpus: each ECG lead by itself, or all EEG channels together."""
 
-    seconds: float = Field(default=10.0, gt=0)
+    seconds: float = Field(default=DEFAULTS.seconds, gt=0)
     """Length of a segment."""
 
-    rate: int = Field(default=128, ge=1)
+    rate: int = Field(default=DEFAULTS.rate, ge=1)
     """Samples per second of the segments."""
 
-    band: tuple[float, float] = (0.8, 50.0)
+    band: tuple[float, float] = DEFAULTS.band
     """Frequencies that are kept, in Hz."""
 
-    order: int = Field(default=8, ge=1, le=10)
+    order: int = Field(default=DEFAULTS.order, ge=1, le=10)
     """Order of the Butterworth filter at each edge."""
 
     normalise: Literal["subject"] = "subject"
     """Zero mean and unit variance over all of a subject's filtered signal, channel by channel."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_defaults_of_modality(cls, given: Any) -> Any:
+        modality = given.get("modality") if isinstance(given, dict) else None
+        spec = MODALITIES.get(modality) if isinstance(modality, str) else None
+        if spec is None:
+            return given
+        return {"seconds": spec.seconds, "rate": spec.rate, "band": spec.band, "order": spec.order, **given}
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from emotune.data.corpora.folder import Folder, ManifestEntry, recording_of
+from emotune.data.corpora.folder import ManifestEntry, recording_of
 from emotune.data.corpora.formats import read_file
+from emotune.data.modality import MODALITIES, Modality
 from emotune.data.prepare.parts import PartWriter
 from emotune.data.prepare.segments import PrepareSettings, prepared_recordings
-from emotune.data.recording import Exclusion, Modality, Recording
+from emotune.data.recording import Exclusion, Recording
 from emotune.errors import DataError, SettingsError
 
 REASONS_NAMED = 3
@@ -66,12 +67,11 @@ def read_single(
     """
     if not path.is_file():
         raise SettingsError(f"{path} is no file; give a recording")
-    settings = Folder(ecg_channels=channels) if modality == "ecg" else Folder(eeg_channels=channels)
     entry = ManifestEntry(
         file=path.name,
         subject="unknown",
         session=path.stem,
-        modality="",
+        modality=None,
         fs=fs,
         condition="",
         ratings={},
@@ -81,15 +81,16 @@ def read_single(
     )
     try:
         raw = read_file(path)
-        wanted = [channel for channel in raw.channels if channel.kind == modality]
-        if any(channel.fs is None for channel in wanted) and fs is None:
+        chosen = [channel for channel in raw.channels if channel.modality == modality]
+        if any(channel.fs is None for channel in chosen) and fs is None:
             raise DataError("its sampling rate is not known; give it with --fs")
-        recording = recording_of(raw, entry=entry, modality=modality, settings=settings)
+        recording = recording_of(raw, entry=entry, modality=modality, names=channels)
         if recording is None:
-            names = [f"{channel.name} ({channel.kind})" for channel in raw.channels]
+            names = [f"{channel.name} ({channel.modality or 'other'})" for channel in raw.channels]
+            label = MODALITIES[modality].label
             more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
             there = ", ".join(names[:CHANNELS_NAMED]) or "none"
-            raise DataError(f"it has no {modality.upper()} channel, which the model needs; it has: {there}{more}")
+            raise DataError(f"it has no {label} channel, which the model needs; it has: {there}{more}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return recording
