@@ -24,16 +24,15 @@ from tests.data.examples.pspm import write_pspm
 
 def write_folder(folder: Path) -> Path:
     lines = ["file,subject,fs,units,arousal,valence"]
-    source = CORPORA["synthetic"]
-    ecg = source.items(None, modality="ecg", settings=Synthetic(subjects=2, seconds_per_state=25))
-    eeg = source.items(None, modality="eeg", settings=Synthetic(subjects=2, seconds_per_state=25))
-    for number, (heart, brain) in enumerate(zip(ecg, eeg, strict=True)):
-        assert isinstance(heart, Recording)
-        assert isinstance(brain, Recording)
-        header = ",".join((*heart.channels, *brain.channels))
-        samples = np.concatenate([heart.signal, brain.signal]).T
+    source, settings = CORPORA["synthetic"], Synthetic(subjects=2, seconds_per_state=25)
+    by_modality = [source.items(None, modality=modality, settings=settings) for modality in source.modalities]
+    for number, items in enumerate(zip(*by_modality, strict=True)):
+        recordings = [item for item in items if isinstance(item, Recording)]
+        header = ",".join(name for recording in recordings for name in recording.channels)
+        samples = np.concatenate([recording.signal for recording in recordings]).T
         np.savetxt(folder / f"{number}.csv", samples, delimiter=",", header=header, comments="", fmt="%.5f")
-        lines.append(f"{number}.csv,{heart.subject},256,,{heart.ratings['arousal']},{heart.ratings['valence']}")
+        first = recordings[0]
+        lines.append(f"{number}.csv,{first.subject},256,,{first.ratings['arousal']},{first.ratings['valence']}")
     (folder / "manifest.csv").write_text("\n".join(lines))
     return folder
 
