@@ -15,8 +15,7 @@ from emotune.cli.options import find_store, set_option
 from emotune.cli.tables import page, plain_table, reasons_table
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.modality import DEFAULT_MODALITY, MODALITIES
-from emotune.data.prepare.plan import PrepareOptions
-from emotune.data.prepare.prepare import PreparationSummary, find_reader
+from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, find_reader
 from emotune.data.prepare.prepare import prepare as prepare_store
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.documents import Document, parse

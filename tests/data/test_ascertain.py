@@ -173,8 +173,8 @@ def test_clips_of_grade_3_or_worse_are_left_out(corpus: Path, save_table: Callab
     items = read_all(corpus)
     assert list(recordings(items)) == [("P01", "1"), ("P09", "2")]
     assert [(item.subject, item.reason) for item in omitted(items)] == [
-        ("P01", "the quality is graded 3 or worse"),
-        ("P09", "the quality is graded 3 or worse"),
+        ("P01", "the quality is rated 3 or worse"),
+        ("P09", "the quality is rated 3 or worse"),
     ]
     assert omitted(items)[0].source == CLIP
 
@@ -226,7 +226,7 @@ def test_without_a_table_nothing_is_left_out(corpus: Path) -> None:
 
 def test_two_tables_are_not_read_both(corpus: Path) -> None:
     save_csv(corpus / "Data_Quality_Evaluation", grades())
-    with pytest.raises(DataError, match=r"Data_Evaluation\.csv and Data_Quality_Evaluation\.csv would be read both"):
+    with pytest.raises(DataError, match=r"both Data_Evaluation\.csv and Data_Quality_Evaluation\.csv would be read"):
         read_all(corpus)
 
 

@@ -218,7 +218,7 @@ def test_two_files_are_not_read_both(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "DREAMER.mat").touch()
-    with pytest.raises(DataError, match=r"a/DREAMER\.mat and b/DREAMER\.mat would be read both"):
+    with pytest.raises(DataError, match=r"both a/DREAMER\.mat and b/DREAMER\.mat would be read"):
         read_all(tmp_path)
 
 

@@ -14,7 +14,7 @@ from emotune.data.corpora.folder import READER, Folder
 from emotune.data.corpora.formats import read_file
 from emotune.data.corpora.reader import Item
 from emotune.data.modality import TEN_CHANNELS, Modality, base_units_per, modality_of_channel, normalise_name
-from emotune.data.prepare.plan import PrepareOptions, plan_preparation
+from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Interval, Recording, UnreadableRecording
 from emotune.errors import DataError

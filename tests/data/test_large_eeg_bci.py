@@ -65,7 +65,7 @@ def test_both_ways_to_write_a_name_are_understood(name: str, subject: str, sessi
 def test_a_session_in_both_ways_to_write_its_name_is_refused(tmp_path: Path) -> None:
     write(tmp_path / f"{DASHED}.mat")
     write(tmp_path / "old/CLASubjectA1601083StLRHand.mat")
-    with pytest.raises(DataError, match=r"are both session CLA-160108-3StLRHand of subject A; take one of them away"):
+    with pytest.raises(DataError, match=r"are both session CLA-160108-3StLRHand of subject A; remove one of them"):
         read_all(tmp_path)
 
 

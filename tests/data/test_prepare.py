@@ -17,8 +17,7 @@ from emotune.data.corpora.reader import AnyReader, CorpusPart, Item, Reader
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.description import describe
 from emotune.data.modality import Modality
-from emotune.data.prepare.plan import PrepareOptions
-from emotune.data.prepare.prepare import PreparationSummary, prepare
+from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.data.signals import band_pass, resample

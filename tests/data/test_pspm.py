@@ -78,7 +78,7 @@ def test_preprocessed_copies_are_passed_over_and_counted(tmp_path: Path, names: 
     for name in names:
         write(tmp_path / name / "FR_spike_01.mat")
     note, only = read_all(tmp_path)
-    assert str(note) == "1 file FR_spike_*.mat: data_pp has a part of the recordings again"
+    assert str(note) == "1 file FR_spike_*.mat: data_pp repeats a part of the recordings"
     assert isinstance(only, Recording)
     assert only.source == f"{names[0]}/FR_spike_01.mat"
 
@@ -91,7 +91,7 @@ def test_files_of_behaviour_are_passed_over_and_counted_by_kind(tmp_path: Path) 
     notes = [str(item) for item in read_all(tmp_path) if isinstance(item, ExcludedData)]
     assert notes == [
         "2 files FR_cogent_*.mat: not a recording: it has no infos and data",
-        "1 file FR_list.mat: its name does not tell the subject; see the setting names",
+        "1 file FR_list.mat: its name has no subject; see the setting names",
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.corpora.rating_table import read_rating_table
+from emotune.data.corpora.ratings import read_rating_table
 from emotune.errors import DataError
 from tests.data.examples.emotion import grades
 from tests.data.examples.tables import TABLES, Table, save_csv, save_xls, save_xlsx

@@ -1,8 +1,8 @@
-"""PhysioNet's EEG Motor Movement/Imagery database, recorded with BCI2000: an EDF+ file per run.
+"""Reader of PhysioNet's EEG Motor Movement/Imagery database (Schalk et al. 2004, BCI2000): an EDF+ file per run.
 
-``S001/S001R01.edf`` to ``S109/S109R14.edf``. The rate is each file's own: most subjects have 160 Hz,
-some 128 Hz. A run seldom ends with a whole record of one second; the rest of the record is filled
-up with zeros, from the end of the last annotation on (80 samples in S001R04). They are cut off.
+The files are ``S001/S001R01.edf`` to ``S109/S109R14.edf``. Each file states its rate: 160 Hz for most
+subjects, 128 Hz for some. EDF records last one second; if a run ends within a record, the record is filled
+with zeros (80 samples in S001R04). These zeros are cut off.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from emotune.errors import DataError
 NAME = r"S(?P<subject>\d{3})R(?P<run>\d{2})\.edf"
 
 EYES = {1: "eyes open", 2: "eyes closed"}
-"""The two runs at rest, which have one condition throughout."""
+"""Condition of the two runs at rest, which applies to the whole run."""
 
 CUES = {
     3: {"T1": "left fist", "T2": "right fist"},
@@ -30,15 +30,15 @@ CUES = {
     5: {"T1": "both fists", "T2": "both feet"},
     6: {"T1": "both fists imagined", "T2": "both feet imagined"},
 }
-"""What the annotations mean in the four tasks, by the first run of each; they come round every four runs."""
+"""Meaning of the annotations of the four tasks, by the first run of each; the tasks repeat every four runs."""
 
 
 class Eegmmidb(Settings):
-    """There is nothing to choose."""
+    """Settings of the eegmmidb reader: none."""
 
 
 def list_parts(folder: Path | None, settings: Eegmmidb) -> Iterator[CorpusPart]:
-    """Gather the runs of each subject."""
+    """Yield a part for each subject."""
     del settings
     assert folder is not None
     sources = [
@@ -54,7 +54,7 @@ def list_parts(folder: Path | None, settings: Eegmmidb) -> Iterator[CorpusPart]:
 
 
 def read(part: CorpusPart, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
-    """Read a subject's runs, one after the other."""
+    """Yield the recordings of a subject, run by run."""
     del settings
     return read_each_file(part, lambda entry, source: _read_run(entry, source=source, modality=modality))
 
@@ -71,13 +71,13 @@ def _read_run(entry: SourceFile, *, source: str, modality: Modality) -> Iterator
 
 
 def _recording(raw: RawFile, *, entry: SourceFile, source: str, modality: Modality) -> tuple[Recording, int]:
-    """Return a run, and how many samples of padding were cut off."""
-    places = channel_positions([channel.name for channel in raw.channels])
-    channels = [raw.channels[place] for place in places]
+    """Return a run, and the number of padding samples that were cut off."""
+    positions = channel_positions([channel.name for channel in raw.channels])
+    channels = [raw.channels[position] for position in positions]
     rates = {channel.fs for channel in channels}
     factors = {MODALITIES[modality].factor_from(channel.unit) for channel in channels}
     if len(rates) > 1 or len(factors) > 1 or None in rates | factors:
-        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_signal_info(raw)}")
+        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_rates_and_units(raw)}")
     factor, fs = factors.pop(), rates.pop()
     assert factor is not None
     assert fs is not None
@@ -98,21 +98,21 @@ def _recording(raw: RawFile, *, entry: SourceFile, source: str, modality: Modali
     return recording, samples.shape[1] - signal.shape[1]
 
 
-def _signal_info(raw: RawFile) -> str:
+def _rates_and_units(raw: RawFile) -> str:
     return ", ".join(sorted({f"{channel.fs:g} Hz in {channel.unit or 'an unknown unit'}" for channel in raw.channels}))
 
 
 def _interval(part: Interval, *, run: int) -> Interval:
-    """Say what a subject did, in words; a code that the database does not describe stays as it is."""
+    """Replace the code of an annotation by its meaning; an unknown code stays."""
     meanings = {"T0": "rest"} | CUES[3 + (run - 3) % 4]
     return Interval(part.start, part.end, meanings.get(part.condition, part.condition))
 
 
 def without_padding(samples: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "channel kept"]:
-    """Cut off the zeros that all channels end with.
+    """Cut off the zeros at the end of all channels.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: All samples are zero.
     """
     moving = np.flatnonzero(samples.any(axis=0))
     if not moving.size:

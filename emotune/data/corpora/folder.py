@@ -1,4 +1,4 @@
-"""Your own recordings: a folder of .npz, EDF, WFDB or CSV files, and a manifest that says whose they are."""
+"""Reader of a user's recordings: a folder of .npz, EDF, WFDB or CSV files, listed in ``manifest.csv``."""
 
 import dataclasses
 import difflib
@@ -38,7 +38,7 @@ LIST_SEPARATOR = "|"
 
 
 class Folder(Settings):
-    """Which channels of the files to take."""
+    """Settings of the folder reader: the channels to take from the files."""
 
     eeg_channels: tuple[str, ...] = MODALITIES["eeg"].channels
     """EEG channels, in this order; every recording must have them. Old and dotted names are understood."""
@@ -47,7 +47,7 @@ class Folder(Settings):
     """ECG leads by name; all that a file has if empty."""
 
     def channels_of(self, modality: Modality) -> tuple[str, ...]:
-        """Return the channels to take of a modality; those of `MODALITIES` where there is no setting."""
+        """Return the channels to take; those of `MODALITIES` if the modality has no setting here."""
         return getattr(self, f"{modality}_channels", MODALITIES[modality].channels)
 
 
@@ -59,7 +59,7 @@ class ManifestEntry:
     subject: str
     session: str
     modality: Modality | None
-    """None if the manifest does not say."""
+    """None if the manifest does not state it."""
     fs: float | None
     condition: str
     ratings: Mapping[str, float]
@@ -69,16 +69,15 @@ class ManifestEntry:
 
 
 def read_manifest(folder: Path) -> list[ManifestEntry]:
-    """Read ``manifest.csv``, subject by subject, otherwise in its order.
+    """Return the lines of ``manifest.csv``, grouped by subject, otherwise in their order.
 
-    Columns ``file`` and ``subject`` must be there. ``session`` is the file's name without ending
-    if not given, ``condition`` (or ``labels``) what the whole recording is, ``arousal`` and
-    ``valence`` its ratings on a scale from ``rating_low`` (1) to ``rating_high`` (9). ``modality``,
-    ``fs``, ``units`` and ``channels`` (names with ``|`` between them) go before what the file says.
-    Other columns are not read.
+    The columns ``file`` and ``subject`` are required. ``session`` defaults to the file's name without its
+    ending. ``condition`` (or ``labels``) labels the whole recording. ``arousal`` and ``valence`` are its
+    ratings, on a scale from ``rating_low`` (1) to ``rating_high`` (9). ``modality``, ``fs``, ``units`` and
+    ``channels`` (names separated by ``|``) override what the file states. Other columns are not read.
 
     Raises:
-        DataError: There is no manifest, or something in it is wrong; the message names the line.
+        DataError: There is no manifest, or a line of it is invalid; the message names the line.
     """
     file = folder / MANIFEST
     try:
@@ -116,7 +115,7 @@ def _check_entries(file: Path, *, folder: Path, entries: list[ManifestEntry]) ->
         if key in seen:
             raise DataError(f"{file} lists session {entry.session} of subject {entry.subject} twice")
         seen.add(key)
-        # By its name alone: a link in the folder may lead elsewhere, where large files often are.
+        # The name is checked, not the target of a link: large files are often on another disk.
         if not Path(os.path.normpath(folder / entry.file)).is_relative_to(os.path.normpath(folder)):
             raise DataError(f"{file} lists {entry.file}, which lies outside of {folder}")
 
@@ -162,7 +161,7 @@ def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None
 
 
 def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
-    """Gather the files of each subject."""
+    """Yield a part for each subject of the manifest."""
     del settings
     assert folder is not None
     for subject, group in itertools.groupby(read_manifest(folder), key=lambda entry: entry.subject):
@@ -172,7 +171,7 @@ def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
 
 
 def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Item]:
-    """Read a subject's recordings of a modality. Files without it are passed over."""
+    """Yield a subject's recordings of a modality; files without the modality are skipped."""
     folder, names = part.folder, settings.channels_of(modality)
     assert folder is not None
     for entry in part.entries:
@@ -188,10 +187,16 @@ def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Ite
 
 
 def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, names: Sequence[str]) -> Recording | None:
-    """Make a recording of what a file holds; None if it holds nothing of the modality.
+    """Return the recording in a file, None if the file has no channel of the modality.
+
+    Args:
+        raw: Content of the file.
+        entry: Its line of the manifest.
+        modality: The modality to take.
+        names: The channels to take, in this order; all channels of the modality if empty.
 
     Raises:
-        DataError: It lacks a channel, or its channels or their rates do not fit together.
+        DataError: A channel is missing, or the channels differ in rate or length.
     """
     named = _as_manifest_says(raw.channels, entry=entry)
     channels = [channel for channel in named if channel.modality == modality]
@@ -222,7 +227,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
 
 
 def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry) -> list[RawChannel]:
-    """Let the manifest's rate, unit, modality and names go before the file's."""
+    """Return the channels with rate, unit, modality and names replaced by those that the manifest states."""
     names = entry.channels or tuple(channel.name for channel in channels)
     if len(names) != len(channels):
         raise DataError(f"it has {len(channels)} channels, but {MANIFEST} names {len(names)}")
@@ -239,7 +244,7 @@ def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry)
 
 
 def _choose(channels: list[RawChannel], *, names: Sequence[str]) -> list[RawChannel]:
-    """Put the channels of these names into this order; all as they are if there are no names."""
+    """Return the channels of these names in this order; all channels unchanged if there are no names."""
     if not names:
         return channels
     by_name = {normalise_name(channel.name): channel for channel in channels}

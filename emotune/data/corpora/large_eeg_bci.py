@@ -1,11 +1,11 @@
-"""Large-EEG-BCI (Kaya et al. 2018): motor imagery, a MAT file per session.
+"""Reader of Large-EEG-BCI (Kaya et al. 2018): motor imagery, a MAT file per session.
 
-``CLA-SubjectA-160108-3St-LRHand.mat``, or without dashes as in older downloads. A struct ``o`` has
-``data`` (sample, channel), ``chnames`` and ``sampFreq``: 200 Hz, 1000 Hz in the files ``…-HFREQ``. The
-electrodes have the names of the old 10-20 system; the references A1 and A2 and the line of
-synchronisation X5 are not taken.
+A file is called ``CLA-SubjectA-160108-3St-LRHand.mat``, in older downloads without dashes. Its struct ``o``
+holds ``data`` of shape (sample, channel), ``chnames`` and ``sampFreq``: 200 Hz, or 1000 Hz in files
+``…-HFREQ``. The electrodes have names of the old 10-20 system. The references A1 and A2 and the
+synchronisation channel X5 are not read.
 
-Not confirmed: that the numbers are microvolts; so the spread is not checked.
+Not confirmed: that the unit is microvolts; therefore the spread is not checked.
 """
 
 import re
@@ -25,11 +25,11 @@ NAME = r"(?P<paradigm>\w+?)[-_ ]*Subject[-_ ]?(?P<subject>[A-M])[-_ ]*(?P<date>\
 
 
 class LargeEegBci(Settings):
-    """There is nothing to choose."""
+    """Settings of the Large-EEG-BCI reader: none."""
 
 
 def list_parts(folder: Path | None, settings: LargeEegBci) -> Iterator[CorpusPart]:
-    """Gather the sessions of each subject."""
+    """Yield a part for each subject."""
     del settings
     assert folder is not None
     sources = [
@@ -45,13 +45,13 @@ def list_parts(folder: Path | None, settings: LargeEegBci) -> Iterator[CorpusPar
 
 
 def session_of(match: re.Match[str]) -> str:
-    """Return a session's name: the same for both ways to write a file's name, with dashes and without."""
+    """Return the name of a session, the same for file names with and without dashes."""
     rest = re.sub(r"[-_ ]", "", match["rest"])
     return "-".join(part for part in (match["paradigm"], match["date"], rest) if part)
 
 
 def read(part: CorpusPart, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
-    """Read a subject's sessions, one after the other."""
+    """Yield the recordings of a subject, session by session."""
     del settings
     return read_each_file(part, lambda entry, source: [_recording(entry, source=source, modality=modality)])
 

@@ -181,7 +181,7 @@ GENERATORS: dict[Modality, tuple[Callable[..., Float[np.ndarray, "channel time"]
 
 
 def list_parts(folder: Path | None, settings: Synthetic) -> Iterator[CorpusPart]:
-    """Name the subjects."""
+    """Yield a part for each subject."""
     for number in range(settings.subjects):
         yield CorpusPart(name=f"s{number + 1:03d}", folder=folder)
 

@@ -1,4 +1,8 @@
-"""One corpus_part of a corpus becomes finished segments on the disk, with one recording in memory at a time."""
+"""Preparation of one part of a corpus: its recordings become segments on the disk.
+
+One recording is in memory at a time. A part consists of three files, ``NAME.signal`` (float32 samples),
+``NAME.parquet`` (a row per segment) and ``NAME.json`` (`PreparedPart`), written in this order.
+"""
 
 import itertools
 import json
@@ -27,33 +31,33 @@ from emotune.files import write_atomically
 
 @dataclass(frozen=True)
 class PreparationJob:
-    """What a process is told to prepare."""
+    """The work of one process: a part of a corpus, the settings, and where to write the result."""
 
     reader: AnyReader
     corpus_part: CorpusPart
     settings: PrepareSettings
     corpus_settings: Settings
     output: Path
-    """Where it goes: ``part``.signal, .parquet and, last of all, .json."""
+    """Path of the result without the endings of its files."""
     strict: bool
 
 
 class PreparedPart(Settings):
-    """What became of a corpus_part."""
+    """Result of the preparation of a part."""
 
     channels: tuple[str, ...]
-    """Of its segments; empty if there are none."""
+    """Channels of its segments; empty if there are no segments."""
     subjects: tuple[str, ...]
     recordings: int
     segments: int
     seconds: float
-    """Length of the recordings that were used."""
+    """Duration of the recordings that were used, in seconds."""
     left_out: tuple[Exclusion, ...]
 
 
 @dataclass
 class RunningMoments:
-    """Mean and variance of a channel, gathered stretch by stretch.
+    """Mean and variance of a channel, updated block by block.
 
     Source:
         Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
@@ -65,7 +69,7 @@ class RunningMoments:
     squares: float = 0.0
 
     def add(self, samples: Float[np.ndarray, " time"]) -> None:
-        """Take in a stretch."""
+        """Add a block of samples."""
         count, mean = len(samples), float(samples.mean(dtype=np.float64))
         squares = float(np.square(samples - mean, dtype=np.float64).sum())
         total = self.count + count
@@ -75,13 +79,13 @@ class RunningMoments:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of all samples."""
+        """Standard deviation of all samples (divisor n)."""
         return float(np.sqrt(self.squares / self.count))
 
 
 @dataclass
 class PartWriter:
-    """Appends segments to a file, and standardises a subject's when the subject is complete."""
+    """Writer of segments. The segments of a subject are standardised when the subject is complete."""
 
     file: BinaryIO
     corpus: str
@@ -91,13 +95,13 @@ class PartWriter:
     segments: int = 0
 
     def append(self, recordings: Iterator[Recording]) -> float:
-        """Append all recordings of a subject, at the store's rate; returns their length in seconds.
+        """Append all recordings of a subject, at the rate of the store, and return their duration in seconds.
 
-        Each channel gets zero mean and unit variance over all of the subject's recordings; channels
-        belong together by name.
+        Each channel gets zero mean and unit variance over all recordings of the subject:
+        ``(x - mean) / deviation``. Channels are matched by name.
 
         Raises:
-            DataError: A recording's channels are not those of the others.
+            DataError: A recording has other channels than those before.
         """
         spreads: dict[str, RunningMoments] = {}
         blocks: list[tuple[int, int, tuple[str, ...]]] = []
@@ -139,10 +143,10 @@ class PartWriter:
     def _standardise(self, first: int, *, count: int, spreads: list[RunningMoments]) -> None:
         self.file.flush()
         shape = (count, len(self.channels), self.samples)
-        place = np.memmap(self.file, dtype="<f4", mode="r+", offset=4 * first * math.prod(shape[1:]), shape=shape)
+        block = np.memmap(self.file, dtype="<f4", mode="r+", offset=4 * first * math.prod(shape[1:]), shape=shape)
         mean = np.array([spread.mean for spread in spreads])[:, None]
         deviation = np.array([spread.deviation for spread in spreads])[:, None]
-        place[:] = (place - mean) / deviation
+        block[:] = (block - mean) / deviation
 
     def _describe(self, recording: Recording, *, count: int, name: str) -> pd.DataFrame:
         length = self.samples / recording.fs
@@ -166,20 +170,20 @@ class PartWriter:
 
 
 def prepare_part(job: PreparationJob) -> PreparedPart:
-    """Read, filter, resample, standardise and cut a corpus_part; once made, a part is not made again.
+    """Read, filter, resample, standardise and cut a part of a corpus; a finished part is only read.
 
     Raises:
-        DataError: In strict mode, something of it cannot be used; or the reader mixes subjects up.
+        DataError: In strict mode, a recording cannot be used; or the recordings of a subject are not consecutive.
         OSError: The part cannot be written.
     """
-    done = read_finished_part(job.output)
-    if done is not None:
-        return done
+    finished = read_finished_part(job.output)
+    if finished is not None:
+        return finished
     left_out: list[Exclusion] = []
     subjects: list[str] = []
     seconds, recordings = 0.0, 0
 
-    def sound() -> Iterator[Recording]:
+    def usable_recordings() -> Iterator[Recording]:
         nonlocal recordings
         items = job.reader.read(job.corpus_part, job.settings.modality, job.corpus_settings)
         for item in prepared_recordings(items, settings=job.settings, strict=job.strict):
@@ -191,7 +195,7 @@ def prepare_part(job: PreparationJob) -> PreparedPart:
 
     with signal_file(job.output).open("w+b") as file:
         writer = PartWriter(file, corpus=job.reader.name, samples=job.settings.samples)
-        for subject, group in itertools.groupby(sound(), key=lambda recording: recording.subject):
+        for subject, group in itertools.groupby(usable_recordings(), key=lambda recording: recording.subject):
             if subject in subjects:
                 raise DataError(
                     f"{job.reader.name}, {job.corpus_part.name}: the reader yields the recordings of subject {subject} "
@@ -215,12 +219,12 @@ def prepare_part(job: PreparationJob) -> PreparedPart:
 
 
 def write_index(index: pd.DataFrame, *, file: Path) -> None:
-    """Write an index table; without pandas' own notes, which hold its version, equal tables are equal files."""
+    """Write an index table. Equal tables give equal files, since pandas' metadata, with its version, are removed."""
     pq.write_table(pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None), file)
 
 
 def read_finished_part(part: Path) -> PreparedPart | None:
-    """Return a part that was finished before, or None."""
+    """Return a part that a previous run finished, or None."""
     try:
         content: Mapping[str, Any] = json.loads(_about_file(part).read_bytes())
     except FileNotFoundError:
@@ -229,12 +233,12 @@ def read_finished_part(part: Path) -> PreparedPart | None:
 
 
 def signal_file(part: Path) -> Path:
-    """Return where a part's segments are."""
+    """Return the file of a part's segments."""
     return part.with_name(f"{part.name}.signal")
 
 
 def index_file(part: Path) -> Path:
-    """Return where the rows about a part's segments are."""
+    """Return the file of a part's index table."""
     return part.with_name(f"{part.name}.parquet")
 
 

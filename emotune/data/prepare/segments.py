@@ -108,16 +108,16 @@ def _prepare_or_exclude(
     if isinstance(part, Exclusion):
         return part
     try:
-        made = filter_and_resample(part, settings=settings)
+        filtered = filter_and_resample(part, settings=settings)
     except DataError as error:
         if strict:
             raise
         return Exclusion(what=str(part), reason=str(error).removeprefix(f"{part}: "))
-    if made.signal.shape[1] - samples_to_skip(made, samples=settings.samples) < settings.samples:
+    if filtered.signal.shape[1] - samples_to_skip(filtered, samples=settings.samples) < settings.samples:
         return Exclusion(
             what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s"
         )
-    return made
+    return filtered
 
 
 def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> Recording:
