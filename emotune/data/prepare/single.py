@@ -31,7 +31,7 @@ class PreparedSegments:
     """PreparedSegments of one recording, standardised over that recording, and what of it was left out."""
 
     index: pd.DataFrame
-    """As a store's: ``channel`` (an ECG lead, or ``all``) and ``start`` in seconds, for each segment."""
+    """Index table as that of a store: among others ``channel`` (a lead, or ``all``) and ``start`` in seconds."""
     signals: Float32[np.ndarray, "segment channel time"]
     left_out: tuple[Exclusion, ...] = ()
 
