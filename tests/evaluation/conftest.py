@@ -7,9 +7,9 @@ import pytest
 
 from emotune.cli.finetune import single_run
 from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
 from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
