@@ -26,6 +26,9 @@ from emotune.training.execution import Compute, Paths, choose_device, choose_pat
 from emotune.training.loop import Plan, TrainingData, TrainState
 from emotune.training.optim import FALLING_TO_ZERO, Optim
 
+COST_INPUT = (1, 1280)
+"""Channels and samples of the signal that `Experiment.cost` counts operations for: one ECG lead, 10 s at 128 Hz."""
+
 
 class Start(Settings):
     """Where the encoder's weights come from."""
@@ -155,6 +158,16 @@ class Experiment(Settings):
         """Return a copy that is tested on another fold; features are those of its models then."""
         fold = {"model.fold": number} if self.model.kind == "features" else {}
         return self.with_values({"folds.index": number, **fold})
+
+    def cost(self) -> float:
+        """Return the virtual seconds of one epoch: the operations of one forward pass on `COST_INPUT`.
+
+        Only ratios between the configurations of a search count. The input has a fixed size because recorded
+        decisions follow from these numbers: the optimiser orders the ends of running evaluations by virtual time, so
+        an old journal replays only if the same configuration costs the same, whatever store the search runs on.
+        """
+        channels, samples = COST_INPUT
+        return self.model.flops(channels=channels, samples=samples)
 
     def plan(self) -> Plan:
         """Return what the loop needs to know."""

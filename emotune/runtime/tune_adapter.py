@@ -120,8 +120,7 @@ class CoordinatorSearcher(Searcher):
 
     def _watch(self, trial_id: str) -> None:
         job = self._jobs.pop(trial_id)
-        cost = job.experiment.model.flops(channels=1, samples=1280)
-        self._watchdog.begin(trial_id, cost=cost, patience=job.experiment.compute.patience)
+        self._watchdog.begin(trial_id, cost=job.experiment.cost(), patience=job.experiment.compute.patience)
 
     def hanging(self) -> set[str]:
         """Return the trials that have begun to hang, whose workers are to be killed; each is named once."""
