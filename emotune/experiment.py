@@ -22,8 +22,8 @@ from emotune.models.weights import hand_over
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
-from emotune.training.execution import Compute, Paths, choose_device, choose_paths
-from emotune.training.loop import Plan, TrainingData, TrainState
+from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
+from emotune.training.loop import TrainingData, TrainingPlan, TrainState
 from emotune.training.optim import FALLING_TO_ZERO, Optim
 
 COST_INPUT = (1, 1280)
@@ -169,9 +169,9 @@ class Experiment(Settings):
         channels, samples = COST_INPUT
         return self.model.flops(channels=channels, samples=samples)
 
-    def plan(self) -> Plan:
+    def training_plan(self) -> TrainingPlan:
         """Return what the loop needs to know."""
-        return Plan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
+        return TrainingPlan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
 
     def training_data(self, store: SegmentStore) -> TrainingData:
         """Choose and label the segments that are learnt from.
@@ -216,18 +216,18 @@ class Experiment(Settings):
             torch.manual_seed(derive_seed(self.seed, "weights"))
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
-        paths = self.paths(training_data.store)
-        paths.prepare(objective)
-        return TrainState(objective, self.optim.build(objective, fused=paths.fused_optimiser), paths=paths)
+        execution = self.execution(training_data.store)
+        execution.prepare(objective)
+        return TrainState(objective, self.optim.build(objective, fused=execution.fused_optimiser), execution=execution)
 
-    def paths(self, store: SegmentStore) -> Paths:
+    def execution(self, store: SegmentStore) -> ExecutionPlan:
         """Choose how to compute on this machine.
 
         Raises:
             SettingsError: A GPU is asked for and there is none.
         """
         channels, samples = store.signal.shape[1:]
-        return choose_paths(self.compute, self.model, channels=channels, samples=samples)
+        return choose_execution(self.compute, self.model, channels=channels, samples=samples)
 
 
 def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:

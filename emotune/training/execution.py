@@ -63,7 +63,7 @@ class Compute(Settings):
 
 
 @dataclass(frozen=True)
-class Paths:
+class ExecutionPlan:
     """What is used.
 
     Attributes:
@@ -126,11 +126,11 @@ class Paths:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-PLAIN = Paths()
+PLAIN = ExecutionPlan()
 """What torch does by itself, but for attention and dropout."""
 
 
-def choose_paths(compute: Compute, model: ModelSettings, *, channels: int, samples: int) -> Paths:
+def choose_execution(compute: Compute, model: ModelSettings, *, channels: int, samples: int) -> ExecutionPlan:
     """Choose how to compute, by the settings, the machine and the size of the network.
 
     Raises:
@@ -142,7 +142,7 @@ def choose_paths(compute: Compute, model: ModelSettings, *, channels: int, sampl
     precision: Precision = "fp32" if compute.precision == "fp32" else "bf16"
     if compute.precision == "auto" and not (large and native):
         precision = "fp32"
-    chosen = Paths(device=device, precision=precision, fused_optimiser=True)
+    chosen = ExecutionPlan(device=device, precision=precision, fused_optimiser=True)
     if device == "cpu":
         compiled = compute.compile == "on"
         chosen = replace(chosen, matmul="medium" if medium_is_exact() else "highest", compiled=compiled)

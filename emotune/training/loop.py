@@ -17,7 +17,7 @@ from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
-from emotune.training.execution import PLAIN, Paths
+from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
 from emotune.training.workers import ALONE, WorkerGroup
 
@@ -63,7 +63,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and in which portions to train."""
 
     optim: Optim
@@ -103,7 +103,7 @@ class TrainState:
     """How far the epoch after those has come."""
     network: nn.Module | None = None
     """What training passes go through in place of the objective itself, for instance with several workers."""
-    paths: Paths = PLAIN
+    execution: ExecutionPlan = PLAIN
     """How it is computed."""
 
     @property
@@ -132,7 +132,7 @@ def never() -> bool:
 def fit(
     state: TrainState,
     training_data: TrainingData,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     until: int,
     report: Report,
@@ -156,7 +156,12 @@ def fit(
 
 
 def train_epoch(
-    state: TrainState, training_data: TrainingData, plan: Plan, *, group: WorkerGroup = ALONE, pause: Pause = never
+    state: TrainState,
+    training_data: TrainingData,
+    plan: TrainingPlan,
+    *,
+    group: WorkerGroup = ALONE,
+    pause: Pause = never,
 ) -> EpochReport | None:
     """Train for one epoch, or the rest of it, measure on the validation segments, and note both in the history.
 
@@ -174,7 +179,7 @@ def train_epoch(
         SettingsError: A joint batch has fewer segments than there are workers.
         TrainingDivergedError: The training loss is not finite.
     """
-    with state.paths.active():
+    with state.execution.active():
         complete = _train(state, training_data, plan, group=group, pause=pause)
     loss = sum(state.progress.losses) / len(training_data.fold.train)
     if not math.isfinite(loss):
@@ -186,7 +191,7 @@ def train_epoch(
     metrics = {"train/loss": loss}
     if len(training_data.fold.val):
         metrics |= evaluate(
-            state.objective, training_data, training_data.fold.val, prefix="val", group=group, paths=state.paths
+            state.objective, training_data, training_data.fold.val, prefix="val", group=group, execution=state.execution
         )
     metrics["train/lr"] = state.optimiser.param_groups[0]["lr"]
     metrics["train/segments_per_second"] = len(training_data.fold.train) / max(state.progress.seconds, 1e-9)
@@ -196,7 +201,9 @@ def train_epoch(
     return report
 
 
-def _train(state: TrainState, training_data: TrainingData, plan: Plan, *, group: WorkerGroup, pause: Pause) -> bool:
+def _train(
+    state: TrainState, training_data: TrainingData, plan: TrainingPlan, *, group: WorkerGroup, pause: Pause
+) -> bool:
     """Train until the end of the epoch or a pause; tell whether it was the end, and note how far it came."""
     rows, epoch, progress = training_data.fold.train, state.epoch + 1, state.progress
     check_shares(len(rows), plan.batch_size, workers=group.size)
@@ -204,8 +211,8 @@ def _train(state: TrainState, training_data: TrainingData, plan: Plan, *, group:
     order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(group.rank, group.size))
     state.objective.train()
     started = time.monotonic()
-    total = torch.tensor(progress.loss_of(group), dtype=torch.float64, device=state.paths.device)
-    for batch in _batches(training_data, rows, order, device=state.paths.device, skip=progress.steps):
+    total = torch.tensor(progress.loss_of(group), dtype=torch.float64, device=state.execution.device)
+    for batch in _batches(training_data, rows, order, device=state.execution.device, skip=progress.steps):
         step = (epoch - 1) * steps + progress.steps
         rate = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
         total += _step(state, batch, rate=rate, seeds=_Seeds(plan.seed, epoch, progress.steps), group=group)
@@ -233,10 +240,10 @@ def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, group:
     """Make one optimiser step, and return the loss share times the segments of the joint batch."""
     for parameters in state.optimiser.param_groups:
         parameters["lr"] = rate
-    generator = torch.Generator(state.paths.device).manual_seed(seeds.of("mask"))
+    generator = torch.Generator(state.execution.device).manual_seed(seeds.of("mask"))
     seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
-    with state.paths.autocast():
+    with state.execution.autocast():
         loss = network(batch, generator=generator)
     state.optimiser.zero_grad(set_to_none=True)
     (loss * group.size).backward()  # gradients are averaged over the workers
@@ -267,7 +274,7 @@ def evaluate(
     *,
     prefix: str,
     group: WorkerGroup = ALONE,
-    paths: Paths = PLAIN,
+    execution: ExecutionPlan = PLAIN,
 ) -> dict[str, float]:
     """Measure an objective on segments; what is random in the task is the same in every call.
 
@@ -278,7 +285,7 @@ def evaluate(
     """
     objective.eval()
     device = next(objective.parameters()).device
-    with paths.active(), paths.autocast():
+    with execution.active(), execution.autocast():
         sums = _add_up(objective.measure, training_data, rows, group=group, device=device)
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 

@@ -98,7 +98,7 @@ def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolNam
         chosen = study.base.with_values(values)
         training_data = chosen.training_data(store)
         state = chosen.begin(training_data)
-        fit(state, training_data, chosen.plan(), until=chosen.epochs, report=lambda report, state: None)
+        fit(state, training_data, chosen.training_plan(), until=chosen.epochs, report=lambda report, state: None)
         found.append(
             evaluate(state.objective, training_data, training_data.fold.test, prefix="test")["test/balanced_accuracy"]
         )

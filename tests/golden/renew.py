@@ -41,7 +41,7 @@ def _losses(path: Path, settings: dict) -> list[list[float]]:
     experiment = Experiment.model_validate(common | settings)
     training_data = experiment.training_data(SegmentStore.open(path))
     state = experiment.begin(training_data)
-    fit(state, training_data, experiment.plan(), until=3, report=lambda report, state: None)
+    fit(state, training_data, experiment.training_plan(), until=3, report=lambda report, state: None)
     return [[report.metrics["train/loss"], report.metrics["val/loss"]] for report in state.history]
 
 

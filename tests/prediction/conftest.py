@@ -94,7 +94,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if digest not in made:
             training_data = experiment.training_data(store)
             state = experiment.begin(training_data)
-            fit(state, training_data, experiment.plan(), until=1, report=lambda report, state: None)
+            fit(state, training_data, experiment.training_plan(), until=1, report=lambda report, state: None)
             root = tmp_path_factory.mktemp("checkpoints")
             made[digest] = save_checkpoint(root, state, about=describe(experiment, training_data))
         return made[digest]

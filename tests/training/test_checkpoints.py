@@ -32,7 +32,7 @@ def state(store: SegmentStore) -> TrainState:
     )
     training_data = experiment.training_data(store)
     begun = experiment.begin(training_data)
-    fit(begun, training_data, experiment.plan(), until=1, report=lambda report, state: None)
+    fit(begun, training_data, experiment.training_plan(), until=1, report=lambda report, state: None)
     return begun
 
 

@@ -27,7 +27,7 @@ def eeg(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
 def trained(experiment: Experiment, store: SegmentStore, *, encoder: Path | None = None) -> TrainState:
     training_data = experiment.training_data(store)
     state = experiment.begin(training_data, encoder_weights=encoder)
-    fit(state, training_data, experiment.plan(), until=experiment.epochs, report=lambda report, state: None)
+    fit(state, training_data, experiment.training_plan(), until=experiment.epochs, report=lambda report, state: None)
     return state
 
 

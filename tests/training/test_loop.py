@@ -21,7 +21,7 @@ TIMES = ("train/segments_per_second",)
 def train(experiment: Experiment, store: SegmentStore, *, until: int, state: TrainState | None = None) -> TrainState:
     training_data = experiment.training_data(store)
     state = state or experiment.begin(training_data)
-    fit(state, training_data, experiment.plan(), until=until, report=lambda report, state: None)
+    fit(state, training_data, experiment.training_plan(), until=until, report=lambda report, state: None)
     return state
 
 
@@ -54,7 +54,7 @@ def test_a_pause_after_any_step_changes_nothing(store: SegmentStore, tmp_path: P
     broken = experiment.begin(training_data)
     pauses = 0
     while broken.epoch < 2:
-        if train_epoch(broken, training_data, experiment.plan(), pause=lambda: True) is not None:
+        if train_epoch(broken, training_data, experiment.training_plan(), pause=lambda: True) is not None:
             continue
         pauses += 1
         folder = save_checkpoint(tmp_path, broken, about={})
@@ -92,7 +92,7 @@ def test_divergence_is_told(store: SegmentStore) -> None:
     with torch.no_grad():
         next(state.objective.head.parameters()).fill_(float("inf"))
     with pytest.raises(TrainingDivergedError, match="in epoch 1, by step"):
-        fit(state, training_data, experiment.plan(), until=1, report=lambda report, state: None)
+        fit(state, training_data, experiment.training_plan(), until=1, report=lambda report, state: None)
     assert state.history == []
 
 

@@ -23,7 +23,7 @@ PRETEXT = {"kind": "recognise_transformation", "hidden": 8}
 def train(state: TrainState, store: SegmentStore, experiment: Experiment, *, until: int) -> TrainState:
     training_data = experiment.training_data(store)
     while state.epoch < until:
-        train_epoch(state, training_data, experiment.plan())
+        train_epoch(state, training_data, experiment.training_plan())
     return state
 
 

@@ -198,13 +198,13 @@ class Prober:
         store = SegmentStore.open(Path(self.experiment.store))
         self.training_data = self.experiment.training_data(store)
         self.state = self.experiment.begin_untrained(self.training_data)
-        self.plan = self.experiment.plan()
+        self.plan = self.experiment.training_plan()
 
     def prepare(self) -> None:
         """Measure once and make one step, so that nothing is done for the first time later."""
         measured = self.training_data.fold.val[:MEASURED_SEGMENTS]
         if len(measured):
-            evaluate(self.state.objective, self.training_data, measured, prefix="val", paths=self.state.paths)
+            evaluate(self.state.objective, self.training_data, measured, prefix="val", execution=self.state.execution)
         train_epoch(self.state, self.training_data, self.plan, pause=lambda: True)
 
     def train(self, seconds: float) -> float:

@@ -17,7 +17,7 @@ from emotune.models.dropout import seed_dropout
 from emotune.tasks import Classify, MaskedValues
 from emotune.tasks.base import Objective
 from emotune.training import execution
-from emotune.training.execution import PLAIN, Compute, Paths, choose_paths
+from emotune.training.execution import PLAIN, Compute, ExecutionPlan, choose_execution
 from emotune.training.loop import evaluate, train_epoch
 from tests.training.conftest import tiny_experiment
 
@@ -25,14 +25,14 @@ MODEL = Transformer(channels=(16, 32), kernels=(17, 9), feedforward=64)
 TASKS = {"masked values": MaskedValues(), "classify": Classify(hidden=(16,))}
 
 
-def make(task: MaskedValues | Classify, chosen: Paths) -> Objective:
+def make(task: MaskedValues | Classify, chosen: ExecutionPlan) -> Objective:
     torch.manual_seed(0)
     objective = task.build(MODEL.build(channels=2), channels=2, labels=np.array([0.0, 1.0]))
     chosen.prepare(objective)
     return objective
 
 
-def outcome(task: MaskedValues | Classify, chosen: Paths) -> tuple[float, dict[str, torch.Tensor]]:
+def outcome(task: MaskedValues | Classify, chosen: ExecutionPlan) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of one batch, with dropout."""
     objective = make(task, chosen).train()
     signals = torch.randn(4, 2, 256, generator=torch.Generator().manual_seed(1))
@@ -49,15 +49,15 @@ def outcome(task: MaskedValues | Classify, chosen: Paths) -> tuple[float, dict[s
 @pytest.mark.parametrize(
     ("chosen", "tolerance"),
     [
-        (Paths(matmul="medium"), 1e-5),
-        (Paths(fixed_rows=True), 1e-5),
-        (Paths(precision="bf16"), 0.1),
-        (Paths(precision="bf16", fixed_rows=True), 0.1),
+        (ExecutionPlan(matmul="medium"), 1e-5),
+        (ExecutionPlan(fixed_rows=True), 1e-5),
+        (ExecutionPlan(precision="bf16"), 0.1),
+        (ExecutionPlan(precision="bf16", fixed_rows=True), 0.1),
     ],
     ids=str,
 )
 def test_a_path_computes_what_the_plain_one_does(
-    task: MaskedValues | Classify, chosen: Paths, tolerance: float
+    task: MaskedValues | Classify, chosen: ExecutionPlan, tolerance: float
 ) -> None:
     loss, gradients = outcome(task, PLAIN)
     other_loss, others = outcome(task, chosen)
@@ -71,7 +71,7 @@ def test_a_path_computes_what_the_plain_one_does(
 
 
 def test_the_fused_kernel_computes_the_same_without_dropout() -> None:
-    encoders = [make(MaskedValues(), chosen).eval().encoder for chosen in (PLAIN, Paths(attention="fused"))]
+    encoders = [make(MaskedValues(), chosen).eval().encoder for chosen in (PLAIN, ExecutionPlan(attention="fused"))]
     signals = torch.randn(3, 2, 64)
     explicit, fused = (encoder(signals) for encoder in encoders)
     torch.testing.assert_close(fused, explicit, rtol=1e-4, atol=1e-5)
@@ -99,24 +99,24 @@ def test_precision_is_chosen_by_the_hardware(
 ) -> None:
     monkeypatch.setattr(execution, "multiplies_bfloat16", lambda device: native)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    chosen = choose_paths(compute, Transformer(), channels=1, samples=1280)
+    chosen = choose_execution(compute, Transformer(), channels=1, samples=1280)
     assert (chosen.precision, chosen.device, chosen.compiled) == (precision, "cpu", False)
-    assert choose_paths(compute.model_copy(update={"precision": "auto"}), ConvNet(), channels=1, samples=99).dtype == (
-        torch.float32
-    )
+    assert choose_execution(
+        compute.model_copy(update={"precision": "auto"}), ConvNet(), channels=1, samples=99
+    ).dtype == (torch.float32)
     assert precision in str(chosen)
 
 
 def test_a_network_too_small_to_gain_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "multiplies_bfloat16", lambda device: True)
-    assert choose_paths(Compute(), MODEL, channels=1, samples=32).precision == "fp32"
-    assert choose_paths(Compute(), MODEL, channels=1, samples=640).precision == "bf16"
+    assert choose_execution(Compute(), MODEL, channels=1, samples=32).precision == "fp32"
+    assert choose_execution(Compute(), MODEL, channels=1, samples=640).precision == "bf16"
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, experiment: Experiment) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="torch sees no GPU here"):
-        choose_paths(Compute(device="cuda"), MODEL, channels=1, samples=64)
+        choose_execution(Compute(device="cuda"), MODEL, channels=1, samples=64)
 
 
 @pytest.mark.parametrize("worse", [1.0, 100.0])
@@ -129,7 +129,7 @@ def test_medium_products_are_used_where_they_are_as_exact(monkeypatch: pytest.Mo
 
 def test_the_setting_of_torch_is_put_back() -> None:
     before = torch.get_float32_matmul_precision()
-    with Paths(matmul="medium").active():
+    with ExecutionPlan(matmul="medium").active():
         assert torch.get_float32_matmul_precision() == "medium"
     assert torch.get_float32_matmul_precision() == before
 
@@ -137,8 +137,8 @@ def test_the_setting_of_torch_is_put_back() -> None:
 def test_an_experiment_says_what_it_is_computed_by(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, compute={"precision": "bf16", "device": "cpu"}, epochs=2)
     state = experiment.begin(experiment.training_data(store))
-    assert state.paths.precision == "bf16"
-    assert "bf16" in str(state.paths)
+    assert state.execution.precision == "bf16"
+    assert "bf16" in str(state.execution)
     assert experiment.digest() == tiny_experiment(store.path, epochs=2).digest()
 
 
@@ -148,11 +148,13 @@ def test_training_in_bfloat16_goes_the_same_way(store: SegmentStore) -> None:
         experiment = tiny_experiment(store.path, compute={"precision": precision, "device": "cpu"})
         training_data = experiment.training_data(store)
         state = experiment.begin(training_data)
-        report = train_epoch(state, training_data, experiment.plan())
+        report = train_epoch(state, training_data, experiment.training_plan())
         assert report is not None
         losses[precision] = report.metrics["train/loss"], report.metrics["val/loss"]
         assert {value.dtype for value in state.objective.parameters()} == {torch.float32}
-        again = evaluate(state.objective, training_data, training_data.fold.val, prefix="val", paths=state.paths)
+        again = evaluate(
+            state.objective, training_data, training_data.fold.val, prefix="val", execution=state.execution
+        )
         assert again["val/loss"] == report.metrics["val/loss"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=1e-2)
     assert losses["bf16"] != losses["fp32"]
