@@ -71,12 +71,6 @@ def warp(signals: Signals, *, pieces: int, stretch: float, generator: torch.Gene
     return _read_between(signals, places.to(signals.device))
 
 
-def warped_length(samples: int, *, pieces: int, stretch: float) -> int:
-    """Return how long `warp` makes a signal before it keeps a part of it."""
-    length, larger = samples // pieces, -(-pieces // 2)
-    return larger * math.ceil(length * stretch) + (pieces - larger) * math.ceil(length / stretch)
-
-
 def _read_between(signals: Signals, places: Float[Tensor, "batch time"]) -> Signals:
     """Interpolate linearly at places between the samples."""
     left = places.floor()

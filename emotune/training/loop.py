@@ -117,9 +117,6 @@ class TrainState:
         return self.epoch, self.progress.steps
 
 
-Report = Callable[[EpochReport, TrainState], None]
-"""Who listens to a training run: called after every epoch."""
-
 Pause = Callable[[], bool]
 """Asked after every optimiser step whether to pause there; all workers must be told the same."""
 
@@ -127,32 +124,6 @@ Pause = Callable[[], bool]
 def never() -> bool:
     """Do not pause."""
     return False
-
-
-def fit(
-    state: TrainState,
-    training_data: TrainingData,
-    plan: TrainingPlan,
-    *,
-    until: int,
-    report: Report,
-    group: WorkerGroup = ALONE,
-) -> None:
-    """Train up to an epoch, handing every epoch to one callable.
-
-    A run that is interrupted and goes on from a checkpoint gives the same numbers, to the last bit
-    on a CPU, as one that was not: everything random is drawn from seeds derived from the epoch and the step.
-    With several workers it is equal to one with a single worker up to rounding, as all draws are made
-    for the joint batch.
-
-    Raises:
-        SettingsError: A joint batch has fewer segments than there are workers.
-        TrainingDivergedError: The loss is no longer finite.
-    """
-    while state.epoch < until:
-        done = train_epoch(state, training_data, plan, group=group)
-        assert done is not None
-        report(done, state)
 
 
 def train_epoch(

@@ -11,7 +11,7 @@ from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
-from emotune.training.loop import fit
+from tests.support.training import train_until
 
 FILE = Path(__file__).with_name("losses.json")
 
@@ -40,8 +40,7 @@ def _losses(path: Path, settings: dict) -> list[list[float]]:
     common["compute"] = {"precision": "fp32", "device": "cpu"}
     experiment = Experiment.model_validate(common | settings)
     training_data = experiment.training_data(SegmentStore.open(path))
-    state = experiment.begin(training_data)
-    fit(state, training_data, experiment.training_plan(), until=3, report=lambda report, state: None)
+    state = train_until(experiment.begin(training_data), training_data, experiment, until=3)
     return [[report.metrics["train/loss"], report.metrics["val/loss"]] for report in state.history]
 
 
