@@ -18,7 +18,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
 from emotune.models.features import check_features
-from emotune.models.weights import hand_over
+from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
@@ -205,7 +205,7 @@ class Experiment(Settings):
         state = self.begin_untrained(training_data)
         if self.start is not None and self.start.weights == "pretrained":
             assert encoder_weights is not None
-            hand_over(read_weights(encoder_weights), state.objective.encoder, source=self.start.encoder)
+            load_pretrained(read_weights(encoder_weights), state.objective.encoder, source=self.start.encoder)
         return state
 
     def begin_untrained(self, training_data: TrainingData) -> TrainState:
