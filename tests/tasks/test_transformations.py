@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.tasks.transformations import add_noise, negate, permute, reverse, scale, warp
+from emotune.tasks.recognise_transformation import add_noise, negate, permute, reverse, scale, warp
 
 
 def generator(seed: int = 0) -> torch.Generator:
