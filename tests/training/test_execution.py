@@ -115,7 +115,7 @@ def test_a_network_too_small_to_gain_stays_in_float32(monkeypatch: pytest.Monkey
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, experiment: Experiment) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingsError, match="torch sees no GPU here"):
+    with pytest.raises(SettingsError, match="torch finds no GPU on this machine"):
         choose_execution(Compute(device="cuda"), MODEL, channels=1, samples=64)
 
 
