@@ -250,7 +250,7 @@ def check(bench: Bench) -> None:
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     rows = optimizer.results()
     wrong = violations(

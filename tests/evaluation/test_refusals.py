@@ -157,11 +157,11 @@ def test_an_experiment_cannot_use_features_that_have_seen_what_it_measures(
 
 
 def test_features_are_no_signals(stores: dict[str, Path], fused: SegmentStore) -> None:
-    with pytest.raises(SettingsError, match="needs a store of features"):
+    with pytest.raises(SettingsError, match=r"model\.kind: features was given, but .* holds segments"):
         fusion(fused, store=str(stores["ecg"])).training_data(SegmentStore.open(stores["ecg"]))
     with pytest.raises(ValidationError, match="start: has no effect"):
         fusion(fused, start={"encoder": "x"})
-    with pytest.raises(SettingsError, match="there are features of 3 folds"):
+    with pytest.raises(SettingsError, match="the store has features of 3 folds"):
         Features(fold=3).build(channels=3)
 
 

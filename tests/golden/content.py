@@ -16,7 +16,7 @@ from emotune.study.study import Study
 from emotune.tracking.mlflow import deliver_all
 from emotune.tracking.plan import Changes, Plan
 from emotune.tracking.provenance import provenance
-from emotune.training.loop import fit
+from tests.support.training import train_until
 
 __all__ = [
     "Changes",
@@ -32,11 +32,11 @@ __all__ = [
     "Synthetic",
     "deliver_all",
     "emotune",
-    "fit",
     "load_space",
     "make_optimizer",
     "prepare",
     "provenance",
     "read_journal",
     "search_command",
+    "train_until",
 ]
