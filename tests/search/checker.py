@@ -116,9 +116,9 @@ def seen_in_journal(records: Iterable[Record]) -> Seen:
 
 
 def best_of(rows: Iterable[Row]) -> int | None:
-    """Return the configuration with the least finite loss at the highest rung that has one."""
-    finite = [(-each.to_epoch, loss, each.config_id) for each, loss in rows if loss is not None]
-    return min((row for row in finite if math.isfinite(row[1])), default=(0, 0.0, None))[2]
+    """Return the configuration with the least finite loss at the highest rung that has one; of equals the earlier."""
+    finite = [(-each.to_epoch, loss, each.id, each.config_id) for each, loss in rows if loss is not None]
+    return min((row for row in finite if math.isfinite(row[1])), default=(0, 0.0, 0, None))[3]
 
 
 def _wrong_numbers(evaluations: Sequence[Evaluation]) -> Iterator[str]:
