@@ -7,10 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from emotune.base import Settings
-from emotune.errors import SettingsError
+from emotune.errors import SettingsError, suggestion
 from emotune.search.records import Value
 from emotune.search.schedule import HyperBand, Promotion, Schedule, bracket_sizes, rungs
-from emotune.search.space import suggestion
 
 Model = Literal["hpbandster", "rungs", "none"]
 RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 0.2, "none": 1.0}

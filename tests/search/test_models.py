@@ -17,7 +17,8 @@ from emotune.search.models import hpbandster
 from emotune.search.models.translation import Translation
 from emotune.search.records import Evaluation
 from emotune.search.settings import search_settings
-from emotune.search.space import legal_values, load_space, values_of
+from emotune.search.space import legal_values, values_of
+from emotune.study.space import load_space
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of
 
 MODELS = sorted(proposals.MODELS)
