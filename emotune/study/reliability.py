@@ -86,4 +86,4 @@ def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
 
 def _learns_from_rungs(study: Mapping[str, Any]) -> bool:
     searcher = dict(study.get("searcher", {}))
-    return search_settings(searcher.pop("kind", "bohb"), searcher).model == "rungs"
+    return search_settings(searcher.pop("kind", "bohb"), searcher).weighs_rungs
