@@ -6,6 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from emotune.search.ranking import Result, best
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Resized, Started
 from emotune.search.stopping import in_words
 from emotune.study.preview import preview
@@ -30,7 +31,7 @@ class Progress:
         self.started: dict[int, Started] = {}
         self.done = 0
         self.trained_epochs = 0
-        self.best: tuple[int, float, int] | None = None
+        self.best: Result | None = None
         self._begun = time.monotonic()
         self._trained_before = 0
 
@@ -79,9 +80,8 @@ class Progress:
         self.trained_epochs += one.to_epoch - one.from_epoch
         if record.objective is None:
             return f"evaluation {one.id} failed after {record.seconds:.1f} s: {record.error}"
-        key = (-one.to_epoch, self.aim.as_loss(record.objective), one.config_id)
-        if self.best is None or key < self.best:
-            self.best = key
+        known = [] if self.best is None else [self.best]
+        self.best = best([*known, (one, record.objective)], mode=self.aim.mode)
         result = f"{self.aim.metric} {record.objective:.6g} at epoch {one.to_epoch}, {record.seconds:.1f} s"
         return f"evaluation {one.id} done: {result}; best {self.describe_best()}"
 
@@ -89,7 +89,8 @@ class Progress:
         """Return the best so far in words."""
         if self.best is None:
             return "none yet"
-        return f"{self.aim.as_loss(self.best[1]):.6g} (configuration {self.best[2]}, epoch {-self.best[0]})"
+        evaluation, objective = self.best
+        return f"{objective:.6g} (configuration {evaluation.config_id}, epoch {evaluation.to_epoch})"
 
     def remaining_seconds(self) -> float | None:
         """Estimate the time left from the pace of this driver."""

@@ -19,8 +19,7 @@ from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, fin
 from emotune.data.prepare.prepare import prepare as prepare_store
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.documents import Document, parse
-from emotune.errors import SettingsError
-from emotune.search.space import suggestion
+from emotune.errors import SettingsError, suggestion
 
 SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal."""

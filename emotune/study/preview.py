@@ -38,8 +38,8 @@ def preview(study: Study) -> list[Evaluation]:
     settings = study.search_settings()
     kind: str = settings.kind
     options: dict[str, Any] = {"schedule": settings.schedule}
-    if settings.model == "hpbandster":
-        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}
+    if settings.model_class is not None and not settings.uses_prior:
+        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}  # no model has to be fitted
     optimizer = Optimizer(
         study.configuration_space(),
         study.budget.min,

@@ -10,7 +10,7 @@ from emotune.search.history import History
 from emotune.search.models.acquisition import rung_weights
 from emotune.search.records import Evaluation
 from emotune.search.settings import search_settings
-from emotune.search.space import load_space
+from emotune.study.space import load_space
 
 ENOUGH_RESULTS = 20
 LITTLE = 0.2
@@ -86,4 +86,4 @@ def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
 
 def _learns_from_rungs(study: Mapping[str, Any]) -> bool:
     searcher = dict(study.get("searcher", {}))
-    return search_settings(searcher.pop("kind", "bohb"), searcher).model == "rungs"
+    return search_settings(searcher.pop("kind", "bohb"), searcher).weighs_rungs

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from emotune.evaluation.crossval import METRICS
 from emotune.evaluation.statistics import mean_interval
+from emotune.search.ranking import Result, best
 from emotune.search.records import (
     Closed,
     Ended,
@@ -73,7 +74,7 @@ class Plan:
         self.started: dict[int, Started] = {}
         self.outcomes: list[tuple[Evaluation, float | None]] = []
         self.epochs = 0
-        self.best: tuple[int, float] | None = None
+        self.best: Result | None = None
         self.last: dict[int, dict[str, float]] = {}
         self.dealt: dict[int, bool] = {}
 
@@ -181,22 +182,22 @@ class Plan:
         self.epochs += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is not None and math.isfinite(record.objective):
             change.metrics.append(("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch))
-            self._improve(record, changes, epochs=evaluation.to_epoch)
+            self._improve(record, changes, evaluation=evaluation)
 
-    def _improve(self, record: Ended, changes: Changes, *, epochs: int) -> None:
+    def _improve(self, record: Ended, changes: Changes, *, evaluation: Evaluation) -> None:
         """Log the incumbent (the best of those trained longest) over the epochs that were trained in all."""
         assert self.opened is not None
         assert record.objective is not None
         objective = self.opened.study.get("objective")
         if self.summary != SUMMARY or not isinstance(objective, dict):
             return
-        sign = 1 if objective.get("mode", "min") == "min" else -1
-        if self.best is None or (epochs, -sign * record.objective) > (self.best[0], -sign * self.best[1]):
-            self.best = (epochs, record.objective)
+        known = [] if self.best is None else [self.best]
+        self.best = best([*known, (evaluation, record.objective)], mode=objective.get("mode", "min"))
+        assert self.best is not None
         time = _milliseconds(record.time)
         change = self._change(self.summary, changes, time=record.time)
-        change.metrics.append((f"incumbent/{objective['metric']}", self.best[1], time, self.epochs))
-        change.metrics.append(("incumbent/epochs", float(self.best[0]), time, self.epochs))
+        change.metrics.append((f"incumbent/{objective['metric']}", self.best.objective, time, self.epochs))
+        change.metrics.append(("incumbent/epochs", float(self.best.evaluation.to_epoch), time, self.epochs))
 
     def _close(self, record: Closed, changes: Changes) -> None:
         status = _CLOSED[record.state]
