@@ -62,27 +62,26 @@ class RunOptions:
     """Evaluations that share a GPU, where the cluster has GPUs and an evaluation has one worker."""
 
 
-def settle(study: Study, *, store: Path, encoders: Encoders) -> Study:
+def settle(study: Study, *, store: SegmentStore, encoders: Encoders) -> Study:
     """Fill in what a study leaves to the moment: the stores' fingerprints, the encoders' sizes and hashes.
 
     Args:
         study: As read from its file.
-        store: Folder of the segment store.
+        store: The segment store.
         encoders: Checkpoints of the pre-trained encoders, if the study starts from any.
 
     Raises:
-        DataError: The store cannot be read, or has no labels for the task.
+        DataError: The partner store cannot be read, or the store has no labels for the task.
         SettingsError: There are too few subjects for the folds, or the two encoders have other sizes.
     """
-    opened_store = SegmentStore.open(store)
-    base = study.base.model_copy(update={"store": str(store.absolute()), "fingerprint": opened_store.fingerprint})
+    base = study.base.model_copy(update={"store": str(store.path.absolute()), "fingerprint": store.fingerprint})
     if base.partner:
         partner = Path(base.partner).absolute()
         known = {"partner": str(partner), "partner_fingerprint": SegmentStore.open(partner).fingerprint}
         base = base.model_copy(update=known)
     if encoders and base.start is not None:
         base = _with_encoders(base, base.start, encoders=encoders)
-    base.training_data(opened_store)
+    base.training_data(store)
     return study.model_copy(update={"base": base})
 
 
@@ -96,17 +95,18 @@ def _with_encoders(base: Experiment, start: Start, *, encoders: Encoders) -> Exp
     return Experiment.model_validate(content)
 
 
-def check_workers(study: Study, *, workers: int) -> None:
+def check_workers(study: Study, *, store: SegmentStore, workers: int) -> None:
     """Refuse more workers per evaluation than a batch has segments.
 
     Args:
         study: The study, settled.
+        store: Its segment store.
         workers: The most workers that may share an evaluation.
 
     Raises:
         SettingsError: There are more.
     """
-    rows = study.base.training_data(SegmentStore.open(Path(study.base.store))).fold.train
+    rows = study.base.training_data(store).fold.train
     check_shares(len(rows), study.base.batch_size, workers=workers)
 
 
