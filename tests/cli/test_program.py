@@ -82,7 +82,7 @@ def test_help_lists_every_command(run) -> None:
         (("search", "smoke", "--set", "budget.mx=9"), "Did you mean 'max'"),
         (
             ("search", "smoke", "--brackets", "+1"),
-            "--brackets +1 extends a finished search, but 'smoke' is a new search",
+            "--brackets +1 extends a finished search, but",
         ),
         (("search", "smoke", "--evaluations", "many"), "expected a number above 0, or +N"),
         (("search", "smoke", "--warm-start", "nobody"), "there is no search 'nobody'"),
@@ -169,7 +169,7 @@ def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
     assert run("stop", "done").code == 2
 
 
-def test_a_warm_start_that_does_not_fit_is_an_error_and_leaves_old_results_in_place(
+def test_a_warm_start_that_does_not_fit_is_an_error_and_keeps_old_results(
     run, finished: SearchFolder
 ) -> None:
     outcome = run("search", "smoke", "--name", "done", "--fresh", "--store", "x", "--warm-start", "done")
