@@ -169,9 +169,7 @@ def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
     assert run("stop", "done").code == 2
 
 
-def test_a_warm_start_that_does_not_fit_is_an_error_and_keeps_old_results(
-    run, finished: SearchFolder
-) -> None:
+def test_a_warm_start_that_does_not_fit_is_an_error_and_keeps_old_results(run, finished: SearchFolder) -> None:
     outcome = run("search", "smoke", "--name", "done", "--fresh", "--store", "x", "--warm-start", "done")
     assert outcome.code == 2
     assert re.search(r"--warm-start done, configuration \d+: there is no value for model.heads", outcome.err)
