@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from mlflow import MlflowClient
 
-from emotune.cli.status import read_status
+from emotune.cli.actions.status import read_status
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings

@@ -128,9 +128,16 @@ def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float |
 
 
 def status_document(
-    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None
+    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None, with_rungs: bool = True
 ) -> dict[str, Any]:
-    """Return everything about a search as one JSON document (``emotune status NAME --json``)."""
+    """Return everything about a search as one JSON document (``emotune status NAME --json``).
+
+    Args:
+        records: The journal.
+        alive: Whether a driver holds the journal.
+        mlflow_runs: MLflow's run id by configuration number.
+        with_rungs: Include the reliability of the rungs; it takes a fit of the search's model.
+    """
     first = opened(records)
     results = evaluation_results(records)
     objective = first.study["objective"]
@@ -147,7 +154,7 @@ def status_document(
         "evaluations": [_evaluation_document(one, runs) for one in results],
         "best": None if incumbent is None else incumbent.model_dump(mode="json"),
         "warning": shortfall(records),
-        "rungs": [one.model_dump(mode="json") for one in reliability_of_rungs(records)],
+        "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.cli.finetune import single_run
+from emotune.cli.actions.single_run import single_run
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare

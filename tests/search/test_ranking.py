@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.cli.display import Progress
+from emotune.cli.actions.display import SearchDisplay
 from emotune.report.tables import incumbents, leaderboard
 from emotune.search.history import key_of
 from emotune.search.ranking import best, rank
@@ -80,10 +80,10 @@ def search_with_ties(mode: str) -> tuple[Study, list[Record]]:
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_every_view_of_a_search_with_ties_names_the_same_configuration(mode: str) -> None:
     study, records = search_with_ties(mode)
-    progress, plan = Progress(study, name="ties"), Plan(kind="configuration", provenance={})
+    display, plan = SearchDisplay(study, name="ties"), Plan(kind="configuration", provenance={})
     changes: Changes = {}
     for record in records:
-        progress.take(record)
+        display.update(record)
         plan.absorb(record, changes)
     incumbent = find_best(evaluation_results(records), mode=mode)
     assert incumbent is not None
@@ -92,7 +92,7 @@ def test_every_view_of_a_search_with_ties_names_the_same_configuration(mode: str
     assert leaderboard(records).loc[0, "config"] == 3
     assert leaderboard(records)["config"].tolist() == [3, 1, 2, 4, 0]
     assert incumbents(records).iloc[-1][["epochs", "objective"]].tolist() == [3, 0.5]
-    assert "configuration 3, epoch 3" in progress.describe_best()
+    assert "configuration 3, epoch 3" in display.describe_best()
     assert plan.best is not None
     assert plan.best.evaluation.config_id == 3
     assert dict((name, value) for name, value, *_ in changes[SUMMARY].metrics)["incumbent/epochs"] == 3
