@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emotune.encoders import PretrainedEncoder
+    from emotune.evaluation.encoders import PretrainedEncoder
 
 
 def load_encoder(
@@ -28,9 +28,10 @@ def load_encoder(
         SettingsError: There is nothing of that name.
         DamageError: The checkpoint is not what was written.
     """
-    encoders = importlib.import_module("emotune.encoders")
+    encoders = importlib.import_module("emotune.evaluation.encoders")
+    find_encoder = importlib.import_module("emotune.tracking.encoders").find_encoder
     storage_folder = importlib.import_module("emotune.study.folder").storage_folder
     folder = storage_folder(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-    checkpoint = encoders.find_encoder(str(source), storage=folder, tracking_uri=uri)
+    checkpoint = find_encoder(str(source), storage=folder, tracking_uri=uri)
     return encoders.PretrainedEncoder(checkpoint)

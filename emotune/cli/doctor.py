@@ -20,14 +20,14 @@ from emotune.cli.options import (
     storage_option,
     tracking_option,
 )
-from emotune.doctor.cluster import Answer, check_dashboard, compare
-from emotune.doctor.finding import Finding, fine, wrong
-from emotune.doctor.host import Places, Report, check_token, examine_host, read_clock, versions
+from emotune.doctor.cluster import HostReply, check_dashboard, compare_hosts
+from emotune.doctor.findings import Finding, failure, ok
+from emotune.doctor.host import HostPaths, HostReport, check_host, check_token, read_clock, versions
 from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
 from emotune.runtime.tuner import connect, running_cluster
 from emotune.storage.remote import place_of, remote_of
 from emotune.study.folder import storage_folder
-from emotune.tracking.connectivity import UnreachableError, try_tracking
+from emotune.tracking.connection_check import UnreachableError, check_connection
 
 PATIENCE = 90.0
 """Seconds that a host may take to answer; the first process there has to import torch."""
@@ -68,35 +68,35 @@ def as_line(finding: Finding) -> str:
 
 def _examine(storage: Path, *, tracking_uri: str | None, store: str | None) -> Iterator[Finding]:
     in_bucket = remote_of(storage) is not None
-    places = Places(None if in_bucket else storage, None if store is None else find_store(store))
-    yield from examine_host(places).findings
+    places = HostPaths(None if in_bucket else storage, None if store is None else find_store(store))
+    yield from check_host(places).findings
     if in_bucket:
-        yield fine("storage", f"{place_of(storage)} answers")
+        yield ok("storage", f"{place_of(storage)} answers")
     yield check_token(os.environ)
     yield _tracking(default_tracking_uri(tracking_uri, storage=storage))
     if running_cluster() is None:
-        yield fine("cluster", "none runs; a search starts Ray on this machine for itself")
+        yield ok("cluster", "none runs; a search starts Ray on this machine for itself")
         return
     try:
         connect(1)
     except (RayError, ConnectionError, RuntimeError) as error:
         cure = "check RAY_ADDRESS, and that RAY_AUTH_MODE and the token are those of the cluster"
-        yield wrong("cluster", f"{running_cluster()}: {str(error).strip().splitlines()[0]}", cure)
+        yield failure("cluster", f"{running_cluster()}: {str(error).strip().splitlines()[0]}", cure)
         return
     yield from _examine_cluster(places)
 
 
 def _tracking(uri: str) -> Finding:
     try:
-        return fine("tracking", try_tracking(uri))
+        return ok("tracking", check_connection(uri))
     except UnreachableError as error:
-        return wrong("tracking", str(error), error.cure)
+        return failure("tracking", str(error), error.remedy)
 
 
-def _examine_cluster(places: Places) -> Iterator[Finding]:
+def _examine_cluster(places: HostPaths) -> Iterator[Finding]:
     nodes = alive_nodes()
     resources = ray.cluster_resources()
-    yield fine("cluster", f"{len(nodes)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+    yield ok("cluster", f"{len(nodes)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
     dashboard = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR).dashboard_url
     yield check_dashboard(dashboard or None, loopback_only=(dashboard or "").startswith(("127.", "localhost")))
     marker = None
@@ -110,19 +110,19 @@ def _examine_cluster(places: Places) -> Iterator[Finding]:
             (places.storage / marker).unlink(missing_ok=True)
 
 
-def _ask_nodes(nodes: Sequence[dict], places: Places) -> Iterator[Finding]:
+def _ask_nodes(nodes: Sequence[dict], places: HostPaths) -> Iterator[Finding]:
     """Ask all nodes to look at themselves and then, as nothing has to start any more, for their time."""
-    first = {node["NodeID"]: ask_node(node, examine_host, places) for node in nodes}
+    first = {node["NodeID"]: ask_node(node, check_host, places) for node in nodes}
     answers = []
     for node in nodes:
         host = name_of(node)
         try:
-            report: Report = ray.get(first[node["NodeID"]], timeout=PATIENCE)
+            report: HostReport = ray.get(first[node["NodeID"]], timeout=PATIENCE)
             asked = time.time()
             clock: float = ray.get(ask_node(node, read_clock), timeout=PATIENCE)
         except (RayError, GetTimeoutError) as error:
             found = str(error).strip().splitlines()[-1]
-            yield replace(wrong("node", found, "see Ray's logs there; emotune has to be installed alike"), host=host)
+            yield replace(failure("node", found, "see Ray's logs there; emotune has to be installed alike"), host=host)
             continue
-        answers.append(Answer(host, report, clock, asked, time.time()))
-    yield from compare(answers, ours=versions())
+        answers.append(HostReply(host, report, clock, asked, time.time()))
+    yield from compare_hosts(answers, driver_versions=versions())

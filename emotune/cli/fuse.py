@@ -12,7 +12,7 @@ from emotune.cli.prepare import progress_bar
 from emotune.cli.tables import page, plain_table, reasons_table
 from emotune.data.recording import LeftOut
 from emotune.data.store import SegmentStore
-from emotune.evaluation.fusion_features import FeatureSummary, build_features
+from emotune.evaluation.fusion import FeatureSummary, build_features
 
 
 @click.command()

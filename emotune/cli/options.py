@@ -14,7 +14,7 @@ from emotune.errors import SettingsError
 from emotune.search.stopping import Amount, parse_amount
 from emotune.storage.remote import place_of
 from emotune.study.folder import SearchFolder, find_searches, storage_folder
-from emotune.tracking.cursor import has_password, public_uri
+from emotune.tracking.uri import has_password, public_uri
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -1,5 +1,6 @@
 """``emotune predict``: what classifiers say of one recording."""
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from emotune.cli.options import (
 )
 from emotune.cli.tables import facts_table, page, plain_table, reasons_table
 from emotune.errors import SettingsError
+from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of
+from emotune.evaluation.prediction import predict as predict_file
+from emotune.evaluation.prediction_plot import write_plot
 from emotune.files import write_atomically
-from emotune.prediction import Prediction, Predictor, find_predictor, write_picture
-from emotune.prediction import predict as judge_file
-from emotune.prediction.judge import label_of
 from emotune.study.folder import storage_folder
+from emotune.tracking.encoders import find_encoder
 
 MOST_ROWS = 60
 """Segments shown to people; all are in the JSON document and the CSV table."""
@@ -60,16 +62,17 @@ def predict(  # noqa: PLR0913 (the options of the contract)
     """
     root = storage_folder(storage)
     uri = default_tracking_uri(tracking_uri, storage=root)
-    judges = [find_predictor(name, storage=root, tracking_uri=uri) for name in _names(models)]
-    prediction = judge_file(file, judges=judges, fs=fs)
+    find_checkpoint = functools.partial(find_encoder, tracking_uri=uri)
+    predictors = [find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(models)]
+    prediction = predict_file(file, predictors=predictors, fs=fs)
     if csv is not None:
         _write_csv(prediction, file=csv)
     if plot is not None:
-        write_picture(prediction, file=plot)
+        write_plot(prediction, file=plot)
     if as_json:
         print_json(prediction.document())
     else:
-        _show(prediction, judges=judges)
+        _show(prediction, predictors=predictors)
 
 
 def _names(models: str) -> list[str]:
@@ -86,19 +89,19 @@ def _write_csv(prediction: Prediction, *, file: Path) -> None:
         raise SettingsError(f"{file} cannot be written: {error.strerror}. Give another file.") from error
 
 
-def _show(prediction: Prediction, *, judges: list[Predictor]) -> None:
+def _show(prediction: Prediction, *, predictors: list[Predictor]) -> None:
     out = page()
-    out.print(facts_table(_facts(prediction, judges=judges)))
+    out.print(facts_table(_facts(prediction, predictors=predictors)))
     out.print()
     out.print(_table(prediction))
     if prediction.left_out:
         console().print(reasons_table(prediction.left_out))
 
 
-def _facts(prediction: Prediction, *, judges: list[Predictor]) -> dict[str, str]:
+def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, str]:
     preparation = prediction.preparation
     what = f"{len(prediction.leads)} segments of {preparation.seconds:g} s {preparation.modality.upper()}"
-    folds = {judge.target: len(judge.classifiers) for judge in judges}
+    folds = {predictor.target: len(predictor.classifiers) for predictor in predictors}
     return {
         "file": f"{prediction.file}: {what}, {', '.join(prediction.names)}",
         "standardised": "over this file alone, where training data were over all of a person's recordings",

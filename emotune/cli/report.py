@@ -14,7 +14,6 @@ from emotune.cli.options import (
     tracking_option,
 )
 from emotune.cli.tables import page, plain_table
-from emotune.encoders import publish_best
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
@@ -23,6 +22,7 @@ from emotune.storage.remote import place_of, push
 from emotune.study.folder import storage_folder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
+from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
 
 

@@ -17,13 +17,13 @@ from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
-from emotune.evaluation.fusion_features import build_features
+from emotune.evaluation.fusion import build_features
 from emotune.experiment import Start
 from emotune.files import write_atomically
-from emotune.reproduce.plan import Cell, Stage, cells, cost_of, in_order, missing_stores, pretext_stage
-from emotune.reproduce.published import Recipe, Table, find_table
+from emotune.reproduce.published import PaperTable, Recipe, find_table
 from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
 from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
+from emotune.reproduce.stages import Stage, TableCell, cells_of, cost_of, execution_order, missing_stores, pretext_stage
 from emotune.runtime.driver import RunOptions
 from emotune.storage.remote import place_of, pull, push
 from emotune.study.folder import SearchFolder, storage_folder
@@ -69,8 +69,8 @@ def reproduce(  # noqa: PLR0913 (the options of the contract)
     found, size, place = find_table(table), SCALES[scale], find_store(stores)
     if scale == "smoke" and not dry_run:
         make_smoke_stores(place)
-    ours = cells(found, scale=size, stores=place)
-    stages = in_order([cell.stage for cell in ours] or [pretext_stage(scale=size, stores=place)])
+    ours = cells_of(found, scale=size, stores=place)
+    stages = execution_order([cell.stage for cell in ours] or [pretext_stage(scale=size, stores=place)])
     if dry_run:
         _show_plan(stages, ours, scale=size, as_json=as_json)
         return 0
@@ -143,10 +143,10 @@ class Runner:
         experiment = stage.experiment
         if stage.kind == "fusion":
             features = self.storage / "features" / stage.name
-            build_features(*(self.folder(half) for half in stage.after), store=features)
+            build_features(*(self.folder(half) for half in stage.requires), store=features)
             experiment = experiment.model_copy(update={"store": str(features)})
-        elif stage.after:
-            first, second = stage.after
+        elif stage.requires:
+            first, second = stage.requires
             start = Start(encoder=first.name, second=second.name)
             experiment = experiment.model_copy(update={"start": start})
         return cross_validation_study(experiment, protocol="paper", folds=self.scale.folds)
@@ -156,7 +156,7 @@ class Runner:
         return Request(name=stage.name, storage=self.storage, tracking_uri=self.tracking_uri, options=measured)
 
 
-def _show_plan(stages: Sequence[Stage], ours: Sequence[Cell], *, scale: Scale, as_json: bool) -> None:
+def _show_plan(stages: Sequence[Stage], ours: Sequence[TableCell], *, scale: Scale, as_json: bool) -> None:
     costs = [cost_of(stage, scale=scale) for stage in stages]
     rows = [
         {
@@ -188,7 +188,9 @@ def _show_plan(stages: Sequence[Stage], ours: Sequence[Cell], *, scale: Scale, a
     )
 
 
-def _write(table: Table, ours: Sequence[Cell], stages: Sequence[Stage], *, runner: Runner, as_json: bool) -> None:
+def _write(
+    table: PaperTable, ours: Sequence[TableCell], stages: Sequence[Stage], *, runner: Runner, as_json: bool
+) -> None:
     if ours:
         results: Results = {(one.row.name, one.target): load_result(runner.folder(one.stage)) for one in ours}
         frame, notes = frame_of(table, results), _notes(list(results.values()), scale=runner.scale)

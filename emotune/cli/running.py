@@ -12,10 +12,9 @@ from emotune.cli.display import Progress
 from emotune.cli.options import console, default_tracking_uri, find_store
 from emotune.cli.progress import RunProgress, follow
 from emotune.documents import load_document, parse
-from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
 from emotune.experiment import Experiment
-from emotune.report.tables import leaderboard
+from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
 from emotune.search.records import Closed, Record
 from emotune.storage.logs import locked
@@ -24,9 +23,10 @@ from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
 from emotune.study.study import Study
-from emotune.tracking.cursor import where_to_look
+from emotune.tracking.delivery import view_hint
+from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
-from emotune.tracking.store import OUTAGES, brief
+from emotune.tracking.store import OUTAGES, one_line
 
 LEADERS = 5
 """Configurations shown at the end."""
@@ -160,7 +160,8 @@ def _publish(folder: SearchFolder, *, uri: str) -> None:
         return  # there is no result: the search itself says so
     except OUTAGES as error:
         console().print(
-            f"the best encoder is not in MLflow yet; `emotune sync {folder.name}` logs it: {brief(error)}", markup=False
+            f"the best encoder is not in MLflow yet; `emotune sync {folder.name}` logs it: {one_line(error)}",
+            markup=False,
         )
 
 
@@ -179,7 +180,7 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
         *(_leaders(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
         f"results in {place_of(folder.path)}",
-        f"compare the runs: {where_to_look(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
+        f"compare the runs: {view_hint(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
     ]
     console().print("\n".join(lines), markup=False, soft_wrap=True)
     failed = any(one.status == "failed" for one in evaluation_results(records))

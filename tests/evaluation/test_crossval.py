@@ -18,7 +18,7 @@ from emotune.evaluation.crossval import (
     ProtocolName,
     check_encoders,
     cross_validation_study,
-    majority,
+    majority_baseline,
 )
 from emotune.experiment import Experiment
 from emotune.runtime.driver import make_optimizer
@@ -144,7 +144,7 @@ def test_the_majority_label_is_that_of_the_training_segments(
     labels[:3], labels[3 : 3 + len(test)] = [1, 1, 0], test
     fold = tiny().training_data(store).fold
     part = type(fold)(train=np.arange(3), val=np.arange(0), test=np.arange(3, 3 + len(test)))
-    found = majority(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
+    found = majority_baseline(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
     assert (found["accuracy"], found["macro_f1"], found["balanced_accuracy"]) == pytest.approx(expected)
 
 
@@ -174,19 +174,19 @@ def test_an_encoder_that_has_seen_what_it_is_tested_on_is_refused_by_the_papers_
         name: about(corpora=["amigos", "dreamer"], count=10, index=None, without={"corpus": "amigos", "half": half})
         for name, half in (("encoder", "first"), ("second", "second"))
     }
-    assert len(check_encoders(base, abouts=halves, corpora=["amigos"])) == 2
+    assert len(check_encoders(base, descriptions=halves, corpora=["amigos"])) == 2
     swapped = {"encoder": halves["second"], "second": halves["encoder"]}
     for bad in ({"encoder": halves["encoder"]}, swapped, {"encoder": about(corpora=["amigos"])}):
         with pytest.raises(SettingsError, match="must be pre-trained with folds"):
-            check_encoders(base, abouts=bad, corpora=["amigos"])
-    elsewhere = check_encoders(base, abouts={"encoder": about(corpora=["dreamer"])}, corpora=["amigos"])
+            check_encoders(base, descriptions=bad, corpora=["amigos"])
+    elsewhere = check_encoders(base, descriptions={"encoder": about(corpora=["dreamer"])}, corpora=["amigos"])
     assert elsewhere == ["The pre-trained encoder was pre-trained on other corpora."]
 
 
 def test_by_subject_it_is_said_that_test_people_were_seen_without_labels() -> None:
     base = cross_validation_study(tiny(), protocol="subject", folds=10).base
-    (note,) = check_encoders(base, abouts={"encoder": about(corpora=["amigos"])}, corpora=["amigos"])
-    assert "those of test people among them" in note
+    (note,) = check_encoders(base, descriptions={"encoder": about(corpora=["amigos"])}, corpora=["amigos"])
+    assert "including those of the test subjects" in note
 
 
 def test_a_partner_leaves_only_moments_that_both_have(store: SegmentStore, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from emotune.data.recording import Modality, Recording
 from emotune.data.store import SegmentStore
 from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study
-from emotune.evaluation.fusion_features import FeatureSummary, build_features
+from emotune.evaluation.fusion import FeatureSummary, build_features
 from emotune.experiment import Experiment
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError, SettingsError
-from emotune.evaluation.fusion_features import build_features
+from emotune.evaluation.fusion import build_features
 from emotune.models import Features
 from emotune.study.folder import SearchFolder
 from tests.evaluation.conftest import FOLDS, TASK, cross_validate, make_store, unimodal

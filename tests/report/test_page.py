@@ -106,7 +106,7 @@ def test_a_search_that_has_hardly_begun_has_a_page(records: list[Record], tmp_pa
     assert ("No evaluation has a result yet" in text) == (length < 4)
 
 
-def test_the_page_tells_extension_warm_start_and_trust(records: list[Record], tmp_path: Path, page: str) -> None:
+def test_the_page_shows_extension_warm_start_and_rung_weights(records: list[Record], tmp_path: Path, page: str) -> None:
     opened = records[0]
     assert isinstance(opened, Opened)
     study = opened.study | {"searcher": {"kind": "bohb"}, "space": SPACE}
@@ -122,7 +122,7 @@ def test_the_page_tells_extension_warm_start_and_trust(records: list[Record], tm
     grown.append(Extended(time=100.0, brackets=7, evaluations=None))
     write_report(grown, tmp_path / "grown.html")
     text = read((tmp_path / "grown.html").read_text()).text
-    assert "It began with the best configurations of old & older. It was extended, up to 7 brackets." in text
-    assert "Trust in the rungs" in text
-    assert "Trust in the rungs" not in read(page).text
-    assert "It was extended" not in read(page).text
+    assert "Warm start: the best configurations of old & older. Extended to 7 brackets." in text
+    assert "Weight of each rung" in text
+    assert "Weight of each rung" not in read(page).text
+    assert "Extended to" not in read(page).text

@@ -15,7 +15,7 @@ from torch.nn import Linear
 
 from benchmarks.servers import Mlflow
 from emotune.search.records import Record
-from emotune.tracking.cursor import mlflow_runs, read_cursor
+from emotune.tracking.delivery import mlflow_runs, read_delivery_state
 from emotune.tracking.encoders import log_encoder
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.store import OUTAGES
@@ -81,7 +81,7 @@ def test_an_encoder_is_logged_once_though_an_answer_is_lost(
     log()
     assert not log()
     client = MlflowClient(tracking_uri=direct(proxy))
-    models = client.search_logged_models([read_cursor(search).experiment_id])
+    models = client.search_logged_models([read_delivery_state(search).experiment_id])
     assert [(model.source_run_id, str(model.status)) for model in models] == [(run, "READY")]
 
 
@@ -103,6 +103,6 @@ def test_a_run_that_is_created_late_does_not_stay_twice(
     assert deliver_all(records, tracking_uri=uri, folder=tmp_path / "direct", name="late")
     assert content(direct(proxy), name="late", view=ViewType.ACTIVE_ONLY) == content(uri, name="late")
     client = MlflowClient(tracking_uri=direct(proxy))
-    there = client.search_runs([read_cursor(folder).experiment_id], run_view_type=ViewType.ALL)
+    there = client.search_runs([read_delivery_state(folder).experiment_id], run_view_type=ViewType.ALL)
     stages = sorted(run.info.lifecycle_stage for run in there)
     assert stages == ["active"] * 4 + ["deleted"], "the first one of its key was in use, the second one is in the bin"

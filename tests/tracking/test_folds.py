@@ -3,7 +3,7 @@
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.statistics import mean_interval
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
-from emotune.tracking.plan import SUMMARY, Changes, Plan
+from emotune.tracking.mlflow_content import SUMMARY, MlflowContent, RunUpdates
 from tests.evaluation.test_crossval import tiny
 
 SCORES = [0.6, 0.7, 0.65]
@@ -37,10 +37,10 @@ def journal() -> list[Record]:
 
 
 def test_the_summary_has_the_mean_over_the_folds_and_its_interval() -> None:
-    plan, changes = Plan(kind="fold", provenance={}), Changes()
+    content, updates = MlflowContent(kind="fold", provenance={}), RunUpdates()
     for record in journal():
-        plan.absorb(record, changes)
-    told = {name: value for name, value, *_ in changes[SUMMARY].metrics}
+        content.add(record, updates)
+    told = {name: value for name, value, *_ in updates[SUMMARY].metrics}
     expected = mean_interval(SCORES)
     assert told["cv/accuracy"] == expected.mean
     assert told["cv/macro_f1_half_width"] == expected.half_width

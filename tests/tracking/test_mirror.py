@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Opened, Record
-from emotune.tracking.cursor import FILE, mlflow_runs, public_uri, read_cursor, where_to_look
+from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_hint
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
+from emotune.tracking.uri import public_uri
 
 Content = Callable[..., dict[str, dict[str, Any]]]
 CANARY = "s3cr3t-canary"
@@ -53,11 +54,11 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     ]  # fmt: skip
     assert first["0"]["name"] == "c0000-lr3e-4-layers2"
     assert first["search"]["status"] == "FINISHED"
-    (folder / FILE).unlink()
+    (folder / DELIVERY_FILE).unlink()
     assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
     assert content(uri) == first
     assert set(mlflow_runs(folder)) == {0, 1, 2}
-    assert where_to_look(folder) == f"mlflow ui --backend-store-uri {uri}"
+    assert view_hint(folder) == f"mlflow ui --backend-store-uri {uri}"
 
 
 def test_artifacts_lie_beside_the_database(
@@ -86,19 +87,19 @@ def test_restarts_anywhere_end_in_the_same_content(
     name = f"n{new}"
     folder = folder_of(tmp_path, name=name)
     for cut, cursor in sorted(cuts):
-        before = (folder / FILE).read_bytes() if (folder / FILE).exists() else b""
+        before = (folder / DELIVERY_FILE).read_bytes() if (folder / DELIVERY_FILE).exists() else b""
         mirror = MlflowMirror(uri, folder=folder, name=name)
         mirror.catch_up(records[: cut - 1])
         mirror(records[cut - 1], cut - 1)
         assert mirror.close(60)
         if cursor == "old":  # as if it had been killed between sending and noting that
-            (folder / FILE).write_bytes(before)
+            (folder / DELIVERY_FILE).write_bytes(before)
         if cursor == "lost":
-            (folder / FILE).unlink()
+            (folder / DELIVERY_FILE).unlink()
     assert deliver_all(records, tracking_uri=uri, folder=folder, name=name)
     assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="whole"), name="whole")
     assert content(uri, name=name) == content(uri, name="whole")
-    assert read_cursor(folder).delivered == len(records)
+    assert read_delivery_state(folder).delivered == len(records)
 
 
 def test_a_database_that_is_locked_stops_nobody(
@@ -125,7 +126,7 @@ def test_another_store_and_a_deleted_experiment_get_everything_again(
     assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
     assert content(other) == content(uri)
     client = MlflowClient(tracking_uri=other)
-    client.delete_experiment(read_cursor(folder).experiment_id)
+    client.delete_experiment(read_delivery_state(folder).experiment_id)
     assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
     assert content(other) == content(uri)
 
@@ -137,9 +138,9 @@ def test_an_experiment_deleted_under_way_comes_back(
     mirror = MlflowMirror(uri, folder=folder, name="demo")
     slowest_call(mirror, records[:5], first=0)
     deadline = time.monotonic() + 30
-    while read_cursor(folder).delivered < 5 and time.monotonic() < deadline:
+    while read_delivery_state(folder).delivered < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    MlflowClient(tracking_uri=uri).delete_experiment(read_cursor(folder).experiment_id)
+    MlflowClient(tracking_uri=uri).delete_experiment(read_delivery_state(folder).experiment_id)
     slowest_call(mirror, records[5:], first=5)
     assert mirror.close(60)
     assert {key: run["status"] for key, run in content(uri).items()} == {
@@ -167,7 +168,7 @@ def test_a_search_started_over_has_runs_of_its_own(uri: str, tmp_path: Path, rec
     fresh = [first.model_copy(update={"time": first.time + 60}), *records[1:3]]
     assert deliver_all(fresh, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
     client = MlflowClient(tracking_uri=uri)
-    experiment = read_cursor(tmp_path / "folder").experiment_id
+    experiment = read_delivery_state(tmp_path / "folder").experiment_id
     assert len(client.search_runs([experiment])) == 4 + 3
 
 
@@ -214,6 +215,6 @@ def test_uris_lose_their_credentials_and_nothing_else() -> None:
 def test_a_damaged_cursor_is_no_cursor(uri: str, tmp_path: Path, records: list[Record], content: Content) -> None:
     folder = folder_of(tmp_path)
     for damage in ("", "{", json.dumps({"delivered": -1})):
-        (folder / FILE).write_text(damage)
+        (folder / DELIVERY_FILE).write_text(damage)
         assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}

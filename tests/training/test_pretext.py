@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emotune.data.store import SegmentStore
-from emotune.encoders import PretrainedEncoder
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.experiment import Experiment
 from emotune.runtime.driver import settle
 from emotune.runtime.worker import describe

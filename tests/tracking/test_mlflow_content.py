@@ -6,46 +6,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.search.records import Extended, Opened, Record
-from emotune.tracking.plan import Changes, Plan, run_name, search_id
+from emotune.tracking.mlflow_content import MlflowContent, RunUpdates, run_name, search_id
 from emotune.tracking.provenance import provenance
 from tests.tracking.conftest import JournalWriter
 
 
-def planned(records: list[Record]) -> Changes:
-    plan = Plan(kind="configuration", provenance={"python": "3"})
-    changes: Changes = {}
+def updates_of(records: list[Record]) -> RunUpdates:
+    content = MlflowContent(kind="configuration", provenance={"python": "3"})
+    updates: RunUpdates = {}
     for record in records:
-        plan.absorb(record, changes)
-    return changes
+        content.add(record, updates)
+    return updates
 
 
 def test_each_configuration_has_one_run_with_its_epochs_in_steps(records: list[Record]) -> None:
-    changes = planned(records)
-    assert set(changes) == {"search", "0", "1", "2"}
-    losses = [(step, value) for key, value, _, step in changes["0"].metrics if key == "val/loss"]
+    updates = updates_of(records)
+    assert set(updates) == {"search", "0", "1", "2"}
+    losses = [(step, value) for key, value, _, step in updates["0"].metrics if key == "val/loss"]
     assert losses == [(1, 0.9), (2, 0.7), (3, 0.8)]
-    assert [(step, value) for key, value, _, step in changes["0"].metrics if key == "objective"] == [
+    assert [(step, value) for key, value, _, step in updates["0"].metrics if key == "objective"] == [
         (1, 0.9),
         (3, 0.8),
     ]
-    assert changes["0"].params == {"optim.lr": "0.0003", "model.layers": "2"}
-    assert changes["0"].tags["emotune.origin"] == "random"
-    assert changes["0"].tags["emotune.rung"] == "1"
-    assert changes["0"].status == "FINISHED"
+    assert updates["0"].params == {"optim.lr": "0.0003", "model.layers": "2"}
+    assert updates["0"].tags["emotune.origin"] == "random"
+    assert updates["0"].tags["emotune.rung"] == "1"
+    assert updates["0"].status == "FINISHED"
 
 
 def test_what_is_not_finite_is_a_tag_and_never_a_number(records: list[Record]) -> None:
-    changes = planned(records)
-    assert changes["1"].tags["emotune.status"] == "diverged"
-    assert changes["2"].tags["emotune.status"] == "failed"
-    assert changes["2"].tags["emotune.error"] == "the disk is full"
-    assert changes["1"].status == changes["2"].status == "FAILED"
-    assert all(math.isfinite(value) for change in changes.values() for _, value, _, _ in change.metrics)
-    assert not any(key == "val/loss" for key, *_ in changes["1"].metrics)
+    updates = updates_of(records)
+    assert updates["1"].tags["emotune.status"] == "diverged"
+    assert updates["2"].tags["emotune.status"] == "failed"
+    assert updates["2"].tags["emotune.error"] == "the disk is full"
+    assert updates["1"].status == updates["2"].status == "FAILED"
+    assert all(math.isfinite(value) for update in updates.values() for _, value, _, _ in update.metrics)
+    assert not any(key == "val/loss" for key, *_ in updates["1"].metrics)
 
 
 def test_the_incumbent_is_the_best_of_those_trained_longest_over_all_epochs(records: list[Record]) -> None:
-    points = planned(records)["search"].metrics
+    points = updates_of(records)["search"].metrics
     assert [(step, value) for key, value, _, step in points if key == "incumbent/val/loss"] == [
         (1, 0.9),
         (5, 0.8),
@@ -54,31 +54,31 @@ def test_the_incumbent_is_the_best_of_those_trained_longest_over_all_epochs(reco
 
 def test_an_interruption_ends_the_runs_and_the_next_record_takes_them_up(records: list[Record]) -> None:
     cut = next(n for n, one in enumerate(records) if one.kind == "closed") + 1
-    assert {key: change.status for key, change in planned(records[:cut]).items()} == {
+    assert {key: update.status for key, update in updates_of(records[:cut]).items()} == {
         "search": "KILLED", "0": "KILLED", "1": "FAILED", "2": "FAILED",
     }  # fmt: skip
-    resumed = planned(records[: cut + 1])
+    resumed = updates_of(records[: cut + 1])
     assert (resumed["search"].status, resumed["0"].status) == ("RUNNING", "RUNNING")
 
 
 def test_a_long_run_has_no_summary_beside_it(records: list[Record]) -> None:
-    plan, changes = Plan(kind="pretrain", provenance={"python": "3"}), Changes()
+    content, updates = MlflowContent(kind="pretrain", provenance={"python": "3"}), RunUpdates()
     for record in records[:2]:
-        plan.absorb(record, changes)
-    assert set(changes) == {"0"}
-    assert changes["0"].name == "demo"
-    assert changes["0"].tags["emotune.kind"] == "pretrain"
-    assert changes["0"].tags["emotune.python"] == "3"
-    assert changes["0"].documents
+        content.add(record, updates)
+    assert set(updates) == {"0"}
+    assert updates["0"].name == "demo"
+    assert updates["0"].tags["emotune.kind"] == "pretrain"
+    assert updates["0"].tags["emotune.python"] == "3"
+    assert updates["0"].documents
 
 
 def test_an_extension_takes_the_summary_up_again(records: list[Record]) -> None:
     extended = [*records, Extended(time=records[-1].time + 1, brackets=4, evaluations=None)]
-    changes = planned(extended)
-    assert changes["search"].status == "RUNNING"
-    assert changes["search"].tags["emotune.extended"] == "4 brackets"
-    assert {key: change.status for key, change in changes.items() if key != "search"} == {
-        key: change.status for key, change in planned(records).items() if key != "search"
+    updates = updates_of(extended)
+    assert updates["search"].status == "RUNNING"
+    assert updates["search"].tags["emotune.extended"] == "4 brackets"
+    assert {key: update.status for key, update in updates.items() if key != "search"} == {
+        key: update.status for key, update in updates_of(records).items() if key != "search"
     }
 
 
@@ -93,11 +93,11 @@ def test_the_rungs_weights_are_told_when_the_search_is_finished() -> None:
     for number in range(12):
         journal.start(number, config=number, epochs=(0, 1))
         journal.end(number, config=number, objective=number / 10)
-    unfinished = planned(journal.records)["search"]
+    unfinished = updates_of(journal.records)["search"]
     assert not any(key.startswith("rung_weight") for key, *_ in unfinished.metrics)
     assert unfinished.tags["emotune.warm_start"] == "old, older"
     journal.close("finished")
-    points = [(key, value, step) for key, value, _, step in planned(journal.records)["search"].metrics]
+    points = [(key, value, step) for key, value, _, step in updates_of(journal.records)["search"].metrics]
     assert [point for point in points if point[0].startswith("rung_weight")] == [("rung_weight/1", 1.0, 12)]
 
 

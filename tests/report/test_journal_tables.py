@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.report.tables import held_out_scores, incumbents, leaderboard, learning_curves, rank_agreement
+from emotune.report.journal_tables import held_out_scores, incumbents, leaderboard, learning_curves, rank_agreement
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.study.results import evaluation_results, find_best
 

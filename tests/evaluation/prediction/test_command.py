@@ -12,9 +12,10 @@ from matplotlib.image import imread
 
 from emotune.cli import main
 from emotune.data.channels import TEN_CHANNELS
-from emotune.prediction import find_predictor, predict, write_picture
-from emotune.prediction.picture import thin
+from emotune.evaluation.prediction import find_predictor, predict
+from emotune.evaluation.prediction_plot import thin, write_plot
 from emotune.study.folder import SearchFolder
+from emotune.tracking.encoders import find_encoder
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -53,7 +54,12 @@ def test_people_see_every_segment_and_the_mean(run: Run, models: str, file: Path
     rows = [line.split() for line in out.splitlines() if line.startswith(("I ", "II ", "mean"))]
     assert [row[:3] for row in rows[:2]] == [["I", "0", "5"], ["I", "5", "10"]]
     assert len(rows) == 9
-    expected = predict(file, judges=[find_predictor(name, storage=Path("results")) for name in models.split(",")])
+    expected = predict(
+        file,
+        predictors=[
+            find_predictor(name, storage=Path("results"), find_checkpoint=find_encoder) for name in models.split(",")
+        ],
+    )
     mean = expected.means["valence"]
     assert rows[-1][-2:] == [f"{mean:.3f}", "high" if mean > 0.5 else "low"]
 
@@ -129,8 +135,10 @@ def test_mistakes_are_told_in_one_line(
 
 
 def test_a_picture_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
-    prediction = predict(file, judges=[find_predictor("ours-arousal", storage=tmp_path / "results")])
+    prediction = predict(
+        file, predictors=[find_predictor("ours-arousal", storage=tmp_path / "results", find_checkpoint=find_encoder)]
+    )
     page = tmp_path / "page.PNG"
     page.write_bytes(b"old")
-    write_picture(prediction, file=page)
+    write_plot(prediction, file=page)
     assert imread(page, format="png").ndim == 3
