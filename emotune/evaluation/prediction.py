@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ BATCH_SEGMENTS = 64
 """Segments classified in one forward pass."""
 
 
+@runtime_checkable
 class FindCheckpoint(Protocol):
     """A function that returns the checkpoint folder of a name, a path or an MLflow run."""
 

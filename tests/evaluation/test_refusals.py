@@ -65,7 +65,7 @@ def test_what_is_no_cross_validation_is_refused(pair: Pair, other: SearchFolder,
 
 def test_the_two_are_not_confused(pair: Pair, tmp_path: Path) -> None:
     message = refusal(pair[1], pair[0], out=tmp_path / "fused")
-    assert "'eeg-cv' was trained on eeg, where ecg is expected" in message
+    assert "'eeg-cv' was trained on eeg, expected ecg" in message
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "of another fold"])
@@ -124,7 +124,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(
 ) -> None:
     out = tmp_path / "taken"
     shutil.copytree(stores["ecg"], out)
-    assert "holds segments of ecg. Give another folder" in refusal(*pair, out=out)
+    assert "holds segments of ecg; give another folder" in refusal(*pair, out=out)
     shutil.rmtree(out)
     build_features(*pair, store=out)
     shutil.copytree(pair[1].path, other.path)

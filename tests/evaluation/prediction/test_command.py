@@ -1,4 +1,4 @@
-"""Promises of ``emotune predict``: a table for people, JSON, CSV and a picture, mistakes in one line."""
+"""Promises of ``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
 
 import json
 import sys
@@ -46,7 +46,7 @@ def models(train: Callable[..., SearchFolder]) -> str:
     return "ours-arousal,ours-valence"
 
 
-def test_people_see_every_segment_and_the_mean(run: Run, models: str, file: Path) -> None:
+def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: Path) -> None:
     code, out, err = run(models, "somebody.npz")
     assert (code, err) == (0, "")
     assert "8 segments of 5 s ECG, I, II" in out
@@ -64,7 +64,7 @@ def test_people_see_every_segment_and_the_mean(run: Run, models: str, file: Path
     assert rows[-1][-2:] == [f"{mean:.3f}", "high" if mean > 0.5 else "low"]
 
 
-def test_programs_get_json_and_a_table(run: Run, models: str, file: Path) -> None:
+def test_json_and_csv_hold_the_same_segments(run: Run, models: str, file: Path) -> None:
     code, out, _ = run(models, file.name, "--json", "--csv", "out.csv")
     assert code == 0
     document = json.loads(out)
@@ -84,7 +84,7 @@ def test_a_long_recording_is_shown_in_part(run: Run, models: str, write: Callabl
 
 
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
-def test_the_picture_shows_signal_and_probabilities(
+def test_the_plot_shows_signal_and_probabilities(
     run: Run, train: Callable[..., SearchFolder], write: Callable[..., Path], ecg: np.ndarray, eeg: np.ndarray,
     modality: str,
 ) -> None:  # fmt: skip
@@ -119,12 +119,12 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
         (("ours-arousal,", "somebody.npz"), "names no model at one place"),
         (("ours-arousal", "nowhere.edf"), "nowhere.edf is no file"),
         (("ours-arousal", "results/ours-arousal/journal.jsonl"), "files ending in '.jsonl' cannot be read"),
-        (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf would be no PNG"),
+        (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
         (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "no/x.png cannot be written"),
         (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "no/x.csv cannot be written"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     run: Run, models: str, file: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
     code, out, err = run(*arguments)
@@ -134,7 +134,7 @@ def test_mistakes_are_told_in_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_picture_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
+def test_a_plot_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
     prediction = predict(
         file, predictors=[find_predictor("ours-arousal", storage=tmp_path / "results", find_checkpoint=find_encoder)]
     )

@@ -1,4 +1,4 @@
-"""Promises of predictions: prepared as in training, folds averaged, and what cannot be judged refused in a line."""
+"""Promises of predictions: prepared as in training, folds averaged, and what cannot be used refused in a line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,14 +40,14 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     settings = PrepareSettings.model_validate({"modality": modality, "seconds": SECONDS})
     prepare("folder", folder=tmp_path, store=tmp_path / "store", settings=settings)
     store = SegmentStore.open(tmp_path / "store")
-    asked = Predictor("m", checkpoints=[best_checkpoint(train("m", modality=modality))])
-    prediction = predict(file, predictors=[asked])
+    predictor_of_modality = Predictor("m", checkpoints=[best_checkpoint(train("m", modality=modality))])
+    prediction = predict(file, predictors=[predictor_of_modality])
     assert np.array_equal(prediction.signals, store.signal)
     assert prediction.leads == store.index["channel"].tolist()
     assert prediction.starts.tolist() == store.index["start"].tolist()
     assert prediction.ends.tolist() == [start + SECONDS for start in store.index["start"]]
     with torch.no_grad():
-        logits = asked.classifiers[0].logits(torch.from_numpy(np.array(store.signal)))
+        logits = predictor_of_modality.classifiers[0].logits(torch.from_numpy(np.array(store.signal)))
     np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits.numpy())), atol=1e-6)
     assert prediction.means["arousal"] == pytest.approx(prediction.probabilities["arousal"].mean())
 
@@ -109,7 +109,7 @@ def test_a_cross_validation_that_is_not_complete_is_refused(train: Train, tmp_pa
         find_predictor("cv", storage=tmp_path / "results", find_checkpoint=find_encoder)
 
 
-def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
+def test_several_targets_are_predicted_together(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
     for target in ("arousal", "valence"):
         train(target, task={"kind": "classify", "target": target, "hidden": (4,)})
     predictors = [
@@ -124,19 +124,17 @@ def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray,
     for target in ("arousal", "valence"):
         high = prediction.probabilities[target] > 0.5
         assert table[target].tolist() == ["high" if one else "low" for one in high]
-    with pytest.raises(SettingsError, match="arousal and arousal both predictor arousal"):
+    with pytest.raises(SettingsError, match="arousal and arousal both predict arousal"):
         predict(prediction.file, predictors=[predictors[0], predictors[0]])
 
 
-def test_judges_that_were_trained_on_other_signals_are_not_mixed(
-    train: Train, predictor: Predictor, tmp_path: Path
-) -> None:
+def test_predictors_of_other_preparations_are_refused(train: Train, predictor: Predictor, tmp_path: Path) -> None:
     other = Predictor("eeg", checkpoints=[best_checkpoint(train("eeg", modality="eeg"))])
-    with pytest.raises(SettingsError, match="mine and eeg were trained on signals that were prepared in different"):
+    with pytest.raises(SettingsError, match="mine and eeg were trained on signals with different preparations"):
         predict(tmp_path / "x.npz", predictors=[predictor, other])
 
 
-def test_gaps_and_dead_leads_are_left_out_and_the_rest_is_judged(
+def test_gaps_and_dead_leads_are_left_out_and_the_other_segments_are_predicted(
     predictor: Predictor, write: Write, ecg: np.ndarray
 ) -> None:
     signal = np.concatenate([ecg, np.zeros((1, ecg.shape[1]))])
@@ -154,11 +152,11 @@ def test_a_classifier_of_a_pool_is_loaded_with_what_it_learnt(
     train: Train, write: Write, ecg: np.ndarray, tmp_path: Path
 ) -> None:
     train("pool", task={"kind": "classify", "aggregate": "max-groups", "hidden": (4,), "frozen": True})
-    judged = predict(
+    prediction = predict(
         write("a.npz", signal=ecg, names=LEADS, kind="ecg"),
         predictors=[find_predictor("pool", storage=tmp_path / "results", find_checkpoint=find_encoder)],
     )
-    assert np.ptp(judged.probabilities["arousal"]) > 0
+    assert np.ptp(prediction.probabilities["arousal"]) > 0
 
 
 def flat(signal: np.ndarray) -> np.ndarray:
@@ -180,15 +178,15 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "file", "complaint"),
     [
-        (flat, {}, "cannot be judged: lead ECG Left: the lead never moves; lead ECG Right: the lead never moves"),
-        (missing, {}, "cannot be judged: lead ECG Left: the lead is mostly missing"),
-        (short, {}, r"cannot be judged: 3\.0 s: shorter than a segment of 5 s"),
-        (in_volts, {}, "cannot be judged: the signal's standard deviation is"),
+        (flat, {}, "cannot be used: lead ECG Left: the lead never moves; lead ECG Right: the lead never moves"),
+        (missing, {}, "cannot be used: lead ECG Left: the lead is mostly missing"),
+        (short, {}, r"cannot be used: 3\.0 s: shorter than a segment of 5 s"),
+        (in_volts, {}, "cannot be used: the signal's standard deviation is"),
         (np.copy, {"fs": 64.0}, "it holds nothing above 32 Hz, where the band reaches 50 Hz"),
         (np.copy, {"kind": "eeg"}, r"has no ECG channel, which the model needs; it has: ECG Left \(eeg\)"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_a_line(
+def test_an_unusable_recording_is_refused_with_one_line(
     predictor: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
 ) -> None:
     path = write("a.npz", **{"signal": change(ecg), "names": LEADS, "kind": "ecg", **file})
@@ -199,13 +197,13 @@ def test_what_cannot_be_judged_is_refused_in_a_line(
 
 
 def test_an_eeg_without_a_channel_is_refused(train: Train, write: Write, eeg: np.ndarray) -> None:
-    asked = Predictor("m", checkpoints=[best_checkpoint(train("m", modality="eeg"))])
+    predictor_of_modality = Predictor("m", checkpoints=[best_checkpoint(train("m", modality="eeg"))])
     file = write("a.npz", signal=eeg[1:], names=TEN_CHANNELS[1:], kind="eeg")
     with pytest.raises(DataError, match=r"a\.npz: it has no channel F7; it has F3, T7"):
-        predict(file, predictors=[asked])
+        predict(file, predictors=[predictor_of_modality])
 
 
-def test_a_table_needs_a_rate(predictor: Predictor, ecg: np.ndarray, tmp_path: Path) -> None:
+def test_a_csv_file_needs_a_sampling_rate(predictor: Predictor, ecg: np.ndarray, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     np.savetxt(file, ecg[0], header="ECG", comments="")
     with pytest.raises(DataError, match=r"a\.csv: its sampling rate is not known; give it with --fs"):
@@ -213,9 +211,9 @@ def test_a_table_needs_a_rate(predictor: Predictor, ecg: np.ndarray, tmp_path: P
     assert len(predict(file, predictors=[predictor], fs=float(FS)).leads) == 4
 
 
-def test_what_is_no_classifier_is_refused(train: Train, tmp_path: Path) -> None:
+def test_a_network_that_is_not_a_classifier_is_refused(train: Train, tmp_path: Path) -> None:
     train("pretrained", task={"kind": "masked_values", "head": 4})
-    with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values' and predictors nothing"):
+    with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values', expected 'classify'"):
         find_predictor("pretrained", storage=tmp_path / "results", find_checkpoint=find_encoder)
     with pytest.raises(EmotuneError, match="'nobody'"):
         find_predictor("nobody", storage=tmp_path / "results", find_checkpoint=find_encoder)
