@@ -23,8 +23,8 @@ from emotune.cli.options import (
 from emotune.doctor.cluster import HostReply, check_dashboard, compare_hosts
 from emotune.doctor.findings import Finding, failure, ok
 from emotune.doctor.host import HostPaths, HostReport, check_host, check_token, read_clock, versions
-from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
-from emotune.runtime.tuner import connect, running_cluster
+from emotune.runtime.cluster.connect import connect, running_cluster
+from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage.remote import place_of, remote_of
 from emotune.study.folder import storage_folder
 from emotune.tracking.connection_check import UnreachableError, check_connection
@@ -112,14 +112,14 @@ def _examine_cluster(places: HostPaths) -> Iterator[Finding]:
 
 def _ask_nodes(nodes: Sequence[dict], places: HostPaths) -> Iterator[Finding]:
     """Ask all nodes to look at themselves and then, as nothing has to start any more, for their time."""
-    first = {node["NodeID"]: ask_node(node, check_host, places) for node in nodes}
+    first = {node["NodeID"]: run_on_node(node, check_host, places) for node in nodes}
     answers = []
     for node in nodes:
-        host = name_of(node)
+        host = node_name(node)
         try:
             report: HostReport = ray.get(first[node["NodeID"]], timeout=PATIENCE)
             asked = time.time()
-            clock: float = ray.get(ask_node(node, read_clock), timeout=PATIENCE)
+            clock: float = ray.get(run_on_node(node, read_clock), timeout=PATIENCE)
         except (RayError, GetTimeoutError) as error:
             found = str(error).strip().splitlines()[-1]
             yield replace(failure("node", found, "see Ray's logs there; emotune has to be installed alike"), host=host)

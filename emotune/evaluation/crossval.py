@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.folds import Unit, Without
+from emotune.data.folds import FoldUnit, HeldOutMoments
 from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
 from emotune.experiment import Experiment
@@ -30,7 +30,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 class Protocol:
     """How the segments are divided into folds, and what a result by it means."""
 
-    by: Unit
+    by: FoldUnit
     """The unit that is never divided between training and test segments."""
     meaning: str
     """What a result does and does not show, in sentences for the reader."""
@@ -253,7 +253,7 @@ def _check_seen(base: Experiment, *, role: str, about: Mapping[str, object], cor
             "subjects. A result for new people needs an encoder that was not pre-trained on them."
         ]
     half: Literal["first", "second"] = "first" if role == "encoder" else "second"
-    needed = Without(corpus=corpus, half=half)
+    needed = HeldOutMoments(corpus=corpus, half=half)
     same = (pretraining.count, pretraining.seed) == (base.folds.count, base.folds.seed)
     if alone or pretraining.without != needed or not same:
         expected = f"count: {base.folds.count}, seed: {base.folds.seed}, index: null, without: {needed.model_dump()}"

@@ -21,21 +21,28 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float32, Int64
 
-from emotune.data.folds import keys, split
-from emotune.data.prepare.pieces import write_table
+from emotune.data.folds import split, unit_keys
+from emotune.data.modality import FUSED_MODALITIES, Modality
+from emotune.data.prepare.parts import write_index
 from emotune.data.prepare.pool import scratch_folder
 from emotune.data.prepare.writer import file_records, fingerprint_store
-from emotune.data.recording import LeftOut, Modality
-from emotune.data.store import ABOUT_FILE, ALL_CHANNELS, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, Source
+from emotune.data.recording import Exclusion
+from emotune.data.store import (
+    ABOUT_FILE,
+    ALL_CHANNELS,
+    FEATURES,
+    INDEX_FILE,
+    SIGNAL_FILE,
+    About,
+    SegmentStore,
+    SourceCorpus,
+)
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.classifiers import Classifiers, FoldMembership, fold_membership, identity_of, read_classifiers
 from emotune.files import new_folder, restore_replaced
 from emotune.models.features import TRAINED_ON, fold_name
 from emotune.study.folder import SearchFolder
 from emotune.tasks.classify import ClassifyObjective
-
-INPUTS = ("ecg", "eeg")
-"""Names of the two inputs in a store's settings, in the order of their features."""
 
 BATCH_SEGMENTS = 128
 """Segments in one forward pass."""
@@ -141,7 +148,7 @@ def build_features(
     settings = {
         "target": first.task.target,
         "folds": first.experiment.folds.model_dump(mode="json", include=set(SHARED_FOLD_SETTINGS)),
-        **{name: identity_of(part.classifiers) for name, part in zip(INPUTS, moments.inputs, strict=True)},
+        **{name: identity_of(part.classifiers) for name, part in zip(FUSED_MODALITIES, moments.inputs, strict=True)},
     }
     restore_replaced(store)
     existing = _open_existing(store, settings=settings)
@@ -162,7 +169,8 @@ def find_shared_moments(ecg: SearchFolder, eeg: SearchFolder) -> SharedMoments:
             folds, or a classifier was trained on test moments of the other.
         DataError: The inputs share no moment, or have different ratings of a moment.
     """
-    ecg_classifiers, eeg_classifiers = _read(ecg, modality="ecg"), _read(eeg, modality="eeg")
+    first, second = FUSED_MODALITIES
+    ecg_classifiers, eeg_classifiers = _read(ecg, modality=first), _read(eeg, modality=second)
     _check_settings(ecg_classifiers, eeg_classifiers)
     inputs = _intersect(ecg_classifiers, eeg_classifiers)
     _check_membership(*inputs)
@@ -281,8 +289,8 @@ def _open_existing(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore 
     if not store.exists() or (store.is_dir() and not any(store.iterdir())):
         return None
     existing = SegmentStore.open(store)
-    names = [existing.about.settings[name]["name"] for name in INPUTS] if existing.modality == "features" else []
-    if names != [settings[name]["name"] for name in INPUTS]:
+    names = [existing.about.settings[name]["name"] for name in FUSED_MODALITIES] if existing.holds_features else []
+    if names != [settings[name]["name"] for name in FUSED_MODALITIES]:
         content = f"features of {' and '.join(names)}" if names else f"segments of {existing.modality}"
         raise SettingsError(f"{store} holds {content}; give another folder, or remove that one")
     return existing
@@ -291,7 +299,7 @@ def _open_existing(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore 
 def _compute_folds(moments: SharedMoments, *, scratch: Path, progress: Callable[[float, str], None]) -> list[Path]:
     """Compute each fold's features into a file, unless an interrupted run has left the file."""
     ecg, eeg = moments.inputs
-    moment_names = "\n".join(keys(moments.index, by="moment"))
+    moment_names = "\n".join(unit_keys(moments.index, by="moment"))
     fingerprints = [part.classifiers.store.fingerprint for part in moments.inputs]
     pairs = list(zip(ecg.classifiers.members, eeg.classifiers.members, strict=True))
     files: list[Path] = []
@@ -338,11 +346,11 @@ def _write_store(draft: Path, moments: SharedMoments, *, fold_files: Sequence[Pa
     for position, file in enumerate(fold_files):
         signal[:, position] = np.load(file, mmap_mode="r", allow_pickle=False)
     signal.flush()
-    write_table(index, file=draft / INDEX_FILE)
+    write_index(index, file=draft / INDEX_FILE)
     files = file_records(draft)
     ecg, eeg = moments.inputs
     about = About(
-        modality="features",
+        modality=FEATURES,
         rate=0,
         seconds=classifiers.store.seconds,
         channels=tuple(map(fold_name, classifiers.fold_numbers)),
@@ -357,18 +365,18 @@ def _write_store(draft: Path, moments: SharedMoments, *, fold_files: Sequence[Pa
     (draft / ABOUT_FILE).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _source(part: FusionInput, *, other: FusionInput, index: pd.DataFrame) -> Source:
+def _source(part: FusionInput, *, other: FusionInput, index: pd.DataFrame) -> SourceCorpus:
     """Describe an input: its name, the hashes of its weights, and its moments that the other one lacks."""
     classifiers = part.classifiers
     reason = f"no {other.classifiers.store.modality.upper()} of these moments"
     unshared = part.unshared_table
     counts = Counter(zip(unshared["subject"], unshared["session"], strict=True))
     left_out = tuple(
-        LeftOut(what=f"subject {subject}, session {session}: {count} moments", reason=reason)
+        Exclusion(what=f"subject {subject}, session {session}: {count} moments", reason=reason)
         for (subject, session), count in counts.items()
     )
     identity = json.dumps(identity_of(classifiers), sort_keys=True)
-    return Source(
+    return SourceCorpus(
         corpus=classifiers.name,
         settings={"weights": {fold_name(member.fold): member.sha256 for member in classifiers.members}},
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Float32
 
+from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.encoders import read_network_description
 from emotune.study.folder import SearchFolder
@@ -150,7 +151,7 @@ class Prediction:
     """Probability of the high class by target."""
     signals: Float32[np.ndarray, "segment channel time"]
     """The prepared segments."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Exclusion, ...]
     """Parts of the recording without a prediction, with the reason."""
 
     @property
@@ -211,7 +212,8 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
     _check_predictors(predictors)
     first = predictors[0]
     modality = first.preparation.modality
-    recording = read_single(path, modality=modality, channels=first.channels if modality == "eeg" else (), fs=fs)
+    channels = () if MODALITIES[modality].separate_leads else first.channels
+    recording = read_single(path, modality=modality, channels=channels, fs=fs)
     try:
         segments = prepare_single(recording, settings=first.preparation)
     except DataError as error:
@@ -221,7 +223,7 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
         file=path,
         models={predictor.target: predictor.name for predictor in predictors},
         preparation=first.preparation,
-        names=first.channels if modality == "eeg" else tuple(dict.fromkeys(leads)),
+        names=channels or tuple(dict.fromkeys(leads)),
         leads=leads,
         starts=segments.index["start"].to_numpy(dtype=float),
         probabilities={predictor.target: predictor.probabilities(segments.signals) for predictor in predictors},

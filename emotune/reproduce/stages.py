@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 
 from emotune.data.folds import Folds
+from emotune.data.modality import FUSED_MODALITIES, MODALITIES
 from emotune.data.store import ABOUT_FILE, SegmentStore, read_about
 from emotune.experiment import Experiment
 from emotune.reproduce.published import TARGETS, PaperRow, PaperTable, Recipe, Target
 from emotune.reproduce.recipes import Scale, classification, fusion, pretraining
 
 PASSES_PER_STEP = 3
-"""Cost of a training step in forward passes (forward, and a backward pass of twice its cost)."""
+"""StageCost of a training step in forward passes (forward, and a backward pass of twice its cost)."""
 
 H200_FLOPS = 2.76e14
 """Assumed throughput (floating-point operations per second): 35 % of an H200's peak for bfloat16 matrix products."""
@@ -82,8 +83,7 @@ def cells_of(table: PaperTable, *, scale: Scale, stores: Path) -> list[TableCell
 def stage_of(recipe: Recipe, *, scale: Scale, target: Target, stores: Path) -> Stage:
     """Return the cross-validation of a recipe, with the stages it requires."""
     if recipe.signal == "fused":
-        signals: tuple[Literal["ecg", "eeg"], ...] = ("ecg", "eeg")
-        halves = [dataclasses.replace(recipe, signal=signal, paired=True) for signal in signals]
+        halves = [dataclasses.replace(recipe, signal=signal, paired=True) for signal in FUSED_MODALITIES]
         before = tuple(stage_of(half, scale=scale, target=target, stores=stores) for half in halves)
         width = sum(_last_hidden(stage.experiment) for stage in before)
         return Stage("fusion", fusion(scale=scale, target=target, store=Path(), width=width), requires=before)
@@ -144,9 +144,9 @@ def cost_of(stage: Stage, *, scale: Scale) -> StageCost:
     if stage.kind == "fusion":
         segments = round(scale.segments["labelled"] * (1 - 1 / scale.folds))
         return StageCost(runs, experiment.epochs, segments, 0.0)
-    modality = "eeg" if "-eeg-" in experiment.store else "ecg"
-    seconds = int(experiment.store.rsplit("-", 1)[-1].removesuffix("s"))
-    channels, samples = (10 if modality == "eeg" else 1), 128 * seconds
+    modality, length = experiment.store.rsplit("-", 2)[1:]
+    seconds, spec = int(length.removesuffix("s")), MODALITIES[modality]
+    channels, samples = (1 if spec.separate_leads else len(spec.channels)), spec.rate * seconds
     available = _count_segments(experiment)
     if stage.kind == "pretraining":
         segments = available or round(scale.segments[modality] * 10 / seconds)

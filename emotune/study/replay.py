@@ -1,14 +1,50 @@
 """A search rebuilt from its journal."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ConfigSpace import ConfigurationSpace
 
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Ended, Evaluation, Extended, Record, Resized, Started
+from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Change, Extension, Resize
+from emotune.study.study import Study
+
+
+def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int) -> Optimizer:
+    """Make the search core of a study, with all decisions and results of a journal.
+
+    The virtual time of an epoch is the number of floating-point operations of a configuration's forward pass.
+
+    Args:
+        study: The study.
+        records: The journal.
+        concurrency: Evaluations that run at a time.
+    """
+
+    def cost(values: dict[str, Any]) -> float:
+        return study.base.with_values(values).model.flops(channels=1, samples=1280)
+
+    budget = study.budget
+    return optimizer_from_records(
+        study.configuration_space(),
+        records,
+        mode=study.objective.mode,
+        settings={
+            **study.searcher,
+            "min_budget": budget.min,
+            "max_budget": budget.max,
+            "eta": budget.eta,
+            "evaluations": budget.evaluations,
+            "brackets": budget.bracket_limit,
+            "seed": study.seed,
+            "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
+            "earlier": study.earlier,
+            "cost": cost,
+        },
+    )
 
 
 def optimizer_from_records(

@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Started
 from emotune.search.stopping import Resize
 from emotune.study.journal import read_journal
+from emotune.study.replay import make_optimizer
 from emotune.study.results import opened
 from emotune.study.study import Study
 from tests.cluster.lab import PROJECT, Lab, Machine, enter, laboratory

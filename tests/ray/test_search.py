@@ -12,10 +12,10 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import EpochDone, Evaluation
 from emotune.storage.logs import locked
 from emotune.study.journal import read_journal
+from emotune.study.replay import make_optimizer
 from emotune.study.results import opened
 from emotune.study.study import Study
 from tests.ray.conftest import Program

@@ -8,8 +8,8 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.experiment import Experiment
-from emotune.runtime.driver import settle
 from emotune.runtime.worker import describe
+from emotune.study.resolve import resolve_study
 from emotune.study.study import Aim, Budget, Study
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import TrainState, train_epoch
@@ -47,7 +47,7 @@ def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentSt
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
     study = Study(base=base, objective=Aim(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
-    settled = settle(study, store=store.path, encoders={"encoder": checkpoint}).base
+    settled = resolve_study(study, store=store.path, encoders={"encoder": checkpoint}).base
     assert settled.model == pretext.model
     training_data = settled.training_data(store)
     classifier = settled.begin(training_data, encoder_weights=checkpoint)

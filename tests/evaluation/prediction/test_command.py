@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from emotune.cli import main
-from emotune.data.channels import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS
 from emotune.evaluation.prediction import find_predictor, predict
 from emotune.evaluation.prediction_plot import thin, write_plot
 from emotune.study.folder import SearchFolder

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotune.data.channels import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
@@ -78,7 +78,14 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
     assert len(together.classifiers) == 2
     file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
     alone = [
-        predict(file, predictors=[find_predictor(str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path)])
+        predict(
+            file,
+            predictors=[
+                find_predictor(
+                    str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path, find_checkpoint=find_encoder
+                )
+            ],
+        )
         for fold in (0, 1)
     ]
     expected = np.mean([one.probabilities["arousal"] for one in alone], axis=0)
