@@ -34,7 +34,7 @@ def compare_hosts(replies: list[HostReply], *, driver_versions: Mapping[str, str
     """Yield the findings of each host: its own checks, and its versions and clock against the driver's.
 
     Args:
-        replies: HostReport and clock of each host.
+        replies: Report and clock of each host.
         driver_versions: The driver's versions.
     """
     for reply in replies:

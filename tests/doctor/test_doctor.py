@@ -1,4 +1,4 @@
-"""Each thing that can be wrong is told in a line, with what to do."""
+"""Each problem is reported in one line, with its remedy."""
 
 import contextlib
 import http.server
@@ -157,7 +157,7 @@ def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         ("python /home/murray/serve.py --folder /data/mlflow-old", None),
     ],
 )
-def test_a_server_is_known_by_its_program_not_by_a_name_in_a_path(command: str, server: str | None) -> None:
+def test_a_server_is_recognised_by_its_program_not_by_a_name_in_a_path(command: str, server: str | None) -> None:
     assert host.server_of(command.split()) == server
 
 
@@ -169,7 +169,7 @@ def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ulimit" in host.check_open_files().cure
 
 
-def test_hosts_that_differ() -> None:
+def test_hosts_with_other_versions_or_clocks_are_reported() -> None:
     ours = versions()
     now = time.time()
     alike = HostReply("a", HostReport((), ours), now, now - 0.1, now + 0.1)
@@ -187,7 +187,7 @@ def test_hosts_that_differ() -> None:
     )
 
 
-def test_a_dashboard_that_answers_to_anybody() -> None:
+def test_a_dashboard_without_a_token_is_reported() -> None:
     assert check_dashboard(None, loopback_only=True).state == "ok"
     with answering(401) as address:
         assert check_dashboard(address, loopback_only=False).state == "ok"
@@ -200,14 +200,14 @@ def test_a_dashboard_that_answers_to_anybody() -> None:
 
 
 @pytest.mark.parametrize(("status", "cure"), [(401, "MLFLOW_TRACKING_PASSWORD"), (403, "MLFLOW_SERVER_ALLOWED_HOSTS")])
-def test_a_tracking_server_that_refuses(status: int, cure: str) -> None:
+def test_a_tracking_server_that_refuses_access_is_reported(status: int, cure: str) -> None:
     with answering(status) as address, pytest.raises(UnreachableError) as refused:
         check_connection(f"http://somebody:s3cret@{address}")
     assert cure in refused.value.remedy
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_tracking_server_that_is_away_and_a_database(tmp_path: Path) -> None:
+def test_an_unreachable_server_and_a_damaged_database_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="refused") as away:
         check_connection("http://127.0.0.1:9")
     assert "start the server" in away.value.remedy

@@ -1,4 +1,4 @@
-"""What a table is made of, known before anything runs."""
+"""Cells, stages and costs of the papers' tables, without running them."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_the_experiments_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name != "pretext"])
-def test_neither_encoder_sees_the_half_that_it_is_tested_on(name: str) -> None:
+def test_neither_encoder_is_pretrained_on_its_test_half(name: str) -> None:
     for stage in stages_of(name):
         if stage.kind != "folds" or not stage.requires:
             continue
@@ -106,7 +106,7 @@ def made_up(table: str) -> dict:
     return results
 
 
-def test_a_table_stands_beside_the_published_one_in_three_formats() -> None:
+def test_a_table_with_published_numbers_is_written_in_three_formats() -> None:
     table = find_table("multimodal-table-4")
     frame = frame_of(table, made_up(table.name))
     assert frame[""].tolist()[:2] == ["EEG baseline", "EEG + ECG + GSR baseline"]
@@ -132,7 +132,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_tables_and_stores_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no table 'ecg-table-9'; there are: ecg-table-1"):
         run("ecg-table-9")
     with pytest.raises(SettingsError, match=r"no store .*amigos-ecg-10s, .*pool-ecg-10s; make them"):

@@ -1,4 +1,4 @@
-"""An answer that is lost, or a request that arrives late, makes nothing twice and loses nothing."""
+"""A lost response or a late request neither duplicates nor loses anything in MLflow."""
 
 import itertools
 import re
@@ -46,7 +46,7 @@ FAULTS: tuple[Fault, ...] = ("answer lost", "request cut", "database trouble")
 
 
 @pytest.mark.parametrize("wrong", list(itertools.product(PATHS, FAULTS)), ids=" ".join)
-def test_what_goes_wrong_once_is_done_once(
+def test_a_lost_response_creates_no_duplicates(
     proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content, wrong: tuple[str, Fault]
 ) -> None:
     name = re.sub(r"\W", "-", " ".join(wrong))
@@ -60,7 +60,7 @@ def test_what_goes_wrong_once_is_done_once(
 
 
 @pytest.mark.parametrize("path", ["mlflow/logged-models", "runs/set-tag"])
-def test_an_encoder_is_logged_once_though_an_answer_is_lost(
+def test_an_encoder_is_logged_once_if_a_response_is_lost(
     proxy: Proxy, tmp_path: Path, records: list[Record], path: str
 ) -> None:
     search, files = tmp_path / "search", tmp_path / "files"
@@ -85,7 +85,7 @@ def test_an_encoder_is_logged_once_though_an_answer_is_lost(
     assert [(model.source_run_id, str(model.status)) for model in models] == [(run, "READY")]
 
 
-def test_a_run_that_is_created_late_does_not_stay_twice(
+def test_a_duplicate_run_that_is_created_late_is_deleted(
     proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = tmp_path / "search"

@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_logged_encoder_answers_as_the_module_does(
+def test_a_logged_encoder_computes_the_outputs_of_the_module(
     uri: str, run: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -75,7 +75,7 @@ def test_a_logged_encoder_answers_as_the_module_does(
     }
 
 
-def test_an_encoder_that_is_not_there_is_the_users_mistake(uri: str, run: str, tmp_path: Path) -> None:
+def test_a_missing_encoder_is_reported_as_a_settings_error(uri: str, run: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be downloaded"):
         download_encoder(run, tracking_uri=uri, to=tmp_path / "fetched")
     with pytest.raises(SettingsError, match="cannot be downloaded"):

@@ -1,4 +1,4 @@
-"""What MLflow is told of a cross-validation as a whole."""
+"""The summary of a cross-validation in MLflow."""
 
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.statistics import mean_interval
@@ -40,8 +40,8 @@ def test_the_summary_has_the_mean_over_the_folds_and_its_interval() -> None:
     content, updates = MlflowContent(kind="fold", provenance={}), RunUpdates()
     for record in journal():
         content.add(record, updates)
-    told = {name: value for name, value, *_ in updates[SUMMARY].metrics}
+    metrics_of_summary = {name: value for name, value, *_ in updates[SUMMARY].metrics}
     expected = mean_interval(SCORES)
-    assert told["cv/accuracy"] == expected.mean
-    assert told["cv/macro_f1_half_width"] == expected.half_width
-    assert abs(told["cv_shuffled/accuracy"] - (expected.mean - 0.1)) < 1e-12
+    assert metrics_of_summary["cv/accuracy"] == expected.mean
+    assert metrics_of_summary["cv/macro_f1_half_width"] == expected.half_width
+    assert abs(metrics_of_summary["cv_shuffled/accuracy"] - (expected.mean - 0.1)) < 1e-12

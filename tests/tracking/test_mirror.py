@@ -1,4 +1,4 @@
-"""MLflow says what the journal says, whatever happened in between."""
+"""The content of MLflow equals the journal after outages, restarts and deletions."""
 
 import http.server
 import json
@@ -59,7 +59,7 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     assert view_hint(folder) == f"mlflow ui --backend-store-uri {uri}"
 
 
-def test_artifacts_lie_beside_the_database(
+def test_artifacts_are_stored_beside_the_database(
     uri: str, tmp_path: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = folder_of(tmp_path, name="elsewhere")
@@ -74,7 +74,7 @@ def test_artifacts_lie_beside_the_database(
     cuts=st.lists(st.tuples(st.integers(1, 15), st.sampled_from(["kept", "old", "lost"])), max_size=3),
     new=st.uuids(),
 )
-def test_restarts_anywhere_end_in_the_same_content(
+def test_restarts_at_any_record_give_the_same_content(
     uri: str,
     tmp_path: Path,
     records: list[Record],
@@ -100,7 +100,7 @@ def test_restarts_anywhere_end_in_the_same_content(
     assert read_delivery_state(folder).delivered == len(records)
 
 
-def test_a_database_that_is_locked_stops_nobody(
+def test_a_locked_database_does_not_block_the_search(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     mirror = MlflowMirror(uri, folder=folder_of(tmp_path), name="demo")
@@ -115,7 +115,7 @@ def test_a_database_that_is_locked_stops_nobody(
     assert set(content(uri)) == {"search", "0", "1", "2"}
 
 
-def test_another_store_and_a_deleted_experiment_get_everything_again(
+def test_all_records_are_sent_again_to_another_database_or_after_deletion(
     uri: str, template: Path, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder, other = folder_of(tmp_path), f"sqlite:///{folder_of(tmp_path, name='other') / 'mlflow.db'}"
@@ -129,7 +129,7 @@ def test_another_store_and_a_deleted_experiment_get_everything_again(
     assert content(other) == content(uri)
 
 
-def test_an_experiment_deleted_under_way_comes_back(
+def test_an_experiment_deleted_during_the_search_is_restored(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
@@ -159,7 +159,7 @@ def test_a_run_the_user_deleted_stays_deleted(
     assert content(uri)["2"]["status"] == "FAILED"
 
 
-def test_a_search_started_over_has_runs_of_its_own(uri: str, tmp_path: Path, records: list[Record]) -> None:
+def test_a_restarted_search_gets_new_runs(uri: str, tmp_path: Path, records: list[Record]) -> None:
     assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="old"), name="demo")
     first = records[0]
     assert isinstance(first, Opened)
@@ -190,7 +190,7 @@ def refusing() -> Iterator[int]:
     server.server_close()
 
 
-def test_a_refused_password_is_said_once_and_never_shown(
+def test_a_refused_password_is_logged_once_without_the_password(
     refusing: int, tmp_path: Path, records: list[Record], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -204,13 +204,13 @@ def test_a_refused_password_is_said_once_and_never_shown(
     assert CANARY not in caplog.text
 
 
-def test_uris_lose_their_credentials_and_nothing_else() -> None:
+def test_public_uris_lack_only_the_credentials() -> None:
     assert public_uri("https://me:p@ss@host:1/x") == "https://host:1/x"
     assert public_uri("sqlite:////data/a@b/mlflow.db") == "sqlite:////data/a@b/mlflow.db"
     assert public_uri("postgresql://h/d?password=x&a=1") == "postgresql://h/d?password=...&a=1"
 
 
-def test_a_damaged_cursor_is_no_cursor(uri: str, tmp_path: Path, records: list[Record], content: Content) -> None:
+def test_a_damaged_delivery_state_is_ignored(uri: str, tmp_path: Path, records: list[Record], content: Content) -> None:
     folder = folder_of(tmp_path)
     for damage in ("", "{", json.dumps({"delivered": -1})):
         (folder / DELIVERY_FILE).write_text(damage)

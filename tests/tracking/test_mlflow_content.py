@@ -1,4 +1,4 @@
-"""What MLflow is told is a pure function of the journal."""
+"""The content of MLflow is a pure function of the journal."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_each_configuration_has_one_run_with_its_epochs_in_steps(records: list[R
     assert updates["0"].status == "FINISHED"
 
 
-def test_what_is_not_finite_is_a_tag_and_never_a_number(records: list[Record]) -> None:
+def test_a_value_that_is_not_finite_is_a_tag_not_a_metric(records: list[Record]) -> None:
     updates = updates_of(records)
     assert updates["1"].tags["emotune.status"] == "diverged"
     assert updates["2"].tags["emotune.status"] == "failed"
@@ -52,7 +52,7 @@ def test_the_incumbent_is_the_best_of_those_trained_longest_over_all_epochs(reco
     ]
 
 
-def test_an_interruption_ends_the_runs_and_the_next_record_takes_them_up(records: list[Record]) -> None:
+def test_an_interruption_ends_the_runs_and_the_next_record_resumes_them(records: list[Record]) -> None:
     cut = next(n for n, one in enumerate(records) if one.kind == "closed") + 1
     assert {key: update.status for key, update in updates_of(records[:cut]).items()} == {
         "search": "KILLED", "0": "KILLED", "1": "FAILED", "2": "FAILED",
@@ -61,7 +61,7 @@ def test_an_interruption_ends_the_runs_and_the_next_record_takes_them_up(records
     assert (resumed["search"].status, resumed["0"].status) == ("RUNNING", "RUNNING")
 
 
-def test_a_long_run_has_no_summary_beside_it(records: list[Record]) -> None:
+def test_a_pretraining_has_no_summary_run(records: list[Record]) -> None:
     content, updates = MlflowContent(kind="pretrain", provenance={"python": "3"}), RunUpdates()
     for record in records[:2]:
         content.add(record, updates)
@@ -72,7 +72,7 @@ def test_a_long_run_has_no_summary_beside_it(records: list[Record]) -> None:
     assert updates["0"].documents
 
 
-def test_an_extension_takes_the_summary_up_again(records: list[Record]) -> None:
+def test_an_extension_resumes_the_summary_run(records: list[Record]) -> None:
     extended = [*records, Extended(time=records[-1].time + 1, brackets=4, evaluations=None)]
     updates = updates_of(extended)
     assert updates["search"].status == "RUNNING"
@@ -82,7 +82,7 @@ def test_an_extension_takes_the_summary_up_again(records: list[Record]) -> None:
     }
 
 
-def test_the_rungs_weights_are_told_when_the_search_is_finished() -> None:
+def test_rung_weights_are_logged_when_the_search_is_finished() -> None:
     journal = JournalWriter()
     opened = journal.records[0]
     assert isinstance(opened, Opened)
@@ -113,11 +113,11 @@ def test_run_names_are_short_and_sort_by_number() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=20), st.integers() | st.floats() | st.booleans() | st.text(), max_size=9))
-def test_run_names_never_grow_long(values: dict[str, int | float | bool | str]) -> None:
+def test_run_names_have_at_most_60_characters(values: dict[str, int | float | bool | str]) -> None:
     assert len(run_name(3, values)) <= 60
 
 
-def test_provenance_is_text_without_private_matters() -> None:
+def test_provenance_is_text_without_paths() -> None:
     facts = provenance()
     assert {"python", "platform", "node", "version.numpy"} <= set(facts)
     assert not any("/" in value for key, value in facts.items() if key != "platform")

@@ -40,7 +40,7 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def test_server_and_database_are_killed_and_nothing_is_lost_or_told(
+def test_after_kills_of_server_and_database_all_records_arrive_and_no_password_is_logged(
     servers: tuple[Postgres, Mlflow],
     uri: str,
     tmp_path: Path,

@@ -39,7 +39,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_server_that_dies_and_comes_back_gets_everything_once(
+def test_a_killed_and_restarted_server_gets_each_record_once(
     server: Mlflow,
     uri: str,
     tmp_path: Path,

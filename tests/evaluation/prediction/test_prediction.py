@@ -155,7 +155,7 @@ def test_gaps_and_dead_leads_are_left_out_and_the_other_segments_are_predicted(
     ]
 
 
-def test_a_classifier_of_a_pool_is_loaded_with_what_it_learnt(
+def test_a_classifier_with_max_pooling_is_loaded_with_its_weights(
     train: Train, write: Write, ecg: np.ndarray, tmp_path: Path
 ) -> None:
     train("pool", task={"kind": "classify", "aggregate": "max-groups", "hidden": (4,), "frozen": True})
