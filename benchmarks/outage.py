@@ -36,7 +36,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results
-from emotune.tracking.cursor import read_cursor
+from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
 KINDS = ("undisturbed", "server", "database")
@@ -156,11 +156,11 @@ def rate(records: Sequence[Record], *, name: str, server: Mlflow, folder: Path) 
     mirror = MlflowMirror(server.uri, folder=single, name=single.name)
     half = len(records) // 2
     mirror.catch_up(records[:half])
-    until(lambda: read_cursor(single).delivered == half, what=lambda: "MLflow does not get the journal")
+    until(lambda: read_delivery_state(single).delivered == half, what=lambda: "MLflow does not get the journal")
     begin = time.monotonic()
     for number in range(half, half + SINGLE):
         mirror(records[number], number)
-        while read_cursor(single).delivered <= number:
+        while read_delivery_state(single).delivered <= number:
             time.sleep(0.005)
     seconds = time.monotonic() - begin
     mirror.close(60)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emotune.encoders import PretrainedEncoder
+    from emotune.evaluation.encoders import PretrainedEncoder
 
 
 def load_encoder(
@@ -26,8 +26,9 @@ def load_encoder(
         SettingsError: There is no such search, folder or run.
         DamageError: The checkpoint does not match its checksums.
     """
-    from emotune.encoders import PretrainedEncoder, find_encoder
+    from emotune.evaluation.encoders import PretrainedEncoder
     from emotune.study.folder import storage_folder
+    from emotune.tracking.encoders import find_encoder
 
     folder = storage_folder(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"

@@ -24,12 +24,12 @@ from emotune.cli import emotune as program
 from emotune.cli.output import print_error
 from emotune.data.corpora.formats import read_file
 from emotune.data.store import ABOUT_FILE, SIGNAL_FILE, SegmentStore
-from emotune.encoders import PretrainedEncoder, find_encoder
 from emotune.errors import DamageError, DataError, SettingsError
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.files import safe_name
 from emotune.runtime.worker import describe
 from emotune.study.folder import SearchFolder
-from emotune.tracking.encoders import download_encoder
+from emotune.tracking.encoders import download_encoder, find_encoder
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
 from emotune.training.loop import TrainState
 from tests.training.conftest import store, tiny_experiment

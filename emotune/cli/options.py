@@ -79,7 +79,7 @@ def run_options(request: type[Request], *options: Decorator) -> Callable[[Callab
 def _check_no_password(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
     """Refuse a password on the command line, where every user of the machine can read it."""
     if uri and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
-        from emotune.tracking.cursor import has_password, public_uri
+        from emotune.tracking.uri import has_password, public_uri
 
         if has_password(uri):
             raise SettingsError(

@@ -14,19 +14,19 @@ from emotune.study.replay import make_optimizer
 from emotune.study.space import load_space
 from emotune.study.study import Study
 from emotune.tracking.mlflow import deliver_all
-from emotune.tracking.plan import Changes, Plan
+from emotune.tracking.mlflow_content import MlflowContent, RunUpdates
 from emotune.tracking.provenance import provenance
 from tests.support.training import train_until
 
 __all__ = [
-    "Changes",
     "Evaluation",
     "Experiment",
+    "MlflowContent",
     "Opened",
     "Optimizer",
-    "Plan",
     "PrepareSettings",
     "Record",
+    "RunUpdates",
     "SegmentStore",
     "Study",
     "Synthetic",

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.cli.actions.display import SearchDisplay
-from emotune.report.tables import incumbents, leaderboard
+from emotune.report.journal_tables import incumbents, leaderboard
 from emotune.search.history import key_of
 from emotune.search.ranking import best, rank
 from emotune.search.records import Ended, Evaluation, Opened, Record, Started
 from emotune.study.results import evaluation_results, find_best, status_document
 from emotune.study.study import Study
 from emotune.study.warm_start import with_earlier
-from emotune.tracking.plan import SUMMARY, Changes, Plan
+from emotune.tracking.mlflow_content import SUMMARY, MlflowContent, RunUpdates
 
 SPACE = {"hyperparameters": [{"name": "optim.lr", "type": "uniform_float", "lower": 1e-6, "upper": 1.0}]}
 objectives = st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0, math.inf, math.nan]), st.floats(-9, 9))
@@ -80,11 +80,11 @@ def search_with_ties(mode: str) -> tuple[Study, list[Record]]:
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_every_view_of_a_search_with_ties_names_the_same_configuration(mode: str) -> None:
     study, records = search_with_ties(mode)
-    display, plan = SearchDisplay(study, name="ties"), Plan(kind="configuration", provenance={})
-    changes: Changes = {}
+    display, content = SearchDisplay(study, name="ties"), MlflowContent(kind="configuration", provenance={})
+    changes: RunUpdates = {}
     for record in records:
         display.update(record)
-        plan.absorb(record, changes)
+        content.add(record, changes)
     incumbent = find_best(evaluation_results(records), mode=mode)
     assert incumbent is not None
     assert (incumbent.config_id, incumbent.epochs, incumbent.objective) == (3, 3, 0.5)
@@ -93,8 +93,8 @@ def test_every_view_of_a_search_with_ties_names_the_same_configuration(mode: str
     assert leaderboard(records)["config"].tolist() == [3, 1, 2, 4, 0]
     assert incumbents(records).iloc[-1][["epochs", "objective"]].tolist() == [3, 0.5]
     assert "configuration 3, epoch 3" in display.describe_best()
-    assert plan.best is not None
-    assert plan.best.evaluation.config_id == 3
+    assert content.best is not None
+    assert content.best.evaluation.config_id == 3
     assert dict((name, value) for name, value, *_ in changes[SUMMARY].metrics)["incumbent/epochs"] == 3
     first, *_ = with_earlier(study, sources={"ties": records}).earlier
     assert key_of(first) == key_of(incumbent.values)

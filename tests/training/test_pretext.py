@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emotune.data.store import SegmentStore
-from emotune.encoders import PretrainedEncoder
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.runtime.worker import describe
 from emotune.study.resolve import resolve_study
 from emotune.study.study import Aim, Budget, Study

@@ -77,8 +77,8 @@ def cross_validate(
     records = read_journal(folder.journal)
     if search_state(records, alive=False) != "finished":
         return code, None
-    materials = {fold: study.base.in_fold(fold).training_data(store) for fold in range(study.base.folds.count)}
-    result = read_cross_validation(records, materials=materials, notes=notes)
+    training_data = {fold: study.base.in_fold(fold).training_data(store) for fold in range(study.base.folds.count)}
+    result = read_cross_validation(records, training_data=training_data, notes=notes)
     write_atomically(folder.path / RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
     push(folder.path / RESULT_FILE)
     return code, result
@@ -89,11 +89,11 @@ def _notes(study: Study, destination: Destination, *, store: SegmentStore) -> li
     start = study.base.start
     if start is None or start.weights == "scratch":
         return []
-    abouts = {name: read_state(path)["about"] for name, path in find_encoders(study, destination).items()}
+    descriptions = {name: read_state(path)["about"] for name, path in find_encoders(study, destination).items()}
     labels = study.base.task.labels(store.index)
     assert labels is not None
     labelled = store.index.loc[~np.isnan(labels), "corpus"].unique()
-    return check_encoders(study.base, abouts=abouts, corpora=sorted(labelled))
+    return check_encoders(study.base, descriptions=descriptions, corpora=sorted(labelled))
 
 
 def load_result(folder: SearchFolder) -> CrossValidation:

@@ -14,14 +14,14 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from emotune.cli.actions.folders import store_path, tracking_uri_or_default
 from emotune.cli.output import print_json
-from emotune.doctor.cluster import Answer, check_dashboard, compare
-from emotune.doctor.finding import Finding, fine, wrong
-from emotune.doctor.host import Places, Report, check_token, examine_host, read_clock, versions
+from emotune.doctor.cluster import HostReply, check_dashboard, compare_hosts
+from emotune.doctor.findings import Finding, failure, ok
+from emotune.doctor.host import HostPaths, HostReport, check_host, check_token, read_clock, versions
 from emotune.runtime.cluster.connect import connect, running_cluster
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage.remote import place_of, remote_of
 from emotune.study.folder import storage_folder
-from emotune.tracking.connectivity import UnreachableError, try_tracking
+from emotune.tracking.connection_check import UnreachableError, check_connection
 
 NODE_TIMEOUT_S = 90.0
 """The checks wait for a host of the cluster this long; its first process has to import torch."""
@@ -49,35 +49,35 @@ def as_line(finding: Finding) -> str:
 
 def _examine(storage: Path, *, tracking_uri: str | None, store: str | None) -> Iterator[Finding]:
     in_bucket = remote_of(storage) is not None
-    places = Places(None if in_bucket else storage, None if store is None else store_path(store))
-    yield from examine_host(places).findings
+    places = HostPaths(None if in_bucket else storage, None if store is None else store_path(store))
+    yield from check_host(places).findings
     if in_bucket:
-        yield fine("storage", f"{place_of(storage)} responds")
+        yield ok("storage", f"{place_of(storage)} responds")
     yield check_token(os.environ)
     yield _examine_tracking(tracking_uri_or_default(tracking_uri, storage=storage))
     if running_cluster() is None:
-        yield fine("cluster", "not running; a search starts Ray on this machine")
+        yield ok("cluster", "not running; a search starts Ray on this machine")
         return
     try:
         connect(1)
     except (RayError, ConnectionError, RuntimeError) as error:
         cure = "check RAY_ADDRESS, and that RAY_AUTH_MODE and the token are those of the cluster"
-        yield wrong("cluster", f"{running_cluster()}: {str(error).strip().splitlines()[0]}", cure)
+        yield failure("cluster", f"{running_cluster()}: {str(error).strip().splitlines()[0]}", cure)
         return
     yield from _examine_cluster(places)
 
 
 def _examine_tracking(uri: str) -> Finding:
     try:
-        return fine("tracking", try_tracking(uri))
+        return ok("tracking", check_connection(uri))
     except UnreachableError as error:
-        return wrong("tracking", str(error), error.cure)
+        return failure("tracking", str(error), error.remedy)
 
 
-def _examine_cluster(places: Places) -> Iterator[Finding]:
+def _examine_cluster(places: HostPaths) -> Iterator[Finding]:
     nodes = alive_nodes()
     resources = ray.cluster_resources()
-    yield fine("cluster", f"{len(nodes)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
+    yield ok("cluster", f"{len(nodes)} nodes, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs")
     dashboard = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR).dashboard_url
     yield check_dashboard(dashboard or None, loopback_only=(dashboard or "").startswith(("127.", "localhost")))
     marker = None
@@ -91,20 +91,20 @@ def _examine_cluster(places: Places) -> Iterator[Finding]:
             (places.storage / marker).unlink(missing_ok=True)
 
 
-def _examine_nodes(nodes: Sequence[dict], places: Places) -> Iterator[Finding]:
+def _examine_nodes(nodes: Sequence[dict], places: HostPaths) -> Iterator[Finding]:
     """Run the checks of a host on all nodes; then read their clocks, when no process has to start any more."""
-    reports = {node["NodeID"]: run_on_node(node, examine_host, places) for node in nodes}
+    reports = {node["NodeID"]: run_on_node(node, check_host, places) for node in nodes}
     answers = []
     for node in nodes:
         host = node_name(node)
         try:
-            report: Report = ray.get(reports[node["NodeID"]], timeout=NODE_TIMEOUT_S)
+            report: HostReport = ray.get(reports[node["NodeID"]], timeout=NODE_TIMEOUT_S)
             asked = time.time()
             clock: float = ray.get(run_on_node(node, read_clock), timeout=NODE_TIMEOUT_S)
         except (RayError, GetTimeoutError) as error:
             message = str(error).strip().splitlines()[-1]
             cure = "read Ray's logs on that host; the same version of emotune must be installed there"
-            yield replace(wrong("node", message, cure), host=host)
+            yield replace(failure("node", message, cure), host=host)
             continue
-        answers.append(Answer(host, report, clock, asked, time.time()))
-    yield from compare(answers, ours=versions())
+        answers.append(HostReply(host, report, clock, asked, time.time()))
+    yield from compare_hosts(answers, driver_versions=versions())

@@ -13,7 +13,7 @@ from emotune.cli.actions.tables import console, plain_table, reasons_table
 from emotune.cli.output import print_json, print_message
 from emotune.data.recording import Exclusion
 from emotune.data.store import SegmentStore
-from emotune.evaluation.fusion_features import FeatureSummary, build_features
+from emotune.evaluation.fusion import FeatureSummary, build_features
 
 
 def fuse_and_print(names: Sequence[str], *, out: Path, storage: str, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """``emotune predict``: predict with each model, and print or write the probabilities."""
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from emotune.cli.actions.tables import console, facts_table, message_console, pl
 from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
 from emotune.errors import SettingsError
+from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of, predict
+from emotune.evaluation.prediction_plot import write_plot
 from emotune.files import write_atomically
-from emotune.prediction import Prediction, Predictor, find_predictor, predict, write_picture
-from emotune.prediction.judge import label_of
 from emotune.study.folder import storage_folder
+from emotune.tracking.encoders import find_encoder
 
 MAX_ROWS = 60
 """Segments in the printed table; the JSON document and the CSV table contain all."""
@@ -23,12 +25,15 @@ def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
     root = storage_folder(request.storage)
     uri = tracking_uri_or_default(request.tracking_uri, storage=root)
-    predictors = [find_predictor(name, storage=root, tracking_uri=uri) for name in _names(request.models)]
-    prediction = predict(request.file, judges=predictors, fs=request.fs)
+    find_checkpoint = functools.partial(find_encoder, tracking_uri=uri)
+    predictors = [
+        find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)
+    ]
+    prediction = predict(request.file, predictors=predictors, fs=request.fs)
     if request.csv is not None:
         _write_csv(prediction, file=request.csv)
     if request.plot is not None:
-        write_picture(prediction, file=request.plot)
+        write_plot(prediction, file=request.plot)
     if request.as_json:
         print_json(prediction.document())
     else:

@@ -9,7 +9,6 @@ from emotune.cli.actions.crossval import load_result, result_document
 from emotune.cli.actions.folders import existing_search, tracking_uri_or_default
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.output import print_json
-from emotune.encoders import publish_best
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
@@ -18,6 +17,7 @@ from emotune.storage.remote import place_of, push
 from emotune.study.folder import storage_folder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
+from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
 
 

@@ -18,13 +18,13 @@ from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
-from emotune.evaluation.fusion_features import build_features
+from emotune.evaluation.fusion import build_features
 from emotune.experiment import Start
 from emotune.files import write_atomically
-from emotune.reproduce.plan import Cell, Stage, cells, cost_of, in_order, missing_stores, pretext_stage
-from emotune.reproduce.published import Recipe, Table, find_table
+from emotune.reproduce.published import PaperTable, Recipe, find_table
 from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
 from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
+from emotune.reproduce.stages import Stage, TableCell, cells_of, cost_of, execution_order, missing_stores, pretext_stage
 from emotune.runtime.driver import RunOptions
 from emotune.storage.remote import place_of, pull, push
 from emotune.study.folder import SearchFolder, storage_folder
@@ -38,8 +38,8 @@ def reproduce_table(request: ReproduceRequest) -> int:
     table, scale, stores = find_table(request.table), SCALES[request.scale], store_path(request.stores)
     if request.scale == "smoke" and not request.dry_run:
         make_smoke_stores(stores)
-    table_cells = cells(table, scale=scale, stores=stores)
-    stages = in_order([cell.stage for cell in table_cells] or [pretext_stage(scale=scale, stores=stores)])
+    table_cells = cells_of(table, scale=scale, stores=stores)
+    stages = execution_order([cell.stage for cell in table_cells] or [pretext_stage(scale=scale, stores=stores)])
     if request.dry_run:
         _print_plan(stages, table_cells, scale=scale, as_json=request.as_json)
         return 0
@@ -118,16 +118,16 @@ class StageRunner:
         experiment = stage.experiment
         if stage.kind == "fusion":
             features = self.storage / "features" / stage.name
-            build_features(*(self.folder(half) for half in stage.after), store=features)
+            build_features(*(self.folder(half) for half in stage.requires), store=features)
             experiment = experiment.model_copy(update={"store": str(features)})
-        elif stage.after:
-            first, second = stage.after
+        elif stage.requires:
+            first, second = stage.requires
             start = Start(encoder=first.name, second=second.name)
             experiment = experiment.model_copy(update={"start": start})
         return cross_validation_study(experiment, protocol="paper", folds=self.scale.folds)
 
 
-def _print_plan(stages: Sequence[Stage], table_cells: Sequence[Cell], *, scale: Scale, as_json: bool) -> None:
+def _print_plan(stages: Sequence[Stage], table_cells: Sequence[TableCell], *, scale: Scale, as_json: bool) -> None:
     costs = [cost_of(stage, scale=scale) for stage in stages]
     rows = [
         {
@@ -161,7 +161,7 @@ def _print_plan(stages: Sequence[Stage], table_cells: Sequence[Cell], *, scale: 
 
 
 def _write(
-    table: Table, table_cells: Sequence[Cell], stages: Sequence[Stage], *, runner: StageRunner, as_json: bool
+    table: PaperTable, table_cells: Sequence[TableCell], stages: Sequence[Stage], *, runner: StageRunner, as_json: bool
 ) -> None:
     if table_cells:
         results: Results = {

@@ -14,10 +14,9 @@ from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
 from emotune.data.store import SegmentStore
 from emotune.documents import load_document, parse
-from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
 from emotune.experiment import Experiment
-from emotune.report.tables import leaderboard
+from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, Record
 from emotune.storage.logs import locked
@@ -28,9 +27,10 @@ from emotune.study.journal import read_journal
 from emotune.study.resolve import check_workers, resolve_study
 from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
 from emotune.study.study import Study
-from emotune.tracking.cursor import where_to_look
+from emotune.tracking.delivery import view_hint
+from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
-from emotune.tracking.store import OUTAGES, brief
+from emotune.tracking.store import OUTAGES, one_line
 
 LEADERBOARD_ROWS = 5
 """Configurations in the table that is printed at the end of a search."""
@@ -176,7 +176,7 @@ def _publish_encoder(folder: SearchFolder, *, uri: str) -> None:
         return  # there is no result: the summary prints that
     except OUTAGES as error:
         print_message(
-            f"the best encoder was not logged to MLflow: {brief(error)}. Log it with `emotune sync {folder.name}`"
+            f"the best encoder was not logged to MLflow: {one_line(error)}. Log it with `emotune sync {folder.name}`"
         )
 
 
@@ -196,7 +196,7 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
             f"no evaluation of {folder.name!r} has a result; `emotune status {folder.name}` prints the errors"
         )
     warning = shortfall(records)
-    tracking = where_to_look(folder.path) or f"not in MLflow yet; send them with `emotune sync {folder.name}`"
+    tracking = view_hint(folder.path) or f"not in MLflow yet; send them with `emotune sync {folder.name}`"
     lines = [
         *(_leaderboard(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),

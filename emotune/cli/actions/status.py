@@ -14,7 +14,7 @@ from emotune.study.folder import SearchFolder, find_searches, storage_folder
 from emotune.study.journal import read_journal
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import opened, status_document
-from emotune.tracking.cursor import mlflow_runs
+from emotune.tracking.delivery import mlflow_runs
 
 
 def print_all(storage: str, *, as_json: bool) -> None:

@@ -1,6 +1,5 @@
-"""Pre-trained encoders: found by name, run or path, and used on raw signals."""
+"""Pre-trained encoders on this machine: their checkpoint by name or path, and embeddings of raw signals."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,23 +19,24 @@ from emotune.models.weights import load_pretrained
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, find_best, opened
-from emotune.tracking.cursor import read_cursor
-from emotune.tracking.encoders import download_encoder, log_encoder
-from emotune.training.checkpoints import export_weights, newest_checkpoint, read_state, read_weights
+from emotune.training.checkpoints import newest_checkpoint, read_state, read_weights
+
+BATCH_SEGMENTS = 64
+"""Segments embedded in one forward pass."""
 
 
-def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None) -> Path:
-    """Return the checkpoint folder of a pre-trained encoder.
+def find_local_checkpoint(source: str, *, storage: Path) -> Path | None:
+    """Return the checkpoint folder that a path or the name of a search stands for.
 
     Args:
-        source: A checkpoint folder, the folder or name of a search (whose best configuration is
-            taken), or an MLflow run (``runs:/ID`` or its number).
-        storage: Where searches are kept.
-        tracking_uri: The MLflow server that knows the run.
+        source: A checkpoint folder, or the folder or name of a search (its best configuration).
+        storage: The folder of all searches.
+
+    Returns:
+        The checkpoint folder; None if there is neither a checkpoint nor a search of that name.
 
     Raises:
-        SettingsError: There is nothing of that name, or the search has no result yet.
-        DamageError: All its checkpoints are damaged.
+        SettingsError: The search has no result yet, or no undamaged checkpoint.
     """
     path = Path(source)
     if (path / "manifest.json").is_file():
@@ -44,19 +44,14 @@ def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None)
     for folder in (SearchFolder(path), SearchFolder(storage / source)):
         if folder.begun:
             return best_checkpoint(folder)
-    run = source.removeprefix("runs:/")
-    if len(run) == 32 and run.isalnum():
-        return download_encoder(run, tracking_uri=tracking_uri, to=storage / ".encoders")
-    raise SettingsError(
-        f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in MLflow"
-    )
+    return None
 
 
 def best_checkpoint(folder: SearchFolder) -> Path:
     """Return the newest undamaged checkpoint of a search's best configuration.
 
     Raises:
-        SettingsError: The search has no result, or its checkpoints are gone.
+        SettingsError: The search has no result yet, or no undamaged checkpoint.
     """
     records = read_journal(folder.journal)
     best = find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"]) if records else None
@@ -68,96 +63,78 @@ def best_checkpoint(folder: SearchFolder) -> Path:
     return checkpoint
 
 
-def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
-    """Log a search's best encoder into its configuration's MLflow run, as a model with a signature.
-
-    Returns:
-        The run, or None if MLflow does not know the configuration yet.
-
-    Raises:
-        SettingsError: The search has no result.
-        MlflowException: MLflow cannot be reached.
-    """
-    checkpoint = best_checkpoint(folder)
-    run = read_cursor(folder.path).runs.get(str(int(checkpoint.parent.name)))
-    if run is None:
-        return None
-    encoder = PretrainedEncoder(checkpoint)
-    example = np.zeros((1, len(encoder.channels), encoder.preparation.samples), dtype=np.float32)
-    with tempfile.TemporaryDirectory() as scratch:
-        export_weights(checkpoint, to=Path(scratch) / "encoder")
-        log_encoder(run, module=encoder, example=example, folder=Path(scratch) / "encoder", tracking_uri=tracking_uri)
-    return run
-
-
 @dataclass(frozen=True)
-class AboutCheckpoint:
-    """What a checkpoint says of the network in it."""
+class NetworkDescription:
+    """The network in a checkpoint, and the signals it was trained on."""
 
     experiment: Experiment
     preparation: PrepareSettings
-    """How the signals it was trained on were prepared."""
+    """Preparation of the training signals."""
     channels: tuple[str, ...]
-    """Of those signals."""
+    """Channels of the training signals."""
 
 
-def read_about(checkpoint: Path) -> AboutCheckpoint:
-    """Return what a checkpoint says of itself.
+def read_network_description(checkpoint: Path) -> NetworkDescription:
+    """Read the description of its network from a checkpoint.
 
     Raises:
-        DamageError: The checkpoint is not what was written.
-        SettingsError: The network reads no signals.
+        DamageError: The checkpoint was changed after it was written, or has no description.
+        SettingsError: The input of the network is not a signal.
     """
     about = read_state(checkpoint)["about"]
     try:
         if about["modality"] not in MODALITIES:
             raise SettingsError(
-                f"{checkpoint} reads {about['modality']}, not signals; give what was trained on signals"
+                f"{checkpoint} was trained on {about['modality']}, expected signals ({', '.join(MODALITIES)}); "
+                "give a checkpoint that was trained on signals"
             )
-        return AboutCheckpoint(
+        return NetworkDescription(
             experiment=Experiment.model_validate(about["experiment"]),
             preparation=PrepareSettings.model_validate(about["preparation"]),
             channels=tuple(about["channels"]),
         )
     except (KeyError, TypeError, ValidationError) as error:
-        raise DamageError(f"{checkpoint}: state.json does not say what network it is; use another one") from error
+        raise DamageError(f"{checkpoint}: state.json has no valid description of a network; give another") from error
 
 
 class PretrainedEncoder(nn.Module):
-    """An encoder with its preparation of signals, in evaluation mode.
+    """An encoder together with its preparation of signals, in evaluation mode.
 
     Args:
         checkpoint: A checkpoint folder.
 
     Raises:
-        DamageError: The checkpoint is not what was written.
+        DamageError: The checkpoint was changed after it was written.
+        SettingsError: The input of the network is not a signal.
     """
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__()
-        about = read_about(checkpoint)
-        self.experiment, self.preparation, self.channels = about.experiment, about.preparation, about.channels
+        description = read_network_description(checkpoint)
+        self.experiment = description.experiment
+        self.preparation = description.preparation
+        self.channels = description.channels
         self.encoder = self.experiment.model.build(channels=len(self.channels))
         load_pretrained(read_weights(checkpoint), self.encoder, source=str(checkpoint))
         self.eval()
 
     def forward(self, signals: Float[torch.Tensor, "batch channel time"]) -> Float[torch.Tensor, "batch width"]:
-        """Return ``e_CLS`` of prepared segments."""
+        """Return the embedding ``e_CLS`` of prepared segments."""
         return self.encoder.summarise(signals)
 
     def embed(self, signal: Float[np.ndarray, "channel sample"], fs: int | float) -> Float[np.ndarray, "segment width"]:
         """Embed a raw recording: filtered, resampled, standardised and cut as in pre-training.
 
         Args:
-            signal: One recording, mV for ECG and uV for EEG; as many channels as in pre-training.
-            fs: Samples per second.
+            signal: One recording, in mV for ECG and uV for EEG, with the channels of pre-training.
+            fs: Sampling rate (Hz).
 
         Returns:
-            ``e_CLS`` of each segment, one after the other.
+            The embedding ``e_CLS`` of each segment, in the order of time.
 
         Raises:
-            SettingsError: The number of channels is another.
-            DataError: The signal cannot be used: not finite, flat, implausible, or shorter than a segment.
+            SettingsError: The number of channels differs from that of pre-training.
+            DataError: The signal is not finite, flat, implausible, or shorter than a segment.
         """
         if signal.ndim != 2 or len(signal) != len(self.channels):
             raise SettingsError(
@@ -179,4 +156,4 @@ class PretrainedEncoder(nn.Module):
             raise DataError(f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of {length}")
         segments = torch.from_numpy(standardised_segments([prepared], settings=self.preparation).signals)
         with torch.no_grad():
-            return torch.cat([self(part) for part in segments.split(64)]).numpy()
+            return torch.cat([self(batch) for batch in segments.split(BATCH_SEGMENTS)]).numpy()

@@ -1,4 +1,4 @@
-"""What a table is made of, known before anything runs."""
+"""Cells, stages and costs of the papers' tables, without running them."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 from emotune.cli import emotune
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation, FoldResult, cross_validation_study
-from emotune.reproduce.plan import Stage, cells, cost_of, in_order, pretext_stage
 from emotune.reproduce.published import TABLES, find_table
 from emotune.reproduce.recipes import FULL, SCALES, SMOKE, Scale
 from emotune.reproduce.render import as_latex, as_markdown, frame_of
+from emotune.reproduce.stages import Stage, cells_of, cost_of, execution_order, pretext_stage
 
 NOWHERE = Path("/nowhere")
 SIZES = {
@@ -28,8 +28,8 @@ SIZES = {
 
 
 def stages_of(name: str, scale: Scale = FULL) -> list[Stage]:
-    ours = cells(find_table(name), scale=scale, stores=NOWHERE)
-    return in_order([cell.stage for cell in ours] or [pretext_stage(scale=scale, stores=NOWHERE)])
+    ours = cells_of(find_table(name), scale=scale, stores=NOWHERE)
+    return execution_order([cell.stage for cell in ours] or [pretext_stage(scale=scale, stores=NOWHERE)])
 
 
 def run(*arguments: str) -> Result:
@@ -43,12 +43,12 @@ def run(*arguments: str) -> Result:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_cell_has_its_runs_and_each_run_is_named_once(name: str, scale: Scale) -> None:
     stages = stages_of(name, scale)
-    assert (len(cells(find_table(name), scale=scale, stores=NOWHERE)), len(stages)) == SIZES[name]
+    assert (len(cells_of(find_table(name), scale=scale, stores=NOWHERE)), len(stages)) == SIZES[name]
     names = [stage.name for stage in stages]
     assert len(set(names)) == len(names)
     done: set[str] = set()
     for stage in stages:
-        assert {before.name for before in stage.after} <= done
+        assert {before.name for before in stage.requires} <= done
         done.add(stage.name)
 
 
@@ -76,12 +76,12 @@ def test_the_experiments_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TABLES if name != "pretext"])
-def test_neither_encoder_sees_the_half_that_it_is_tested_on(name: str) -> None:
+def test_neither_encoder_is_pretrained_on_its_test_half(name: str) -> None:
     for stage in stages_of(name):
-        if stage.kind != "folds" or not stage.after:
+        if stage.kind != "folds" or not stage.requires:
             continue
         base = cross_validation_study(stage.experiment, protocol="paper", folds=FULL.folds).base
-        halves = [before.experiment.folds for before in stage.after]
+        halves = [before.experiment.folds for before in stage.requires]
         assert [folds.without.half for folds in halves if folds.without] == ["first", "second"]
         for folds in halves:
             assert (folds.count, folds.seed, folds.index) == (base.folds.count, base.folds.seed, None)
@@ -97,7 +97,7 @@ def test_the_pre_training_costs_what_its_operations_cost() -> None:
 
 def made_up(table: str) -> dict:
     results = {}
-    for cell in cells(find_table(table), scale=FULL, stores=NOWHERE):
+    for cell in cells_of(find_table(table), scale=FULL, stores=NOWHERE):
         folds = tuple(
             FoldResult(fold=n, config_id=n, metrics=dict.fromkeys(METRICS, 0.6 + 0.01 * n)) for n in range(10)
         )
@@ -106,7 +106,7 @@ def made_up(table: str) -> dict:
     return results
 
 
-def test_a_table_stands_beside_the_published_one_in_three_formats() -> None:
+def test_a_table_with_published_numbers_is_written_in_three_formats() -> None:
     table = find_table("multimodal-table-4")
     frame = frame_of(table, made_up(table.name))
     assert frame[""].tolist()[:2] == ["EEG baseline", "EEG + ECG + GSR baseline"]
@@ -132,7 +132,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_tables_and_stores_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no table 'ecg-table-9'; there are: ecg-table-1"):
         run("ecg-table-9")
     with pytest.raises(SettingsError, match=r"no store .*amigos-ecg-10s, .*pool-ecg-10s; create them"):

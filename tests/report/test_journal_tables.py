@@ -1,4 +1,4 @@
-"""The tables say what the journal says."""
+"""The tables agree with the journal."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.report.tables import held_out_scores, incumbents, leaderboard, learning_curves, rank_agreement
+from emotune.report.journal_tables import held_out_scores, incumbents, leaderboard, learning_curves, rank_agreement
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.study.results import evaluation_results, find_best
 
@@ -68,7 +68,7 @@ def test_leaderboard_and_incumbent_agree_with_the_best(mode: str, data: st.DataO
     assert curve["trained"].is_monotonic_increasing
 
 
-def test_curves_hold_every_finite_number_once(records: list[Record]) -> None:
+def test_curves_hold_each_finite_value_once(records: list[Record]) -> None:
     curves = learning_curves(records)
     reported = sum(value is not None for one in records if isinstance(one, EpochDone) for value in one.metrics.values())
     assert len(curves) == reported

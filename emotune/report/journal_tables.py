@@ -1,4 +1,4 @@
-"""A search's journal as tidy tables."""
+"""A search's journal as pandas tables in long format."""
 
 import dataclasses
 import itertools
@@ -14,27 +14,27 @@ from emotune.study.results import EvaluationResult, evaluation_results, opened, 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a search optimises."""
+    """The metric that a search optimises, and its direction (``min`` or ``max``)."""
 
     metric: str
     mode: str
 
 
 def objective_of(records: Sequence[Record]) -> Objective:
-    """Return what the study says it optimises; the validation loss if it says nothing."""
-    given = opened(records).study.get("objective") or {}
-    return Objective(metric=given.get("metric", "val/loss"), mode=given.get("mode", "min"))
+    """Return the objective of the study; the validation loss if the study has none."""
+    settings = opened(records).study.get("objective") or {}
+    return Objective(metric=settings.get("metric", "val/loss"), mode=settings.get("mode", "min"))
 
 
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per configuration, the best first.
 
-    Configurations are ordered by `emotune.search.ranking.rank` of their last result. Those without a result come
-    last, by number.
+    Configurations are sorted by `emotune.search.ranking.rank` of their last result: by trained epochs, then by
+    objective. Configurations without a result come last.
 
     Returns:
         Columns ``config``, ``epochs`` (trained with a result), ``objective``, ``status`` (of the last
-        evaluation), ``origin``, ``bracket``, ``seconds`` (of work), and one per searched value.
+        evaluation), ``origin``, ``bracket``, ``seconds`` (training time), and one per searched value.
     """
     groups: dict[int, list[EvaluationResult]] = {}
     for result in evaluation_results(records):
@@ -61,7 +61,7 @@ def _last_result(results: list[EvaluationResult]) -> Result | None:
 
 
 def _row(results: list[EvaluationResult], *, result: Result | None) -> dict[str, Any]:
-    """Describe one configuration by its evaluations, in the order they were decided, and its last result."""
+    """Return the row of one configuration from its evaluations, in the order of their decisions."""
     first, last = results[0], results[-1]
     return {
         "config": first.evaluation.config_id,
@@ -70,7 +70,7 @@ def _row(results: list[EvaluationResult], *, result: Result | None) -> dict[str,
         "status": last.status,
         "origin": first.evaluation.origin,
         "bracket": first.evaluation.bracket,
-        "seconds": sum((one.seconds or 0.0 for one in results), start=0.0),
+        "seconds": sum((result.seconds or 0.0 for result in results), start=0.0),
         **first.evaluation.values,
     }
 
@@ -89,11 +89,11 @@ def learning_curves(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def incumbents(records: Sequence[Record]) -> pd.DataFrame:
-    """Return how the best result improved while the search went on.
+    """Return the incumbent after each evaluation.
 
     Returns:
-        One row per evaluation with a result, in the order they ended: ``trained`` (epochs of all
-        evaluations so far), ``epochs`` and ``objective`` of the best of those trained longest.
+        One row per evaluation with a result, in the order of their ends: ``trained`` (epochs of all
+        evaluations until then), ``epochs`` and ``objective`` of the best of the configurations trained longest.
     """
     mode, trained, rows = objective_of(records).mode, 0, []
     incumbent: Result | None = None
@@ -113,17 +113,19 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def rank_agreement(records: Sequence[Record]) -> pd.DataFrame:
-    """Return how well a smaller budget foretells a larger one: Spearman's rank correlation of the objectives.
+    """Return Spearman's rank correlation of the objectives between each pair of rungs.
 
-    Only configurations that have a result at both are compared. As only the best are promoted, the agreement
-    among all of them is usually better than what is seen here.
+    Only configurations with a result at both rungs are compared. As only the best are promoted, the correlation
+    among all configurations is usually higher.
 
     Returns:
         One row per pair of rungs: ``fewer`` and ``more`` epochs, ``configurations`` shared, ``spearman``
-        (missing for fewer than three configurations, or if all are equal at one of the rungs).
+        (missing for fewer than three configurations, or if all objectives at a rung are equal).
     """
-    done = [one for one in evaluation_results(records) if one.status == "done" and one.objective is not None]
-    rows = [(one.evaluation.config_id, one.evaluation.to_epoch, one.objective) for one in done]
+    done = [
+        result for result in evaluation_results(records) if result.status == "done" and result.objective is not None
+    ]
+    rows = [(result.evaluation.config_id, result.evaluation.to_epoch, result.objective) for result in done]
     table = pd.DataFrame(rows, columns=["config", "epochs", "objective"]).pivot_table(
         index="config", columns="epochs", values="objective"
     )
@@ -134,8 +136,8 @@ def rank_agreement(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(pairs, columns=["fewer", "more", "configurations", "spearman"])
 
 
-def trusted_rungs(records: Sequence[Record]) -> pd.DataFrame:
-    """Return how much each rung counts in the model, if that is one that learns from all of them.
+def rung_weights(records: Sequence[Record]) -> pd.DataFrame:
+    """Return the weight of each rung in a model that uses the results of all rungs; empty for other models.
 
     Returns:
         One row per rung with a known weight: ``epochs``, ``results``, ``weight``.
@@ -152,7 +154,7 @@ def _spearman(pair: pd.DataFrame) -> tuple[int, float | None]:
 
 
 def held_out_scores(records: Sequence[Record]) -> pd.DataFrame:
-    """Return the last ``test/...`` metrics of each configuration that has some, one row per metric."""
+    """Return the last ``test/...`` metrics of each configuration, one row per metric."""
     curves = learning_curves(records)
     held_out = [str(metric).startswith("test/") for metric in curves["metric"]]
     return curves.loc[held_out].drop_duplicates(["config", "metric"], keep="last", ignore_index=True)

@@ -1,4 +1,4 @@
-"""Promises of ``emotune predict``: a table for people, JSON, CSV and a picture, mistakes in one line."""
+"""Promises of ``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
 
 import json
 import sys
@@ -12,9 +12,10 @@ from matplotlib.image import imread
 
 from emotune.cli import main
 from emotune.data.modality import TEN_CHANNELS
-from emotune.prediction import find_predictor, predict, write_picture
-from emotune.prediction.picture import thin
+from emotune.evaluation.prediction import find_predictor, predict
+from emotune.evaluation.prediction_plot import thin, write_plot
 from emotune.study.folder import SearchFolder
+from emotune.tracking.encoders import find_encoder
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -45,7 +46,7 @@ def models(train: Callable[..., SearchFolder]) -> str:
     return "ours-arousal,ours-valence"
 
 
-def test_people_see_every_segment_and_the_mean(run: Run, models: str, file: Path) -> None:
+def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: Path) -> None:
     code, out, err = run(models, "somebody.npz")
     assert (code, err) == (0, "")
     assert "8 segments of 5 s ECG, I, II" in out
@@ -53,12 +54,17 @@ def test_people_see_every_segment_and_the_mean(run: Run, models: str, file: Path
     rows = [line.split() for line in out.splitlines() if line.startswith(("I ", "II ", "mean"))]
     assert [row[:3] for row in rows[:2]] == [["I", "0", "5"], ["I", "5", "10"]]
     assert len(rows) == 9
-    expected = predict(file, judges=[find_predictor(name, storage=Path("results")) for name in models.split(",")])
+    expected = predict(
+        file,
+        predictors=[
+            find_predictor(name, storage=Path("results"), find_checkpoint=find_encoder) for name in models.split(",")
+        ],
+    )
     mean = expected.means["valence"]
     assert rows[-1][-2:] == [f"{mean:.3f}", "high" if mean > 0.5 else "low"]
 
 
-def test_programs_get_json_and_a_table(run: Run, models: str, file: Path) -> None:
+def test_json_and_csv_hold_the_same_segments(run: Run, models: str, file: Path) -> None:
     code, out, _ = run(models, file.name, "--json", "--csv", "out.csv")
     assert code == 0
     document = json.loads(out)
@@ -78,7 +84,7 @@ def test_a_long_recording_is_shown_in_part(run: Run, models: str, write: Callabl
 
 
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
-def test_the_picture_shows_signal_and_probabilities(
+def test_the_plot_shows_signal_and_probabilities(
     run: Run, train: Callable[..., SearchFolder], write: Callable[..., Path], ecg: np.ndarray, eeg: np.ndarray,
     modality: str,
 ) -> None:  # fmt: skip
@@ -113,12 +119,12 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
         (("ours-arousal,", "somebody.npz"), "contains an empty name"),
         (("ours-arousal", "nowhere.edf"), "nowhere.edf is no file"),
         (("ours-arousal", "results/ours-arousal/journal.jsonl"), "files ending in '.jsonl' cannot be read"),
-        (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf would be no PNG"),
+        (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
         (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "no/x.png cannot be written"),
         (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "--csv no/x.csv: cannot be written"),
     ],
 )
-def test_mistakes_are_told_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     run: Run, models: str, file: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
     code, out, err = run(*arguments)
@@ -128,9 +134,11 @@ def test_mistakes_are_told_in_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_picture_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
-    prediction = predict(file, judges=[find_predictor("ours-arousal", storage=tmp_path / "results")])
+def test_a_plot_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
+    prediction = predict(
+        file, predictors=[find_predictor("ours-arousal", storage=tmp_path / "results", find_checkpoint=find_encoder)]
+    )
     page = tmp_path / "page.PNG"
     page.write_bytes(b"old")
-    write_picture(prediction, file=page)
+    write_plot(prediction, file=page)
     assert imread(page, format="png").ndim == 3

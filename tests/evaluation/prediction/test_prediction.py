@@ -1,4 +1,4 @@
-"""Promises of predictions: prepared as in training, folds averaged, and what cannot be judged refused in a line."""
+"""Promises of predictions: prepared as in training, folds averaged, and what cannot be used refused in a line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +11,14 @@ from emotune.data.modality import TEN_CHANNELS
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
-from emotune.encoders import PretrainedEncoder, best_checkpoint
 from emotune.errors import DataError, EmotuneError, SettingsError
-from emotune.prediction import Predictor, find_predictor, predict
+from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint
+from emotune.evaluation.prediction import Predictor, find_predictor, predict
 from emotune.search.records import Record, Started
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
-from tests.prediction.conftest import FS, SECONDS
+from emotune.tracking.encoders import find_encoder
+from tests.evaluation.prediction.conftest import FS, SECONDS
 
 LEADS = ("ECG Left", "ECG Right")
 Write = Callable[..., Path]
@@ -25,7 +26,7 @@ Train = Callable[..., SearchFolder]
 
 
 @pytest.fixture
-def judge(train: Train) -> Predictor:
+def predictor(train: Train) -> Predictor:
     return Predictor("mine", checkpoints=[best_checkpoint(train("mine"))])
 
 
@@ -39,24 +40,24 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     settings = PrepareSettings.model_validate({"modality": modality, "seconds": SECONDS})
     prepare("folder", folder=tmp_path, store=tmp_path / "store", settings=settings)
     store = SegmentStore.open(tmp_path / "store")
-    asked = Predictor("m", checkpoints=[best_checkpoint(train("m", modality=modality))])
-    prediction = predict(file, judges=[asked])
+    predictor_of_modality = Predictor("m", checkpoints=[best_checkpoint(train("m", modality=modality))])
+    prediction = predict(file, predictors=[predictor_of_modality])
     assert np.array_equal(prediction.signals, store.signal)
     assert prediction.leads == store.index["channel"].tolist()
     assert prediction.starts.tolist() == store.index["start"].tolist()
     assert prediction.ends.tolist() == [start + SECONDS for start in store.index["start"]]
     with torch.no_grad():
-        logits = asked.classifiers[0].logits(torch.from_numpy(np.array(store.signal)))
+        logits = predictor_of_modality.classifiers[0].logits(torch.from_numpy(np.array(store.signal)))
     np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits.numpy())), atol=1e-6)
     assert prediction.means["arousal"] == pytest.approx(prediction.probabilities["arousal"].mean())
 
 
 def test_a_raw_signal_is_embedded_from_the_same_segments(
-    train: Train, write: Write, ecg: np.ndarray, judge: Predictor
+    train: Train, write: Write, ecg: np.ndarray, predictor: Predictor
 ) -> None:
     encoder = PretrainedEncoder(best_checkpoint(train("other")))
     file = write("a.npz", signal=ecg[:1], names=("ECG",), kind="ecg")
-    segments = predict(file, judges=[judge]).signals
+    segments = predict(file, predictors=[predictor]).signals
     with torch.no_grad():
         expected = encoder(torch.from_numpy(segments)).numpy()
     # the file rounds to a part in 30,000
@@ -73,15 +74,22 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
     values = ({"folds.index": 0}, {"folds.index": 1}, {"folds.index": 1, "seed": 9})
     folder = train("cv", purpose="fold", values=values)
     rename_last_to_shuffled(folder)
-    together = find_predictor("cv", storage=tmp_path / "results")
+    together = find_predictor("cv", storage=tmp_path / "results", find_checkpoint=find_encoder)
     assert len(together.classifiers) == 2
     file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
     alone = [
-        predict(file, judges=[find_predictor(str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path)])
+        predict(
+            file,
+            predictors=[
+                find_predictor(
+                    str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path, find_checkpoint=find_encoder
+                )
+            ],
+        )
         for fold in (0, 1)
     ]
     expected = np.mean([one.probabilities["arousal"] for one in alone], axis=0)
-    np.testing.assert_allclose(predict(file, judges=[together]).probabilities["arousal"], expected, atol=1e-6)
+    np.testing.assert_allclose(predict(file, predictors=[together]).probabilities["arousal"], expected, atol=1e-6)
 
 
 def rename_last_to_shuffled(folder: SearchFolder) -> None:
@@ -105,14 +113,17 @@ def test_a_cross_validation_that_is_not_complete_is_refused(train: Train, tmp_pa
     for file in folder.checkpoints(1).rglob("weights.safetensors"):
         file.write_bytes(b"damaged")
     with pytest.raises(SettingsError, match="'cv' is not complete: 0 of 2 folds are not done, 1 have a checkpoint"):
-        find_predictor("cv", storage=tmp_path / "results")
+        find_predictor("cv", storage=tmp_path / "results", find_checkpoint=find_encoder)
 
 
-def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
+def test_several_targets_are_predicted_together(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
     for target in ("arousal", "valence"):
         train(target, task={"kind": "classify", "target": target, "hidden": (4,)})
-    judges = [find_predictor(name, storage=tmp_path / "results") for name in ("arousal", "valence")]
-    prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), judges=judges)
+    predictors = [
+        find_predictor(name, storage=tmp_path / "results", find_checkpoint=find_encoder)
+        for name in ("arousal", "valence")
+    ]
+    prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), predictors=predictors)
     table = prediction.table()
     answers = ["arousal_probability", "arousal", "valence_probability", "valence"]
     assert list(table.columns) == ["channel", "start", "end", *answers]
@@ -120,24 +131,22 @@ def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray,
     for target in ("arousal", "valence"):
         high = prediction.probabilities[target] > 0.5
         assert table[target].tolist() == ["high" if one else "low" for one in high]
-    with pytest.raises(SettingsError, match="arousal and arousal both judge arousal"):
-        predict(prediction.file, judges=[judges[0], judges[0]])
+    with pytest.raises(SettingsError, match="arousal and arousal both predict arousal"):
+        predict(prediction.file, predictors=[predictors[0], predictors[0]])
 
 
-def test_judges_that_were_trained_on_other_signals_are_not_mixed(
-    train: Train, judge: Predictor, tmp_path: Path
-) -> None:
+def test_predictors_of_other_preparations_are_refused(train: Train, predictor: Predictor, tmp_path: Path) -> None:
     other = Predictor("eeg", checkpoints=[best_checkpoint(train("eeg", modality="eeg"))])
-    with pytest.raises(SettingsError, match="mine and eeg were trained on signals that were prepared in different"):
-        predict(tmp_path / "x.npz", judges=[judge, other])
+    with pytest.raises(SettingsError, match="mine and eeg were trained on signals with different preparations"):
+        predict(tmp_path / "x.npz", predictors=[predictor, other])
 
 
-def test_gaps_and_dead_leads_are_left_out_and_the_rest_is_judged(
-    judge: Predictor, write: Write, ecg: np.ndarray
+def test_gaps_and_dead_leads_are_left_out_and_the_other_segments_are_predicted(
+    predictor: Predictor, write: Write, ecg: np.ndarray
 ) -> None:
     signal = np.concatenate([ecg, np.zeros((1, ecg.shape[1]))])
     signal[:, 6 * FS : 7 * FS] = np.nan
-    prediction = predict(write("a.npz", signal=signal, names=(*LEADS, "V1"), kind="ecg"), judges=[judge])
+    prediction = predict(write("a.npz", signal=signal, names=(*LEADS, "V1"), kind="ecg"), predictors=[predictor])
     assert prediction.names == LEADS
     assert sorted(set(prediction.starts.tolist())) == [0.0, 10.0, 15.0]
     assert [str(one) for one in prediction.left_out] == [
@@ -146,15 +155,15 @@ def test_gaps_and_dead_leads_are_left_out_and_the_rest_is_judged(
     ]
 
 
-def test_a_classifier_of_a_pool_is_loaded_with_what_it_learnt(
+def test_a_classifier_with_max_pooling_is_loaded_with_its_weights(
     train: Train, write: Write, ecg: np.ndarray, tmp_path: Path
 ) -> None:
     train("pool", task={"kind": "classify", "aggregate": "max-groups", "hidden": (4,), "frozen": True})
-    judged = predict(
+    prediction = predict(
         write("a.npz", signal=ecg, names=LEADS, kind="ecg"),
-        judges=[find_predictor("pool", storage=tmp_path / "results")],
+        predictors=[find_predictor("pool", storage=tmp_path / "results", find_checkpoint=find_encoder)],
     )
-    assert np.ptp(judged.probabilities["arousal"]) > 0
+    assert np.ptp(prediction.probabilities["arousal"]) > 0
 
 
 def flat(signal: np.ndarray) -> np.ndarray:
@@ -176,42 +185,42 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "file", "complaint"),
     [
-        (flat, {}, "cannot be judged: lead ECG Left: the lead never moves; lead ECG Right: the lead never moves"),
-        (missing, {}, "cannot be judged: lead ECG Left: the lead is mostly missing"),
-        (short, {}, r"cannot be judged: 3\.0 s: shorter than a segment of 5 s"),
-        (in_volts, {}, "cannot be judged: the signal's standard deviation is"),
+        (flat, {}, "cannot be used: lead ECG Left: the lead never moves; lead ECG Right: the lead never moves"),
+        (missing, {}, "cannot be used: lead ECG Left: the lead is mostly missing"),
+        (short, {}, r"cannot be used: 3\.0 s: shorter than a segment of 5 s"),
+        (in_volts, {}, "cannot be used: the signal's standard deviation is"),
         (np.copy, {"fs": 64.0}, "it holds nothing above 32 Hz, where the band reaches 50 Hz"),
         (np.copy, {"kind": "eeg"}, r"has no ECG channel, which the model needs; it has: ECG Left \(eeg\)"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_a_line(
-    judge: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
+def test_an_unusable_recording_is_refused_with_one_line(
+    predictor: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
 ) -> None:
     path = write("a.npz", **{"signal": change(ecg), "names": LEADS, "kind": "ecg", **file})
     with pytest.raises(DataError, match=complaint) as refused:
-        predict(path, judges=[judge])
+        predict(path, predictors=[predictor])
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_an_eeg_without_a_channel_is_refused(train: Train, write: Write, eeg: np.ndarray) -> None:
-    asked = Predictor("m", checkpoints=[best_checkpoint(train("m", modality="eeg"))])
+    predictor_of_modality = Predictor("m", checkpoints=[best_checkpoint(train("m", modality="eeg"))])
     file = write("a.npz", signal=eeg[1:], names=TEN_CHANNELS[1:], kind="eeg")
     with pytest.raises(DataError, match=r"a\.npz: it has no channel F7; it has F3, T7"):
-        predict(file, judges=[asked])
+        predict(file, predictors=[predictor_of_modality])
 
 
-def test_a_table_needs_a_rate(judge: Predictor, ecg: np.ndarray, tmp_path: Path) -> None:
+def test_a_csv_file_needs_a_sampling_rate(predictor: Predictor, ecg: np.ndarray, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     np.savetxt(file, ecg[0], header="ECG", comments="")
     with pytest.raises(DataError, match=r"a\.csv: its sampling rate is not known; give it with --fs"):
-        predict(file, judges=[judge])
-    assert len(predict(file, judges=[judge], fs=float(FS)).leads) == 4
+        predict(file, predictors=[predictor])
+    assert len(predict(file, predictors=[predictor], fs=float(FS)).leads) == 4
 
 
-def test_what_is_no_classifier_is_refused(train: Train, tmp_path: Path) -> None:
+def test_a_network_that_is_not_a_classifier_is_refused(train: Train, tmp_path: Path) -> None:
     train("pretrained", task={"kind": "masked_values", "head": 4})
-    with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values' and judges nothing"):
-        find_predictor("pretrained", storage=tmp_path / "results")
+    with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values', expected 'classify'"):
+        find_predictor("pretrained", storage=tmp_path / "results", find_checkpoint=find_encoder)
     with pytest.raises(EmotuneError, match="'nobody'"):
-        find_predictor("nobody", storage=tmp_path / "results")
+        find_predictor("nobody", storage=tmp_path / "results", find_checkpoint=find_encoder)
