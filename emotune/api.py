@@ -29,8 +29,8 @@ def load_encoder(
         DamageError: The checkpoint is not what was written.
     """
     encoders = importlib.import_module("emotune.encoders")
-    storage_folder = importlib.import_module("emotune.study.folder").storage_folder
-    folder = storage_folder(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-    checkpoint = encoders.find_encoder(str(source), storage=folder, tracking_uri=uri)
+    open_storage = importlib.import_module("emotune.storage").open_storage
+    results = open_storage(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.local('mlflow.db')}"
+    checkpoint = encoders.find_encoder(str(source), storage=results, tracking_uri=uri)
     return encoders.PretrainedEncoder(checkpoint)

@@ -16,6 +16,7 @@ from emotune.data.recording import UNITS, Recording
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.experiment import Experiment
 from emotune.models.weights import hand_over
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, find_best, opened
@@ -24,7 +25,7 @@ from emotune.tracking.encoders import download_encoder, log_encoder
 from emotune.training.checkpoints import export_weights, newest_checkpoint, read_state, read_weights
 
 
-def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None) -> Path:
+def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Path:
     """Return the checkpoint folder of a pre-trained encoder.
 
     Args:
@@ -40,12 +41,12 @@ def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None)
     path = Path(source)
     if (path / "manifest.json").is_file():
         return path
-    for folder in (SearchFolder(path), SearchFolder(storage / source)):
+    for folder in (SearchFolder.at(path), SearchFolder(storage, source)):
         if folder.begun:
             return best_checkpoint(folder)
     run = source.removeprefix("runs:/")
     if len(run) == 32 and run.isalnum():
-        return download_encoder(run, tracking_uri=tracking_uri, to=storage / ".encoders")
+        return download_encoder(run, tracking_uri=tracking_uri, to=storage.local(".encoders"))
     raise SettingsError(
         f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in MLflow"
     )
@@ -78,7 +79,7 @@ def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
         MlflowException: MLflow cannot be reached.
     """
     checkpoint = best_checkpoint(folder)
-    run = read_cursor(folder.path).runs.get(str(int(checkpoint.parent.name)))
+    run = read_cursor(folder.storage).runs.get(str(int(checkpoint.parent.name)))
     if run is None:
         return None
     encoder = PretrainedEncoder(checkpoint)

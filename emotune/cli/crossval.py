@@ -27,10 +27,9 @@ from emotune.evaluation.crossval import (
     cross_validation_study,
     read_cross_validation,
 )
-from emotune.files import write_atomically
 from emotune.runtime.driver import RunOptions
-from emotune.storage.remote import pull, push
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import search_state
 from emotune.study.study import Study
@@ -96,7 +95,7 @@ def crossval(  # noqa: PLR0913 (the options of the contract)
     study = cross_validation_study(settings, protocol=protocol, folds=folds, shuffled=shuffled)
     request = Request(
         name=name or f"{experiment.stem}-{protocol}",
-        storage=storage_folder(storage),
+        storage=open_storage(storage),
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=concurrency, purpose="fold", measure_test=True),
     )
@@ -135,8 +134,7 @@ def cross_validate(study: Study, request: Request) -> tuple[int, CrossValidation
     count = range(study.base.folds.count)
     materials = {fold: study.base.in_fold(fold).training_data(store) for fold in count}
     result = read_cross_validation(records, materials=materials, notes=notes)
-    write_atomically(folder.path / RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
-    push(folder.path / RESULT_FILE)
+    folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
     return code, result
 
 
@@ -157,9 +155,9 @@ def load_result(folder: SearchFolder) -> CrossValidation:
     Raises:
         SettingsError: It is no cross-validation, or not finished.
     """
-    file = folder.path / RESULT_FILE
-    if pull(file):
-        return CrossValidation.model_validate_json(file.read_bytes())
+    content = folder.storage.read(RESULT_FILE)
+    if content is not None:
+        return CrossValidation.model_validate_json(content)
     result = read_cross_validation(read_journal(folder.journal))
     raise SettingsError(
         f"the cross-validation {folder.name!r} is not finished: {len(result.folds)} of {result.count} folds are done. "

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import click
 import ray
@@ -25,8 +24,7 @@ from emotune.doctor.finding import Finding, fine, wrong
 from emotune.doctor.host import Places, Report, check_token, examine_host, read_clock, versions
 from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
 from emotune.runtime.tuner import connect, running_cluster
-from emotune.storage.remote import place_of, remote_of
-from emotune.study.folder import storage_folder
+from emotune.storage import Storage, open_storage
 from emotune.tracking.connectivity import UnreachableError, try_tracking
 
 PATIENCE = 90.0
@@ -50,7 +48,7 @@ def doctor(*, storage: str, tracking_uri: str | None, store: str | None, as_json
       emotune doctor
       emotune doctor --storage /shared/results --store /shared/stores/ecg --tracking-uri http://mlflow:5000
     """
-    findings = list(_examine(storage_folder(storage), tracking_uri=tracking_uri, store=store))
+    findings = list(_examine(open_storage(storage), tracking_uri=tracking_uri, store=store))
     failed = any(finding.state == "fail" for finding in findings)
     if as_json:
         print_json({"well": not failed, "findings": [asdict(finding) for finding in findings]})
@@ -66,12 +64,11 @@ def as_line(finding: Finding) -> str:
     return f"{MARKS[finding.state]} {where}{finding.name}: {finding.found}{cure}"
 
 
-def _examine(storage: Path, *, tracking_uri: str | None, store: str | None) -> Iterator[Finding]:
-    in_bucket = remote_of(storage) is not None
-    places = Places(None if in_bucket else storage, None if store is None else find_store(store))
+def _examine(storage: Storage, *, tracking_uri: str | None, store: str | None) -> Iterator[Finding]:
+    places = Places(storage.local() if storage.mounted else None, None if store is None else find_store(store))
     yield from examine_host(places).findings
-    if in_bucket:
-        yield fine("storage", f"{place_of(storage)} answers")
+    if not storage.mounted:
+        yield fine("storage", f"{storage} answers")
     yield check_token(os.environ)
     yield _tracking(default_tracking_uri(tracking_uri, storage=storage))
     if running_cluster() is None:

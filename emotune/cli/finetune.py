@@ -17,7 +17,8 @@ from emotune.cli.running import Request, put_aside, read_experiment, run
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.runtime.driver import RunOptions
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics
 from emotune.study.study import Aim, Budget, Study
@@ -65,7 +66,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
         raise SettingsError(f"{experiment}: task.kind is {settings.task.kind!r}; fine-tuning needs 'classify'")
     request = Request(
         name=name or experiment.stem,
-        storage=storage_folder(storage),
+        storage=open_storage(storage),
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=workers),
     )

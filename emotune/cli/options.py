@@ -12,8 +12,8 @@ from rich.console import Console
 
 from emotune.errors import SettingsError
 from emotune.search.stopping import Amount, parse_amount
-from emotune.storage.remote import place_of
-from emotune.study.folder import SearchFolder, find_searches, storage_folder
+from emotune.storage import Storage, open_storage
+from emotune.study.folder import SearchFolder, find_searches
 from emotune.tracking.cursor import has_password, public_uri
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -121,17 +121,17 @@ def find_folder(name: str, *, storage: str) -> SearchFolder:
     Raises:
         SettingsError: There is no such search.
     """
-    root = storage_folder(storage)
+    root = open_storage(storage)
     folder = SearchFolder.of(name, storage=root)
     if not folder.begun:
         known = ", ".join(found.name for found in find_searches(root))
-        raise SettingsError(f"there is no search {name!r} in {place_of(root)}; there are: {known or 'none'}")
+        raise SettingsError(f"there is no search {name!r} in {root}; there are: {known or 'none'}")
     return folder
 
 
-def default_tracking_uri(uri: str | None, *, storage: Path) -> str:
+def default_tracking_uri(uri: str | None, *, storage: Storage) -> str:
     """Return the tracking URI, by default a database beside the results."""
-    return uri or f"sqlite:///{storage / 'mlflow.db'}"
+    return uri or f"sqlite:///{storage.local('mlflow.db')}"
 
 
 def print_json(document: Any) -> None:

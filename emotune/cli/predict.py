@@ -20,7 +20,7 @@ from emotune.files import write_atomically
 from emotune.prediction import Prediction, Predictor, find_predictor, write_picture
 from emotune.prediction import predict as judge_file
 from emotune.prediction.judge import label_of
-from emotune.study.folder import storage_folder
+from emotune.storage import open_storage
 
 MOST_ROWS = 60
 """Segments shown to people; all are in the JSON document and the CSV table."""
@@ -58,7 +58,7 @@ def predict(  # noqa: PLR0913 (the options of the contract)
     Example:
       emotune predict ours-arousal,ours-valence recording.edf --plot recording.png
     """
-    root = storage_folder(storage)
+    root = open_storage(storage)
     uri = default_tracking_uri(tracking_uri, storage=root)
     judges = [find_predictor(name, storage=root, tracking_uri=uri) for name in _names(models)]
     prediction = judge_file(file, judges=judges, fs=fs)

@@ -16,7 +16,7 @@ from emotune.cli.options import (
 from emotune.cli.running import Request, read_experiment
 from emotune.errors import SettingsError
 from emotune.runtime.driver import RunOptions
-from emotune.study.folder import storage_folder
+from emotune.storage import open_storage
 from emotune.study.study import Aim
 
 
@@ -68,7 +68,7 @@ def pretrain(  # noqa: PLR0913 (the options of the contract)
         raise SettingsError(f"{experiment}: task.kind is 'classify', which is fine-tuned; use emotune finetune")
     request = Request(
         name=name or experiment.stem,
-        storage=storage_folder(storage),
+        storage=open_storage(storage),
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="pretrain", workers=workers),
     )

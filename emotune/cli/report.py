@@ -19,11 +19,12 @@ from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
 from emotune.report.page import write_report
-from emotune.storage.remote import place_of, push
-from emotune.study.folder import storage_folder
+from emotune.storage import open_storage
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.mlflow import deliver_all
+
+REPORT_FILE = "report.html"
 
 
 @click.command()
@@ -38,14 +39,15 @@ def report(name: str, *, out: Path | None, storage: str) -> None:
       emotune report first --out first.html
     """
     folder = find_folder(name, storage=storage)
-    page = folder.path / "report.html" if out is None else out
+    page = folder.path / REPORT_FILE if out is None else out
     if out is None:
         page.parent.mkdir(parents=True, exist_ok=True)
     if not page.parent.is_dir():
         raise SettingsError(f"--out: the folder {page.parent} does not exist; make it first")
     write_report(read_journal(folder.journal), page)
-    push(page)
-    click.echo(place_of(page))
+    if out is None:
+        folder.storage.write(REPORT_FILE, page.read_bytes())
+    click.echo(folder.storage / REPORT_FILE if out is None else page)
 
 
 @click.command()
@@ -118,10 +120,10 @@ def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
       emotune sync first --tracking-uri http://tracking.lab:5000
     """
     folder = find_folder(name, storage=storage)
-    uri = default_tracking_uri(tracking_uri, storage=storage_folder(storage))
+    uri = default_tracking_uri(tracking_uri, storage=open_storage(storage))
     records = read_journal(folder.journal)
     purpose = opened(records).purpose
-    if not deliver_all(records, tracking_uri=uri, folder=folder.path, name=name, kind=purpose):
+    if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
         click.echo("MLflow does not have everything yet; try again when it can be reached", err=True)
         return 1
     run = publish_best(folder, tracking_uri=uri)

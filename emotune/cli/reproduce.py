@@ -19,14 +19,13 @@ from emotune.errors import SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
 from emotune.evaluation.fusion_features import build_features
 from emotune.experiment import Start
-from emotune.files import write_atomically
 from emotune.reproduce.plan import Cell, Stage, cells, cost_of, in_order, missing_stores, pretext_stage
 from emotune.reproduce.published import Recipe, Table, find_table
 from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
 from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
 from emotune.runtime.driver import RunOptions
-from emotune.storage.remote import place_of, pull, push
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import Storage, open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, search_state
 from emotune.study.study import Aim, Study
@@ -80,7 +79,7 @@ def reproduce(  # noqa: PLR0913 (the options of the contract)
             f"there is no store {', '.join(absent)}; make them with `emotune data prepare` (--append makes a pool), "
             "or rehearse with --scale smoke"
         )
-    runner = Runner(storage_folder(storage), tracking_uri=tracking_uri, concurrency=concurrency, scale=size)
+    runner = Runner(open_storage(storage), tracking_uri=tracking_uri, concurrency=concurrency, scale=size)
     for number, stage in enumerate(stages, start=1):
         console().print(f"{number} of {len(stages)}: {stage.name}")
         code = runner.carry_out(stage)
@@ -110,7 +109,7 @@ class Runner:
         scale: Number of folds.
     """
 
-    def __init__(self, storage: Path, *, tracking_uri: str | None, concurrency: int | None, scale: Scale) -> None:
+    def __init__(self, storage: Storage, *, tracking_uri: str | None, concurrency: int | None, scale: Scale) -> None:
         self.storage = storage
         self.tracking_uri = tracking_uri
         self.concurrency = concurrency
@@ -137,12 +136,12 @@ class Runner:
         return code
 
     def _has_result(self, stage: Stage) -> bool:
-        return pull(self.folder(stage).path / RESULT_FILE)
+        return self.folder(stage).storage.read(RESULT_FILE) is not None
 
     def _study(self, stage: Stage) -> Study:
         experiment = stage.experiment
         if stage.kind == "fusion":
-            features = self.storage / "features" / stage.name
+            features = self.storage.local(f"features/{stage.name}")
             build_features(*(self.folder(half) for half in stage.after), store=features)
             experiment = experiment.model_copy(update={"store": str(features)})
         elif stage.after:
@@ -196,20 +195,18 @@ def _write(table: Table, ours: Sequence[Cell], stages: Sequence[Stage], *, runne
         frame = pretext_frame(last_metrics(read_journal(runner.folder(stages[-1]).journal), 0))
         notes = ["Ours is measured on people that were not trained on."]
     folder = runner.storage / f"{table.name}-{runner.scale.name}"
-    folder.mkdir(parents=True, exist_ok=True)
     texts: Mapping[str, str] = {
         "table.md": as_markdown(frame, title=table.title, notes=notes),
         "table.csv": frame.to_csv(index=False),
         "table.tex": as_latex(frame, title=table.title),
     }
     for name, text in texts.items():
-        write_atomically(folder / name, text.encode())
-        push(folder / name)
+        folder.write(name, text.encode())
     if as_json:
-        print_json({"table": table.name, "folder": place_of(folder), "rows": frame.to_dict("records"), "notes": notes})
+        print_json({"table": table.name, "folder": str(folder), "rows": frame.to_dict("records"), "notes": notes})
         return
     click.echo(texts["table.md"])
-    click.echo(f"written to {place_of(folder)}: {', '.join(texts)}")
+    click.echo(f"written to {folder}: {', '.join(texts)}")
 
 
 def _notes(results: Sequence[CrossValidation], *, scale: Scale) -> list[str]:

@@ -18,8 +18,7 @@ from emotune.experiment import Experiment
 from emotune.report.tables import leaderboard
 from emotune.runtime.driver import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
 from emotune.search.records import Closed, Record
-from emotune.storage.logs import locked
-from emotune.storage.remote import place_of, remote_of
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
@@ -40,7 +39,7 @@ class Request:
     """What a person asked for on the command line."""
 
     name: str
-    storage: Path
+    storage: Storage
     tracking_uri: str | None
     options: RunOptions
 
@@ -68,7 +67,7 @@ def run(study: Study, request: Request) -> int:
     known = len(read_journal(folder.journal)) if folder.begun else 0
     folder.path.mkdir(parents=True, exist_ok=True)
     _tell_of_tracking(request, uri=uri)
-    mirror = MlflowMirror(uri, folder=folder.path, name=request.name, kind=request.options.purpose)
+    mirror = MlflowMirror(uri, folder=folder.storage, name=request.name, kind=request.options.purpose)
     try:
         shown = RunProgress if request.options.purpose in {"pretrain", "finetune"} else Progress
         with follow(shown(settled, name=request.name), known=known) as display:
@@ -107,7 +106,7 @@ def given_store(study: Study) -> Path:
 
 def _tell_of_tracking(request: Request, *, uri: str) -> None:
     """Say that MLflow's database does not lie where the results do."""
-    if request.tracking_uri is None and remote_of(request.storage) is not None:
+    if request.tracking_uri is None and not request.storage.mounted:
         console().print(
             f"MLflow's database is on this machine only, {uri}; give --tracking-uri a server that others see, or make "
             f"it again elsewhere with `emotune sync {request.name}`",
@@ -178,8 +177,8 @@ def _conclude(study: Study, records: Sequence[Record], folder: SearchFolder) -> 
     lines = [
         *(_leaders(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
-        f"results in {place_of(folder.path)}",
-        f"compare the runs: {where_to_look(folder.path) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
+        f"results in {folder.storage}",
+        f"compare the runs: {where_to_look(folder.storage) or f'MLflow has none yet; `emotune sync {folder.name}`'}",
     ]
     console().print("\n".join(lines), markup=False, soft_wrap=True)
     failed = any(one.status == "failed" for one in evaluation_results(records))
@@ -201,7 +200,6 @@ def put_aside(folder: SearchFolder) -> None:
     """
     if not (folder.path.exists() or folder.begun):
         return
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder.journal, owner=folder.name):
+    with folder.journal.lock(owner=folder.name):
         aside = folder.put_aside()
-    console().print(f"the old results are kept in {place_of(aside.path)}", soft_wrap=True)
+    console().print(f"the old results are kept in {aside.storage}", soft_wrap=True)

@@ -11,7 +11,8 @@ from emotune.errors import SettingsError
 from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
 from emotune.runtime.driver import RunOptions
 from emotune.search.stopping import Amount
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.preview import count_rungs, estimate_hours, preview, probe_seconds
 from emotune.study.study import Study, find_study, load_study
@@ -91,7 +92,7 @@ def search_command(default: str | None) -> click.Command:
         path = find_study(study)
         request = Request(
             name=name or path.stem,
-            storage=storage_folder(storage),
+            storage=open_storage(storage),
             tracking_uri=tracking_uri,
             options=RunOptions(
                 concurrency=concurrency,

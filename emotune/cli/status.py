@@ -8,8 +8,8 @@ import click
 from emotune.cli.options import find_folder, json_option, print_json, storage_option
 from emotune.documents import dump_document
 from emotune.errors import SettingsError
-from emotune.storage.remote import place_of
-from emotune.study.folder import SearchFolder, find_searches, storage_folder
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import opened, status_document
@@ -27,7 +27,7 @@ def read_status(folder: SearchFolder) -> dict[str, Any]:
     records = read_journal(folder.journal)
     if not records:
         raise SettingsError(f"the search {folder.name!r} has no record yet; start it again with the same command")
-    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.path))
+    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage))
 
 
 @click.command()
@@ -46,7 +46,7 @@ def status(name: str | None, *, storage: str, as_json: bool) -> None:
         document = read_status(find_folder(name, storage=storage))
         print_json(document) if as_json else _show(document)
         return
-    documents = [read_status(folder) for folder in find_searches(storage_folder(storage))]
+    documents = [read_status(folder) for folder in find_searches(open_storage(storage))]
     if as_json:
         print_json(
             [{key: value for key, value in one.items() if key not in {"evaluations", "rungs"}} for one in documents]
@@ -55,7 +55,7 @@ def status(name: str | None, *, storage: str, as_json: bool) -> None:
     for one in documents:
         click.echo(_headline(one))
     if not documents:
-        click.echo(f"no searches in {place_of(storage_folder(storage))}")
+        click.echo(f"no searches in {open_storage(storage)}")
 
 
 def _headline(document: dict[str, Any]) -> str:

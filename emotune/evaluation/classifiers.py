@@ -95,7 +95,7 @@ def read_classifiers(folder: SearchFolder) -> Classifiers:
         DataError: Its store is not the one it was trained on.
     """
     if not folder.begun:
-        raise SettingsError(f"there is no cross-validation {folder.name!r} in {folder.path.parent}")
+        raise SettingsError(f"there is no cross-validation {folder.name!r} in {folder.root}")
     records = read_journal(folder.journal)
     if not records or opened(records).purpose not in {"fold", "finetune"}:
         raise SettingsError(f"{folder.name!r} is no cross-validation; make one with `emotune crossval`")

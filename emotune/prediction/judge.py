@@ -15,6 +15,7 @@ from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import LeftOut
 from emotune.encoders import find_encoder, read_about
 from emotune.errors import DataError, SettingsError
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened
@@ -77,7 +78,7 @@ def _load(checkpoint: Path) -> ClassifyObjective:
     return objective.eval()
 
 
-def find_predictor(source: str, *, storage: Path, tracking_uri: str | None = None) -> Predictor:
+def find_predictor(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Predictor:
     """Find a classifier.
 
     Args:
@@ -90,7 +91,7 @@ def find_predictor(source: str, *, storage: Path, tracking_uri: str | None = Non
         SettingsError: There is nothing of that name, it has no result yet, or it is no classifier.
         DamageError: All its checkpoints are damaged.
     """
-    for folder in (SearchFolder(Path(source)), SearchFolder(storage / source)):
+    for folder in (SearchFolder.at(Path(source)), SearchFolder(storage, source)):
         if folder.begun:
             folds = _folds(folder)
             if folds:

@@ -28,6 +28,7 @@ from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
 from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, extension
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.replay import optimizer_from_records
@@ -156,7 +157,7 @@ def run_study(
         coordinator = Coordinator(optimizer, journal=journal, aim=study.objective, observers=observers)
         if places is not None and search_state(journal.records, alive=False) != "finished":
             kept = _keep_encoders(encoders, folder)
-            job_maker = _job_maker(study, folder, encoders=kept, options=options, requirements=requirements)
+            job_maker = _job_maker(study, folder, kept=kept, options=options, requirements=requirements)
             seating = choose_seating(journal.records, options.concurrency, places=places)
             _search(coordinator, job_maker, folder, seating=seating)
         return list(journal.records)
@@ -234,12 +235,13 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
     )
 
 
-def _keep_encoders(encoders: Encoders, folder: SearchFolder) -> Encoders:
+def _keep_encoders(encoders: Encoders, folder: SearchFolder) -> dict[str, Storage]:
     """Copy the pre-trained encoders beside the search, so that it can go on whatever becomes of the originals."""
     return {name: _keep(path, folder.kept_encoder(name)) for name, path in encoders.items()}
 
 
-def _keep(encoder: Path, place: Path) -> Path:
+def _keep(encoder: Path, folder: Storage) -> Storage:
+    place = folder.local()
     kept = place / encoder.name
     if not (kept.exists() and (kept / MANIFEST).read_bytes() == (encoder / MANIFEST).read_bytes()):
         draft = place.with_name(f".{place.name}.draft")
@@ -247,8 +249,8 @@ def _keep(encoder: Path, place: Path) -> Path:
         shutil.copytree(encoder, draft / encoder.name)
         shutil.rmtree(place, ignore_errors=True)
         draft.rename(place)
-    share_checkpoint(kept)
-    return kept
+    share_checkpoint(folder / encoder.name)
+    return folder / encoder.name
 
 
 def kept_encoders(folder: SearchFolder) -> Encoders:
@@ -258,7 +260,12 @@ def kept_encoders(folder: SearchFolder) -> Encoders:
 
 
 def _job_maker(
-    study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions, requirements: Requirements | None
+    study: Study,
+    folder: SearchFolder,
+    *,
+    kept: Mapping[str, Storage],
+    options: RunOptions,
+    requirements: Requirements | None,
 ) -> MakeJob:
     def make_job(evaluation: Evaluation) -> Job:
         experiment = study.base.with_values(evaluation.values)
@@ -270,7 +277,7 @@ def _job_maker(
             to_epoch=evaluation.to_epoch,
             experiment=experiment,
             checkpoints=folder.checkpoints(evaluation.config_id),
-            encoder=None if start is None else encoders.get(start.which(experiment.folds)),
+            encoder=None if start is None else kept.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
             workers=options.workers,
             requirements=requirements,

@@ -18,7 +18,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, check_sight
-from emotune.runtime.place import Place
+from emotune.storage import StorageField
 from emotune.training.checkpoints import (
     fetch_checkpoint,
     forget_unshared,
@@ -55,9 +55,9 @@ class Job(Settings):
     to_epoch: int
     experiment: Experiment
     """The base experiment with the configuration's values."""
-    checkpoints: Place
-    """Folder of the configuration's checkpoints, seen by driver and workers, or one that stands for it in a bucket."""
-    encoder: Place | None = None
+    checkpoints: StorageField
+    """Folder of the configuration's checkpoints."""
+    encoder: StorageField | None = None
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
@@ -83,7 +83,8 @@ class Worker:
         self.plan = job.experiment.plan()
         if job.encoder is not None:
             fetch_checkpoint(job.encoder)
-        self.state = job.experiment.begin(self.training_data, encoder_weights=job.encoder)
+        encoder_weights = None if job.encoder is None else job.encoder.local()
+        self.state = job.experiment.begin(self.training_data, encoder_weights=encoder_weights)
         self._go_on()
         self.state.network = group.wrap(self.state.objective)
         self._references = references(job.experiment)

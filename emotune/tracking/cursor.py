@@ -1,13 +1,11 @@
 """How far a search has been mirrored, and in which MLflow runs: ``tracking.json`` beside its journal."""
 
 import re
-from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from emotune.base import Settings
-from emotune.files import write_atomically
-from emotune.storage.remote import pull, push
+from emotune.storage import Storage
 
 FILE = "tracking.json"
 
@@ -40,19 +38,19 @@ def has_password(uri: str) -> bool:
     return re.search(r"://[^/\s@]*:[^/\s]*@|(?:password|token)=", uri, flags=re.IGNORECASE) is not None
 
 
-def read_cursor(folder: Path) -> Cursor:
+def read_cursor(folder: Storage) -> Cursor:
     """Return a search's cursor; an empty one if there is none, or none that can be read.
 
     Losing the cursor costs nothing but time: everything is sent again, and MLflow stores it once.
     """
     try:
-        pull(folder / FILE)
-        return Cursor.model_validate_json((folder / FILE).read_bytes())
+        content = folder.read(FILE)
+        return Cursor() if content is None else Cursor.model_validate_json(content)
     except (OSError, ValidationError):
         return Cursor()
 
 
-def where_to_look(folder: Path) -> str | None:
+def where_to_look(folder: Storage) -> str | None:
     """Return how a person sees a search in MLflow: an address, or the command that serves the database.
 
     None if nothing has been delivered yet.
@@ -65,13 +63,11 @@ def where_to_look(folder: Path) -> str | None:
     return f"mlflow ui --backend-store-uri {cursor.uri}"
 
 
-def write_cursor(cursor: Cursor, *, folder: Path) -> None:
+def write_cursor(cursor: Cursor, *, folder: Storage) -> None:
     """Write a search's cursor, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, cursor.model_dump_json(indent=1).encode())
-    push(folder / FILE, patience=0.0)
+    folder.write(FILE, cursor.model_dump_json(indent=1).encode(), patience=0.0)
 
 
-def mlflow_runs(folder: Path) -> dict[int, str]:
+def mlflow_runs(folder: Storage) -> dict[int, str]:
     """Return the MLflow run id of every configuration that has one; imports no MLflow."""
     return {int(key): run for key, run in read_cursor(folder).runs.items() if key.isdigit()}

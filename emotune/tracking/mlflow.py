@@ -4,11 +4,11 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
 from emotune.search.records import Opened, Record
+from emotune.storage import Storage
 from emotune.tracking.cursor import Cursor, public_uri, read_cursor, write_cursor
 from emotune.tracking.plan import Changes, Kind, Plan, search_id
 from emotune.tracking.provenance import provenance
@@ -29,7 +29,7 @@ class MlflowMirror:
     the server is another one, everything is sent again, and MLflow stores it once.
     """
 
-    def __init__(self, tracking_uri: str, *, folder: Path, name: str, kind: Kind = "configuration") -> None:
+    def __init__(self, tracking_uri: str, *, folder: Storage, name: str, kind: Kind = "configuration") -> None:
         self._uri = tracking_uri
         self._folder = folder
         self._name = name
@@ -189,7 +189,7 @@ class MlflowMirror:
 
 
 def deliver_all(
-    records: Sequence[Record], *, tracking_uri: str, folder: Path, name: str, kind: Kind = "configuration"
+    records: Sequence[Record], *, tracking_uri: str, folder: Storage, name: str, kind: Kind = "configuration"
 ) -> bool:
     """Bring MLflow up to date with a journal, in one go; give up after ten minutes.
 

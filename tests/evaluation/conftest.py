@@ -16,6 +16,7 @@ from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.driver import make_optimizer
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.study import Aim, Study
@@ -103,7 +104,7 @@ def pair(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     The ECG's have six last hidden units, the EEG's four.
     """
     storage = tmp_path_factory.mktemp("results")
-    ecg, eeg = (SearchFolder.of(name, storage=storage) for name in ("ecg-cv", "eeg-cv"))
+    ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(storage)) for name in ("ecg-cv", "eeg-cv"))
     cross_validate(unimodal(stores["ecg"]), ecg, shuffled=True)
     cross_validate(unimodal(stores["eeg"], task={**TASK, "hidden": (4,)}), eeg)
     return ecg, eeg

@@ -22,6 +22,7 @@ from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.fusion_features import FeatureSummary, build_features
 from emotune.experiment import Experiment
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, last_metrics
@@ -124,7 +125,7 @@ def test_the_same_features_are_found_again(pair: Pair, fused: SegmentStore, monk
 def test_features_are_made_anew_when_a_checkpoint_has_changed(
     pair: Pair, stores: dict[str, Path], tmp_path: Path
 ) -> None:
-    eeg = SearchFolder.of("eeg-cv", storage=tmp_path)
+    eeg = SearchFolder.of("eeg-cv", storage=LocalStorage(tmp_path))
     shutil.copytree(pair[1].path, eeg.path)
     first = build_features(pair[0], eeg, store=tmp_path / "fused")
     before = np.array(first.store.signal)
@@ -170,7 +171,7 @@ def without_high_arousal(piece: Piece, modality: Modality, settings: Synthetic) 
 
 
 def test_labels_that_another_mean_turns_round_are_counted(pair: Pair, fused: SegmentStore, tmp_path: Path) -> None:
-    eeg = SearchFolder.of("few", storage=tmp_path)
+    eeg = SearchFolder.of("few", storage=LocalStorage(tmp_path))
     reader = dataclasses.replace(READER, read=without_high_arousal)
     settings = PrepareSettings(modality="eeg", seconds=1.0)
     made_up = Synthetic(subjects=4, seconds_per_state=8.0)
@@ -206,7 +207,7 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_two_arms_one_is_taken_or_the_mean_of_both(
     pair: Pair, arms: Path, tmp_path: Path, channels: list[str]
 ) -> None:
-    ecg = SearchFolder.of("arms", storage=tmp_path)
+    ecg = SearchFolder.of("arms", storage=LocalStorage(tmp_path))
     cross_validate(unimodal(arms, folds={**FOLDS, "channels": channels}), ecg)
     made = build_features(ecg, pair[1], store=tmp_path / "fused").store
     store = SegmentStore.open(arms)
@@ -237,7 +238,7 @@ def fusion(summary: FeatureSummary | SegmentStore, **more: object) -> Experiment
 
 
 def test_a_fusion_is_cross_validated_on_the_features_of_each_fold(fused: SegmentStore, tmp_path: Path) -> None:
-    folder = SearchFolder.of("fusion", storage=tmp_path)
+    folder = SearchFolder.of("fusion", storage=LocalStorage(tmp_path))
     cross_validate(fusion(fused), folder)
     records = read_journal(folder.journal)
     for fold in range(3):

@@ -14,6 +14,7 @@ from emotune.cli import main
 from emotune.data.channels import TEN_CHANNELS
 from emotune.prediction import find_predictor, predict, write_picture
 from emotune.prediction.picture import thin
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 
 Run = Callable[..., tuple[int, str, str]]
@@ -53,7 +54,9 @@ def test_people_see_every_segment_and_the_mean(run: Run, models: str, file: Path
     rows = [line.split() for line in out.splitlines() if line.startswith(("I ", "II ", "mean"))]
     assert [row[:3] for row in rows[:2]] == [["I", "0", "5"], ["I", "5", "10"]]
     assert len(rows) == 9
-    expected = predict(file, judges=[find_predictor(name, storage=Path("results")) for name in models.split(",")])
+    expected = predict(
+        file, judges=[find_predictor(name, storage=LocalStorage(Path("results"))) for name in models.split(",")]
+    )
     mean = expected.means["valence"]
     assert rows[-1][-2:] == [f"{mean:.3f}", "high" if mean > 0.5 else "low"]
 
@@ -129,7 +132,7 @@ def test_mistakes_are_told_in_one_line(
 
 
 def test_a_picture_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
-    prediction = predict(file, judges=[find_predictor("ours-arousal", storage=tmp_path / "results")])
+    prediction = predict(file, judges=[find_predictor("ours-arousal", storage=LocalStorage(tmp_path / "results"))])
     page = tmp_path / "page.PNG"
     page.write_bytes(b"old")
     write_picture(prediction, file=page)

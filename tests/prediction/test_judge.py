@@ -15,6 +15,7 @@ from emotune.encoders import PretrainedEncoder, best_checkpoint
 from emotune.errors import DataError, EmotuneError, SettingsError
 from emotune.prediction import Predictor, find_predictor, predict
 from emotune.search.records import Record, Started
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from tests.prediction.conftest import FS, SECONDS
@@ -73,7 +74,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
     values = ({"folds.index": 0}, {"folds.index": 1}, {"folds.index": 1, "seed": 9})
     folder = train("cv", purpose="fold", values=values)
     rename_last_to_shuffled(folder)
-    together = find_predictor("cv", storage=tmp_path / "results")
+    together = find_predictor("cv", storage=LocalStorage(tmp_path / "results"))
     assert len(together.classifiers) == 2
     file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
     alone = [
@@ -87,7 +88,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
 def rename_last_to_shuffled(folder: SearchFolder) -> None:
     """Let the journal say what this version of the experiment may not know yet."""
     records = read_journal(folder.journal)
-    folder.journal.unlink()
+    (folder.path / "journal.jsonl").unlink()
     with Journal.open(folder.journal, owner="test") as journal:
         for record in records:
             journal.append(as_shuffled(record))
@@ -102,16 +103,16 @@ def as_shuffled(record: Record) -> Record:
 
 def test_a_cross_validation_that_is_not_complete_is_refused(train: Train, tmp_path: Path) -> None:
     folder = train("cv", purpose="fold", values=({"folds.index": 0}, {"folds.index": 1}))
-    for file in folder.checkpoints(1).rglob("weights.safetensors"):
+    for file in folder.checkpoints(1).local().rglob("weights.safetensors"):
         file.write_bytes(b"damaged")
     with pytest.raises(SettingsError, match="'cv' is not complete: 0 of 2 folds are not done, 1 have a checkpoint"):
-        find_predictor("cv", storage=tmp_path / "results")
+        find_predictor("cv", storage=LocalStorage(tmp_path / "results"))
 
 
 def test_targets_stand_side_by_side(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
     for target in ("arousal", "valence"):
         train(target, task={"kind": "classify", "target": target, "hidden": (4,)})
-    judges = [find_predictor(name, storage=tmp_path / "results") for name in ("arousal", "valence")]
+    judges = [find_predictor(name, storage=LocalStorage(tmp_path / "results")) for name in ("arousal", "valence")]
     prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), judges=judges)
     table = prediction.table()
     answers = ["arousal_probability", "arousal", "valence_probability", "valence"]
@@ -152,7 +153,7 @@ def test_a_classifier_of_a_pool_is_loaded_with_what_it_learnt(
     train("pool", task={"kind": "classify", "aggregate": "max-groups", "hidden": (4,), "frozen": True})
     judged = predict(
         write("a.npz", signal=ecg, names=LEADS, kind="ecg"),
-        judges=[find_predictor("pool", storage=tmp_path / "results")],
+        judges=[find_predictor("pool", storage=LocalStorage(tmp_path / "results"))],
     )
     assert np.ptp(judged.probabilities["arousal"]) > 0
 
@@ -212,6 +213,6 @@ def test_a_table_needs_a_rate(judge: Predictor, ecg: np.ndarray, tmp_path: Path)
 def test_what_is_no_classifier_is_refused(train: Train, tmp_path: Path) -> None:
     train("pretrained", task={"kind": "masked_values", "head": 4})
     with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values' and judges nothing"):
-        find_predictor("pretrained", storage=tmp_path / "results")
+        find_predictor("pretrained", storage=LocalStorage(tmp_path / "results"))
     with pytest.raises(EmotuneError, match="'nobody'"):
-        find_predictor("nobody", storage=tmp_path / "results")
+        find_predictor("nobody", storage=LocalStorage(tmp_path / "results"))

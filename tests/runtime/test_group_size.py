@@ -12,6 +12,7 @@ from ray._private.state import state as cluster_state
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.group_size import GROWTH_SECONDS, SETTLING_SECONDS, Size, obtainable, room, share
 from emotune.runtime.worker import Job
+from emotune.storage import LocalStorage
 
 
 @dataclass
@@ -48,7 +49,7 @@ def size(fewest: int, most: int, *, threads: int = 1) -> Size:
             from_epoch=0,
             to_epoch=1,
             experiment=experiment,
-            checkpoints=Path("checkpoints"),
+            checkpoints=LocalStorage(Path("checkpoints")),
             workers=(fewest, most),
         )
     )

@@ -15,6 +15,7 @@ from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.worker import Job
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Evaluation, Opened
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.study import Aim
 from tests.search.searching import mixed_space
@@ -35,7 +36,7 @@ def job_of(evaluation: Evaluation) -> Job:
             "from_epoch": evaluation.from_epoch,
             "to_epoch": evaluation.to_epoch,
             "experiment": {},
-            "checkpoints": ".",
+            "checkpoints": LocalStorage(Path()),
         }
     )
 
@@ -44,7 +45,7 @@ class Cluster:
     """What Tune does with a searcher: trials that get workers, report and end, in any order."""
 
     def __init__(self, folder: Path, *, concurrency: int, **options: Any) -> None:
-        self.journal = Journal.open(folder / "journal.jsonl", owner="test")
+        self.journal = Journal.open(LocalLog(folder / "journal.jsonl"), owner="test")
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
         coordinator = Coordinator(optimizer, journal=self.journal, aim=Aim(metric="val/loss", mode="min"))

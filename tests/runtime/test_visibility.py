@@ -14,6 +14,7 @@ from emotune.runtime import worker
 from emotune.runtime.cluster import visibility
 from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, announce, check_sight, missing
 from emotune.runtime.worker import EvaluationTrainable, Job
+from emotune.storage import LocalStorage
 
 
 @pytest.fixture
@@ -23,21 +24,21 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirement
     corpus = Synthetic(subjects=3, seconds_per_state=8.0)
     prepare("synthetic", folder=None, store=store, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
     folder.mkdir(parents=True)
-    return announce(folder, stores={str(store): SegmentStore.open(store).fingerprint})
+    return announce(LocalStorage(folder), stores={str(store): SegmentStore.open(store).fingerprint})
 
 
 def test_whoever_sees_folder_and_store_may_work(requirements: Requirements) -> None:
     assert missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
     check_sight(requirements)
-    assert [one.name for one in requirements.folder.iterdir()] == [visibility.MARKER]
+    assert [one.name for one in requirements.folder.local().iterdir()] == [visibility.MARKER]
 
 
 def test_a_folder_of_the_same_name_that_is_not_the_drivers_is_not_taken_for_it(requirements: Requirements) -> None:
     check_sight(requirements)
-    (requirements.folder / visibility.MARKER).write_text("of an earlier search")
+    requirements.folder.write(visibility.MARKER, b"of an earlier search")
     with pytest.raises(InaccessibleError, match=f"node here does not see the results in {requirements.folder}"):
         check_sight(requirements)
-    shutil.rmtree(requirements.folder)
+    shutil.rmtree(requirements.folder.local())
     assert len(missing(requirements)) == 1
 
 
@@ -53,7 +54,7 @@ def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
 ) -> None:
     """Its job is somebody else's by then."""
     monkeypatch.setattr(worker, "LOOK_SECONDS", 0.0)
-    marker = requirements.folder / visibility.MARKER
+    marker = requirements.folder.local(visibility.MARKER)
     token = marker.read_text()
     marker.unlink()
     job = Job(
@@ -73,4 +74,4 @@ def test_a_blind_worker_says_so_and_idles_when_it_sees_again(
     marker.write_text(token)
     assert trainable.step() == {"reports": [], "diverged": None, "finished": True}
     trainable.cleanup()
-    assert not job.checkpoints.exists()
+    assert not job.checkpoints.local().exists()

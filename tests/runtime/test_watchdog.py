@@ -12,6 +12,7 @@ from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.watchdog import BEFORE_ANY, EPOCHS, LONGEST_LOOK, Watchdog
 from emotune.runtime.worker import Job
 from emotune.search.records import Ended, Evaluation
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from tests.runtime.test_coordinator import STUDY, opening
 
@@ -96,7 +97,7 @@ def test_a_driver_that_was_suspended_accuses_nobody(clock: Clock) -> None:
 
 
 def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, clock: Clock) -> None:
-    with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
+    with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(1))
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, aim=STUDY.objective
@@ -119,7 +120,7 @@ def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, 
 
 
 def test_a_worker_that_hangs_while_it_has_nothing_to_do_is_found_too(tmp_path: Path, clock: Clock) -> None:
-    with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
+    with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(2))
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, aim=STUDY.objective
@@ -151,5 +152,5 @@ def job_of(evaluation: Evaluation) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=STUDY.base.with_values(evaluation.values),
-        checkpoints=Path("nowhere"),
+        checkpoints=LocalStorage(Path("nowhere")),
     )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Opened, Record
+from emotune.storage import LocalStorage
 from emotune.tracking.cursor import FILE, mlflow_runs, public_uri, read_cursor, where_to_look
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
@@ -43,7 +44,7 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
-    mirror = MlflowMirror(uri, folder=folder, name="demo")
+    mirror = MlflowMirror(uri, folder=LocalStorage(folder), name="demo")
     slowest_call(mirror, records, first=0)
     assert mirror.close(60)
     first = content(uri)
@@ -54,10 +55,10 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     assert first["0"]["name"] == "c0000-lr3e-4-layers2"
     assert first["search"]["status"] == "FINISHED"
     (folder / FILE).unlink()
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert content(uri) == first
-    assert set(mlflow_runs(folder)) == {0, 1, 2}
-    assert where_to_look(folder) == f"mlflow ui --backend-store-uri {uri}"
+    assert set(mlflow_runs(LocalStorage(folder))) == {0, 1, 2}
+    assert where_to_look(LocalStorage(folder)) == f"mlflow ui --backend-store-uri {uri}"
 
 
 def test_artifacts_lie_beside_the_database(
@@ -65,7 +66,7 @@ def test_artifacts_lie_beside_the_database(
 ) -> None:
     elsewhere = folder_of(tmp_path, name="elsewhere")
     monkeypatch.chdir(elsewhere)
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     assert len(list((tmp_path / "mlartifacts").rglob("study.yaml"))) == 1
     assert not list(elsewhere.iterdir())
 
@@ -87,7 +88,7 @@ def test_restarts_anywhere_end_in_the_same_content(
     folder = folder_of(tmp_path, name=name)
     for cut, cursor in sorted(cuts):
         before = (folder / FILE).read_bytes() if (folder / FILE).exists() else b""
-        mirror = MlflowMirror(uri, folder=folder, name=name)
+        mirror = MlflowMirror(uri, folder=LocalStorage(folder), name=name)
         mirror.catch_up(records[: cut - 1])
         mirror(records[cut - 1], cut - 1)
         assert mirror.close(60)
@@ -95,16 +96,16 @@ def test_restarts_anywhere_end_in_the_same_content(
             (folder / FILE).write_bytes(before)
         if cursor == "lost":
             (folder / FILE).unlink()
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name=name)
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="whole"), name="whole")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name=name)
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path, name="whole")), name="whole")
     assert content(uri, name=name) == content(uri, name="whole")
-    assert read_cursor(folder).delivered == len(records)
+    assert read_cursor(LocalStorage(folder)).delivered == len(records)
 
 
 def test_a_database_that_is_locked_stops_nobody(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
-    mirror = MlflowMirror(uri, folder=folder_of(tmp_path), name="demo")
+    mirror = MlflowMirror(uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     slowest_call(mirror, records[:4], first=0)
     lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None, timeout=30)
     lock.execute("BEGIN EXCLUSIVE")
@@ -112,7 +113,7 @@ def test_a_database_that_is_locked_stops_nobody(
     assert not mirror.close(1.0)
     lock.execute("ROLLBACK")
     lock.close()
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}
 
 
@@ -121,12 +122,12 @@ def test_another_store_and_a_deleted_experiment_get_everything_again(
 ) -> None:
     folder, other = folder_of(tmp_path), f"sqlite:///{folder_of(tmp_path, name='other') / 'mlflow.db'}"
     (tmp_path / "other" / "mlflow.db").write_bytes(template.read_bytes())
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
-    assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    assert deliver_all(records, tracking_uri=other, folder=LocalStorage(folder), name="demo")
     assert content(other) == content(uri)
     client = MlflowClient(tracking_uri=other)
-    client.delete_experiment(read_cursor(folder).experiment_id)
-    assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
+    client.delete_experiment(read_cursor(LocalStorage(folder)).experiment_id)
+    assert deliver_all(records, tracking_uri=other, folder=LocalStorage(folder), name="demo")
     assert content(other) == content(uri)
 
 
@@ -134,12 +135,12 @@ def test_an_experiment_deleted_under_way_comes_back(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
-    mirror = MlflowMirror(uri, folder=folder, name="demo")
+    mirror = MlflowMirror(uri, folder=LocalStorage(folder), name="demo")
     slowest_call(mirror, records[:5], first=0)
     deadline = time.monotonic() + 30
-    while read_cursor(folder).delivered < 5 and time.monotonic() < deadline:
+    while read_cursor(LocalStorage(folder)).delivered < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    MlflowClient(tracking_uri=uri).delete_experiment(read_cursor(folder).experiment_id)
+    MlflowClient(tracking_uri=uri).delete_experiment(read_cursor(LocalStorage(folder)).experiment_id)
     slowest_call(mirror, records[5:], first=5)
     assert mirror.close(60)
     assert {key: run["status"] for key, run in content(uri).items()} == {
@@ -151,23 +152,23 @@ def test_a_run_the_user_deleted_stays_deleted(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
-    assert deliver_all(records[:8], tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records[:8], tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     client = MlflowClient(tracking_uri=uri)
-    run = mlflow_runs(folder)[0]
+    run = mlflow_runs(LocalStorage(folder))[0]
     client.delete_run(run)
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert client.get_run(run).info.lifecycle_stage == "deleted"
     assert content(uri)["2"]["status"] == "FAILED"
 
 
 def test_a_search_started_over_has_runs_of_its_own(uri: str, tmp_path: Path, records: list[Record]) -> None:
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="old"), name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path, name="old")), name="demo")
     first = records[0]
     assert isinstance(first, Opened)
     fresh = [first.model_copy(update={"time": first.time + 60}), *records[1:3]]
-    assert deliver_all(fresh, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert deliver_all(fresh, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     client = MlflowClient(tracking_uri=uri)
-    experiment = read_cursor(tmp_path / "folder").experiment_id
+    experiment = read_cursor(LocalStorage(tmp_path / "folder")).experiment_id
     assert len(client.search_runs([experiment])) == 4 + 3
 
 
@@ -195,7 +196,9 @@ def test_a_refused_password_is_said_once_and_never_shown(
     refusing: int, tmp_path: Path, records: list[Record], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    mirror = MlflowMirror(f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=folder_of(tmp_path), name="demo")
+    mirror = MlflowMirror(
+        f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=LocalStorage(folder_of(tmp_path)), name="demo"
+    )
     assert slowest_call(mirror, records, first=0) < 0.05
     time.sleep(2)
     assert not mirror.close(0.5)
@@ -215,5 +218,5 @@ def test_a_damaged_cursor_is_no_cursor(uri: str, tmp_path: Path, records: list[R
     folder = folder_of(tmp_path)
     for damage in ("", "{", json.dumps({"delivered": -1})):
         (folder / FILE).write_text(damage)
-        assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+        assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}

@@ -10,6 +10,7 @@ from emotune.encoders import PretrainedEncoder
 from emotune.experiment import Experiment
 from emotune.runtime.driver import settle
 from emotune.runtime.worker import describe
+from emotune.storage import LocalStorage
 from emotune.study.study import Aim, Budget, Study
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import TrainState, train_epoch
@@ -32,7 +33,9 @@ def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, 
     experiment = tiny_experiment(store.path, model=model, task=PRETEXT, folds=FEW)
     training_data = experiment.training_data(store)
     unbroken = train(experiment.begin(training_data), store, experiment, until=2)
-    folder = save_checkpoint(tmp_path, train(experiment.begin(training_data), store, experiment, until=1), about={})
+    folder = save_checkpoint(
+        LocalStorage(tmp_path), train(experiment.begin(training_data), store, experiment, until=1), about={}
+    )
     again = experiment.model_copy(update={"seed": 99}).begin(training_data)
     restore(folder, again)
     train(again, store, experiment, until=2)
@@ -43,7 +46,7 @@ def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, 
 def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentStore, tmp_path: Path) -> None:
     pretext = tiny_experiment(store.path, model=CONVNET, task=PRETEXT, folds=FEW)
     state = train(pretext.begin(pretext.training_data(store)), store, pretext, until=1)
-    checkpoint = save_checkpoint(tmp_path, state, about=describe(pretext, pretext.training_data(store)))
+    checkpoint = save_checkpoint(LocalStorage(tmp_path), state, about=describe(pretext, pretext.training_data(store)))
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
     study = Study(base=base, objective=Aim(), budget=Budget(min=1, max=1), space={"hyperparameters": []})

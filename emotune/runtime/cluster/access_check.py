@@ -10,7 +10,6 @@ from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
 from emotune.runtime.cluster.visibility import Requirements, announce, missing
-from emotune.storage.remote import remote_of
 from emotune.study.folder import SearchFolder
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ def muster(folder: SearchFolder, base: Experiment) -> Requirements:
         SettingsError: Naming the nodes and what they do not see.
     """
     named = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
-    requirements = announce(folder.path, stores={path: value for path, value in named if path and value})
+    requirements = announce(folder.storage, stores={path: value for path, value in named if path and value})
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
         _ask([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
@@ -48,7 +47,7 @@ def _ask(nodes: list[dict[str, Any]], requirements: Requirements) -> None:
     found = {asked[one]: answer for one in answered if (answer := _answer(one))}
     if found:
         blind = "; ".join(f"node {name} does not see {' and '.join(what)}" for name, what in found.items())
-        if remote_of(requirements.folder) is None:
+        if requirements.folder.mounted:
             advice = (
                 "give a --storage and a --store that are shared by all nodes, such as an NFS folder, or s3:// results"
             )

@@ -9,9 +9,7 @@ import ray
 from emotune.base import Settings
 from emotune.data.store import read_about
 from emotune.errors import DataError, StorageAwayError, StorageRefusedError
-from emotune.files import write_atomically
-from emotune.runtime.place import Place
-from emotune.storage.remote import place_of, pull, push, remote_of
+from emotune.storage import Storage, StorageField
 
 MARKER = "driver"
 """The file in a search's folder by which its workers know that it is the driver's."""
@@ -24,7 +22,7 @@ class InaccessibleError(Exception):
 class Requirements(Settings):
     """What every machine that works for a search must see."""
 
-    folder: Place
+    folder: StorageField
     """The search's folder."""
     token: str
     """What the driver has written into its marker."""
@@ -32,7 +30,7 @@ class Requirements(Settings):
     """Fingerprints of segment stores by their paths."""
 
 
-def announce(folder: Path, *, stores: dict[str, str]) -> Requirements:
+def announce(folder: Storage, *, stores: dict[str, str]) -> Requirements:
     """Write a new marker into a search's folder, and return what machines must see.
 
     Args:
@@ -40,8 +38,7 @@ def announce(folder: Path, *, stores: dict[str, str]) -> Requirements:
         stores: Fingerprints of segment stores by their paths.
     """
     token = uuid.uuid4().hex
-    write_atomically(folder / MARKER, token.encode())
-    push(folder / MARKER)
+    folder.write(MARKER, token.encode())
     return Requirements(folder=folder, token=token, stores=stores)
 
 
@@ -74,23 +71,20 @@ def node_name() -> str:
 _seen: set[str] = set()
 
 
-def _sees_marker(folder: Path, *, token: str) -> bool:
+def _sees_marker(folder: Storage, *, token: str) -> bool:
     """Tell whether the marker is still there; a bucket does not go away, and is waited for where it is used."""
     try:
-        return remote_of(folder) is not None or (folder / MARKER).read_text() == token
+        return not folder.mounted or folder.read(MARKER) == token.encode()
     except OSError:
         return False
 
 
-def _missing_folder(folder: Path, *, token: str) -> list[str]:
-    where = f"the results in {place_of(folder)}"
-    probe = folder / f".probe-{uuid.uuid4().hex}"
+def _missing_folder(folder: Storage, *, token: str) -> list[str]:
+    where = f"the results in {folder}"
     try:
-        if not pull(folder / MARKER) or (folder / MARKER).read_text() != token:
+        if folder.read(MARKER) != token.encode():
             return [where]
-        if remote_of(folder) is None:
-            probe.write_bytes(b"")
-            probe.unlink()
+        folder.check_writable()
     except (OSError, StorageAwayError, StorageRefusedError) as error:
         return [f"{where} so that it can write there ({error})"]
     return []
