@@ -20,7 +20,7 @@ from emotune.search import Optimizer
 from emotune.search.records import Opened
 from emotune.storage import LocalLog
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 DIMENSIONS = 8
 REPEATS = 20
@@ -96,7 +96,7 @@ def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
     mib: dict[int, float] = {}
     with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        desk = Coordinator(optimizer, journal=journal, aim=Aim(metric="val/loss", mode="min"))
+        desk = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
             evaluation = desk.next_evaluation()
             assert evaluation is not None

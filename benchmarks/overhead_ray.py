@@ -36,7 +36,7 @@ from emotune.search.records import Ended, Opened, Record
 from emotune.search.settings import virtual_workers
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 LADDER = (1, 3, 9)
 """Rungs of the study, in epochs."""
@@ -169,7 +169,9 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
     with Journal.open(LocalLog(given.folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min"), observers=[count_ends]),
+            Coordinator(
+                optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
+            ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,
             stop_requested=lambda: False,

@@ -29,8 +29,8 @@ from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.replay import optimizer_from_records
-from emotune.study.study import Aim
+from emotune.study.resume import optimizer_from_records
+from emotune.study.study import StudyObjective
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17
@@ -108,7 +108,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min")),
+            Coordinator(optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_requested=lambda: False,

@@ -21,7 +21,7 @@ from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics
-from emotune.study.study import Aim, Budget, Study
+from emotune.study.study import Budget, Study, StudyObjective
 
 
 @click.command()
@@ -70,7 +70,7 @@ def finetune(  # noqa: PLR0913 (the options of the contract)
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=workers),
     )
-    study = single_run(settings, aim=Aim(metric="val/macro_f1", mode="max"))
+    study = single_run(settings, aim=StudyObjective(metric="val/macro_f1", mode="max"))
     return run_and_show(study, request, fresh=fresh, as_json=as_json)
 
 
@@ -84,7 +84,7 @@ def run_and_show(study: Study, request: Request, *, fresh: bool, as_json: bool) 
     return code
 
 
-def single_run(experiment: Experiment, *, aim: Aim) -> Study:
+def single_run(experiment: Experiment, *, aim: StudyObjective) -> Study:
     """Return the study that has nothing to search: one configuration, trained to the end."""
     return Study(
         base=experiment,

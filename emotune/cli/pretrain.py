@@ -17,7 +17,7 @@ from emotune.cli.running import Request, read_experiment
 from emotune.errors import SettingsError
 from emotune.runtime.driver import RunOptions
 from emotune.storage import open_storage
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 
 @click.command()
@@ -72,5 +72,5 @@ def pretrain(  # noqa: PLR0913 (the options of the contract)
         tracking_uri=tracking_uri,
         options=RunOptions(concurrency=1, purpose="pretrain", workers=workers),
     )
-    study = single_run(settings, aim=Aim(metric="val/loss", mode="min"))
+    study = single_run(settings, aim=StudyObjective(metric="val/loss", mode="min"))
     return run_and_show(study, request, fresh=fresh, as_json=as_json)

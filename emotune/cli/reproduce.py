@@ -28,7 +28,7 @@ from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, search_state
-from emotune.study.study import Aim, Study
+from emotune.study.study import Study, StudyObjective
 
 
 @click.command()
@@ -129,7 +129,7 @@ class Runner:
         if self.is_finished(stage) and (stage.kind == "pretraining" or self._has_result(stage)):
             return 0
         if stage.kind == "pretraining":
-            study = single_run(stage.experiment, aim=Aim(metric="train/loss", mode="min"))
+            study = single_run(stage.experiment, aim=StudyObjective(metric="train/loss", mode="min"))
             return run(study, self._request(stage, options=RunOptions(concurrency=1, purpose="pretrain")))
         options = RunOptions(concurrency=self.concurrency, purpose="fold")
         code, _ = cross_validate(self._study(stage), self._request(stage, options=options))

@@ -16,7 +16,7 @@ from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Resized, Started
 from emotune.search.settings import virtual_workers
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,9 @@ class Coordinator:
         observers: Who follows the search.
     """
 
-    def __init__(self, optimizer: Optimizer, *, journal: Journal, aim: Aim, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, optimizer: Optimizer, *, journal: Journal, aim: StudyObjective, observers: Sequence[Observer] = ()
+    ) -> None:
         self.optimizer = optimizer
         self.stopping = False
         self._journal = journal

@@ -31,9 +31,8 @@ from emotune.search.stopping import Amount, extension
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
-from emotune.study.replay import optimizer_from_records
 from emotune.study.results import opened, search_state
-from emotune.study.resume import as_recorded, software_changes
+from emotune.study.resume import as_recorded, optimizer_from_records, software_changes
 from emotune.study.study import Study
 from emotune.training.checkpoints import MANIFEST, newest_checkpoint, read_state, share_checkpoint
 

@@ -164,7 +164,7 @@ def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
     with Journal.open(finished.journal, owner="other"):
         assert json.loads(run("status", "done", "--json").out)["state"] == "running"
         assert "stops when" in run("stop", "done").out
-        assert finished.stop_request.exists()
+        assert finished.storage.read("stop") is not None
         outcome = run("search", "smoke", "--name", "done", "--store", "x", "--fresh")
         assert (outcome.code, "another driver is alive" in outcome.err) == (2, True)
     assert run("stop", "done").code == 2

@@ -9,14 +9,14 @@ from emotune.cli.finetune import single_run
 from emotune.cli.progress import LINE_SECONDS, RunProgress, follow
 from emotune.experiment import Experiment
 from emotune.search.records import EpochDone, Evaluation, Record, Started
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 EPOCHS = 40
 
 
 def progress() -> RunProgress:
     experiment = Experiment.model_validate({"epochs": EPOCHS, "optim": {"warmup_epochs": 2}})
-    return RunProgress(single_run(experiment, aim=Aim(metric="val/loss", mode="min")), name="long")
+    return RunProgress(single_run(experiment, aim=StudyObjective(metric="val/loss", mode="min")), name="long")
 
 
 def epoch(number: int, *, at: float, **more: Any) -> EpochDone:

@@ -19,7 +19,7 @@ from emotune.search.records import Closed, Opened
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
-from emotune.study.study import Aim, Study
+from emotune.study.study import Study, StudyObjective
 from emotune.training.loop import never
 
 MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}
@@ -55,7 +55,11 @@ def cross_validate(
     shuffled: bool = False,
 ) -> None:
     """Train all folds, or the one of a fine-tuning, and keep journal and checkpoints as a search does."""
-    study = single_run(experiment, aim=Aim(metric="train/loss")) if single else folds_of(experiment, shuffled=shuffled)
+    study = (
+        single_run(experiment, aim=StudyObjective(metric="train/loss"))
+        if single
+        else folds_of(experiment, shuffled=shuffled)
+    )
     folder.path.mkdir(parents=True)
     with Journal.open(folder.journal, owner="test") as journal:
         journal.append(

@@ -78,7 +78,10 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
     assert len(together.classifiers) == 2
     file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
     alone = [
-        predict(file, judges=[find_predictor(str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path)])
+        predict(
+            file,
+            judges=[find_predictor(str(folder.checkpoints(fold) / "epoch-000001"), storage=LocalStorage(tmp_path))],
+        )
         for fold in (0, 1)
     ]
     expected = np.mean([one.probabilities["arousal"] for one in alone], axis=0)

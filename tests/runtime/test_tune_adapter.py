@@ -17,7 +17,7 @@ from emotune.search import Optimizer
 from emotune.search.records import Ended, Evaluation, Opened
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 from tests.search.searching import mixed_space
 
 CPUS = 16.0
@@ -48,7 +48,7 @@ class Cluster:
         self.journal = Journal.open(LocalLog(folder / "journal.jsonl"), owner="test")
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
-        coordinator = Coordinator(optimizer, journal=self.journal, aim=Aim(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=self.journal, aim=StudyObjective(metric="val/loss", mode="min"))
         self.stop = False
         self.searcher = CoordinatorSearcher(
             coordinator, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop

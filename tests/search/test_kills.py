@@ -22,9 +22,9 @@ from emotune.search import Evaluation, Optimizer
 from emotune.search.records import EpochDone, Record
 from emotune.storage import LocalLog
 from emotune.study.journal import Journal, read_journal
-from emotune.study.replay import optimizer_from_records
 from emotune.study.results import evaluation_results
-from emotune.study.study import Aim
+from emotune.study.resume import optimizer_from_records
+from emotune.study.study import StudyObjective
 from tests.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
 from tests.search.searching import MIXED, documents, loss_of, space_of
 
@@ -64,7 +64,7 @@ class Search:
             optimizer = optimizer_from_records(
                 self.space, journal.records, settings={**self.options, "cost": self.cost}
             )
-            coordinator = Coordinator(optimizer, journal=journal, aim=Aim(), observers=[die])
+            coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(), observers=[die])
             self.work(coordinator)
             return optimizer
 

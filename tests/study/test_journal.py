@@ -18,7 +18,7 @@ from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Record, Started
 from emotune.storage import LocalLog
 from emotune.study.journal import Journal, read_journal
-from emotune.study.replay import optimizer_from_records
+from emotune.study.resume import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, table
 
 SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 18, "concurrency": 2, "seed": 3}

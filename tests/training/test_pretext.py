@@ -11,7 +11,7 @@ from emotune.experiment import Experiment
 from emotune.runtime.driver import settle
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
-from emotune.study.study import Aim, Budget, Study
+from emotune.study.study import Budget, Study, StudyObjective
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import TrainState, train_epoch
 from tests.training.conftest import tiny_experiment
@@ -49,7 +49,7 @@ def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentSt
     checkpoint = save_checkpoint(LocalStorage(tmp_path), state, about=describe(pretext, pretext.training_data(store)))
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
-    study = Study(base=base, objective=Aim(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
+    study = Study(base=base, objective=StudyObjective(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
     settled = settle(study, store=store.path, encoders={"encoder": checkpoint}).base
     assert settled.model == pretext.model
     training_data = settled.training_data(store)
