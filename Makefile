@@ -16,7 +16,7 @@ help:
 	@echo "make chaos   a search through kills, full disks, damage, outages and leaks: an hour; ARGS='--only NAME'"
 	@echo "make check   format, lint, types, layers, and the quick tests' imports"
 	@echo "make fmt     format the code"
-	@echo "make golden  renew the known-good numbers in tests/golden"
+	@echo "make golden  renew the known-good numbers in tests/golden; ARGS=WORD for files with that word in their names"
 
 setup: $(READY)
 
@@ -65,4 +65,4 @@ fmt: setup
 	$(BIN)/ruff check --fix .
 
 golden: setup
-	$(BIN)/python -m tests.golden.renew
+	$(BIN)/python -m tests.golden.renew $(ARGS)

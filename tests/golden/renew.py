@@ -1,49 +1,12 @@
-"""Renew the known-good numbers: ``make golden``. A change of these is a commit of its own."""
+"""Write the golden files that have changed: ``make golden``, or ``python -m tests.golden.renew WORD...`` for some.
 
-import json
-import tempfile
-from pathlib import Path
+A change of these is a commit of its own. Journals are not renewed: `tests.golden.record_journals` wrote them once.
+"""
 
-import torch
+import sys
 
-from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare.prepare import prepare
-from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.store import SegmentStore
-from emotune.experiment import Experiment
-from emotune.training.loop import fit
-
-FILE = Path(__file__).with_name("losses.json")
-
-EXPERIMENTS = {
-    "masked_values": {"task": {"kind": "masked_values", "head": 8}},
-    "classify": {
-        "task": {"kind": "classify", "hidden": (16,)},
-        "optim": {"schedule": "step", "warmup_epochs": 0, "weight_decay": 1e-5},
-    },
-}
-
-
-def losses() -> dict[str, list[list[float]]]:
-    """Training and validation loss of three epochs of each experiment, on made-up ECG, one thread, float32."""
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "store"
-        corpus = Synthetic(subjects=6, seconds_per_state=20.0)
-        prepare("synthetic", folder=None, store=path, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
-        return {name: _losses(path, settings) for name, settings in EXPERIMENTS.items()}
-
-
-def _losses(path: Path, settings: dict) -> list[list[float]]:
-    model = {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16}
-    common = {"store": str(path), "model": model, "optim": {"warmup_epochs": 1}, "epochs": 3, "batch_size": 16}
-    common["compute"] = {"precision": "fp32", "device": "cpu"}
-    experiment = Experiment.model_validate(common | settings)
-    training_data = experiment.training_data(SegmentStore.open(path))
-    state = experiment.begin(training_data)
-    fit(state, training_data, experiment.plan(), until=3, report=lambda report, state: None)
-    return [[report.metrics["train/loss"], report.metrics["val/loss"]] for report in state.history]
-
+from tests.golden.items import chosen
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(losses(), indent=1) + "\n")
+    for item in chosen(sys.argv[1:]):
+        item.renew()

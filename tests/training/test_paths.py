@@ -1,7 +1,9 @@
 """Promises of the fast paths: chosen by the machine and the size, open to view, and computing the same function."""
 
+import contextlib
 import platform
 import resource
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from emotune.tasks.base import Objective
 from emotune.training import execution
 from emotune.training.execution import PLAIN, Compute, Paths, choose_paths
 from emotune.training.loop import evaluate, train_epoch
+from tests.machines import medium_in_bfloat16
 from tests.training.conftest import tiny_experiment
 
 MODEL = Transformer(channels=(16, 32), kernels=(17, 9), feedforward=64)
@@ -49,7 +52,6 @@ def outcome(task: MaskedValues | Classify, chosen: Paths) -> tuple[float, dict[s
 @pytest.mark.parametrize(
     ("chosen", "tolerance"),
     [
-        (Paths(matmul="medium"), 1e-5),
         (Paths(fixed_rows=True), 1e-5),
         (Paths(precision="bf16"), 0.1),
         (Paths(precision="bf16", fixed_rows=True), 0.1),
@@ -59,6 +61,10 @@ def outcome(task: MaskedValues | Classify, chosen: Paths) -> tuple[float, dict[s
 def test_a_path_computes_what_the_plain_one_does(
     task: MaskedValues | Classify, chosen: Paths, tolerance: float
 ) -> None:
+    check_same(task, chosen, tolerance=tolerance)
+
+
+def check_same(task: MaskedValues | Classify, chosen: Paths, *, tolerance: float) -> None:
     loss, gradients = outcome(task, PLAIN)
     other_loss, others = outcome(task, chosen)
     assert other_loss == pytest.approx(loss, rel=tolerance / 4)
@@ -119,12 +125,64 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, exp
         choose_paths(Compute(device="cuda"), MODEL, channels=1, samples=64)
 
 
-@pytest.mark.parametrize("worse", [1.0, 100.0])
-def test_medium_products_are_used_where_they_are_as_exact(monkeypatch: pytest.MonkeyPatch, worse: float) -> None:
+@pytest.fixture(params=["this machine", "medium in bfloat16"])
+def machine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """This machine, whatever it is, and one whose ``medium`` products are certainly rounded to bfloat16."""
+    execution.medium_is_exact.cache_clear()
+    with medium_in_bfloat16() if request.param == "medium in bfloat16" else contextlib.nullcontext():
+        yield request.param
+    execution.medium_is_exact.cache_clear()
+
+
+def loses_digits() -> bool:
+    """Whether ``medium`` products lose a digit that float32 has and bfloat16 has not."""
+    fine = torch.full((64, 64), 1 + 2**-12)
+    with Paths(matmul="medium").active():
+        return not torch.equal(functional.linear(fine, torch.eye(64)), fine)
+
+
+def test_medium_products_are_used_where_they_lose_no_digits(machine: str) -> None:
+    assert loses_digits() or machine == "this machine"
+    assert execution.medium_is_exact() != loses_digits()
+    chosen = choose_paths(Compute(precision="fp32", device="cpu"), MODEL, channels=2, samples=256)
+    assert chosen.matmul == ("highest" if loses_digits() else "medium")
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_path_chosen_for_float32_computes_what_the_plain_one_does(task: MaskedValues | Classify) -> None:
+    chosen = choose_paths(Compute(precision="fp32", device="cpu"), MODEL, channels=2, samples=256)
+    check_same(task, chosen, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_rounded_medium_products_are_not_what_the_plain_path_computes(task: MaskedValues | Classify) -> None:
+    with medium_in_bfloat16(), pytest.raises(AssertionError):
+        check_same(task, Paths(matmul="medium"), tolerance=1e-5)
+
+
+@pytest.mark.parametrize(("worse", "used"), [(1.0, True), (3.9, True), (4.1, False), (100.0, False)])
+def test_medium_products_may_have_four_times_the_error(
+    monkeypatch: pytest.MonkeyPatch, worse: float, used: bool
+) -> None:
     monkeypatch.setattr(
         execution, "_product_error", lambda left, right, *, precision: 1e-7 * (worse if precision == "medium" else 1)
     )
-    assert execution.medium_is_exact.__wrapped__() == (worse == 1)
+    assert execution.medium_is_exact.__wrapped__() == used
+
+
+def test_training_in_float32_stays_float32_where_medium_products_are_rounded(store: SegmentStore) -> None:
+    losses = {}
+    for name, machine in {"rounding": medium_in_bfloat16, "plain": contextlib.nullcontext}.items():
+        execution.medium_is_exact.cache_clear()
+        with machine():
+            experiment = tiny_experiment(store.path, compute={"precision": "fp32", "device": "cpu"})
+            training_data = experiment.training_data(store)
+            report = train_epoch(experiment.begin(training_data), training_data, experiment.plan())
+        assert report is not None
+        losses[name] = [report.metrics["train/loss"], report.metrics["val/loss"]]
+    execution.medium_is_exact.cache_clear()
+    assert losses["rounding"] == pytest.approx(losses["plain"], rel=1e-5)
 
 
 def test_the_setting_of_torch_is_put_back() -> None:

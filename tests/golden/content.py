@@ -1,0 +1,42 @@
+"""All that the golden files use of emotune: the only module of this folder that imports it."""
+
+from emotune.cli import emotune
+from emotune.cli.search import search_command
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.store import SegmentStore
+from emotune.experiment import Experiment
+from emotune.runtime.driver import make_optimizer
+from emotune.search import Evaluation, Optimizer
+from emotune.search.records import Opened, Record
+from emotune.search.space import load_space
+from emotune.study.journal import read_journal
+from emotune.study.study import Study
+from emotune.tracking.mlflow import deliver_all
+from emotune.tracking.plan import Changes, Plan
+from emotune.tracking.provenance import provenance
+from emotune.training.loop import fit
+
+__all__ = [
+    "Changes",
+    "Evaluation",
+    "Experiment",
+    "Opened",
+    "Optimizer",
+    "Plan",
+    "PrepareSettings",
+    "Record",
+    "SegmentStore",
+    "Study",
+    "Synthetic",
+    "deliver_all",
+    "emotune",
+    "fit",
+    "load_space",
+    "make_optimizer",
+    "prepare",
+    "provenance",
+    "read_journal",
+    "search_command",
+]

@@ -1,0 +1,27 @@
+"""What the package computes stays what is recorded: a refactoring changes none of it."""
+
+import pytest
+
+from tests.golden.items import ITEMS, Item, differences
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=[item.name for item in ITEMS])
+def test_the_present_version_computes_what_is_recorded(item: Item) -> None:
+    assert item.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "count"),
+    [
+        ({"a": 1.0}, {"a": 1.0 + 1e-10}, 0),
+        ({"a": 1.0}, {"a": 1.0 + 1e-6}, 1),
+        ({"a": 1}, {"a": 1.0}, 1),
+        ({"a": 1}, {"a": True}, 1),
+        ({"a": None}, {}, 1),
+        ({}, {"a": None}, 1),
+        ([1, 2], [1, 2, 3], 1),
+        ([1, [2, "x"]], [0, [2, "y"]], 2),
+    ],
+)
+def test_the_comparison_finds_every_difference(known: object, now: object, count: int) -> None:
+    assert len(list(differences(known, now, tolerance=1e-9))) == count
