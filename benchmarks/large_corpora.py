@@ -9,7 +9,7 @@ import numpy as np
 from scipy.io import savemat
 from scipy.signal import lfilter
 
-from emotune.data.channels import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS
 from emotune.randomness import stream
 
 EEG_RATE = 160

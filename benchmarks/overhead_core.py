@@ -87,7 +87,7 @@ def _times(optimizer: Optimizer) -> tuple[list[float], list[float]]:
 
 
 def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
-    """Carry out instant evaluations at a desk with a journal, without Ray, and return MiB by their number.
+    """Carry out instant evaluations with a coordinator and a journal, without Ray, and return MiB by their number.
 
     Configurations are random: asking a model 10,000 times takes minutes, and leaves nothing behind.
     """
@@ -96,14 +96,14 @@ def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
     mib: dict[int, float] = {}
     with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        desk = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
-            evaluation = desk.next_evaluation()
+            evaluation = coordinator.next_evaluation()
             assert evaluation is not None
             for epoch in range(evaluation.from_epoch + 1, evaluation.to_epoch + 1):
                 loss = loss_of(evaluation.values, number=number) + 1 / epoch
-                desk.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
-            desk.complete(evaluation.id)
+                coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
+            coordinator.complete(evaluation.id)
             if number in sizes:
                 mib[number] = psutil.Process().memory_info().rss / 2**20
     return mib

@@ -27,16 +27,18 @@ from ray.tune.search.bohb import TuneBOHB
 from benchmarks.overhead_spans import Span, ladder_segment
 from emotune.experiment import Experiment
 from emotune.randomness import stream
+from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.tuner import carry_out, connect
-from emotune.runtime.worker import STEP_SECONDS, Job, idle
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
+from emotune.runtime.worker import STEP_DURATION_S, Job, wait_idle
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Ended, Opened, Record
 from emotune.search.settings import virtual_workers
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.study import StudyObjective
+from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
 """Rungs of the study, in epochs."""
@@ -129,23 +131,23 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
 
         def step(self) -> dict[str, Any]:
             if self.idle_since is not None:
-                idle(self.idle_since)
-                return {"reports": [], "diverged": None, "finished": True}
-            end = time.monotonic() + STEP_SECONDS
+                wait_idle(self.idle_since)
+                return StepReport(finished=True).to_result()
+            end = time.monotonic() + STEP_DURATION_S
             reports = []
             while self.epoch < self.job.to_epoch and (not reports or time.monotonic() < end):
                 self.epoch += 1
                 nap(str(self.job.evaluation_id), self.epoch, sleep)
-                reports.append({"epoch": self.epoch, "metrics": {METRIC: loss_of(self.values, self.epoch)}})
+                reports.append(EpochReport(self.epoch, {METRIC: loss_of(self.values, self.epoch)}))
             finished = self.epoch >= self.job.to_epoch
             self.idle_since = time.monotonic() if finished else None
-            return {"reports": reports, "diverged": None, "finished": finished}
+            return StepReport(reports=tuple(reports), finished=finished).to_result()
 
     return Sleeping
 
 
 def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
-    """Run the study through the journal, the desk, the searcher and `carry_out`."""
+    """Run the study through the journal, the coordinator, the searcher and `run_trials`."""
     concurrency = virtual_workers(given.workers, order=given.order)
     if given.ahead is not None:
         concurrency = given.workers + given.ahead
@@ -176,7 +178,7 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
             concurrency=given.workers,
             stop_requested=lambda: False,
         )
-        carry_out(searcher, trainable=sleeping_trainable(sleep))
+        run_trials(searcher, trainable=sleeping_trainable(sleep))
 
 
 def _job(evaluation: Evaluation, *, folder: Path) -> Job:

@@ -21,16 +21,18 @@ from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
 from ray.tune.search.bohb import TuneBOHB
 
 from emotune.experiment import Experiment
+from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.tuner import carry_out, connect
-from emotune.runtime.worker import Job, idle
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
+from emotune.runtime.worker import Job, wait_idle
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.resume import optimizer_from_records
 from emotune.study.study import StudyObjective
+from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17
@@ -68,7 +70,7 @@ def train(values: dict[str, Any], epoch: int, *, seconds: float, folder: Path) -
 
 
 def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
-    """Begin the study, or go on with it, through emotune's journal, desk and searcher; return its table."""
+    """Begin the study, or go on with it, through emotune's journal, coordinator and searcher; return its table."""
     notes = folder / "notes"
 
     class Trainable(tune.Trainable):
@@ -86,8 +88,8 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
 
         def step(self) -> dict[str, Any]:
             if self.idle_since is not None:
-                idle(self.idle_since)
-                return {"reports": [], "diverged": None, "finished": True}
+                wait_idle(self.idle_since)
+                return StepReport(finished=True).to_result()
             if self.epoch < self.job.to_epoch:
                 self.epoch += 1
                 train(self.values, self.epoch, seconds=seconds, folder=notes)
@@ -96,10 +98,10 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
                 draft.rename(self.saved)
             epochs = range(self.told + 1, self.epoch + 1)
             self.told = self.epoch
-            reports = [{"epoch": epoch, "metrics": {METRIC: loss_of(self.values, epoch)}} for epoch in epochs]
+            reports = [EpochReport(epoch, {METRIC: loss_of(self.values, epoch)}) for epoch in epochs]
             finished = self.epoch >= self.job.to_epoch
             self.idle_since = time.monotonic() if finished else None
-            return {"reports": reports, "diverged": None, "finished": finished}
+            return StepReport(reports=tuple(reports), finished=finished).to_result()
 
     settings = {"min_budget": 1, "max_budget": 9, "concurrency": WORKERS, "kind": "bohb", "evaluations": EVALUATIONS}
     with Journal.open(LocalLog(folder / "journal.jsonl"), owner="resume") as journal:
@@ -113,7 +115,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             concurrency=WORKERS,
             stop_requested=lambda: False,
         )
-        carry_out(searcher, trainable=Trainable)
+        run_trials(searcher, trainable=Trainable)
         results = {evaluation.id: loss for evaluation, loss in optimizer.results()}
         started = [record.evaluation for record in journal.records if isinstance(record, Started)]
     return [[key_of(each.values), each.to_epoch, results.get(each.id)] for each in started]

@@ -23,16 +23,16 @@ from emotune.cli.status import read_status
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import EpochDone, Evaluation
 from emotune.storage import LocalLog
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.search.checker import seen_in_virtual_time, violations
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 MARK = "EMOTUNE_CHAOS"
 """An environment variable by which every process of a try is known, wherever it has gone."""
 

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
-from emotune.data.prepare.segments import PrepareSettings, ready
+from emotune.data.modality import MODALITIES
+from emotune.data.prepare.segments import PrepareSettings, filter_and_resample
 from emotune.data.prepare.single import standardised_segments
-from emotune.data.recording import UNITS, Recording
+from emotune.data.recording import Recording
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.experiment import Experiment
 from emotune.models.weights import hand_over
@@ -110,7 +111,7 @@ def read_about(checkpoint: Path) -> AboutCheckpoint:
     """
     about = read_state(checkpoint)["about"]
     try:
-        if about["modality"] not in UNITS:
+        if about["modality"] not in MODALITIES:
             raise SettingsError(
                 f"{checkpoint} reads {about['modality']}, not signals; give what was trained on signals"
             )
@@ -173,7 +174,7 @@ class PretrainedEncoder(nn.Module):
             channels=self.channels,
             source="memory",
         )
-        prepared = ready(recording, settings=self.preparation)
+        prepared = filter_and_resample(recording, settings=self.preparation)
         if prepared.signal.shape[1] < self.preparation.samples:
             length = f"{self.preparation.seconds:g} s"
             raise DataError(f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of {length}")

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
-from emotune.data.folds import Folds, keys, split
+from emotune.data.folds import Folds, split, unit_keys
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
@@ -171,7 +171,7 @@ class Experiment(Settings):
         if self.partner:
             partner = SegmentStore.open(Path(self.partner))
             _check_fingerprint(partner, self.partner_fingerprint)
-            among = np.isin(keys(store.index, by="moment"), keys(partner.index, by="moment"))
+            among = np.isin(unit_keys(store.index, by="moment"), unit_keys(partner.index, by="moment"))
         labels = self.task.labels(store.index)
         fold = split(store.index, self.folds, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)

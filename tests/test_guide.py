@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from emotune.cli import emotune
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.corpora.table import CORPORA, folder
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.contracts import test_corpora as contracts
 
@@ -82,9 +83,9 @@ def forget_ratings(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "reason", "recordings"),
     [
-        (damage, Unreadable, "column left holds something that is not a number", 7),
-        (lambda file: file.write_text("left\n1\n"), Unreadable, "no column called ECG", 7),
-        (forget_ratings, Omitted, "not in ratings.csv", 8),
+        (damage, UnreadableRecording, "column left holds something that is not a number", 7),
+        (lambda file: file.write_text("left\n1\n"), UnreadableRecording, "no column called ECG", 7),
+        (forget_ratings, ExcludedData, "not in ratings.csv", 8),
     ],
 )
 def test_one_bad_file_is_told_and_the_rest_goes_on(
@@ -107,7 +108,7 @@ def test_one_bad_file_is_told_and_the_rest_goes_on(
 
 def test_a_folder_of_something_else_is_refused(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has 0 files like s01_v07\.csv and 0 called ratings\.csv"):
-        list(pair[0].pieces(tmp_path, pair[0].settings()))
+        list(pair[0].list_parts(tmp_path, pair[0].settings()))
 
 
 def test_its_commands_show_it(pair: tuple[AnyReader, Modality], downloads: Path, tmp_path: Path) -> None:

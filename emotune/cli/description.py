@@ -10,14 +10,14 @@ from rich.table import Table
 
 from emotune.cli.tables import facts_table, page, plain_table, reasons_table
 from emotune.data.corpora.reader import AnyReader
-from emotune.data.description import Description
-from emotune.data.recording import LeftOut
+from emotune.data.description import StoreDescription
+from emotune.data.recording import Exclusion
 
 MOST_ROWS = 20
 """Of leads and of conditions; all are in the JSON document."""
 
 
-def print_description(description: Description, *, left_out: Sequence[LeftOut]) -> None:
+def print_description(description: StoreDescription, *, left_out: Sequence[Exclusion]) -> None:
     """Print a page about a store and what is not in it."""
     console = page()
     for number, part in enumerate(_parts(description, left_out=left_out)):
@@ -26,7 +26,7 @@ def print_description(description: Description, *, left_out: Sequence[LeftOut]) 
         console.print(part)
 
 
-def _parts(description: Description, *, left_out: Sequence[LeftOut]) -> Iterator[RenderableType]:
+def _parts(description: StoreDescription, *, left_out: Sequence[Exclusion]) -> Iterator[RenderableType]:
     yield facts_table(_facts(description))
     yield _corpora(description)
     if description.labels:
@@ -39,7 +39,7 @@ def _parts(description: Description, *, left_out: Sequence[LeftOut]) -> Iterator
         yield reasons_table(left_out)
 
 
-def _facts(description: Description) -> dict[str, str]:
+def _facts(description: StoreDescription) -> dict[str, str]:
     return {
         "segments": f"{description.segments} of {description.seconds:g} s {_content(description)}",
         "channels": ", ".join(description.channels),
@@ -49,15 +49,15 @@ def _facts(description: Description) -> dict[str, str]:
     }
 
 
-def _content(description: Description) -> str:
-    if description.modality == "features":
+def _content(description: StoreDescription) -> str:
+    if description.width is not None:
         return f"as {description.width} features"
     low, high = description.settings["band"]
     order = description.settings["order"]
     return f"{description.modality.upper()}, {description.rate} Hz, {low:g} to {high:g} Hz (order {order})"
 
 
-def _corpora(description: Description) -> Table:
+def _corpora(description: StoreDescription) -> Table:
     numbers = ("subjects", "recordings", "hours recorded", "segments", "hours of segments", "left out")
     table = plain_table("corpus", *numbers, numbers=numbers)
     for share in description.corpora:
@@ -70,7 +70,7 @@ def _corpora(description: Description) -> Table:
             f"{share.hours:.2f}",
             str(share.left_out),
         )
-    if len(description.corpora) > 1 and description.modality != "features":
+    if len(description.corpora) > 1 and description.width is None:
         recorded = sum(share.recorded_hours for share in description.corpora)
         people = (str(description.subjects), str(description.recordings), f"{recorded:.2f}")
         left_out = str(len(description.skipped))
@@ -78,7 +78,7 @@ def _corpora(description: Description) -> Table:
     return table
 
 
-def _labels(description: Description) -> Table:
+def _labels(description: StoreDescription) -> Table:
     numbers = ("segments", "subjects", "mean", "above mean", "above middle", "at middle")
     table = plain_table("rating", "corpus", "scale", *numbers, numbers=numbers)
     for one in description.labels:

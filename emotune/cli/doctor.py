@@ -22,8 +22,8 @@ from emotune.cli.options import (
 from emotune.doctor.cluster import Answer, check_dashboard, compare
 from emotune.doctor.finding import Finding, fine, wrong
 from emotune.doctor.host import Places, Report, check_token, examine_host, read_clock, versions
-from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
-from emotune.runtime.tuner import connect, running_cluster
+from emotune.runtime.cluster.connect import connect, running_cluster
+from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage import Storage, open_storage
 from emotune.tracking.connectivity import UnreachableError, try_tracking
 
@@ -109,14 +109,14 @@ def _examine_cluster(places: Places) -> Iterator[Finding]:
 
 def _ask_nodes(nodes: Sequence[dict], places: Places) -> Iterator[Finding]:
     """Ask all nodes to look at themselves and then, as nothing has to start any more, for their time."""
-    first = {node["NodeID"]: ask_node(node, examine_host, places) for node in nodes}
+    first = {node["NodeID"]: run_on_node(node, examine_host, places) for node in nodes}
     answers = []
     for node in nodes:
-        host = name_of(node)
+        host = node_name(node)
         try:
             report: Report = ray.get(first[node["NodeID"]], timeout=PATIENCE)
             asked = time.time()
-            clock: float = ray.get(ask_node(node, read_clock), timeout=PATIENCE)
+            clock: float = ray.get(run_on_node(node, read_clock), timeout=PATIENCE)
         except (RayError, GetTimeoutError) as error:
             found = str(error).strip().splitlines()[-1]
             yield replace(wrong("node", found, "see Ray's logs there; emotune has to be installed alike"), host=host)

@@ -10,7 +10,7 @@ import click
 from emotune.cli.options import console, find_folder, find_store, json_option, print_json, storage_option
 from emotune.cli.prepare import progress_bar
 from emotune.cli.tables import page, plain_table, reasons_table
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 from emotune.data.store import SegmentStore
 from emotune.evaluation.fusion_features import FeatureSummary, build_features
 
@@ -40,7 +40,7 @@ def fuse(ecg: str, eeg: str, *, out: Path, storage: str, as_json: bool) -> None:
     print_json(_document(summary, left_out=left_out)) if as_json else _print(summary, left_out=left_out)
 
 
-def _document(summary: FeatureSummary, *, left_out: Sequence[LeftOut]) -> dict[str, Any]:
+def _document(summary: FeatureSummary, *, left_out: Sequence[Exclusion]) -> dict[str, Any]:
     store = summary.store
     return {
         "store": str(store.path),
@@ -59,7 +59,7 @@ def _numbers(store: SegmentStore) -> dict[str, Any]:
     return {**counts, "folds": len(store.channels), "features": store.about.width}
 
 
-def _print(summary: FeatureSummary, *, left_out: Sequence[LeftOut]) -> None:
+def _print(summary: FeatureSummary, *, left_out: Sequence[Exclusion]) -> None:
     numbers = _numbers(summary.store)
     table = plain_table(*numbers, numbers=list(numbers))
     table.add_row(*map(str, numbers.values()))

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from emotune.cli.options import find_store, set_option
 from emotune.cli.tables import page, plain_table, reasons_table
 from emotune.data.corpora.reader import AnyReader
-from emotune.data.prepare.plan import Options
-from emotune.data.prepare.prepare import Summary, find_reader
+from emotune.data.modality import DEFAULT_MODALITY, MODALITIES
+from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, find_reader
 from emotune.data.prepare.prepare import prepare as prepare_store
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.documents import Document, parse
@@ -26,14 +26,22 @@ SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal."""
 
 
+def _default_seconds() -> str:
+    """Return the default length of a segment, by modality where it differs."""
+    seconds = {name: f"{spec.seconds:g}" for name, spec in MODALITIES.items()}
+    if len(set(seconds.values())) == 1:
+        return seconds[DEFAULT_MODALITY]
+    return ", ".join(f"{name} {length}" for name, length in seconds.items())
+
+
 @click.command()
 @click.argument("corpus")
 @click.argument("raw_dir", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--store", required=True, envvar="EMOTUNE_STORE", show_envvar=True, help="Folder to write the segments to."
 )
-@click.option("--modality", type=click.Choice(["ecg", "eeg"]), help="What to take.  [default: ecg]")
-@click.option("--seconds", type=float, help="Length of a segment.  [default: 10]")
+@click.option("--modality", type=click.Choice(list(MODALITIES)), help=f"What to take.  [default: {DEFAULT_MODALITY}]")
+@click.option("--seconds", type=float, help=f"Length of a segment.  [default: {_default_seconds()}]")
 @click.option("--append", is_flag=True, help="Add the corpus to the store, to train on several together.")
 @click.option("--strict", is_flag=True, help="Stop at a damaged file or an implausible signal; else they are listed.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that share the work.  [default: one per core]")
@@ -80,7 +88,7 @@ def prepare(  # noqa: PLR0913 (the options of the contract)
             store=find_store(store),
             settings=settings,
             corpus_settings=corpus_settings,
-            options=Options(workers=workers or cores, strict=strict, append=append, progress=progress),
+            options=PrepareOptions(workers=workers or cores, strict=strict, append=append, progress=progress),
         )
     _print_summary(summary)
 
@@ -129,7 +137,7 @@ def _lines(corpus: str) -> Callable[[float, str], None]:
     return tell
 
 
-def _print_summary(summary: Summary) -> None:
+def _print_summary(summary: PreparationSummary) -> None:
     source = summary.source
     console = page()
     numbers = ("subjects", "recordings", "hours", "segments", "left out")

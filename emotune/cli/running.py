@@ -16,11 +16,13 @@ from emotune.encoders import find_encoder, publish_best
 from emotune.errors import SearchFailedError, SettingsError
 from emotune.experiment import Experiment
 from emotune.report.tables import leaderboard
-from emotune.runtime.driver import Encoders, RunOptions, check_workers, kept_encoders, run_study, settle
+from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, Record
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
+from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.journal import read_journal
+from emotune.study.resolve import check_workers, resolve_study
 from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
 from emotune.study.study import Study
 from emotune.tracking.cursor import where_to_look
@@ -61,7 +63,7 @@ def run(study: Study, request: Request) -> int:
     study = with_store(study)
     store = given_store(study)
     encoders = find_encoders(study, request)
-    settled = settle(study, store=store, encoders=encoders)
+    settled = resolve_study(study, store=store, encoders=encoders)
     if request.options.workers is not None:
         check_workers(settled, workers=request.options.workers[1])
     known = len(read_journal(folder.journal)) if folder.begun else 0
@@ -143,7 +145,7 @@ def find_encoders(study: Study, request: Request) -> Encoders:
         return {}
     uri = default_tracking_uri(request.tracking_uri, storage=request.storage)
     named = {"encoder": start.encoder, "second": start.second}
-    kept = kept_encoders(request.folder)
+    kept = copied_encoders(request.folder)
     return {
         name: kept.get(name) or find_encoder(source, storage=request.storage, tracking_uri=uri)
         for name, source in named.items()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 
 EXAMPLES_SHOWN = 2
 """Of each reason why something was left out."""
@@ -49,7 +49,7 @@ def facts_table(facts: Mapping[str, str]) -> Table:
     return table
 
 
-def reasons_table(left_out: Sequence[LeftOut]) -> Table:
+def reasons_table(left_out: Sequence[Exclusion]) -> Table:
     """Gather what was left out by reason, the most frequent first."""
     ordered = sorted(left_out, key=lambda one: one.reason)
     groups = {reason: list(group) for reason, group in itertools.groupby(ordered, key=lambda one: one.reason)}

@@ -1,4 +1,4 @@
-"""Batches of segments, in an order that only the seed and the epoch decide."""
+"""Batches of segments, in an order that is a function of the seed and the epoch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from emotune.randomness import stream
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Some segments: a joint batch, or one worker's part of it.
+    """A joint batch of all workers, or one worker's part of it.
 
     Attributes:
-        signals: The segments, standardised.
-        label: A label per segment, or None.
-        rows: Their row numbers in the store.
-        offset: Place of the first of them in the joint batch.
-        joint: Number of segments in the joint batch; None if this is all of it.
+        signals: Standardised segments.
+        label: A label per segment; None if the task has no labels.
+        rows: Row numbers of the segments in the store.
+        offset: Position of the first segment in the joint batch.
+        joint: Number of segments in the joint batch; None if this is the whole joint batch.
     """
 
     signals: Float[Tensor, "batch channel time"]
@@ -33,53 +33,53 @@ class Batch:
 
     @property
     def joint_size(self) -> int:
-        """Number of segments that all workers have together."""
+        """Number of segments in the joint batch."""
         return len(self.rows) if self.joint is None else self.joint
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the same on a device, without waiting for it; the row numbers stay on the CPU."""
+        """Return the batch on a device, copied asynchronously; the row numbers stay on the CPU."""
         label = None if self.label is None else self.label.to(device, non_blocking=True)
         return replace(self, signals=self.signals.to(device, non_blocking=True), label=label)
 
     def own(self, drawn: Tensor) -> Tensor:
-        """Return this part's rows of what was drawn for the whole joint batch.
+        """Return this part's rows of numbers that were drawn for the whole joint batch.
 
-        So what is random does not depend on the number of workers.
+        Drawing for the joint batch makes random numbers independent of the number of workers.
         """
         return drawn[self.offset : self.offset + len(self.rows)]
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """In which portions and which order to go through some segments."""
+    """Size and order of the batches of an epoch."""
 
     size: int
-    """Largest number of segments in a joint batch, that of all workers together."""
+    """Largest number of segments in a joint batch."""
     seed: int
     """Seed of the run."""
     epoch: int
-    """Epoch, counted over all resumptions."""
+    """Number of the epoch, counted from the start of the run across resumptions."""
     shuffle: bool
-    """Whether to shuffle; otherwise they come in the order they are given in."""
+    """True: random order. False: the order of the given rows."""
     shard: tuple[int, int] = (0, 1)
-    """Number of this worker, counted from 0, and of all workers."""
+    """Index of this worker, counted from 0, and number of workers."""
 
 
 def batch_count(rows: int, size: int) -> int:
-    """Count the joint batches of an epoch, of at most so many segments each."""
+    """Return the number of joint batches of an epoch, ``ceil(rows / size)``."""
     return -(-rows // size)
 
 
 def check_shares(rows: int, size: int, *, workers: int) -> None:
-    """Refuse a number of workers some of which would have nothing to do in a joint batch.
+    """Check that every worker has a segment in every joint batch.
 
     Args:
         rows: Number of segments.
         size: Largest number of segments in a joint batch.
-        workers: How many share it.
+        workers: Number of workers that share a joint batch.
 
     Raises:
-        SettingsError: A joint batch has fewer segments than there are workers.
+        SettingsError: The smallest joint batch has fewer segments than there are workers.
     """
     smallest = rows // max(1, batch_count(rows, size))
     if smallest < workers:
@@ -98,20 +98,20 @@ def batches(
     skip: int = 0,
     resident: Float[Tensor, "segment channel time"] | None = None,
 ) -> Iterator[Batch]:
-    """Go once through some segments.
+    """Yield this worker's batches of one epoch.
 
-    The order is a function of the plan's seed and epoch alone. It is cut into nearly equal joint
-    batches, which do not depend on the number of workers, and these into nearly equal parts, one for
-    each worker: all workers together see every row once, and each has the same number of batches. A
-    part is empty where a joint batch has fewer segments than there are workers (see `check_shares`).
+    The order of the rows is a function of the plan's seed and epoch. The rows are divided into joint batches of
+    nearly equal size, independently of the number of workers, and each joint batch into parts of nearly equal
+    size, one for each worker. All workers together process every row once, and have the same number of batches.
+    A part is empty if a joint batch has fewer segments than there are workers (see `check_shares`).
 
     Args:
-        store: Where the segments are.
-        rows: Their row numbers.
+        store: The store of the segments.
+        rows: Row numbers of the segments.
         plan: Size and order of the batches.
         labels: A label per segment of the store.
-        skip: Leave out so many joint batches at the beginning.
-        resident: All signals of the store, to be taken from there.
+        skip: Number of joint batches to skip at the beginning.
+        resident: All signals of the store in the memory of a device; None reads them from the store.
     """
     worker, workers = plan.shard
     assert 0 <= worker < workers, plan.shard

@@ -1,4 +1,4 @@
-"""A store in numbers: corpora, label balance, conditions, and what was left out."""
+"""Description of a store in numbers: corpora, balance of the ratings, conditions and excluded data."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,33 +8,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emotune.data.modality import MODALITIES
 from emotune.data.store import SegmentStore
 
-RECORDING = ["corpus", "subject", "session"]
-"""Columns of the index that tell recordings apart."""
+RECORDING_COLUMNS = ["corpus", "subject", "session"]
+"""Columns of the index that together identify a recording."""
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a corpus contributes to a store."""
+class CorpusShare:
+    """Share of a corpus in a store."""
 
     corpus: str
     subjects: int
     recordings: int
     segments: int
     hours: float
-    """Of segments; for ECG each lead counts."""
+    """Hours of segments; each lead counts where leads are segments of their own."""
     recorded_hours: float
-    """Of the recordings that were used, however many channels they have."""
+    """Hours of the recordings that were used, for any number of channels."""
     left_out: int
-    """Recordings, files or parts of them that did not become segments."""
+    """Number of recordings, files or parts of them that did not become segments."""
     settings: dict[str, Any]
-    """How the corpus was read."""
+    """Settings of the reader."""
 
 
 @dataclass(frozen=True)
-class Balance:
-    """How a rating is spread over a corpus."""
+class RatingBalance:
+    """Distribution of a rating in a corpus."""
 
     corpus: str
     rating: str
@@ -42,20 +43,20 @@ class Balance:
     subjects: int
     recordings: int
     scale: tuple[float, float]
-    """The lowest and the highest value that could be given."""
+    """Lowest and highest possible value."""
     mean: float
-    """Over recordings, as the papers' threshold between low and high."""
+    """Mean over recordings: the papers' threshold between low and high."""
     above_mean: float
-    """Share of the rated segments whose rating is above the mean: the papers' high ones."""
+    """Share of the rated segments above the mean: the papers' class of high ratings."""
     above_middle: float
-    """Share of them whose rating is above the middle of its scale."""
+    """Share of the rated segments above the middle of the scale."""
     at_middle: float
-    """Share of them whose rating is just the middle."""
+    """Share of the rated segments at the middle of the scale."""
 
 
 @dataclass(frozen=True)
-class Description:
-    """A store in a few numbers."""
+class StoreDescription:
+    """Summary of a store."""
 
     corpus: str
     modality: str
@@ -63,72 +64,72 @@ class Description:
     subjects: int
     recordings: int
     hours: float
-    """Of segments; for ECG each lead counts."""
+    """Hours of segments; each lead counts where leads are segments of their own."""
     seconds: float
     rate: int
     width: int | None
-    """Features of a moment, where the store holds features."""
+    """Number of features of a moment; None for signals."""
     channels: tuple[str, ...]
     conditions: dict[str, int]
-    """Segments by condition; those without one are not counted."""
+    """Number of segments of each condition; segments without a condition are not counted."""
     ratings: dict[str, int]
-    """Segments that have a rating, by its name."""
+    """Number of segments that have a rating, by the name of the rating."""
     skipped: tuple[str, ...]
-    """What was left out, and why, in a line each."""
+    """Excluded data with the reason, one line each."""
     settings: dict[str, Any]
     fingerprint: str
-    corpora: tuple[Share, ...]
-    labels: tuple[Balance, ...]
+    corpora: tuple[CorpusShare, ...]
+    labels: tuple[RatingBalance, ...]
     leads: dict[str, int]
-    """ECG: segments of each lead."""
+    """Number of segments of each lead; empty where all channels form one segment."""
     left_out: dict[str, int]
-    """How much was left out for each reason, the most frequent first."""
+    """Number of exclusions for each reason, the most frequent first."""
 
 
-def describe(store: SegmentStore) -> Description:
-    """Sum a store up. Only its index is read."""
+def describe(store: SegmentStore) -> StoreDescription:
+    """Return the summary of a store. Only its index is read."""
     index = store.index
     balances = tuple(balance_labels(index))
-    omissions = [one for source in store.about.sources for one in source.left_out]
-    return Description(
+    exclusions = [exclusion for source in store.about.sources for exclusion in source.left_out]
+    return StoreDescription(
         corpus=", ".join(source.corpus for source in store.about.sources),
         modality=store.modality,
         segments=len(store),
         subjects=_different(index, "corpus", "subject"),
-        recordings=_different(index, *RECORDING),
+        recordings=_different(index, *RECORDING_COLUMNS),
         hours=_hours(store, len(store)),
         seconds=store.seconds,
         rate=store.rate,
         width=store.about.width,
         channels=store.channels,
-        conditions=_counts(one for one in index["condition"] if one),
+        conditions=_counts(condition for condition in index["condition"] if condition),
         ratings=_total(balances),
-        skipped=tuple(map(str, omissions)),
+        skipped=tuple(map(str, exclusions)),
         settings=store.about.settings,
         fingerprint=store.fingerprint,
         corpora=_shares(store),
         labels=balances,
-        leads=_counts(index["channel"]) if store.modality == "ecg" else {},
-        left_out=dict(Counter(one.reason for one in omissions).most_common()),
+        leads=_leads(store),
+        left_out=dict(Counter(exclusion.reason for exclusion in exclusions).most_common()),
     )
 
 
-def balance_labels(index: pd.DataFrame) -> list[Balance]:
-    """Return how every rating is spread over every corpus that has it, from a store's index."""
-    balances: list[Balance] = []
+def balance_labels(index: pd.DataFrame) -> list[RatingBalance]:
+    """Return the distribution of every rating in every corpus that has it, from the index of a store."""
+    balances: list[RatingBalance] = []
     for column in index.filter(regex="^rating_"):
         name = str(column).removeprefix("rating_")
         for corpus, rows in index.dropna(subset=[column]).groupby("corpus", sort=False):
             ends = (column, f"lowest_{name}", f"highest_{name}")
             values, lowest, highest = (np.asarray(rows[end], dtype=float) for end in ends)
             middle = (lowest + highest) / 2
-            mean = float(np.mean(np.asarray(rows.drop_duplicates(RECORDING)[column], dtype=float)))
-            balance = Balance(
+            mean = float(np.mean(np.asarray(rows.drop_duplicates(RECORDING_COLUMNS)[column], dtype=float)))
+            balance = RatingBalance(
                 corpus=str(corpus),
                 rating=name,
                 segments=len(rows),
                 subjects=_different(rows, "subject"),
-                recordings=_different(rows, *RECORDING),
+                recordings=_different(rows, *RECORDING_COLUMNS),
                 scale=(float(lowest.min()), float(highest.max())),
                 mean=round(mean, 4),
                 above_mean=_share(values > mean),
@@ -139,15 +140,15 @@ def balance_labels(index: pd.DataFrame) -> list[Balance]:
     return balances
 
 
-def _shares(store: SegmentStore) -> tuple[Share, ...]:
-    shares: list[Share] = []
+def _shares(store: SegmentStore) -> tuple[CorpusShare, ...]:
+    shares: list[CorpusShare] = []
     parts = {str(corpus): rows for corpus, rows in store.index.groupby("corpus", sort=False)}
     for source in store.about.sources:
-        rows = store.index if store.modality == "features" else parts[source.corpus]
-        share = Share(
+        rows = store.index if store.holds_features else parts[source.corpus]
+        share = CorpusShare(
             corpus=source.corpus,
             subjects=_different(rows, "subject"),
-            recordings=_different(rows, *RECORDING),
+            recordings=_different(rows, *RECORDING_COLUMNS),
             segments=len(rows),
             hours=_hours(store, len(rows)),
             recorded_hours=source.hours,
@@ -156,6 +157,12 @@ def _shares(store: SegmentStore) -> tuple[Share, ...]:
         )
         shares.append(share)
     return tuple(shares)
+
+
+def _leads(store: SegmentStore) -> dict[str, int]:
+    """Count the segments of each lead, where leads are segments of their own."""
+    separate = not store.holds_features and MODALITIES[store.modality].separate_leads
+    return _counts(store.index["channel"]) if separate else {}
 
 
 def _different(index: pd.DataFrame, *columns: str) -> int:
@@ -170,7 +177,7 @@ def _counts(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
 
 
-def _total(balances: tuple[Balance, ...]) -> dict[str, int]:
+def _total(balances: tuple[RatingBalance, ...]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for balance in balances:
         total[balance.rating] += balance.segments

@@ -1,4 +1,4 @@
-"""Folds over the index table: who is trained on, who chooses, who tests."""
+"""Folds: the rows of an index table for training, validation and test."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from emotune.base import Settings
 from emotune.errors import SettingsError
 from emotune.randomness import stream
 
-Rows = Int64[np.ndarray, " row"]
+RowNumbers = Int64[np.ndarray, " row"]
 
 
-Unit = Literal["subject", "trial", "video", "moment"]
+FoldUnit = Literal["subject", "trial", "video", "moment"]
 
 
-class Without(Settings):
-    """Which moments of a corpus a pre-training must not see, since the encoder will be tested on them."""
+class HeldOutMoments(Settings):
+    """Moments of a corpus that are excluded from a pre-training, because its encoder will be tested on them."""
 
     corpus: str
-    """The corpus that folds are made of."""
+    """Corpus whose moments are divided into folds."""
 
     half: Literal["first", "second"]
-    """Which half of the folds by moment."""
+    """Half of the folds by moment that is excluded."""
 
 
 class Folds(Settings):
-    """How the segments are parted."""
+    """Settings of the division into training, validation and test."""
 
-    by: Unit = "subject"
+    by: FoldUnit = "subject"
     """What stays together on one side: a subject; a trial (a subject's session or video); a video, whoever saw it;
     or a moment (both arms, and ECG and EEG, of the same seconds)."""
 
@@ -40,30 +40,30 @@ class Folds(Settings):
     """Number of folds; each is the test set once."""
 
     index: int | None = Field(default=0, ge=0)
-    """Which fold tests, counted from 0; null: none, all segments train or validate."""
+    """Index of the test fold, counted from 0; null: no test set, all segments train or validate."""
 
-    without: Without | None = None
-    """Leave moments out altogether."""
+    without: HeldOutMoments | None = None
+    """Moments that are in no set."""
 
     channels: tuple[str, ...] = ()
-    """Only segments of these channels of the index table, for instance ``ECG Left``; all if empty."""
+    """Channels of the index table whose segments are used, for example ``ECG Left``; empty: all channels."""
 
     validation: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the others that validates, at least one of what stays together unless it is 0."""
+    """Share of the units outside the test fold that validate; at least one unit unless it is 0."""
 
     segments: int | None = Field(default=None, ge=1)
-    """At most so many training segments, drawn evenly over the subjects; all if not given."""
+    """Largest number of training segments, drawn evenly over the subjects; null: all."""
 
     validation_segments: int | None = Field(default=None, ge=1)
-    """At most so many validation segments, drawn in the same way; all if not given."""
+    """Largest number of validation segments, drawn evenly over the subjects; null: all."""
 
     seed: int = 0
-    """Who is in which fold."""
+    """Seed of the assignment to folds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Row numbers of the index table, ascending, none on two sides."""
+    """Row numbers of the three sets, ascending and disjoint."""
 
     train: Int64[np.ndarray, " train"]
     val: Int64[np.ndarray, " val"]
@@ -77,39 +77,39 @@ def split(
     labels: Float[np.ndarray, " segment"] | None = None,
     among: Bool[np.ndarray, " segment"] | None = None,
 ) -> Fold:
-    """Part the segments into training, validation and test rows.
+    """Divide the segments into training, validation and test rows.
 
-    Nothing that stays together is on two sides, and the test sets of all folds together hold every
-    row of the chosen channels once. Folds by subject, trial or video have nearly equal numbers of
-    them; with labels, these are dealt in the order of their mean label, so that the sides resemble
-    each other. A moment's fold is a function of the seed and the moment alone: equal in every store,
-    whatever else is in it. Rows without a label (NaN) are left out.
+    A unit (subject, trial, video or moment) is in one set only. The test sets of all folds together contain
+    every row of the chosen channels once. Folds by subject, trial or video have nearly equal numbers of units;
+    with labels, units are assigned in the order of their mean label, so that the sets have similar labels.
+    The fold of a moment is a function of the seed and the moment alone, and therefore the same in every store.
+    Rows without a label (NaN) are in no set.
 
     Args:
-        index: The index table of a store.
-        folds: How to part it.
-        labels: A label per row of the table, for instance 0 or 1.
-        among: Which rows to part; all if not given.
+        index: Index table of a store.
+        folds: Settings of the division.
+        labels: A label per row of the table, for example 0 or 1.
+        among: Mask of the rows to divide; None: all rows.
 
     Raises:
-        SettingsError: There are fewer subjects (trials, …) than it takes, or no such channel.
+        SettingsError: There are too few units for the number of folds, or a channel does not exist.
 
     Source:
-        In place of scikit-learn's ``StratifiedGroupKFold``, which leaves a fold empty now and then
-        (1 of 2000 random tables) and cannot give a stated share for validation. Folds by moment are
-        those of Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-D.
+        This replaces scikit-learn's ``StratifiedGroupKFold``, which left a fold empty in 1 of 2000 random
+        tables and cannot take a given share for validation. Folds by moment are those of Vazquez-Rodriguez
+        et al. 2022 (arXiv:2204.05103), section IV-D.
     """
     chosen = _of_channels(index, channels=folds.channels) & _without(index, folds=folds)
     chosen = chosen if labels is None else chosen & ~np.isnan(labels)
     rows = np.flatnonzero(chosen if among is None else chosen & among)
     table = index.iloc[rows]
-    names, unit_of = np.unique(keys(table, by=folds.by), return_inverse=True)
+    names, unit_of = np.unique(unit_keys(table, by=folds.by), return_inverse=True)
     _check_enough(folds, units=len(names))
     means = np.zeros(len(names)) if labels is None else _mean_labels(table, labels=labels[rows], unit_of=unit_of)
     dealt = hashed_folds(names, folds=folds) if folds.by == "moment" else _deal(means, folds=folds)
     tests = dealt == (-1 if folds.index is None else folds.index)
     validates = _choose(means, among=np.flatnonzero(~tests), folds=folds)
-    subject_of = np.unique(keys(table, by="subject"), return_inverse=True)[1]
+    subject_of = np.unique(unit_keys(table, by="subject"), return_inverse=True)[1]
     train = _draw_evenly((~tests & ~validates)[unit_of], subject_of=subject_of, count=folds.segments, seed=folds.seed)
     val = _draw_evenly(validates[unit_of], subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
     if folds.index is not None and not tests.any():
@@ -119,7 +119,7 @@ def split(
     return Fold(train=rows[train], val=rows[val], test=rows[tests[unit_of]])
 
 
-PARTS_OF_KEY: dict[Unit, tuple[str, ...]] = {
+KEY_COLUMNS: dict[FoldUnit, tuple[str, ...]] = {
     "subject": ("corpus", "subject"),
     "trial": ("corpus", "subject", "session"),
     "video": ("corpus", "session"),
@@ -127,18 +127,18 @@ PARTS_OF_KEY: dict[Unit, tuple[str, ...]] = {
 }
 
 
-def keys(index: pd.DataFrame, *, by: Unit) -> np.ndarray:
-    """Return a text for each row, the same in all rows that stay together."""
+def unit_keys(index: pd.DataFrame, *, by: FoldUnit) -> np.ndarray:
+    """Return the unit of each row as a text, for example ``amigos/P01/10`` for a trial."""
     text = index["corpus"].astype(str)
-    for part in PARTS_OF_KEY[by][1:]:
-        text = text + "/" + index[part].astype(str)
+    for column in KEY_COLUMNS[by][1:]:
+        text = text + "/" + index[column].astype(str)
     if by == "moment":
         text = text + "/" + index["start"].map("{:.3f}".format)
     return text.to_numpy(dtype=str)
 
 
 def hashed_folds(names: np.ndarray, *, folds: Folds) -> Int64[np.ndarray, " unit"]:
-    """Give each name a fold that depends on nothing but the name, the seed and the number of folds."""
+    """Return the fold of each name: ``blake2b(seed/name) mod count``."""
     digests = (hashlib.blake2b(f"{folds.seed}/{name}".encode(), digest_size=8).digest() for name in names)
     return np.array([int.from_bytes(digest, "big") % folds.count for digest in digests], dtype=np.int64)
 
@@ -151,7 +151,7 @@ def _without(index: pd.DataFrame, *, folds: Folds) -> Bool[np.ndarray, " row"]:
     if not len(rows):
         known = ", ".join(sorted(index["corpus"].unique()))
         raise SettingsError(f"folds.without: the data have no corpus {folds.without.corpus!r}; they have {known}")
-    names, moment_of = np.unique(keys(index.iloc[rows], by="moment"), return_inverse=True)
+    names, moment_of = np.unique(unit_keys(index.iloc[rows], by="moment"), return_inverse=True)
     in_first = hashed_folds(names, folds=folds) < folds.count // 2
     kept[rows] = (in_first if folds.without.half == "second" else ~in_first)[moment_of]
     return kept
@@ -160,8 +160,8 @@ def _without(index: pd.DataFrame, *, folds: Folds) -> Bool[np.ndarray, " row"]:
 def _mean_labels(
     table: pd.DataFrame, *, labels: Float[np.ndarray, " row"], unit_of: Int64[np.ndarray, " row"]
 ) -> Float[np.ndarray, " unit"]:
-    """Return each unit's mean label over its moments, however many leads each has."""
-    _, first = np.unique(keys(table, by="moment"), return_index=True)
+    """Return the mean label of each unit over its moments; a moment counts once for any number of leads."""
+    _, first = np.unique(unit_keys(table, by="moment"), return_index=True)
     return np.bincount(unit_of[first], weights=labels[first]) / np.bincount(unit_of[first])
 
 
@@ -178,7 +178,7 @@ def _of_channels(index: pd.DataFrame, *, channels: tuple[str, ...]) -> Bool[np.n
 def _check_enough(folds: Folds, *, units: int) -> None:
     if folds.index is not None and folds.index >= folds.count:
         raise SettingsError(
-            f"fold {folds.index} was asked for, but {folds.count} folds count from 0 to {folds.count - 1}"
+            f"folds.index: {folds.index} was given; {folds.count} folds are numbered from 0 to {folds.count - 1}"
         )
     needed = (2 if folds.validation else 1) if folds.index is None else max(folds.count, 3 if folds.validation else 2)
     if units < needed:
@@ -189,7 +189,7 @@ def _check_enough(folds: Folds, *, units: int) -> None:
 
 
 def _deal(means: Float[np.ndarray, " unit"], *, folds: Folds) -> Int64[np.ndarray, " unit"]:
-    """Deal subjects, trials or videos to folds in rounds, each round to those of most similar labels."""
+    """Assign units to folds in rounds: each round assigns ``count`` units of similar labels to all folds at random."""
     random = stream(folds.seed, "folds")
     order = np.lexsort((random.permutation(len(means)), means))
     rounds = -(-len(means) // folds.count)
@@ -199,8 +199,8 @@ def _deal(means: Float[np.ndarray, " unit"], *, folds: Folds) -> Int64[np.ndarra
     return dealt
 
 
-def _choose(means: Float[np.ndarray, " unit"], *, among: Rows, folds: Folds) -> Bool[np.ndarray, " unit"]:
-    """Choose who validates: one of each group of subjects, trials, … with similar labels."""
+def _choose(means: Float[np.ndarray, " unit"], *, among: RowNumbers, folds: Folds) -> Bool[np.ndarray, " unit"]:
+    """Return the mask of the validation units: one drawn from each group of units with similar labels."""
     chosen = np.zeros(len(means), dtype=bool)
     if not folds.validation:
         return chosen
@@ -213,8 +213,8 @@ def _choose(means: Float[np.ndarray, " unit"], *, among: Rows, folds: Folds) -> 
 
 def _draw_evenly(
     chosen: Bool[np.ndarray, " all"], *, subject_of: Int64[np.ndarray, " all"], count: int | None, seed: int
-) -> Rows:
-    """Return the chosen rows or, if that is more, so many drawn in turns, one of every subject."""
+) -> RowNumbers:
+    """Return the chosen rows, or ``count`` of them drawn in turns, one of each subject per turn."""
     rows = np.flatnonzero(chosen)
     if count is None:
         return rows

@@ -1,10 +1,9 @@
-"""A page of segments to be judged by eye: examples, their spectrum and the spread of their values."""
+"""Inspection page of a store: example segments, amplitude spectrum and distribution of values."""
 
 import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from emotune.data.modality import MODALITIES
 from emotune.data.store import ALL_CHANNELS, SegmentStore
 from emotune.errors import SettingsError
 from emotune.files import write_atomically
@@ -24,15 +24,16 @@ from emotune.randomness import stream
 
 ENDING = ".png"
 MAINS = (50.0, 60.0)
-"""In Hz: where a power line shows."""
+"""Frequencies of power lines, in Hz."""
 
-SAMPLED = 400
-"""Segments whose spectrum and values are drawn, taken evenly like the examples."""
+SPECTRUM_SEGMENTS = 400
+"""Number of segments whose spectrum and values are drawn, chosen as the examples are."""
 
-WIDEST = 10.0
-"""Standard deviations up to which values are told apart."""
+LARGEST_VALUE = 10.0
+"""Limit of the histogram of values, in standard deviations."""
 
 LONGEST_TITLE = 150
+"""Characters in the title of an example."""
 COLOURS = ("#1f5fa8", "#c2571a", "#2b8a3e", "#b02a37", "#6f42c1", "#0c8599", "#8d6e00", "#a61e8b", "#5c6670", "#3b5b00")
 
 _STYLE: dict[Any, Any] = {
@@ -48,28 +49,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How many examples of a modality are on a page, and how large, in inches."""
-
-    examples: int
-    columns: int
-    height: float
-
-
-LAYOUTS = {
-    "ecg": Layout(examples=14, columns=1, height=1.05),
-    "eeg": Layout(examples=6, columns=2, height=3.3),
-}
-
-
 def write_picture(store: SegmentStore, *, file: Path) -> None:
-    """Draw a page about a store and write it, whole or not at all; an older page is replaced.
+    """Write the inspection page of a store as PNG, atomically; an existing file is replaced.
 
     The same store gives the same page.
 
     Raises:
-        SettingsError: The file cannot be written, or would be no PNG.
+        SettingsError: The file cannot be written, or its name does not end in ``.png``.
     """
     if file.suffix.lower() != ENDING:
         raise SettingsError(f"{file} would be no PNG; give a name that ends in {ENDING}")
@@ -83,27 +69,30 @@ def write_picture(store: SegmentStore, *, file: Path) -> None:
 
 
 def draw_picture(store: SegmentStore) -> bytes:
-    """Return the page as PNG.
+    """Return the inspection page of a store as PNG.
 
-    Examples come from all corpora and from subjects all over them. ECG is drawn lead by lead, EEG
-    with its channels one below the other. Below are the amplitude spectrum of more such segments,
-    with the edges of the band and the frequencies of mains, and the distribution of their values.
+    The examples are spread evenly over corpora and subjects. Channels of a segment are drawn one below the
+    other. Below the examples are the amplitude spectrum of up to `SPECTRUM_SEGMENTS` segments, with the edges
+    of the band and the frequencies of power lines, and the distribution of their values.
+
+    Raises:
+        SettingsError: The store holds features.
     """
-    if store.modality == "features":
-        raise SettingsError(f"{store.path} holds features, no signals that could be drawn")
-    layout = LAYOUTS[store.modality]
+    if store.holds_features:
+        raise SettingsError(f"{store.path} holds features; give a store of signals")
+    layout = MODALITIES[store.modality].plot
     corpora = list(dict.fromkeys(store.index["corpus"]))
     colours = dict(zip(corpora, cycle(COLOURS), strict=False))
     chosen = choose_evenly(store.index, count=max(layout.examples, len(corpora)))
     rows = math.ceil(len(chosen) / layout.columns)
     heights = [rows * layout.height + 0.6, 4.2]
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # A name in a script that the font does not have is drawn as boxes.
+        # Matplotlib warns about letters that the font does not have, and draws boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(14, sum(heights)), layout="constrained")
-        places = figure.add_gridspec(2, 1, height_ratios=heights)
-        below = figure.add_subfigure(places[1])
-        _draw_examples(figure.add_subfigure(places[0]), store, chosen=chosen, columns=layout.columns, colours=colours)
+        grid = figure.add_gridspec(2, 1, height_ratios=heights)
+        below = figure.add_subfigure(grid[1])
+        _draw_examples(figure.add_subfigure(grid[0]), store, chosen=chosen, columns=layout.columns, colours=colours)
         left, right = below.subplots(1, 2)
         samples = _samples(store, corpora=corpora)
         _draw_spectra(left, store, samples=samples, colours=colours)
@@ -115,13 +104,13 @@ def draw_picture(store: SegmentStore) -> bytes:
 
 
 def choose_evenly(index: pd.DataFrame, *, count: int) -> list[int]:
-    """Return positions of segments from all corpora alike, and from subjects evenly over each of them.
+    """Return positions of segments, as many of each corpus, spread evenly over the subjects of a corpus.
 
-    Which segments of a subject are taken is drawn, always in the same way.
+    The segments of a subject are drawn at random with a fixed seed, so that the result is always the same.
 
     Args:
-        index: A store's index.
-        count: How many are wanted; fewer are returned only if there are fewer.
+        index: Index of a store.
+        count: Number of segments; fewer are returned only if the store has fewer.
     """
     corpora = list(dict.fromkeys(index["corpus"]))
     chosen: list[int] = []
@@ -131,17 +120,17 @@ def choose_evenly(index: pd.DataFrame, *, count: int) -> list[int]:
         names = list(dict.fromkeys(subjects))
         picks = np.floor((np.arange(share) + 0.5) * len(names) / max(share, 1)).astype(int)
         positions = np.flatnonzero(index["corpus"] == corpus)
-        for one, times in zip(*np.unique(picks, return_counts=True), strict=True):
-            own = positions[(subjects == names[one]).to_numpy()]
-            where = (np.arange(times) + stream(0, "picture", corpus, names[one]).uniform(size=times)) / times
-            chosen += own[np.unique(np.floor(where * len(own)).astype(int))].tolist()
+        for subject, times in zip(*np.unique(picks, return_counts=True), strict=True):
+            own = positions[(subjects == names[subject]).to_numpy()]
+            shares = (np.arange(times) + stream(0, "picture", corpus, names[subject]).uniform(size=times)) / times
+            chosen += own[np.unique(np.floor(shares * len(own)).astype(int))].tolist()
     return chosen
 
 
 def amplitudes(
     segments: Float[np.ndarray, "segment channel time"], *, rate: int
 ) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "trace bin"]]:
-    """Return frequencies in Hz and the amplitude of each channel of each segment at them (Hann window)."""
+    """Return frequencies in Hz and the amplitude spectrum of each channel of each segment (Hann window)."""
     samples = segments.shape[-1]
     window = np.hanning(samples)
     spectra = np.abs(np.fft.rfft(segments.reshape(-1, samples) * window)) * 2 / window.sum()
@@ -149,7 +138,7 @@ def amplitudes(
 
 
 def describe_segment(row: Mapping[str, Any]) -> str:
-    """Say in a line where a segment comes from and how it was rated."""
+    """Return the title of a segment: corpus, subject, session, lead, start, condition and ratings."""
     ratings = {name.removeprefix("rating_"): row[name] for name in row if name.startswith("rating_")}
     parts = [
         str(row["corpus"]),
@@ -167,14 +156,14 @@ def describe_segment(row: Mapping[str, Any]) -> str:
 def _heading(store: SegmentStore) -> str:
     low, high = store.about.settings["band"]
     return (
-        f"{store.path.name}: {len(store)} segments of {store.seconds:g} s {store.modality.upper()}, "
+        f"{store.path.name}: {len(store)} segments of {store.seconds:g} s {MODALITIES[store.modality].label}, "
         f"{store.rate} Hz, {low:g} to {high:g} Hz, in standard deviations of each subject's channel; "
         f"fingerprint {store.fingerprint[:12]}"
     )
 
 
 def _samples(store: SegmentStore, *, corpora: Sequence[str]) -> dict[str, Float[np.ndarray, "segment channel time"]]:
-    chosen = choose_evenly(store.index, count=max(SAMPLED, len(corpora)))
+    chosen = choose_evenly(store.index, count=max(SPECTRUM_SEGMENTS, len(corpora)))
     names = store.index["corpus"].to_numpy()[chosen]
     return {corpus: store.signal[np.array(chosen)[names == corpus]] for corpus in corpora}
 
@@ -186,11 +175,11 @@ def _draw_examples(
     seconds = np.arange(store.signal.shape[-1]) / store.rate
     table = store.index.iloc[list(chosen)].to_dict("records")
     for axes, position, row in zip(panels.ravel(), chosen, table, strict=False):
-        words = {str(name): value for name, value in row.items()}
+        fields = {str(name): value for name, value in row.items()}
         _draw_segment(
             axes, store.signal[position], seconds=seconds, names=store.channels, colour=colours[row["corpus"]]
         )
-        axes.set_title(describe_segment(words), fontsize=8 if columns > 1 else 9, parse_math=False)
+        axes.set_title(describe_segment(fields), fontsize=8 if columns > 1 else 9, parse_math=False)
         axes.set_xlim(0, store.seconds)
         axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
     for axes in panels.ravel()[len(chosen) :]:
@@ -212,9 +201,9 @@ def _draw_segment(
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         return
     distance = max(2.0, 2 * float(np.quantile(np.abs(segment), 0.99)))
-    places: Int[np.ndarray, " channel"] = np.arange(len(segment))[::-1]
-    axes.plot(seconds, (segment / distance + places[:, None]).T, color=colour)
-    axes.set_yticks(places, names)
+    baselines: Int[np.ndarray, " channel"] = np.arange(len(segment))[::-1]
+    axes.plot(seconds, (segment / distance + baselines[:, None]).T, color=colour)
+    axes.set_yticks(baselines, names)
     axes.set_ylim(-1, len(segment))
     axes.set_ylabel(f"channels {distance:.1f} apart")
 
@@ -241,21 +230,27 @@ def _draw_spectra(
 
 
 def _draw_values(axes: Axes, *, samples: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> None:
-    bins = np.linspace(-WIDEST, WIDEST, 201)
+    bins = np.linspace(-LARGEST_VALUE, LARGEST_VALUE, 201)
     middles = (bins[:-1] + bins[1:]) / 2
     for corpus, segments in samples.items():
         values = segments.ravel()
-        density, _ = np.histogram(values.clip(-WIDEST, WIDEST), bins=bins, density=True)
+        density, _ = np.histogram(values.clip(-LARGEST_VALUE, LARGEST_VALUE), bins=bins, density=True)
         label = f"{corpus}: standard deviation {values.std():.2f}, farthest {np.abs(values).max():.0f}"
         axes.plot(middles, density, color=colours[corpus], drawstyle="steps-mid", label=label)
     axes.plot(middles, np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi), color="0.2", linestyle=":", label="normal")
-    axes.set(xlim=(-WIDEST, WIDEST), ylim=(1e-6, 5), yscale="log", xlabel="standard deviations", ylabel="density")
-    axes.set_title(f"Values; what is beyond {WIDEST:g} is in the last bins")
+    axes.set(
+        xlim=(-LARGEST_VALUE, LARGEST_VALUE),
+        ylim=(1e-6, 5),
+        yscale="log",
+        xlabel="standard deviations",
+        ylabel="density",
+    )
+    axes.set_title(f"Values; what is beyond {LARGEST_VALUE:g} is in the last bins")
     _add_legend(axes, place="upper right")
 
 
 def _add_legend(axes: Axes, *, place: Literal["lower left", "upper right"]) -> None:
     legend = axes.legend(fontsize=8, loc=place)
-    legend.set_in_layout(False)  # many corpora have a legend that is higher than the picture
+    legend.set_in_layout(False)  # the legend of many corpora is higher than the axes
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -1,29 +1,23 @@
-"""What a reader hands over: one stretch of one subject's signal, its unit fixed by the modality."""
+"""Recordings, as readers return them, and the checks that every recording must pass."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from emotune.data.modality import MODALITIES, Modality
 from emotune.data.signals import heart_rates
 from emotune.errors import DataError
 
-Modality = Literal["ecg", "eeg"]
-
-UNITS: dict[str, str] = {"ecg": "mV", "eeg": "uV"}
-PER_VOLT: dict[str, float] = {"ecg": 1e3, "eeg": 1e6}
-PLAUSIBLE_SPREADS: dict[str, tuple[float, float]] = {"ecg": (0.01, 20.0), "eeg": (0.5, 500.0)}
-PLAUSIBLE_HEART_RATES = (30.0, 220.0)
-SMALLEST_MOVE = 1e-7
-"""Of a channel's largest value: what moves less is constant but for rounding."""
+CONSTANT_TOLERANCE = 1e-7
+"""A channel is constant if its range is at most this share of its largest absolute value (rounding of float32)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A labelled part of a recording, in seconds from its start."""
+    """A labelled part of a recording; ``start`` and ``end`` are in seconds from the start of the recording."""
 
     start: float
     end: float
@@ -31,41 +25,43 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class NoRecording:
-    """What a reader yields in place of a recording."""
+class SkippedItem:
+    """An item that a reader yields where a recording cannot or shall not be used."""
 
     subject: str
-    """Empty if it is no matter of one subject."""
+    """Name of the subject; empty if the item concerns no single subject."""
     source: str
-    """The file, below the corpus's folder, and, if it is a part of it, which."""
+    """Path of the file below the folder of the corpus, and the part of the file where it is only a part."""
     reason: str
-    """Why, in a line."""
+    """The reason in one line."""
 
     def __str__(self) -> str:
         return f"{_place(self.subject, source=self.source)}: {self.reason}"
 
 
-class Unreadable(NoRecording):
-    """A recording is damaged or not as its corpus should be; the reason says what was found and expected."""
+class UnreadableRecording(SkippedItem):
+    """A damaged recording. The reason says what the file holds and what was expected."""
 
 
-class Omitted(NoRecording):
-    """A recording, a channel or files are left out on purpose.
+class ExcludedData(SkippedItem):
+    """A recording, a channel or files that are excluded on purpose.
 
-    Reasons that are the same word for word are counted together.
+    Descriptions of stores count equal reasons together, so a reason must not name the item.
     """
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """Something of a corpus that did not become segments."""
+class Exclusion:
+    """Data of a corpus that did not become segments, as ``left_out`` of a store lists them."""
 
     what: str
+    """Subject, session and file, and the channel or part."""
     reason: str
+    """The reason in one line; equal reasons are counted together."""
 
     @classmethod
-    def of(cls, item: NoRecording) -> "LeftOut":
-        """Tell what a reader left out."""
+    def of(cls, item: SkippedItem) -> "Exclusion":
+        """Return the entry for an item of a reader."""
         return cls(what=_place(item.subject, source=item.source), reason=item.reason)
 
     def __str__(self) -> str:
@@ -78,23 +74,23 @@ def _place(subject: str, *, source: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One stretch of one subject's signal. ECG is in mV, EEG in uV, unless it says otherwise.
+    """A continuous recording of one subject, in the unit of its modality (ECG in mV, EEG in uV).
 
     Attributes:
-        signal: The samples.
-        fs: Samples per second.
-        modality: What was recorded; all channels are of this kind.
-        subject: Who; the same name in every recording of a person.
-        session: Which recording or video; the same for the ECG and the EEG of one moment, and different
-            in recordings that do not follow each other.
-        channels: A name per channel. Channels of one recording were recorded at the same time.
-        start: Seconds from the beginning of the session to the first sample.
-        ratings: What the subject said, by name, for instance arousal and valence; may be empty.
-        scales: The lowest and the highest possible value of each rating.
-        condition: A label of the whole recording, for instance ``rest``; empty if there is none.
-        intervals: Labels of parts of it; they go before ``condition``.
-        source: The file it came from, for messages.
-        calibrated: False if the unit is not known (ADC counts): then the spread is not checked.
+        signal: Samples of each channel. Missing samples are NaN.
+        fs: Sampling rate in Hz.
+        modality: Name of the modality of all channels, a key of `MODALITIES`.
+        subject: Name of the subject, the same in every recording of a person.
+        session: Name of the recording or video: the same for ECG and EEG of one moment, and different for
+            recordings that do not follow each other.
+        channels: Name of each channel. The channels were recorded at the same time.
+        start: Time from the beginning of the session to the first sample, in seconds.
+        ratings: The subject's ratings by name, for example arousal and valence; may be empty.
+        scales: Lowest and highest possible value of each rating, by name.
+        condition: Label of the whole recording, for example ``rest``; empty if there is none.
+        intervals: Labels of parts of the recording. If there are any, ``condition`` is not used.
+        source: The file, for messages.
+        calibrated: False if the unit is not known (ADC counts). Then the spread is not checked.
     """
 
     signal: Float[np.ndarray, "channel time"]
@@ -117,30 +113,30 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration in seconds."""
         return self.signal.shape[1] / self.fs
 
     def condition_of(self, start: float, *, end: float) -> str:
-        """Return the label of the part from ``start`` to ``end``, in seconds.
+        """Return the label of the part from ``start`` to ``end``, in seconds from the start of the recording.
 
-        It is the label of the interval that holds the whole part, to a sample; nothing if the part
-        reaches beyond it, and the recording's own label if there are no intervals at all.
+        It is the label of the interval that contains the part, with a tolerance of one sample; empty if no
+        interval contains it. Without intervals it is ``condition``.
         """
         if not self.intervals:
             return self.condition
-        slack = 1 / self.fs
+        tolerance = 1 / self.fs
         for interval in self.intervals:
-            if interval.start - slack <= start and end <= interval.end + slack:
+            if interval.start - tolerance <= start and end <= interval.end + tolerance:
                 return interval.condition
         return ""
 
     def check(self) -> None:
-        """Refuse a recording that would make silent nonsense.
+        """Check that the recording is plausible.
 
         Raises:
-            DataError: It is empty, holds a number that is not finite, has a channel that never moves,
-                a spread that hints at another unit, a sampling rate at which no heart beats, or a
-                rating outside its scale. The message names subject, session and file.
+            DataError: The recording is empty, has a sample that is not finite, a constant channel, a standard
+                deviation that is plausible only in another unit, a heart rate that is plausible only at another
+                sampling rate, or a rating outside its scale. The message names subject, session and file.
         """
         self._check_rate()
         self._check_samples()
@@ -154,7 +150,7 @@ class Recording:
 
     def _check_samples(self) -> None:
         if self.signal.size == 0:
-            raise DataError(f"{self}: there is no signal in it. Take it out of the corpus or skip bad recordings.")
+            raise DataError(f"{self}: it has no samples. Remove it from the corpus, or let the reader exclude it.")
         if len(self.channels) != len(self.signal):
             raise DataError(
                 f"{self}: {len(self.signal)} channels, but {len(self.channels)} names: {', '.join(self.channels)}"
@@ -162,22 +158,22 @@ class Recording:
         bad = int(np.count_nonzero(~np.isfinite(self.signal)))
         if bad:
             raise DataError(
-                f"{self}: {bad} of {self.signal.size} samples are not finite numbers. "
-                "Fill such gaps or cut them out before."
+                f"{self}: {bad} of {self.signal.size} samples are not finite numbers. Fill such gaps or cut them out."
             )
-        flat = np.ptp(self.signal, axis=1) <= SMALLEST_MOVE * np.abs(self.signal).max(axis=1)
+        flat = np.ptp(self.signal, axis=1) <= CONSTANT_TOLERANCE * np.abs(self.signal).max(axis=1)
         if flat.any():
             names = ", ".join(np.asarray(self.channels)[flat])
-            raise DataError(f"{self}: channel {names} never moves. Was the electrode connected? Leave it out.")
+            raise DataError(f"{self}: channel {names} never moves. Check the electrode, or leave the channel out.")
 
     def _check_spread(self) -> None:
         spread = float(np.median(self.signal.std(axis=1, dtype=np.float64)))
-        low, high = PLAUSIBLE_SPREADS[self.modality]
+        spec = MODALITIES[self.modality]
+        low, high = spec.plausible_spread
         if self.calibrated and not low <= spread <= high:
             raise DataError(
                 f"{self}: the signal's standard deviation is {spread:.3g}, where {low} to {high} "
-                f"{UNITS[self.modality]} would be plausible. Is the reader handing over another unit? "
-                f"Volts need a factor of {PER_VOLT[self.modality]:,.0f}."
+                f"{spec.unit} would be plausible. Check the unit that the reader returns. "
+                f"Signals in {spec.base_unit} need a factor of {spec.per_base_unit:,.0f}."
             )
 
     def _check_ratings(self) -> None:
@@ -187,9 +183,10 @@ class Recording:
                 raise DataError(f"{self}: {name} is rated {value}, where {low:g} to {high:g} was expected")
 
     def _check_heart_rate(self) -> None:
-        if self.modality != "ecg":
+        plausible = MODALITIES[self.modality].plausible_heart_rate
+        if plausible is None:
             return
-        low, high = PLAUSIBLE_HEART_RATES
+        low, high = plausible
         known: list[float] = []
         for channel in self.signal:
             rates = heart_rates(channel, fs=self.fs)
@@ -198,6 +195,6 @@ class Recording:
             known += [rate for rate in rates if math.isfinite(rate)]
         if known:
             raise DataError(
-                f"{self}: the heart would beat {float(np.median(known)):.0f} times a minute, where "
-                f"{low:g} to {high:g} is plausible. Is the sampling rate of {self.fs:g} Hz right?"
+                f"{self}: the heart rate is {float(np.median(known)):.0f} beats per minute, where "
+                f"{low:g} to {high:g} is plausible. Check the sampling rate of {self.fs:g} Hz."
             )

@@ -10,19 +10,19 @@ from emotune.errors import DataError
 
 Signal = Float[np.ndarray, "channel time"]
 
-PAD_SECONDS = 5.0
+PADDING_S = 5.0
 """Odd extension at both ends before filtering: several time constants of the 0.8 Hz edge."""
 
-HEART_SECONDS = 300.0
+HEART_DURATION_S = 300.0
 """How much of a recording is looked at for its heart rate."""
 
-HEART_WINDOW = 5.0
+HEART_WINDOW_S = 5.0
 """Seconds that hold a beat even at a sixth of the usual rate."""
 
-HEART_LONGEST = 6.0
+LONGEST_BEAT_S = 6.0
 """Longest distance between beats that is looked for, in seconds."""
 
-HEART_BAND = (8.0, 20.0)
+HEART_BAND_HZ = (8.0, 20.0)
 """Where the QRS complex stands out from T waves, wander and muscle noise, in Hz."""
 
 
@@ -55,7 +55,7 @@ def band_pass(
             "Lower the band's upper edge, or leave it out."
         )
     sections = scipy.signal.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
-    padding = min(signal.shape[1] - 1, round(PAD_SECONDS * fs))
+    padding = min(signal.shape[1] - 1, round(PADDING_S * fs))
     return scipy.signal.sosfiltfilt(sections, np.asarray(signal, dtype=np.float64), axis=1, padlen=padding)
 
 
@@ -92,10 +92,10 @@ def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[floa
     Returns:
         Both estimates; NaN where there are too few beats, or the rate is too low to see any.
     """
-    sample = np.asarray(channel[: round(HEART_SECONDS * fs)], dtype=np.float64)
-    if fs <= 2 * HEART_BAND[1] or len(sample) < HEART_WINDOW * fs:
+    sample = np.asarray(channel[: round(HEART_DURATION_S * fs)], dtype=np.float64)
+    if fs <= 2 * HEART_BAND_HZ[1] or len(sample) < HEART_WINDOW_S * fs:
         return float("nan"), float("nan")
-    sections = scipy.signal.butter(2, HEART_BAND, btype="bandpass", fs=fs, output="sos")
+    sections = scipy.signal.butter(2, HEART_BAND_HZ, btype="bandpass", fs=fs, output="sos")
     power = scipy.signal.sosfiltfilt(sections, sample) ** 2
     window = round(0.1 * fs)
     energy = np.sqrt(scipy.signal.oaconvolve(power, np.full(window, 1 / window), mode="same").clip(min=0))
@@ -103,7 +103,7 @@ def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[floa
 
 
 def _rate_of_peaks(energy: Float[np.ndarray, " time"], *, fs: float) -> float:
-    window = round(HEART_WINDOW * fs)
+    window = round(HEART_WINDOW_S * fs)
     tops = energy[: len(energy) // window * window].reshape(-1, window).max(axis=1)
     peaks, _ = scipy.signal.find_peaks(energy, height=0.4 * np.median(tops), distance=max(1, round(0.15 * fs)))
     return float(60 * fs / np.median(np.diff(peaks))) if len(peaks) > 2 else float("nan")
@@ -113,7 +113,7 @@ def _rate_of_repetition(energy: Float[np.ndarray, " time"], *, fs: float) -> flo
     clipped = np.minimum(energy, np.quantile(energy, 0.98))
     clipped = clipped - clipped.mean()
     shifts = scipy.signal.correlate(clipped, clipped, mode="full", method="fft")[len(clipped) - 1 :]
-    first, last = round(0.15 * fs), round(HEART_LONGEST * fs)
+    first, last = round(0.15 * fs), round(LONGEST_BEAT_S * fs)
     peaks, _ = scipy.signal.find_peaks(shifts[first:last])
     if not len(peaks):
         return float("nan")

@@ -1,4 +1,8 @@
-"""The segment store: all segments of a corpus in one memory-mapped array, and a table about them."""
+"""The segment store: all segments of one or several corpora in one memory-mapped array, with an index table.
+
+A store is a folder of three files: ``signal.npy`` (float32, segment x channel x time), ``index.parquet`` (a row
+per segment) and ``about.json`` (`About`).
+"""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +16,8 @@ from jaxtyping import Float32
 from pydantic import StringConstraints, ValidationError
 
 from emotune.base import Settings
-from emotune.data.recording import LeftOut, Modality
+from emotune.data.modality import Modality
+from emotune.data.recording import Exclusion
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
@@ -20,79 +25,82 @@ SIGNAL_FILE = "signal.npy"
 INDEX_FILE = "index.parquet"
 ABOUT_FILE = "about.json"
 
+FEATURES: Literal["features"] = "features"
+"""In place of a modality: the store holds features."""
+
 Content = Modality | Literal["features"]
-"""What a store holds: signals of a modality, or features that trained models have made of them."""
+"""What a store holds: signals of a modality, or features that trained models computed from signals."""
 
 ALL_CHANNELS = "all"
 """The ``channel`` of a row that holds every channel of its recording."""
 
 
 class FileRecord(Settings):
-    """What a file of the store must look like."""
+    """Size and hash of a file of a store."""
 
     size: int
-    """In bytes."""
+    """Size in bytes."""
 
     sha256: str
 
 
-class Source(Settings):
-    """What a store took from one corpus."""
+class SourceCorpus(Settings):
+    """A corpus that a store was prepared from."""
 
     corpus: str
     settings: dict[str, Any]
-    """How the corpus was read."""
+    """Settings of the reader."""
     fingerprint: str
-    """Hash of the names and contents of the files it was read from."""
+    """Hash of the names and contents of the corpus's files."""
     subjects: int
     recordings: int
     segments: int
     hours: float
-    """Length of all recordings that were used, however many channels they have."""
-    left_out: tuple[LeftOut, ...]
-    """What did not become segments, and why."""
+    """Duration of all recordings that were used, for any number of channels."""
+    left_out: tuple[Exclusion, ...]
+    """Data that did not become segments, with the reasons."""
 
 
 class About(Settings):
-    """What a store says about itself."""
+    """Content of ``about.json``."""
 
     format: Literal[2] = 2
     modality: Content
     rate: int
-    """Samples per second; 0 where there are features in their place."""
+    """Sampling rate in Hz; 0 for features."""
     seconds: float
-    """Length of a segment."""
+    """Length of a segment in seconds."""
     channels: tuple[str, ...]
-    """Names of a segment's channels; just ``ecg`` where each lead is a segment of its own; the folds of features."""
+    """Channels of a segment; the name of the modality where each lead is a segment; the folds for features."""
     width: int | None = None
-    """Features of a moment, where there are features."""
+    """Number of features of a moment; None for signals."""
     settings: dict[str, Any]
-    """How the recordings were prepared."""
+    """Settings of the preparation."""
     segments: int
-    sources: tuple[Source, ...]
-    """A pool has several."""
+    sources: tuple[SourceCorpus, ...]
+    """The corpora, in the order in which they were added."""
     software: dict[str, str]
     files: dict[Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")], FileRecord]
-    """By name, which leads nowhere else."""
+    """Files by name. The pattern excludes paths, so that a name cannot lead out of the folder."""
     fingerprint: str
-    """Hash of signal, index and settings: equal fingerprints are equal data."""
+    """Hash of signal, index and settings. Stores with equal fingerprints hold equal data."""
 
     @property
     def samples(self) -> int:
-        """Length of the last axis of the array."""
+        """Length of the last axis of the array: samples of a segment, or number of features."""
         return round(self.seconds * self.rate) if self.width is None else self.width
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentStore:
-    """Segments of one corpus and modality, read-only.
+    """Read-only segments of one modality.
 
     Attributes:
-        path: The folder.
-        signal: Every segment, mapped from the disk and shared by all processes of a machine.
-        index: A row per segment: corpus, subject, session, channel, start (seconds), condition,
-            ``rating_*`` and the ends of its scale, ``lowest_*`` and ``highest_*`` (NaN where there is none).
-        about: How it was made.
+        path: Folder of the store.
+        signal: All segments, memory-mapped and shared by all processes of a machine.
+        index: A row per segment: corpus, subject, session, channel, start (in seconds), condition,
+            ``rating_*``, and the ends of its scale, ``lowest_*`` and ``highest_*`` (NaN if there is no rating).
+        about: Content of ``about.json``.
     """
 
     path: Path
@@ -102,10 +110,10 @@ class SegmentStore:
 
     @classmethod
     def open(cls, path: Path) -> "SegmentStore":
-        """Open a store. Nothing but the index is read.
+        """Open a store. Only the index is read into memory.
 
         Raises:
-            DataError: There is no store, or one of its files is missing or not what was written.
+            DataError: There is no store, or a file is missing or has another size or shape than was written.
         """
         path = Path(path)
         about = read_about(path)
@@ -140,17 +148,22 @@ class SegmentStore:
 
     @property
     def modality(self) -> Content:
-        """What it holds."""
+        """Modality of its signals, or ``features``."""
         return self.about.modality
 
     @property
+    def holds_features(self) -> bool:
+        """Whether it holds features in place of signals."""
+        return self.modality == FEATURES
+
+    @property
     def rate(self) -> int:
-        """Samples per second."""
+        """Sampling rate in Hz."""
         return self.about.rate
 
     @property
     def seconds(self) -> float:
-        """Length of a segment."""
+        """Length of a segment in seconds."""
         return self.about.seconds
 
     @property
@@ -159,7 +172,7 @@ class SegmentStore:
         return self.about.channels
 
     def verify(self) -> None:
-        """Read every byte and compare it with what was written.
+        """Compare the hash of every file with the hash that was written.
 
         Raises:
             DataError: A file has changed.
@@ -170,7 +183,7 @@ class SegmentStore:
 
 
 def read_about(path: Path) -> About:
-    """Read what a store says about itself.
+    """Read the ``about.json`` of a store.
 
     Raises:
         DataError: There is no store, or its ``about.json`` is damaged.

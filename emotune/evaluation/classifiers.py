@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from emotune.data.folds import keys
+from emotune.data.folds import unit_keys
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
@@ -151,7 +151,9 @@ def fold_membership(classifiers: Classifiers) -> FoldMembership:
         tested[fold.test, place] = True
         used[np.concatenate([fold.train, fold.val, fold.test]), place] = True
     rows = np.flatnonzero(used.any(axis=1))
-    moments, first, moment_of = np.unique(keys(index.iloc[rows], by="moment"), return_index=True, return_inverse=True)
+    moments, first, moment_of = np.unique(
+        unit_keys(index.iloc[rows], by="moment"), return_index=True, return_inverse=True
+    )
     return FoldMembership(
         moments=moments,
         rows=rows,

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.folds import Unit, Without
+from emotune.data.folds import FoldUnit, HeldOutMoments
 from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
 from emotune.experiment import Experiment
@@ -26,7 +26,7 @@ METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 class Protocol:
     """What stays together on one side of a fold, and what a result by it can and cannot say."""
 
-    by: Unit
+    by: FoldUnit
     sentence: str
 
 
@@ -239,7 +239,7 @@ def _check_seen(base: Experiment, *, which: str, about: Mapping[str, object], co
             "them. A result for new people needs an encoder that has not seen them."
         ]
     half: Literal["first", "second"] = "first" if which == "encoder" else "second"
-    needed = Without(corpus=corpus, half=half)
+    needed = HeldOutMoments(corpus=corpus, half=half)
     same = (pretraining.count, pretraining.seed) == (base.folds.count, base.folds.seed)
     if alone or pretraining.without != needed or not same:
         wanted = f"count: {base.folds.count}, seed: {base.folds.seed}, index: null, without: {needed.model_dump()}"

@@ -18,12 +18,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float32
 
-from emotune.data.folds import keys
-from emotune.data.prepare.pieces import write_table
+from emotune.data.folds import unit_keys
+from emotune.data.modality import FUSED_MODALITIES
+from emotune.data.prepare.parts import write_index
 from emotune.data.prepare.pool import scratch_folder
 from emotune.data.prepare.writer import file_records, fingerprint_store
-from emotune.data.recording import LeftOut
-from emotune.data.store import ABOUT_FILE, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, Source
+from emotune.data.recording import Exclusion
+from emotune.data.store import ABOUT_FILE, FEATURES, INDEX_FILE, SIGNAL_FILE, About, SegmentStore, SourceCorpus
 from emotune.errors import SettingsError
 from emotune.evaluation.classifiers import what_decides
 from emotune.evaluation.fusion_join import SAME_FOLDS, Half, Joint, join
@@ -31,8 +32,6 @@ from emotune.files import new_folder, restore_replaced
 from emotune.models.features import fold_name
 from emotune.study.folder import SearchFolder
 from emotune.tasks.classify import ClassifyObjective
-
-HALVES = ("ecg", "eeg")
 
 PORTION = 128
 """Segments that go through a network at a time."""
@@ -81,7 +80,7 @@ def build_features(
     settings = {
         "target": first.task.target,
         "folds": first.experiment.folds.model_dump(mode="json", include=set(SAME_FOLDS)),
-        **{half: what_decides(one.classifiers) for half, one in zip(HALVES, (ours, theirs), strict=True)},
+        **{half: what_decides(one.classifiers) for half, one in zip(FUSED_MODALITIES, (ours, theirs), strict=True)},
     }
     restore_replaced(store)
     old = _old(store, settings=settings)
@@ -99,8 +98,8 @@ def _old(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore | None:
     if not store.exists() or (store.is_dir() and not any(store.iterdir())):
         return None
     old = SegmentStore.open(store)
-    names = [old.about.settings[half]["name"] for half in HALVES] if old.modality == "features" else []
-    if names != [settings[half]["name"] for half in HALVES]:
+    names = [old.about.settings[half]["name"] for half in FUSED_MODALITIES] if old.holds_features else []
+    if names != [settings[half]["name"] for half in FUSED_MODALITIES]:
         holds = f"features of {' and '.join(names)}" if names else f"segments of {old.modality}"
         raise SettingsError(f"{store} holds {holds}. Give another folder, or remove that one.")
     return old
@@ -109,7 +108,7 @@ def _old(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore | None:
 def _compute(joint: Joint, *, scratch: Path, progress: Callable[[float, str], None]) -> list[Path]:
     """Compute each fold's features into a file of its own, unless an interrupted run has left it."""
     ours, theirs = joint.halves
-    moments = "\n".join(keys(joint.index, by="moment"))
+    moments = "\n".join(unit_keys(joint.index, by="moment"))
     stores = [half.classifiers.store.fingerprint for half in joint.halves]
     pairs = list(zip(ours.classifiers.each, theirs.classifiers.each, strict=True))
     parts: list[Path] = []
@@ -154,10 +153,10 @@ def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[s
     for place, part in enumerate(parts):
         signal[:, place] = np.load(part, mmap_mode="r", allow_pickle=False)
     signal.flush()
-    write_table(index, file=draft / INDEX_FILE)
+    write_index(index, file=draft / INDEX_FILE)
     files = file_records(draft)
     about = About(
-        modality="features",
+        modality=FEATURES,
         rate=0,
         seconds=classifiers.store.seconds,
         channels=tuple(map(fold_name, classifiers.numbers)),
@@ -172,17 +171,17 @@ def _write(draft: Path, joint: Joint, *, parts: Sequence[Path], settings: dict[s
     (draft / ABOUT_FILE).write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _source(half: Half, *, other: Half, index: pd.DataFrame) -> Source:
+def _source(half: Half, *, other: Half, index: pd.DataFrame) -> SourceCorpus:
     """Name a cross-validation, the hashes of its weights, and its moments that the other one does not have."""
     classifiers = half.classifiers
     reason = f"no {other.classifiers.store.modality.upper()} of these moments"
     lost = Counter(zip(half.alone["subject"], half.alone["session"], strict=True))
     left_out = tuple(
-        LeftOut(what=f"subject {subject}, session {session}: {count} moments", reason=reason)
+        Exclusion(what=f"subject {subject}, session {session}: {count} moments", reason=reason)
         for (subject, session), count in lost.items()
     )
     decides = json.dumps(what_decides(classifiers), sort_keys=True)
-    return Source(
+    return SourceCorpus(
         corpus=classifiers.name,
         settings={"weights": {fold_name(one.fold): one.sha256 for one in classifiers.each}},
         fingerprint=hashlib.sha256(decides.encode()).hexdigest(),

@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Int64
 
 from emotune.data.folds import split
-from emotune.data.recording import Modality
+from emotune.data.modality import FUSED_MODALITIES, Modality
 from emotune.data.store import ALL_CHANNELS
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.classifiers import Classifiers, FoldMembership, fold_membership, read_classifiers
@@ -83,7 +83,8 @@ def join(ecg: SearchFolder, eeg: SearchFolder) -> Joint:
             folds, or a model was trained on what one of both tests.
         DataError: They have no moment in common, or other ratings of the same moment.
     """
-    ours, theirs = _read(ecg, modality="ecg"), _read(eeg, modality="eeg")
+    first, second = FUSED_MODALITIES
+    ours, theirs = _read(ecg, modality=first), _read(eeg, modality=second)
     _check_alike(ours, theirs)
     halves = _meet(ours, theirs)
     _check_sides(*halves)

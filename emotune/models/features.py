@@ -80,10 +80,10 @@ def check_features(model: ModelSettings, *, store: SegmentStore, fold: Fold, num
         SettingsError: Model and store do not belong together, or the fold is not the one of the features.
     """
     if not isinstance(model, Features):
-        if store.modality == "features":
+        if store.holds_features:
             raise SettingsError(f"{store.path} holds features; it needs model.kind: features")
         return
-    if store.modality != "features":
+    if not store.holds_features:
         raise SettingsError(
             f"model.kind: features needs a store of features, as `emotune fuse` makes; not {store.path}"
         )

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Float32
 
+from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 from emotune.encoders import find_encoder, read_about
 from emotune.errors import DataError, SettingsError
 from emotune.storage import Storage
@@ -134,7 +135,7 @@ class Prediction:
     """Of the high class, for each target."""
     signals: Float32[np.ndarray, "segment channel time"]
     """The segments as they were judged."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Exclusion, ...]
 
     @property
     def ends(self) -> Float[np.ndarray, " segment"]:
@@ -193,7 +194,8 @@ def predict(path: Path, *, judges: Sequence[Predictor], fs: float | None = None)
     _check_together(judges)
     first = judges[0]
     modality = first.preparation.modality
-    recording = read_single(path, modality=modality, channels=first.channels if modality == "eeg" else (), fs=fs)
+    channels = () if MODALITIES[modality].separate_leads else first.channels
+    recording = read_single(path, modality=modality, channels=channels, fs=fs)
     try:
         segments = prepare_single(recording, settings=first.preparation)
     except DataError as error:
@@ -203,7 +205,7 @@ def predict(path: Path, *, judges: Sequence[Predictor], fs: float | None = None)
         file=path,
         models={judge.target: judge.name for judge in judges},
         preparation=first.preparation,
-        names=first.channels if modality == "eeg" else tuple(dict.fromkeys(leads)),
+        names=channels or tuple(dict.fromkeys(leads)),
         leads=leads,
         starts=segments.index["start"].to_numpy(dtype=float),
         probabilities={judge.target: judge.probabilities(segments.signals) for judge in judges},

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from emotune.data.modality import MODALITIES
 from emotune.errors import SettingsError
 from emotune.files import write_atomically
 from emotune.prediction.judge import Prediction, label_of
@@ -92,7 +93,7 @@ def _draw_signal(axes: Axes, prediction: Prediction) -> None:
 
 def _stretches(prediction: Prediction, *, number: int) -> Iterator[tuple[float, Float[np.ndarray, " time"]]]:
     """Yield the start and the samples of each run of segments without a gap, of one trace."""
-    by_lead = prediction.preparation.modality == "ecg"
+    by_lead = MODALITIES[prediction.preparation.modality].separate_leads
     chosen = np.array([not by_lead or lead == prediction.names[number] for lead in prediction.leads])
     rows, channel = np.flatnonzero(chosen), 0 if by_lead else number
     breaks = np.flatnonzero(np.diff(prediction.starts[rows]) > prediction.preparation.seconds * 1.001) + 1

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from emotune.data.folds import Folds
+from emotune.data.modality import FUSED_MODALITIES, MODALITIES
 from emotune.data.store import ABOUT_FILE, SegmentStore, read_about
 from emotune.experiment import Experiment
 from emotune.reproduce.published import TARGETS, Recipe, Row, Table, Target
@@ -82,8 +83,7 @@ def cells(table: Table, *, scale: Scale, stores: Path) -> list[Cell]:
 def stage_of(recipe: Recipe, *, scale: Scale, target: Target, stores: Path) -> Stage:
     """Return the cross-validation of a recipe, with everything before it."""
     if recipe.signal == "fused":
-        signals: tuple[Literal["ecg", "eeg"], ...] = ("ecg", "eeg")
-        halves = [dataclasses.replace(recipe, signal=signal, paired=True) for signal in signals]
+        halves = [dataclasses.replace(recipe, signal=signal, paired=True) for signal in FUSED_MODALITIES]
         before = tuple(stage_of(half, scale=scale, target=target, stores=stores) for half in halves)
         width = sum(_last_hidden(stage.experiment) for stage in before)
         return Stage("fusion", fusion(scale=scale, target=target, store=Path(), width=width), after=before)
@@ -139,9 +139,9 @@ def cost_of(stage: Stage, *, scale: Scale) -> Cost:
     if stage.kind == "fusion":
         segments = round(scale.segments["labelled"] * (1 - 1 / scale.folds))
         return Cost(runs, experiment.epochs, segments, 0.0)
-    modality = "eeg" if "-eeg-" in experiment.store else "ecg"
-    seconds = int(experiment.store.rsplit("-", 1)[-1].removesuffix("s"))
-    channels, samples = (10 if modality == "eeg" else 1), 128 * seconds
+    modality, length = experiment.store.rsplit("-", 2)[1:]
+    seconds, spec = int(length.removesuffix("s")), MODALITIES[modality]
+    channels, samples = (1 if spec.separate_leads else len(spec.channels)), spec.rate * seconds
     known = _segments(experiment)
     if stage.kind == "pretraining":
         segments = known or round(scale.segments[modality] * 10 / seconds)

@@ -9,6 +9,7 @@ a re-implementation of Sarkar & Etemad's network, whose recognition of transform
 from dataclasses import dataclass
 from typing import Literal
 
+from emotune.data.modality import DEFAULT_MODALITY, Modality
 from emotune.errors import SettingsError
 from emotune.tasks.aggregation import Aggregate
 
@@ -22,7 +23,7 @@ Numbers = dict[tuple[Target, str], tuple[float, float | None]]
 class Recipe:
     """What an experiment of ours is made of."""
 
-    signal: Literal["ecg", "eeg", "fused"] = "ecg"
+    signal: Modality | Literal["fused"] = DEFAULT_MODALITY
     network: Literal["transformer", "convnet"] = "transformer"
     aggregate: Aggregate = "class"
     seconds: int = 10

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from emotune.data.modality import FUSED_MODALITIES, MODALITIES
 from emotune.experiment import Experiment
 from emotune.reproduce.published import Recipe, Target
-
-Modality = Literal["ecg", "eeg"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"
         task, epochs = {"kind": "recognise_transformation"}, scale.epochs["convnet"]
         content["optim"] = {**optim, "weight_decay": 0.0}
     else:
-        optim = {"lr": 1e-3 if recipe.signal == "ecg" else 5e-4, "weight_decay": 0.005, "warmup_epochs": 30}
+        optim = {"lr": MODALITIES[recipe.signal].model.pretraining_lr, "weight_decay": 0.005, "warmup_epochs": 30}
         task, epochs = {"kind": "masked_values"}, scale.epochs[recipe.signal]
         content["optim"] = {**optim, "schedule": "linear", **scale.changes.get("optim", {})}
     return Experiment.model_validate({**content, "task": task, "epochs": epochs})
@@ -93,23 +92,24 @@ def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"
 def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path) -> Experiment:
     """Return the fine-tuning of an ECG or EEG encoder, without its folds."""
     assert recipe.signal != "fused"
+    spec = MODALITIES[recipe.signal]
     hidden = scale.changes.get("hidden", {})
     content: dict[str, Any] = {
         "store": str(stores / store_name(recipe, scale=scale, kind="labelled")),
         "model": _model(recipe, scale=scale),
-        "folds": {"channels": scale.arm if recipe.signal == "ecg" else ()},
+        "folds": {"channels": scale.arm if spec.separate_leads else ()},
         "batch_size": scale.changes.get("batch_size", 64),
     }
     task: dict[str, Any] = {"kind": "classify", "target": target, "aggregate": recipe.aggregate}
     if recipe.paired:
-        other = Recipe("eeg" if recipe.signal == "ecg" else "ecg", seconds=recipe.seconds)
+        (partner,) = set(FUSED_MODALITIES) - {recipe.signal}
+        other = Recipe(partner, seconds=recipe.seconds)
         content["partner"] = str(stores / store_name(other, scale=scale, kind="labelled"))
     if recipe.network == "convnet":
         task |= {"hidden": hidden.get("convnet", [512, 512, 512]), "dropout": 0.4, "frozen": True}
         optim = {"lr": 1e-3, "schedule": "none", "warmup_epochs": 0, "weight_decay": 0.0}
         return _experiment(content, task=task, optim=optim, epochs=scale.epochs["frozen"], scale=scale)
-    ecg = recipe.signal == "ecg"
-    task |= {"hidden": hidden.get(recipe.signal, [1024, 512] if ecg else [64]), "dropout": 0.3 if ecg else 0.6}
+    task |= {"hidden": hidden.get(recipe.signal, list(spec.model.hidden)), "dropout": spec.model.dropout}
     optim = {"lr": 1e-4, "schedule": "step", "warmup_epochs": 0, "weight_decay": 1e-5}
     return _experiment(content, task=task, optim=optim, epochs=scale.epochs["finetune"], scale=scale)
 

@@ -9,6 +9,7 @@ from ConfigSpace import ConfigurationSpace
 from emotune.errors import StudyChangedError
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, Resized, Started
+from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, Change, Extension, Resize, in_words
 from emotune.study.results import opened, present_limits
 from emotune.study.study import Study, differences
@@ -83,6 +84,40 @@ def check_unchanged(study: Study, first: Opened) -> None:
     raise StudyChangedError(
         f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was "
         f"started from, another --name, or --fresh to start over{more}"
+    )
+
+
+def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int) -> Optimizer:
+    """Return the optimizer of a study, with all decisions and results of a journal.
+
+    The virtual time of an epoch is the number of floating-point operations of a configuration's forward pass.
+
+    Args:
+        study: The study.
+        records: The journal.
+        concurrency: Evaluations that run at a time.
+    """
+
+    def cost(values: dict[str, Any]) -> float:
+        return study.base.with_values(values).model.flops(channels=1, samples=1280)
+
+    budget = study.budget
+    return optimizer_from_records(
+        study.configuration_space(),
+        records,
+        mode=study.objective.mode,
+        settings={
+            **study.searcher,
+            "min_budget": budget.min,
+            "max_budget": budget.max,
+            "eta": budget.eta,
+            "evaluations": budget.evaluations,
+            "brackets": budget.bracket_limit,
+            "seed": study.seed,
+            "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
+            "earlier": study.earlier,
+            "cost": cost,
+        },
     )
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Started
 from emotune.search.stopping import Resize
 from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.cluster.lab import PROJECT, Lab, Machine, enter, laboratory
 from tests.search.checker import seen_in_virtual_time, violations

@@ -8,7 +8,7 @@ import pytest
 
 from emotune.errors import BusyError
 from emotune.files import new_folder
-from emotune.runtime.cluster.visibility import Requirements
+from emotune.runtime.cluster.access_check import Requirements
 from emotune.search.records import Closed, EpochDone
 from emotune.storage import SCHEMES, Storage, open_storage, storage_at
 from emotune.storage.backends import from_address

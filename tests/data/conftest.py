@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from emotune.data.corpora.synthetic import Synthetic, make_ecg, make_eeg, make_person
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality, Recording
+from emotune.data.recording import Recording
 from emotune.data.store import SegmentStore
 
 FACTS = {"ecg": ("ECG",), "eeg": ("F7", "F3", "T7", "P7", "O1", "O2", "P8", "T8", "F4", "F8")}

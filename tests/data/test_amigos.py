@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.amigos import READER, Amigos
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.emotion import LONG_VIDEOS, TEN_COLUMNS, amigos_subject, save_amigos, write_amigos
 from tests.data.examples.mat import cells, save_73
@@ -82,7 +82,7 @@ def test_without_long_videos_their_cells_are_empty(tmp_path: Path, content: dict
         content[name] = cells([*content[name][0][:16], *[np.zeros((0, 0))] * 4])
     items = read_subject(tmp_path, content)
     assert items[-4:] == [
-        Omitted(subject="P32", source=f"{SOURCE}, video {video}", reason="the subject did not watch this video")
+        ExcludedData(subject="P32", source=f"{SOURCE}, video {video}", reason="the subject did not watch this video")
         for video in LONG_VIDEOS
     ]
     assert len(recordings(items)) == 32
@@ -97,7 +97,7 @@ def test_videos_without_ratings_are_kept_without_them(tmp_path: Path, content: d
     assert len(found) == 40
     assert all(not found[video].ratings for video in LONG_VIDEOS)
     assert found[content["VideoIDs"][0][15]].ratings["arousal"] == 7
-    left_out = [item for item in items if isinstance(item, Omitted)]
+    left_out = [item for item in items if isinstance(item, ExcludedData)]
     assert {item.reason for item in left_out} == {"a rating is missing; the recording is kept"}
     assert [item.source for item in left_out[:2]] == [f"{SOURCE}, video N1, arousal", f"{SOURCE}, video N1, valence"]
 
@@ -106,7 +106,7 @@ def test_a_rating_outside_its_scale_is_left_out(tmp_path: Path, content: dict[st
     content["labels_selfassessment"][0][0][0, :2] = 0, np.nan
     items = read_subject(tmp_path, content)
     video = content["VideoIDs"][0][0]
-    assert [(item.source, item.reason) for item in items if isinstance(item, Omitted)] == [
+    assert [(item.source, item.reason) for item in items if isinstance(item, ExcludedData)] == [
         (f"{SOURCE}, video {video}, arousal 0", "a rating is outside its scale, 1 to 9; the recording is kept"),
         (f"{SOURCE}, video {video}, valence", "a rating is missing; the recording is kept"),
     ]
@@ -142,7 +142,7 @@ def test_a_trial_of_another_shape_is_told_and_the_others_are_read(
 ) -> None:
     content["joined_data"][0][2] = trial
     items = read_subject(tmp_path, content)
-    (wrong,) = (item for item in items if isinstance(item, Unreadable))
+    (wrong,) = (item for item in items if isinstance(item, UnreadableRecording))
     assert wrong.reason.startswith(reason)
     assert wrong.source == f"{SOURCE}, video {content['VideoIDs'][0][2]}"
     assert len(recordings(items)) == 38
@@ -162,7 +162,7 @@ def test_a_file_of_another_shape_is_told(
     tmp_path: Path, content: dict[str, Any], name: str, value: object, reason: str
 ) -> None:
     (wrong,) = read_subject(tmp_path, content | {name: value})
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert wrong.reason.startswith(reason)
     assert (wrong.subject, wrong.source) == ("P32", SOURCE)
 
@@ -171,7 +171,7 @@ def test_a_file_of_another_shape_is_told(
 def test_another_number_of_trials_is_told(tmp_path: Path, content: dict[str, Any], count: int, found: str) -> None:
     trials = [*content["joined_data"][0], *content["joined_data"][0]][:count]
     *others, wrong = read_subject(tmp_path, content | {"joined_data": cells(trials)})
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert wrong.reason == f"joined_data has {found} cells, where 20 were expected"
     assert len(others) == 2 * min(count, 20)
 
@@ -179,7 +179,7 @@ def test_another_number_of_trials_is_told(tmp_path: Path, content: dict[str, Any
 def test_a_missing_variable_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
     del content["VideoIDs"]
     (wrong,) = read_subject(tmp_path, content)
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert wrong.reason.startswith("it has no variable VideoIDs; it has joined_data")
 
 
@@ -188,7 +188,7 @@ def test_the_other_subjects_are_read_if_one_is_damaged(tmp_path: Path) -> None:
     file = tmp_path / "Data_Preprocessed_P01" / "Data_Preprocessed_P01.mat"
     file.write_bytes(file.read_bytes()[:5000])
     first, *others = read_all(tmp_path)
-    assert isinstance(first, Unreadable)
+    assert isinstance(first, UnreadableRecording)
     assert "truncated" in first.reason
     assert len(others) == 40
 

@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from emotune.data.corpora.ascertain import READER, Ascertain, rate_of_stamps
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.emotion import clip_of_ascertain, grades, save_clip, write_ascertain
 from tests.data.examples.mat import save_73
@@ -24,8 +24,8 @@ def recordings(items: list[Item]) -> dict[tuple[str, str], Recording]:
     return {(item.subject, item.session): item for item in items if isinstance(item, Recording)}
 
 
-def omitted(items: list[Item]) -> list[Omitted]:
-    return [item for item in items if isinstance(item, Omitted)]
+def omitted(items: list[Item]) -> list[ExcludedData]:
+    return [item for item in items if isinstance(item, ExcludedData)]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_leads_stand_where_the_number_of_columns_says(corpus: Path, columns:
 def test_another_number_of_columns_is_told_and_the_others_are_read(corpus: Path, columns: int) -> None:
     save_clip(corpus, 1, 2, {"Data_ECG": np.ones((3000, columns))})
     items = read_all(corpus)
-    (wrong,) = (item for item in items if isinstance(item, Unreadable))
+    (wrong,) = (item for item in items if isinstance(item, UnreadableRecording))
     assert (wrong.subject, wrong.source) == ("P01", CLIP)
     assert wrong.reason == f"Data_ECG is a 3000 x {columns} array of float64, where 3 to 6 columns were expected"
     assert len(recordings(items)) == 3
@@ -81,7 +81,7 @@ def test_time_stamps_of_another_rate_are_told(corpus: Path) -> None:
     content = clip_of_ascertain("any", columns=3)
     content["Data_ECG"][:, 0] *= 2
     save_clip(corpus, 1, 2, content)
-    (wrong,) = (item for item in read_all(corpus) if isinstance(item, Unreadable))
+    (wrong,) = (item for item in read_all(corpus) if isinstance(item, UnreadableRecording))
     assert wrong.reason == "its time stamps say 128 Hz, where 256 Hz was expected"
 
 
@@ -149,7 +149,9 @@ def test_subjects_beyond_the_table_have_no_ratings(corpus: Path) -> None:
 def test_without_a_table_of_ratings_signals_are_read(corpus: Path) -> None:
     (corpus / "ASCERTAIN_Features" / "Dt_SelfReports.mat").unlink()
     first, *others = read_all(corpus)
-    assert first == Omitted(subject="", source="Dt_SelfReports.mat", reason="not found: recordings have no ratings")
+    assert first == ExcludedData(
+        subject="", source="Dt_SelfReports.mat", reason="not found: recordings have no ratings"
+    )
     assert len(recordings(others)) == len(others) == 4
 
 
@@ -171,8 +173,8 @@ def test_clips_of_grade_3_or_worse_are_left_out(corpus: Path, save_table: Callab
     items = read_all(corpus)
     assert list(recordings(items)) == [("P01", "1"), ("P09", "2")]
     assert [(item.subject, item.reason) for item in omitted(items)] == [
-        ("P01", "the quality is graded 3 or worse"),
-        ("P09", "the quality is graded 3 or worse"),
+        ("P01", "the quality is rated 3 or worse"),
+        ("P09", "the quality is rated 3 or worse"),
     ]
     assert omitted(items)[0].source == CLIP
 
@@ -224,7 +226,7 @@ def test_without_a_table_nothing_is_left_out(corpus: Path) -> None:
 
 def test_two_tables_are_not_read_both(corpus: Path) -> None:
     save_csv(corpus / "Data_Quality_Evaluation", grades())
-    with pytest.raises(DataError, match=r"Data_Evaluation\.csv and Data_Quality_Evaluation\.csv would be read both"):
+    with pytest.raises(DataError, match=r"both Data_Evaluation\.csv and Data_Quality_Evaluation\.csv would be read"):
         read_all(corpus)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from emotune.data.corpora.table import CORPORA
-from emotune.data.recording import Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.emotion import FOURTEEN, LONG_VIDEOS, SHORT_VIDEOS
 from tests.data.examples.mat import cells
@@ -97,5 +97,5 @@ def test_changed_headers_lead_to_nothing_but_one_line(
     except DataError as error:
         items = [error]
     for item in items:
-        assert isinstance(item, Recording | Unreadable | Omitted | DataError)
+        assert isinstance(item, Recording | UnreadableRecording | ExcludedData | DataError)
         assert "\n" not in str(item)

@@ -78,7 +78,7 @@ def test_changed_bytes_lead_to_nothing_but_values_or_one_line(
     with contextlib.suppress(DataError):
         read_mat(tmp_path / "a.mat", variables=list(SMALL))
     with contextlib.suppress(DataError):
-        list(iterate_cells(tmp_path / "a.mat", place=["study", "cells"]))
+        list(iterate_cells(tmp_path / "a.mat", field=["study", "cells"]))
 
 
 def test_a_length_of_gigabytes_is_not_believed(tmp_path: Path) -> None:

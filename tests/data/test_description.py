@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.description import balance_labels, describe
-from emotune.data.recording import LeftOut
+from emotune.data.recording import Exclusion
 from emotune.data.store import SegmentStore
 from emotune.tasks.classify import Classify
 
@@ -70,7 +70,11 @@ def test_corpora_stand_apart_and_what_was_left_out_is_counted_by_reason(store: S
     index.loc[index.index >= 60, "corpus"] = "other"
     index.loc[index.index >= 60, "subject"] = index["subject"].iloc[0]
     (source,) = store.about.sources
-    left_out = (LeftOut(what="a", reason="too short"), LeftOut(what="b", reason="dead"), LeftOut("c", "too short"))
+    left_out = (
+        Exclusion(what="a", reason="too short"),
+        Exclusion(what="b", reason="dead"),
+        Exclusion("c", "too short"),
+    )
     sources = (source, source.model_copy(update={"corpus": "other", "left_out": left_out}))
     about = store.about.model_copy(update={"sources": sources})
     found = describe(dataclasses.replace(store, index=index, about=about))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.dreamer import READER, Dreamer
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.emotion import DREAMER_SECONDS, TEN_COLUMNS, dreamer, write_dreamer
 from tests.data.examples.mat import cells, save_73
@@ -113,7 +113,7 @@ def test_other_versions_and_spellings_are_read_alike(
 def test_a_rating_that_cannot_be_is_left_out(tmp_path: Path, content: dict[str, Any], score: float) -> None:
     subject(content, 2)["ScoreArousal"][0, 0] = score
     items = read_content(tmp_path, content)
-    (left_out,) = (item for item in items if isinstance(item, Omitted))
+    (left_out,) = (item for item in items if isinstance(item, ExcludedData))
     assert left_out.source.startswith("DREAMER.mat, subject 2, video 1, arousal")
     assert recordings(items)["S02", "1"].ratings == {"valence": 3}
 
@@ -123,13 +123,13 @@ def test_without_scores_signals_are_kept(tmp_path: Path, content: dict[str, Any]
     items = read_content(tmp_path, content)
     assert len(recordings(items)) == 72
     assert recordings(items)["S01", "1"].ratings == {"arousal": 5}
-    assert len([item for item in items if isinstance(item, Omitted)]) == 18
+    assert len([item for item in items if isinstance(item, ExcludedData)]) == 18
 
 
 def test_an_empty_cell_is_left_out(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ECG"]["stimuli"][3, 0] = np.zeros((0, 0))
     items = read_content(tmp_path, content)
-    (left_out,) = (item for item in items if isinstance(item, Omitted))
+    (left_out,) = (item for item in items if isinstance(item, ExcludedData))
     assert (left_out.source, left_out.reason) == ("DREAMER.mat, subject 1, video 4", "there is no signal")
     assert len(recordings(items)) == 71
 
@@ -137,7 +137,7 @@ def test_an_empty_cell_is_left_out(tmp_path: Path, content: dict[str, Any]) -> N
 def test_a_clip_of_another_shape_is_told_and_the_others_are_read(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ECG"]["stimuli"][3, 0] = np.ones((2, 5000))
     items = read_content(tmp_path, content)
-    (wrong,) = (item for item in items if isinstance(item, Unreadable))
+    (wrong,) = (item for item in items if isinstance(item, UnreadableRecording))
     assert wrong.reason == "ECG is a 2 x 5000 array of float64, where 2 columns were expected (ECG 1, ECG 2)"
     assert len(recordings(items)) == 71
 
@@ -147,7 +147,7 @@ def test_a_subject_without_the_modality_is_told_and_the_others_are_read(
 ) -> None:
     del subject(content, 1)["ECG"]
     first, *others = read_content(tmp_path, content)
-    assert isinstance(first, Unreadable)
+    assert isinstance(first, UnreadableRecording)
     assert (first.subject, first.source) == ("S01", "DREAMER.mat, subject 1")
     assert first.reason.startswith("there is no ECG; there is Age")
     assert len(recordings(others)) == 36
@@ -157,14 +157,14 @@ def test_a_subject_without_the_modality_is_told_and_the_others_are_read(
 def test_a_subject_with_too_few_clips_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ECG"]["stimuli"] = subject(content, 1)["ECG"]["stimuli"][:17]
     first, *_ = read_content(tmp_path, content)
-    assert isinstance(first, Unreadable)
+    assert isinstance(first, UnreadableRecording)
     assert first.reason == "ECG.stimuli is a cell array of 17, where a cell array of 18 videos was expected"
 
 
 def test_scores_of_another_length_are_told(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ScoreArousal"] = np.ones((17, 1))
     first, *_ = read_content(tmp_path, content)
-    assert isinstance(first, Unreadable)
+    assert isinstance(first, UnreadableRecording)
     assert first.reason.startswith("ScoreArousal is a 17 x 1 array of float64, where one number for each of 18")
 
 
@@ -181,14 +181,14 @@ def test_what_the_file_says_wrongly_is_told(
 ) -> None:
     content["DREAMER"][field] = value
     (wrong,) = read_content(tmp_path, content)
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert wrong.reason.startswith(reason)
 
 
 def test_a_missing_electrode_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
     content["DREAMER"]["EEG_Electrodes"][0][1] = "X1"
     (wrong,) = read_content(tmp_path, content, "eeg")
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert wrong.reason.startswith("it has no channel F7; it has AF3, X1")
     assert len(recordings(read_all(tmp_path, "ecg"))) == 72
 
@@ -196,7 +196,7 @@ def test_a_missing_electrode_is_told(tmp_path: Path, content: dict[str, Any]) ->
 def test_missing_subjects_are_told(tmp_path: Path, content: dict[str, Any]) -> None:
     content["DREAMER"]["noOfSubjects"] = 23.0
     *others, wrong = read_content(tmp_path, content)
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert wrong.reason == "it has 2 subjects, where noOfSubjects says 23"
     assert len(recordings(others)) == 72
 
@@ -210,7 +210,7 @@ def test_the_subjects_before_the_damage_are_read(tmp_path: Path, content: dict[s
     *others, wrong = read_all(tmp_path)
     assert {subject for subject, _ in recordings(others)} == {"S01"}
     assert len(recordings(others)) == 36
-    assert isinstance(wrong, Unreadable)
+    assert isinstance(wrong, UnreadableRecording)
     assert "the MAT file is damaged" in wrong.reason
 
 
@@ -218,7 +218,7 @@ def test_two_files_are_not_read_both(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "DREAMER.mat").touch()
-    with pytest.raises(DataError, match=r"a/DREAMER\.mat and b/DREAMER\.mat would be read both"):
+    with pytest.raises(DataError, match=r"both a/DREAMER\.mat and b/DREAMER\.mat would be read"):
         read_all(tmp_path)
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.eegmmidb import READER, Eegmmidb
 from emotune.data.corpora.formats import read_edf
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import Interval, Omitted, Recording, Unreadable
+from emotune.data.modality import TEN_CHANNELS
+from emotune.data.recording import ExcludedData, Interval, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.brain import EEGMMIDB_COLUMNS, EEGMMIDB_LABELS, write_eegmmidb, write_run
 
@@ -27,7 +27,7 @@ def read_one(folder: Path) -> Recording:
 
 def reason(folder: Path) -> str:
     (only,) = read_all(folder)
-    assert isinstance(only, Unreadable)
+    assert isinstance(only, UnreadableRecording)
     assert "\n" not in only.reason
     assert (only.subject, only.source) == ("S001", "S001R01.edf")
     return only.reason
@@ -80,7 +80,7 @@ def test_conditions_are_told_in_words_by_run(tmp_path: Path, run: str, condition
 def test_zeros_that_fill_the_last_record_up_are_cut_off_and_noted(tmp_path: Path) -> None:
     written = write_run(tmp_path / "S001R01.edf", padding=80)
     note, recording = read_all(tmp_path)
-    assert isinstance(note, Omitted)
+    assert isinstance(note, ExcludedData)
     assert (note.subject, note.source) == ("S001", "S001R01.edf, end")
     assert "zeros that fill up the last record" in note.reason
     assert isinstance(recording, Recording)
@@ -106,7 +106,7 @@ def test_a_truncated_run_is_refused_and_the_next_one_read(tmp_path: Path) -> Non
     content = (tmp_path / "S001R01.edf").read_bytes()
     (tmp_path / "S001R01.edf").write_bytes(content[:-5000])
     bad, good = read_all(tmp_path)
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRecording)
     assert isinstance(good, Recording)
 
 
@@ -163,7 +163,7 @@ def test_a_link_to_nothing_is_said_and_the_next_run_read(tmp_path: Path) -> None
     (tmp_path / "S001R01.edf").symlink_to(tmp_path / "gone.edf")
     write_run(tmp_path / "S001R02.edf")
     bad, good = read_all(tmp_path)
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRecording)
     assert "No such file" in bad.reason
     assert isinstance(good, Recording)
 
@@ -195,7 +195,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_the_order_of_subjects_goes_by_number_and_is_the_same_every_time(tmp_path: Path) -> None:
     write_eegmmidb(tmp_path)
-    names = [piece.name for piece in READER.pieces(tmp_path, Eegmmidb()) if not isinstance(piece, Omitted)]
+    names = [part.name for part in READER.list_parts(tmp_path, Eegmmidb()) if not isinstance(part, ExcludedData)]
     assert names == ["S001", "S088"]
 
 
@@ -221,7 +221,7 @@ def test_changed_bytes_and_cuts_give_a_recording_or_a_clear_line(
     length = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
     (tmp_path / "S001R03.edf").write_bytes(content[:length])
     for item in read_all(tmp_path):
-        assert isinstance(item, Recording | Unreadable | Omitted)
+        assert isinstance(item, Recording | UnreadableRecording | ExcludedData)
         assert "\n" not in str(item)
 
 

@@ -10,13 +10,13 @@ import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.channels import TEN_CHANNELS, kind_of, normalise_name, volts_per
 from emotune.data.corpora.folder import READER, Folder
 from emotune.data.corpora.formats import read_file
 from emotune.data.corpora.reader import Item
-from emotune.data.prepare.plan import Options, make_plan
+from emotune.data.modality import TEN_CHANNELS, Modality, base_units_per, modality_of_channel, normalise_name
+from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Interval, Modality, Recording, Unreadable
+from emotune.data.recording import Interval, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 FS = 200
@@ -95,7 +95,7 @@ def read_one(folder: Path, modality: Modality = "ecg", **given: object) -> Recor
 
 def reason(folder: Path, modality: Modality = "ecg") -> str:
     (only,) = read_all(folder, modality)
-    assert isinstance(only, Unreadable)
+    assert isinstance(only, UnreadableRecording)
     assert "\n" not in str(only)
     assert str(only).startswith(f"subject {only.subject} ({only.source}): ")
     return only.reason
@@ -263,13 +263,13 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def fingerprint_of(folder: Path) -> str:
-    plan = make_plan(
+    plan = plan_preparation(
         READER,
         folder=folder,
         settings=PrepareSettings(),
         corpus_settings=Folder(),
         scratch=folder,
-        options=Options(),
+        options=PrepareOptions(),
     )
     return plan.fingerprint
 
@@ -289,7 +289,7 @@ def test_the_fingerprint_notices_every_file_that_is_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("given_name", "name", "kind"),
+    ("given_name", "name", "modality"),
     [
         ("T3", "T7", "eeg"),
         ("t7..", "T7", "eeg"),
@@ -299,12 +299,12 @@ def test_the_fingerprint_notices_every_file_that_is_read(tmp_path: Path) -> None
         ("aVR", "AVR", "ecg"),
         ("V5", "V5", "ecg"),
         ("ECG ECG", "ECG ECG", "ecg"),
-        ("RESP", "RESP", "other"),
-        ("EEG A2-A1", "A2", "other"),
+        ("RESP", "RESP", None),
+        ("EEG A2-A1", "A2", None),
     ],
 )
-def test_names_of_channels_are_understood(given_name: str, name: str, kind: str) -> None:
-    assert (normalise_name(given_name), kind_of(given_name)) == (name, kind)
+def test_names_of_channels_are_understood(given_name: str, name: str, modality: str | None) -> None:
+    assert (normalise_name(given_name), modality_of_channel(given_name)) == (name, modality)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_names_of_channels_are_understood(given_name: str, name: str, kind: str)
     [("V", 1), ("mV", 1e-3), ("uV", 1e-6), ("µV", 1e-6), ("μV ", 1e-6), ("adu", None), ("", None)],
 )
 def test_units_are_understood(unit: str, volts: float | None) -> None:
-    assert volts_per(unit) == volts
+    assert base_units_per(unit, base="V") == volts
 
 
 def test_original_edf_files_of_two_databases_are_read(real_data: Path) -> None:
@@ -320,5 +320,5 @@ def test_original_edf_files_of_two_databases_are_read(real_data: Path) -> None:
     assert {normalise_name(channel.name) for channel in motor.channels} >= set(TEN_CHANNELS)
     assert (motor.channels[0].fs, len(motor.intervals), motor.intervals[0].condition) == (160, 30, "T0")
     mental = read_file(real_data / "edf_originals/Subject00_2.edf")
-    assert [channel.kind for channel in mental.channels].count("ecg") == 1
-    assert sum(channel.kind == "eeg" for channel in mental.channels) == 19
+    assert [channel.modality for channel in mental.channels].count("ecg") == 1
+    assert sum(channel.modality == "eeg" for channel in mental.channels) == 19

@@ -118,7 +118,7 @@ def test_two_corpora_may_use_the_same_name_for_different_people() -> None:
     ("folds", "message"),
     [
         (Folds(count=5), "5 folds by subject need at least 5 subjects, but the data have 4"),
-        (Folds(count=3, index=3), "fold 3 was asked for, but 3 folds count from 0 to 2"),
+        (Folds(count=3, index=3), "folds.index: 3 was given; 3 folds are numbered from 0 to 2"),
     ],
 )
 def test_the_impossible_is_refused_with_numbers(folds: Folds, message: str) -> None:

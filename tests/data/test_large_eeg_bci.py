@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.large_eeg_bci import NAME, READER, LargeEegBci, session_of
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import Recording, Unreadable
+from emotune.data.modality import TEN_CHANNELS
+from emotune.data.recording import Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.brain import KAYA_COLUMNS, kaya_session, make_eeg, write_large_eeg_bci
 from tests.data.examples.mat import cells
@@ -65,7 +65,7 @@ def test_both_ways_to_write_a_name_are_understood(name: str, subject: str, sessi
 def test_a_session_in_both_ways_to_write_its_name_is_refused(tmp_path: Path) -> None:
     write(tmp_path / f"{DASHED}.mat")
     write(tmp_path / "old/CLASubjectA1601083StLRHand.mat")
-    with pytest.raises(DataError, match=r"are both session CLA-160108-3StLRHand of subject A; take one of them away"):
+    with pytest.raises(DataError, match=r"are both session CLA-160108-3StLRHand of subject A; remove one of them"):
         read_all(tmp_path)
 
 
@@ -104,7 +104,7 @@ def test_small_unsigned_numbers_do_not_overflow(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_session_is_said(tmp_path: Path, fields: dict[str, object], reason: str) -> None:
     write(tmp_path / f"{DASHED}.mat", **fields)
     (only,) = read_all(tmp_path)
-    assert isinstance(only, Unreadable)
+    assert isinstance(only, UnreadableRecording)
     assert (only.subject, only.source) == ("A", f"{DASHED}.mat")
     assert only.reason.startswith(reason)
 
@@ -112,7 +112,7 @@ def test_what_is_wrong_with_a_session_is_said(tmp_path: Path, fields: dict[str, 
 def test_a_file_that_is_no_struct_is_refused(tmp_path: Path) -> None:
     savemat(tmp_path / f"{DASHED}.mat", {"o": 3.0})
     (only,) = read_all(tmp_path)
-    assert isinstance(only, Unreadable)
+    assert isinstance(only, UnreadableRecording)
     assert only.reason == "o is a 1 x 1 array of float64, where a struct with data was expected"
 
 

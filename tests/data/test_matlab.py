@@ -174,9 +174,9 @@ def test_only_what_is_asked_for_is_read(save: Save, tmp_path: Path) -> None:
 
 def test_cells_come_one_by_one(save: Save, tmp_path: Path) -> None:
     save(tmp_path / "a.mat", CONTENT)
-    trials = list(iterate_cells(tmp_path / "a.mat", place=["trials"]))
+    trials = list(iterate_cells(tmp_path / "a.mat", field=["trials"]))
     assert same(trials, read_mat(tmp_path / "a.mat", variables=["trials"])["trials"])
-    subjects = iterate_cells(tmp_path / "a.mat", place=["study", "subjects"], without=["ecg"])
+    subjects = iterate_cells(tmp_path / "a.mat", field=["study", "subjects"], without=["ecg"])
     assert same(list(subjects), [{"eeg": "no number", "scores": [WAVES[:1], WAVES[:2]]}, {}])
 
 
@@ -193,13 +193,13 @@ def test_cells_come_one_by_one(save: Save, tmp_path: Path) -> None:
 def test_what_is_no_cell_array_is_told(save: Save, tmp_path: Path, place: list[str], message: str) -> None:
     save(tmp_path / "a.mat", CONTENT)
     with pytest.raises(DataError, match=message):
-        list(iterate_cells(tmp_path / "a.mat", place=place))
+        list(iterate_cells(tmp_path / "a.mat", field=place))
 
 
 def test_cells_are_in_memory_one_at_a_time(save: Save, tmp_path: Path) -> None:
     trials = [np.zeros((100_000, 3)) for _ in range(10)]
     save(tmp_path / "a.mat", {"trials": cells(trials)})
-    _, peak = traced(lambda: [len(one) for one in iterate_cells(tmp_path / "a.mat", place=["trials"])])
+    _, peak = traced(lambda: [len(one) for one in iterate_cells(tmp_path / "a.mat", field=["trials"])])
     assert peak < 3 * trials[0].nbytes
 
 

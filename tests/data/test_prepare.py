@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from emotune.data.corpora.reader import AnyReader, Item, Piece, Reader
+from emotune.data.corpora.reader import AnyReader, CorpusPart, Item, Reader
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.description import describe
-from emotune.data.prepare.plan import Options
-from emotune.data.prepare.prepare import Summary, prepare
+from emotune.data.modality import Modality
+from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.data.signals import band_pass, resample
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
@@ -28,7 +28,7 @@ SMALL = Synthetic(subjects=3, seconds_per_state=35)
 Make = Callable[..., Recording]
 
 
-def prepare_small(store: Path, *, made_up: Synthetic = SMALL, **settings: object) -> Summary:
+def prepare_small(store: Path, *, made_up: Synthetic = SMALL, **settings: object) -> PreparationSummary:
     given = PrepareSettings.model_validate(settings)
     return prepare("synthetic", folder=None, store=store, settings=given, corpus_settings=made_up)
 
@@ -36,10 +36,10 @@ def prepare_small(store: Path, *, made_up: Synthetic = SMALL, **settings: object
 def reader_of(*items: Item) -> AnyReader:
     """A corpus that consists of just these."""
 
-    def pieces(folder: Path | None, settings: Synthetic) -> Iterator[Piece]:
-        yield Piece(name="these", folder=None)
+    def list_parts(folder: Path | None, settings: Synthetic) -> Iterator[CorpusPart]:
+        yield CorpusPart(name="these", folder=None)
 
-    def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    def read(part: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[Item]:
         yield from items
 
     return Reader(
@@ -50,15 +50,15 @@ def reader_of(*items: Item) -> AnyReader:
         description="a few recordings",
         hours="",
         settings=Synthetic,
-        pieces=pieces,
+        list_parts=list_parts,
         read=read,
         needs_folder=False,
     )
 
 
-def prepare_these(store: Path, *items: Item, strict: bool = False, **settings: object) -> Summary:
+def prepare_these(store: Path, *items: Item, strict: bool = False, **settings: object) -> PreparationSummary:
     given = PrepareSettings.model_validate(settings)
-    return prepare(reader_of(*items), folder=None, store=store, settings=given, options=Options(strict=strict))
+    return prepare(reader_of(*items), folder=None, store=store, settings=given, options=PrepareOptions(strict=strict))
 
 
 @pytest.mark.parametrize(("modality", "channels"), [("ecg", 1), ("eeg", 10)])
@@ -140,7 +140,7 @@ def test_the_same_store_is_made_once_and_another_is_refused(tmp_path: Path) -> N
 
 def test_what_is_damaged_is_left_out_and_listed_or_stops_everything(tmp_path: Path, make_recording: Make) -> None:
     volts = make_recording(session="volts", signal=make_recording().signal / 1e4)
-    torn = Unreadable(subject="s03", source="s03/v13.edf", reason="is it truncated?")
+    torn = UnreadableRecording(subject="s03", source="s03/v13.edf", reason="is it truncated?")
     good = make_recording(session="good")
     for bad, message in (
         (volts, "session volts .*standard deviation is"),
@@ -157,7 +157,7 @@ def test_what_is_damaged_is_left_out_and_listed_or_stops_everything(tmp_path: Pa
 
 
 def test_what_a_reader_leaves_out_on_purpose_is_listed_and_never_an_error(tmp_path: Path, make_recording: Make) -> None:
-    gap = Omitted(subject="s03", source="s03.mat, video 17", reason="the subject did not see it")
+    gap = ExcludedData(subject="s03", source="s03.mat, video 17", reason="the subject did not see it")
     source = prepare_these(tmp_path / "store", make_recording(), gap, strict=True).source
     assert [str(one) for one in source.left_out] == ["subject s03 (s03.mat, video 17): the subject did not see it"]
 
@@ -183,7 +183,7 @@ def test_a_reader_must_keep_a_subject_together(tmp_path: Path, make_recording: M
 
 def test_several_processes_make_the_same_bytes(tmp_path: Path) -> None:
     prepare_small(tmp_path / "one")
-    options = Options(workers=2)
+    options = PrepareOptions(workers=2)
     two = tmp_path / "two"
     prepare("synthetic", folder=None, store=two, settings=PrepareSettings(), corpus_settings=SMALL, options=options)
     for name in ("signal.npy", "index.parquet", "about.json"):
@@ -197,17 +197,17 @@ def test_a_second_process_is_refused_while_the_first_prepares(tmp_path: Path) ->
         tried.append(share)
 
     tried: list[float] = []
-    options = Options(progress=try_too)
+    options = PrepareOptions(progress=try_too)
     store = tmp_path / "store"
     prepare("synthetic", folder=None, store=store, settings=PrepareSettings(), corpus_settings=SMALL, options=options)
     assert tried
     assert SegmentStore.open(store).about.segments == 36
 
 
-def add(store: Path, *items: Item, name: str, **settings: object) -> Summary:
+def add(store: Path, *items: Item, name: str, **settings: object) -> PreparationSummary:
     reader = dataclasses.replace(reader_of(*items), name=name)
     given = PrepareSettings.model_validate(settings)
-    return prepare(reader, folder=None, store=store, settings=given, options=Options(append=True))
+    return prepare(reader, folder=None, store=store, settings=given, options=PrepareOptions(append=True))
 
 
 def test_a_pool_takes_one_corpus_after_the_other_and_each_only_once(tmp_path: Path, make_recording: Make) -> None:
@@ -320,7 +320,7 @@ def test_killed_in_the_middle_leaves_no_store_and_the_next_one_goes_on(tmp_path:
             told.append(share)
 
     told: list[float] = []
-    given = Options(progress=look)
+    given = PrepareOptions(progress=look)
     settings = PrepareSettings()
     again = prepare("synthetic", folder=None, store=store, settings=settings, corpus_settings=made_up, options=given)
     assert told == [1.0]

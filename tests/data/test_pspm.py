@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from emotune.data.corpora.pspm import READERS, Pspm
 from emotune.data.corpora.reader import Item
-from emotune.data.recording import Omitted, Recording, Unreadable
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.mat import cells, save_73
 from tests.data.examples.pspm import channel, make_ecg, recording, write_pspm
@@ -78,7 +78,7 @@ def test_preprocessed_copies_are_passed_over_and_counted(tmp_path: Path, names: 
     for name in names:
         write(tmp_path / name / "FR_spike_01.mat")
     note, only = read_all(tmp_path)
-    assert str(note) == "1 file FR_spike_*.mat: data_pp has a part of the recordings again"
+    assert str(note) == "1 file FR_spike_*.mat: data_pp repeats a part of the recordings"
     assert isinstance(only, Recording)
     assert only.source == f"{names[0]}/FR_spike_01.mat"
 
@@ -88,10 +88,10 @@ def test_files_of_behaviour_are_passed_over_and_counted_by_kind(tmp_path: Path) 
     for number in (1, 2):
         savemat(tmp_path / f"Data/FR_cogent_0{number}.mat", {"data": np.zeros((3, 3))})
     savemat(tmp_path / "Data/FR_list.mat", {"infos": 1.0, "data": 1.0})
-    notes = [str(item) for item in read_all(tmp_path) if isinstance(item, Omitted)]
+    notes = [str(item) for item in read_all(tmp_path) if isinstance(item, ExcludedData)]
     assert notes == [
         "2 files FR_cogent_*.mat: not a recording: it has no infos and data",
-        "1 file FR_list.mat: its name does not tell the subject; see the setting names",
+        "1 file FR_list.mat: its name has no subject; see the setting names",
     ]
 
 
@@ -175,8 +175,8 @@ def test_leads_of_a_rate_are_together_and_other_rates_are_sessions_of_their_own(
 def test_a_lead_may_be_three_samples_off_its_duration(tmp_path: Path, missing: int, fits: bool) -> None:
     write(tmp_path / "FR_1.mat", ecg(make_ecg(fs=1000, seconds=13 - missing / 1000)))
     (only,) = read_all(tmp_path)
-    assert isinstance(only, Recording if fits else Unreadable)
-    if isinstance(only, Unreadable):
+    assert isinstance(only, Recording if fits else UnreadableRecording)
+    if isinstance(only, UnreadableRecording):
         samples = 13000 - missing
         assert only.reason == f"the ECG channel has {samples} samples, where 13 s at 1000 Hz are 13000"
 
@@ -195,7 +195,7 @@ def test_a_lead_may_be_three_samples_off_its_duration(tmp_path: Path, missing: i
 def test_a_recording_without_an_ecg_is_left_out(tmp_path: Path, channels: list[dict], reason: str) -> None:
     write(tmp_path / "FR_1.mat", *channels)
     (only,) = read_all(tmp_path)
-    assert isinstance(only, Omitted)
+    assert isinstance(only, ExcludedData)
     assert only.reason == reason
 
 
@@ -218,7 +218,7 @@ def test_what_is_wrong_is_said_and_the_next_recording_read(
     write(tmp_path / "FR_1.mat", **fields)
     write(tmp_path / "FR_2.mat")
     bad, good = read_all(tmp_path)
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRecording)
     assert bad.subject == "01"
     assert bad.source.startswith("FR_1.mat")
     assert bad.reason.startswith(reason)
@@ -228,7 +228,7 @@ def test_what_is_wrong_is_said_and_the_next_recording_read(
 def test_a_bad_lead_does_not_take_the_good_one_with_it(tmp_path: Path) -> None:
     write(tmp_path / "FR_1.mat", ecg(ECG[:500]), ecg())
     bad, good = read_all(tmp_path)
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRecording)
     assert bad.source == "FR_1.mat, channel 1"
     assert isinstance(good, Recording)
     assert good.channels == ("ECG 2",)
@@ -240,7 +240,7 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "FR_3.mat").write_text("<html>not found</html>")
     good, *bad = read_all(tmp_path)
     assert isinstance(good, Recording)
-    assert all(isinstance(item, Unreadable) for item in bad)
+    assert all(isinstance(item, UnreadableRecording) for item in bad)
     assert [getattr(item, "subject", "") for item in bad] == ["02", "03"]
 
 
@@ -289,4 +289,6 @@ def test_changed_bytes_and_cuts_give_a_recording_or_a_clear_line(
     with contextlib.suppress(DataError):  # a changed name of a variable makes it a file of another kind
         items = read_all(tmp_path)
         assert items
-        assert all(isinstance(item, Recording | Unreadable | Omitted) and "\n" not in str(item) for item in items)
+        assert all(
+            isinstance(item, Recording | UnreadableRecording | ExcludedData) and "\n" not in str(item) for item in items
+        )

@@ -24,7 +24,7 @@ def test_a_good_recording_passes(make_recording: Make, modality: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"signal": np.zeros((1, 0))}, "there is no signal"),
+        ({"signal": np.zeros((1, 0))}, "it has no samples"),
         ({"signal": np.full((1, 5000), 7.0)}, "channel ECG never moves"),
         ({"fs": 0.0}, "the sampling rate is 0"),
         ({"fs": float("nan")}, "the sampling rate is nan"),
@@ -34,8 +34,8 @@ def test_a_good_recording_passes(make_recording: Make, modality: str) -> None:
         ),
         ({"ratings": {"valence": float("nan")}, "scales": {"valence": (1.0, 9.0)}}, "valence is rated nan"),
         ({"channels": ("I", "II")}, "1 channels, but 2 names: I, II"),
-        ({"fs": 1024.0}, "the heart would beat .* times a minute.*Is the sampling rate of 1024 Hz right"),
-        ({"fs": 60.0}, "the heart would beat .* times a minute.*Is the sampling rate of 60 Hz right"),
+        ({"fs": 1024.0}, "the heart rate is .* beats per minute.*Check the sampling rate of 1024 Hz"),
+        ({"fs": 60.0}, "the heart rate is .* beats per minute.*Check the sampling rate of 60 Hz"),
     ],
 )
 def test_a_bad_recording_is_refused_in_a_line_that_names_it(make_recording: Make, fields: dict, message: str) -> None:
@@ -58,7 +58,7 @@ def test_volts_are_noticed_unless_the_unit_is_declared_unknown(
     make_recording: Make, modality: str, factor: str
 ) -> None:
     volts = make_recording(modality).signal / float(factor.replace(",", ""))
-    with pytest.raises(DataError, match=f"Volts need a factor of {factor}"):
+    with pytest.raises(DataError, match=f"Signals in V need a factor of {factor}"):
         make_recording(modality, signal=volts).check()
     make_recording(modality, signal=volts, calibrated=False).check()
 

@@ -69,7 +69,7 @@ def test_resampling_noise_is_cutting_its_spectrum(fs: float) -> None:
 
 @pytest.mark.parametrize("name", ["S001R01.edf", "S001R04.edf", "Subject00_2.edf"])
 def test_filters_on_real_recordings(real_data: Path, name: str) -> None:
-    channels = [one for one in read_file(real_data / "edf_originals" / name).channels if one.kind != "other"]
+    channels = [one for one in read_file(real_data / "edf_originals" / name).channels if one.modality is not None]
     fs = channels[0].fs
     assert fs is not None
     signal = np.stack([one.samples[: round(50 * fs)] for one in channels])

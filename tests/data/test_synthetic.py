@@ -7,7 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emotune.data.corpora.synthetic import FS, READER, Synthetic
-from emotune.data.recording import Modality, Recording
+from emotune.data.modality import Modality
+from emotune.data.recording import Recording
 
 Features = tuple[np.ndarray, np.ndarray, np.ndarray]
 

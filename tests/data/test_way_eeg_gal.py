@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from emotune.data.channels import TEN_CHANNELS
 from emotune.data.corpora.reader import Item
 from emotune.data.corpora.way_eeg_gal import READER, WayEegGal
-from emotune.data.recording import Omitted, Recording, Unreadable
+from emotune.data.modality import TEN_CHANNELS
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 from tests.data.examples.brain import WAY_COLUMNS, WAY_NAMES, make_eeg, way_series, write_way_eeg_gal
 from tests.data.examples.mat import cells, save_73
@@ -53,7 +53,7 @@ def test_series_cut_into_lifts_and_tables_are_passed_over_and_counted(tmp_path: 
     for name in ("WS_P1_S1", "WS_P1_S2", "HS_P1_ST", "P1_AllLifts"):
         savemat(tmp_path / "P1" / f"{name}.mat", {"hs": way_series("P1_S1")})
     items = read_all(tmp_path)
-    assert [str(item) for item in items if isinstance(item, Omitted)] == [
+    assert [str(item) for item in items if isinstance(item, ExcludedData)] == [
         "2 files WS_*.mat: the series of HS_*.mat again, cut into lifts",
         "1 file HS_*_ST.mat: the EEG of HS_*_S*.mat again",
         "1 file *_AllLifts.mat: times of lifts, no signals",
@@ -107,7 +107,7 @@ def test_what_is_wrong_with_a_series_is_said_and_the_next_one_read(
     change(series)
     savemat(tmp_path / "P1/HS_P1_S1.mat", {"hs": series})
     bad, *good = read_all(tmp_path)
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRecording)
     assert (bad.subject, bad.source) == ("P1", "P1/HS_P1_S1.mat")
     assert bad.reason.startswith(reason)
     assert all(isinstance(item, Recording) for item in good)
@@ -117,7 +117,7 @@ def test_what_is_wrong_with_a_series_is_said_and_the_next_one_read(
 def test_a_file_without_the_series_is_refused(tmp_path: Path) -> None:
     savemat(tmp_path / "HS_P1_S1.mat", {"ws": way_series("P1_S1")})
     (only,) = read_all(tmp_path)
-    assert isinstance(only, Unreadable)
+    assert isinstance(only, UnreadableRecording)
     assert "no variable hs" in only.reason
 
 

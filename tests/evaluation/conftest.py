@@ -7,18 +7,18 @@ import pytest
 
 from emotune.cli.finetune import single_run
 from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
 from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import make_optimizer
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study, StudyObjective
 from emotune.training.loop import never
 

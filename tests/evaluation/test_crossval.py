@@ -21,8 +21,8 @@ from emotune.evaluation.crossval import (
     majority,
 )
 from emotune.experiment import Experiment
-from emotune.runtime.driver import make_optimizer
 from emotune.search.optimizer import Optimizer
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from emotune.training.loop import TrainingData, evaluate, fit
 

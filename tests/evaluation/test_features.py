@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from emotune.data.corpora.reader import Item, Piece
+from emotune.data.corpora.reader import CorpusPart, Item
 from emotune.data.corpora.synthetic import READER, Synthetic
 from emotune.data.corpora.synthetic import read as read_synthetic
-from emotune.data.folds import keys
+from emotune.data.folds import unit_keys
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality, Recording
+from emotune.data.recording import Recording
 from emotune.data.store import SegmentStore
 from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study
@@ -61,7 +62,7 @@ def by_hand(folder: SearchFolder, fold: int, store: SegmentStore) -> dict[str, n
         hidden = encoder.summarise(torch.from_numpy(np.array(store.signal)))
         for place in places[:-1]:
             hidden = nn.functional.relu(hidden @ weights[f"head.{place}.weight"].T + weights[f"head.{place}.bias"])
-    return dict(zip(keys(store.index, by="moment"), hidden.numpy(), strict=True))
+    return dict(zip(unit_keys(store.index, by="moment"), hidden.numpy(), strict=True))
 
 
 def test_features_are_the_last_hidden_activations_of_each_folds_models(
@@ -75,7 +76,7 @@ def test_features_are_the_last_hidden_activations_of_each_folds_models(
             by_hand(folder, fold, SegmentStore.open(stores[modality]))
             for folder, modality in zip(pair, ("ecg", "eeg"), strict=True)
         )
-        for moment, features in zip(keys(fused.index, by="moment"), fused.signal[:, fold], strict=True):
+        for moment, features in zip(unit_keys(fused.index, by="moment"), fused.signal[:, fold], strict=True):
             expected = np.concatenate([ecg[moment], eeg[moment]])
             np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
 
@@ -83,9 +84,9 @@ def test_features_are_the_last_hidden_activations_of_each_folds_models(
 def test_the_index_tells_who_tests_and_who_was_trained_on_a_moment(
     pair: Pair, fused: SegmentStore, stores: dict[str, Path]
 ) -> None:
-    moments = keys(fused.index, by="moment")
+    moments = unit_keys(fused.index, by="moment")
     ours = SegmentStore.open(stores["ecg"])
-    assert sorted(moments) == sorted(keys(ours.index, by="moment"))
+    assert sorted(moments) == sorted(unit_keys(ours.index, by="moment"))
     merged = fused.index.merge(ours.index, on=["corpus", "subject", "session", "start"], suffixes=("", "_ecg"))
     assert (merged["rating_arousal"] == merged["rating_arousal_ecg"]).all()
     assert (merged["condition"] == merged["condition_ecg"]).all()
@@ -95,7 +96,7 @@ def test_the_index_tells_who_tests_and_who_was_trained_on_a_moment(
             trained_on = Experiment.model_validate(about["experiment"])
             store = SegmentStore.open(Path(trained_on.store))
             rows = trained_on.training_data(store).fold
-            names = keys(store.index, by="moment")
+            names = unit_keys(store.index, by="moment")
             assert set(moments[fused.index["test_fold"] == fold]) == set(names[rows.test])
             assert set(moments[fused.index["trained_on"].str[fold] == "1"]) == set(names[rows.train])
             assert not set(moments[fused.index["test_fold"] == fold]) & set(names[rows.train])
@@ -162,7 +163,7 @@ def test_an_interrupted_computation_goes_on_with_the_folds_that_are_done(
     assert summary.store.fingerprint == fused.fingerprint
 
 
-def without_high_arousal(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+def without_high_arousal(piece: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[Item]:
     """Leave the first subject's recordings at high arousal only."""
     for item in read_synthetic(piece, modality, settings):
         assert isinstance(item, Recording)
@@ -185,7 +186,7 @@ def test_labels_that_another_mean_turns_round_are_counted(pair: Pair, fused: Seg
     assert build_features(*pair, store=fused.path).relabelled == 0
 
 
-def two_leads(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+def two_leads(piece: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[Item]:
     random = np.random.default_rng(3)
     for item in read_synthetic(piece, modality, settings):
         assert isinstance(item, Recording)
@@ -218,7 +219,7 @@ def test_of_two_arms_one_is_taken_or_the_mean_of_both(
     ]
     chosen = parts[:1] if channels else parts
     assert len(made) == left.sum()
-    for moment, features in zip(keys(made.index, by="moment"), made.signal[:, 1, :6], strict=True):
+    for moment, features in zip(unit_keys(made.index, by="moment"), made.signal[:, 1, :6], strict=True):
         np.testing.assert_allclose(features, np.mean([one[moment] for one in chosen], axis=0), rtol=1e-4, atol=1e-6)
 
 

@@ -7,11 +7,11 @@ from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
-from emotune.runtime.driver import make_optimizer
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Opened, Record
 from emotune.search.space import load_space
 from emotune.study.journal import read_journal
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from emotune.tracking.mlflow import deliver_all
 from emotune.tracking.plan import Changes, Plan

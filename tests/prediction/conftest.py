@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from emotune.data.corpora.synthetic import Synthetic, make_ecg, make_eeg, make_person
+from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Modality
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime.worker import describe

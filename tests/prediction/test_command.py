@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from emotune.cli import main
-from emotune.data.channels import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS
 from emotune.prediction import find_predictor, predict, write_picture
 from emotune.prediction.picture import thin
 from emotune.storage import LocalStorage

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotune.data.channels import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore

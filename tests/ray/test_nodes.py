@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from ray.cluster_utils import Cluster
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Record, Resized
 from emotune.search.settings import SearchSettings
 from emotune.search.stopping import Resize
 from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.ray.conftest import Program, cluster_of
 from tests.search.checker import seen_in_virtual_time, violations

@@ -12,11 +12,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import EpochDone, Evaluation
 from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.ray.conftest import Program
 from tests.search.checker import seen_in_virtual_time, violations

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Evaluation, Optimizer
-from emotune.search.records import EpochDone, Record
+from emotune.search.records import EpochDone, Failure, Record
 from emotune.storage import LocalLog
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
@@ -88,9 +88,9 @@ class Search:
         loss = loss_of(evaluation, failures=self.failures)
         if loss is None:
             kind = "".join("abcdefghij"[int(digit)] for digit in str(evaluation.id))
-            coordinator.fail(evaluation.id, error=f"broken {kind}", infrastructure=False)
+            coordinator.fail(evaluation.id, Failure(kind="program_error", message=f"broken {kind}"))
         elif loss == math.inf:
-            coordinator.complete(evaluation.id, diverged="too large")
+            coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
         else:
             for epoch in range(1, evaluation.to_epoch + 1):
                 coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})

@@ -10,7 +10,7 @@ import pytest
 
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.runtime import driver
-from emotune.runtime.cluster.gpu_sharing import Seats
+from emotune.runtime.cluster.capacity import Capacity
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, Extended, Record, Started
@@ -33,7 +33,7 @@ def without_ray(coordinator: Coordinator, *args: Any, **options: Any) -> None:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
-    monkeypatch.setattr(driver, "connect_places", lambda base, **options: lambda: Seats(2, {}))
+    monkeypatch.setattr(driver, "connect_for_search", lambda base, **options: lambda: Capacity(2, {}))
     monkeypatch.setattr(driver, "_search", without_ray)
 
     def call(study: Study = STUDY, *, name: str = "s", die_at: int | None = None, **options: Any) -> list[Record]:
@@ -89,7 +89,7 @@ def test_an_unfinished_search_goes_on_first(
         search(die_at=20)
     with caplog.at_level(logging.WARNING):
         records = search(amounts=MORE)
-    assert "not finished: it goes on" in caplog.text
+    assert "not finished: it resumes without the extension" in caplog.text
     assert table(records) == expected
     assert not any(isinstance(one, Extended) for one in records)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from emotune.data.corpora.synthetic import EEG_CHANNELS, Synthetic
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.modality import TEN_CHANNELS
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
@@ -33,7 +34,7 @@ def trained(experiment: Experiment, store: SegmentStore, *, encoder: Path | None
 
 
 def test_ten_channels_are_pre_trained_and_fine_tuned(eeg: SegmentStore, tmp_path: Path) -> None:
-    assert eeg.channels == EEG_CHANNELS
+    assert eeg.channels == TEN_CHANNELS
     folds = {"segments": 160, "validation_segments": 60}
     pretraining = tiny_experiment(eeg.path, optim={"lr": 0.01, "warmup_epochs": 0, "weight_decay": 0}, folds=folds)
     pretrained = trained(pretraining, eeg)

@@ -8,9 +8,9 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.encoders import PretrainedEncoder
 from emotune.experiment import Experiment
-from emotune.runtime.driver import settle
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
+from emotune.study.resolve import resolve_study
 from emotune.study.study import Budget, Study, StudyObjective
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import TrainState, train_epoch
@@ -34,7 +34,9 @@ def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, 
     training_data = experiment.training_data(store)
     unbroken = train(experiment.begin(training_data), store, experiment, until=2)
     folder = save_checkpoint(
-        LocalStorage(tmp_path), train(experiment.begin(training_data), store, experiment, until=1), about={}
+        LocalStorage(tmp_path),
+        train(experiment.begin(training_data), store, experiment, until=1),
+        about={},
     )
     again = experiment.model_copy(update={"seed": 99}).begin(training_data)
     restore(folder, again)
@@ -50,7 +52,7 @@ def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentSt
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
     study = Study(base=base, objective=StudyObjective(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
-    settled = settle(study, store=store.path, encoders={"encoder": checkpoint}).base
+    settled = resolve_study(study, store=store.path, encoders={"encoder": checkpoint}).base
     assert settled.model == pretext.model
     training_data = settled.training_data(store)
     classifier = settled.begin(training_data, encoder_weights=checkpoint)

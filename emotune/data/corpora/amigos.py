@@ -1,14 +1,14 @@
-"""AMIGOS (Miranda-Correa et al. 2018), the preprocessed release: a MAT file per subject, ECG and EEG.
+"""Reader of AMIGOS (Miranda-Correa et al. 2018), the preprocessed release: a MAT file per subject, ECG and EEG.
 
-``Data_Preprocessed_P01.mat`` to ``P40``, each by itself or in a folder of its name. ``joined_data`` has 20
-cells, one per video, of 17 columns at 128 Hz: 14 channels of EEG, ECG right and left, skin conductance. The
-first 5 s of each come before the video. ``labels_selfassessment`` begins with arousal, then valence
-(``labels_ext_annotation``, by other people, has them the other way round; it is not read). The videos'
-names are in ``VideoIDs``, in another order for each subject. Who did not watch the long videos has
-empty cells.
+The files are ``Data_Preprocessed_P01.mat`` to ``P40``, with or without a folder of the same name.
+``joined_data`` has 20 cells, one per video, with 17 columns at 128 Hz: 14 EEG channels, ECG right and left,
+and skin conductance. The first 5 s of a cell were recorded before the video. ``labels_selfassessment``
+begins with arousal and valence. ``labels_ext_annotation``, by external annotators, has the opposite order
+and is not read. ``VideoIDs`` has the names of the videos, in a different order for each subject. The cells
+of a subject who did not watch the long videos are empty.
 
-Not confirmed: the units. Millivolts and microvolts are plausible, but no source says so; until
-``millivolts_per_unit`` or ``microvolts_per_unit`` is given, signals are handed over as they are.
+Not confirmed: the units. Millivolts and microvolts are plausible, but no source states them. Without
+``millivolts_per_unit`` or ``microvolts_per_unit``, signals are not scaled and their spread is not checked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS
-from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
-from emotune.data.corpora.ratings import Scale, sound_ratings
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.matlab.access import kind_of_value, texts_at, value_at
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
+from emotune.data.corpora.ratings import Scale, valid_ratings
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.matlab.access import describe_value, texts_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 NAME = r"Data_Preprocessed_P(?P<subject>\d+)\.mat"
@@ -38,31 +38,37 @@ CHANNELS: Mapping[Modality, Sequence[str]] = {"ecg": ECG_COLUMNS, "eeg": TEN_CHA
 
 VIDEOS = 20
 RATE = 128
-BASELINE = 5 * RATE
-"""Samples before a video begins."""
+"""Sampling rate in Hz."""
+BASELINE_SAMPLES = 5 * RATE
+"""Number of samples before a video begins."""
 
 QUESTIONS = 12
+"""Number of questions of the self-assessment."""
 ANSWERS = ("arousal", "valence")
-"""The first of the questions, in this order."""
+"""The first questions, in this order."""
 SCALES: dict[str, Scale] = dict.fromkeys(ANSWERS, (1.0, 9.0))
 
 
 class Amigos(Settings):
-    """What a number in the files stands for."""
+    """Settings of the AMIGOS reader: the units of the signals."""
 
     millivolts_per_unit: float | None = Field(default=None, gt=0)
-    """mV per unit of the ECG; not known if not given."""
+    """mV per unit of the ECG; None: unknown."""
 
     microvolts_per_unit: float | None = Field(default=None, gt=0)
-    """uV per unit of the EEG; not known if not given."""
+    """uV per unit of the EEG; None: unknown."""
+
+    def scale_of(self, modality: Modality) -> float | None:
+        """Return the factor from the file's unit to that of the modality; None if it is unknown."""
+        return {"ecg": self.millivolts_per_unit, "eeg": self.microvolts_per_unit}[modality]
 
 
-def pieces(folder: Path | None, settings: Amigos) -> Iterator[Piece]:
-    """Find the subjects."""
+def list_parts(folder: Path | None, settings: Amigos) -> Iterator[CorpusPart]:
+    """Yield a part for each subject."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=f"P{int(match['subject']):02d}", session="all")
+        SourceFile(path, subject=f"P{int(match['subject']):02d}", session="all")
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -70,28 +76,30 @@ def pieces(folder: Path | None, settings: Amigos) -> Iterator[Piece]:
             f"{folder} holds no files of AMIGOS (Data_Preprocessed_P01.mat …), not even further below; "
             "unpack the preprocessed data, not the original, and give the folder that they are in"
         )
-    yield from by_subject(sources, folder=folder)
+    yield from group_by_subject(sources, folder=folder)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What there is to know about a cell before its signal is read."""
+    """Data about a cell of ``joined_data`` that are read before its signal."""
 
     subject: str
     video: str
     source: str
     answers: Any
-    """What the cell of the self-assessment holds; None if there is no such cell."""
+    """Cell of ``labels_selfassessment``; None if there is no such cell."""
 
 
-def read(piece: Piece, modality: Modality, settings: Amigos) -> Iterator[Item]:
-    """Read a subject's videos, one after the other."""
-    return read_each(piece, lambda entry, source: _videos(entry, source=source, modality=modality, settings=settings))
+def read(part: CorpusPart, modality: Modality, settings: Amigos) -> Iterator[Item]:
+    """Yield the recordings of a subject, video by video."""
+    return read_each_file(
+        part, lambda entry, source: _videos(entry, source=source, modality=modality, settings=settings)
+    )
 
 
-def _videos(entry: Source, *, source: str, modality: Modality, settings: Amigos) -> Iterator[Item]:
+def _videos(entry: SourceFile, *, source: str, modality: Modality, settings: Amigos) -> Iterator[Item]:
     trials = _trials(entry.path, subject=entry.subject, source=source)
-    signals = iterate_cells(entry.path, place=["joined_data"])
+    signals = iterate_cells(entry.path, field=["joined_data"])
     count = 0
     for trial, signal in zip(trials, signals, strict=False):
         count += 1
@@ -108,7 +116,7 @@ def _trials(path: Path, *, subject: str, source: str) -> list[Trial]:
     answers = value_at(content, "labels_selfassessment")
     if not isinstance(answers, list) or len(answers) > VIDEOS:
         raise DataError(
-            f"labels_selfassessment is {kind_of_value(answers)}, where a cell array of {VIDEOS} was expected"
+            f"labels_selfassessment is {describe_value(answers)}, where a cell array of {VIDEOS} was expected"
         )
     padded = answers + [None] * (VIDEOS - len(answers))
     return [
@@ -118,21 +126,21 @@ def _trials(path: Path, *, subject: str, source: str) -> list[Trial]:
 
 
 def _items(signal: Any, *, trial: Trial, modality: Modality, settings: Amigos) -> Iterator[Item]:
-    """Yield what came before a video and what came during it."""
+    """Yield the recording before a video and the recording during it."""
     if isinstance(signal, np.ndarray) and signal.size == 0:
-        yield Omitted(subject=trial.subject, source=trial.source, reason="the subject did not watch this video")
+        yield ExcludedData(subject=trial.subject, source=trial.source, reason="the subject did not watch this video")
         return
     try:
         samples = _channels(signal, modality=modality)
     except DataError as error:
-        yield Unreadable(subject=trial.subject, source=trial.source, reason=str(error))
+        yield UnreadableRecording(subject=trial.subject, source=trial.source, reason=str(error))
         return
-    ratings, left_out = sound_ratings(
+    ratings, excluded = valid_ratings(
         _answers(trial.answers), scales=SCALES, subject=trial.subject, source=trial.source
     )
-    yield from left_out
-    scale = settings.millivolts_per_unit if modality == "ecg" else settings.microvolts_per_unit
-    parts = [(f"{trial.video}-baseline", samples[:, :BASELINE]), (trial.video, samples[:, BASELINE:])]
+    yield from excluded
+    scale = settings.scale_of(modality)
+    parts = [(f"{trial.video}-baseline", samples[:, :BASELINE_SAMPLES]), (trial.video, samples[:, BASELINE_SAMPLES:])]
     for session, part in parts:
         is_video = session == trial.video
         yield Recording(
@@ -152,19 +160,19 @@ def _items(signal: Any, *, trial: Trial, modality: Modality, settings: Amigos) -
 
 def _channels(signal: Any, *, modality: Modality) -> Float[np.ndarray, "channel time"]:
     if not (isinstance(signal, np.ndarray) and signal.ndim == 2 and signal.dtype.kind in "fiu"):
-        raise DataError(f"joined_data holds {kind_of_value(signal)}, where a matrix of numbers was expected")
+        raise DataError(f"joined_data holds {describe_value(signal)}, where a matrix of numbers was expected")
     length, columns = signal.shape
-    if columns != len(COLUMNS) or length <= BASELINE:
+    if columns != len(COLUMNS) or length <= BASELINE_SAMPLES:
         raise DataError(
             f"joined_data has {length} x {columns} values, where {len(COLUMNS)} columns and more rows than the "
-            f"{BASELINE} before the video were expected"
+            f"{BASELINE_SAMPLES} before the video were expected"
         )
-    places = [COLUMNS.index(name) for name in CHANNELS[modality]]
-    return signal.T[places].astype(np.float64, copy=False)
+    positions = [COLUMNS.index(name) for name in CHANNELS[modality]]
+    return signal.T[positions].astype(np.float64, copy=False)
 
 
 def _answers(cell: Any) -> dict[str, float]:
-    """Return a video's ratings; none if the subject gave none."""
+    """Return the ratings of a video, empty if the subject gave none."""
     if not (isinstance(cell, np.ndarray) and cell.size == QUESTIONS and cell.dtype.kind in "fiu"):
         return {}
     return dict(zip(ANSWERS, cell.ravel().tolist(), strict=False))
@@ -172,12 +180,12 @@ def _answers(cell: Any) -> dict[str, float]:
 
 READER = Reader(
     name="amigos",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(CHANNELS),
     licence="for research, after signing an agreement",
     where="http://www.eecs.qmul.ac.uk/mmv/datasets/amigos/ (sign the agreement, ask for the preprocessed data)",
     hours="ECG about 65 h, two leads; EEG about 65 h",
     description="AMIGOS: 40 people watch 16 short and 4 long videos, and rate arousal and valence",
     settings=Amigos,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

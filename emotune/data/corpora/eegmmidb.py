@@ -1,8 +1,8 @@
-"""PhysioNet's EEG Motor Movement/Imagery database, recorded with BCI2000: an EDF+ file per run.
+"""Reader of PhysioNet's EEG Motor Movement/Imagery database (Schalk et al. 2004, BCI2000): an EDF+ file per run.
 
-``S001/S001R01.edf`` to ``S109/S109R14.edf``. The rate is each file's own: most subjects have 160 Hz,
-some 128 Hz. A run seldom ends with a whole record of one second; the rest of the record is filled
-up with zeros, from the end of the last annotation on (80 samples in S001R04). They are cut off.
+The files are ``S001/S001R01.edf`` to ``S109/S109R14.edf``. Each file states its rate: 160 Hz for most
+subjects, 128 Hz for some. EDF records last one second; if a run ends within a record, the record is filled
+with zeros (80 samples in S001R04). These zeros are cut off.
 """
 
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ import numpy as np
 from jaxtyping import Float
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS, normalise_name, places_of, volts_per
 from emotune.data.corpora.formats import RawFile, read_edf
-from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.recording import PER_VOLT, Interval, Modality, Omitted, Recording
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.modality import MODALITIES, TEN_CHANNELS, Modality, channel_positions, normalise_name
+from emotune.data.recording import ExcludedData, Interval, Recording
 from emotune.errors import DataError
 
 NAME = r"S(?P<subject>\d{3})R(?P<run>\d{2})\.edf"
 
 EYES = {1: "eyes open", 2: "eyes closed"}
-"""The two runs at rest, which have one condition throughout."""
+"""Condition of the two runs at rest, which applies to the whole run."""
 
 CUES = {
     3: {"T1": "left fist", "T2": "right fist"},
@@ -30,19 +30,19 @@ CUES = {
     5: {"T1": "both fists", "T2": "both feet"},
     6: {"T1": "both fists imagined", "T2": "both feet imagined"},
 }
-"""What the annotations mean in the four tasks, by the first run of each; they come round every four runs."""
+"""Meaning of the annotations of the four tasks, by the first run of each; the tasks repeat every four runs."""
 
 
 class Eegmmidb(Settings):
-    """There is nothing to choose."""
+    """Settings of the eegmmidb reader: none."""
 
 
-def pieces(folder: Path | None, settings: Eegmmidb) -> Iterator[Piece]:
-    """Gather the runs of each subject."""
+def list_parts(folder: Path | None, settings: Eegmmidb) -> Iterator[CorpusPart]:
+    """Yield a part for each subject."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=f"S{match['subject']}", session=f"R{match['run']}")
+        SourceFile(path, subject=f"S{match['subject']}", session=f"R{match['run']}")
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -50,42 +50,42 @@ def pieces(folder: Path | None, settings: Eegmmidb) -> Iterator[Piece]:
             f"{folder} holds no runs of eegmmidb (S001R01.edf …), not even further below; "
             "give the folder that has S001, S002 … in it"
         )
-    yield from by_subject(sources, folder=folder)
+    yield from group_by_subject(sources, folder=folder)
 
 
-def read(piece: Piece, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
-    """Read a subject's runs, one after the other."""
+def read(part: CorpusPart, modality: Modality, settings: Eegmmidb) -> Iterator[Item]:
+    """Yield the recordings of a subject, run by run."""
     del settings
-    return read_each(piece, lambda entry, source: _read_run(entry, source=source, modality=modality))
+    return read_each_file(part, lambda entry, source: _read_run(entry, source=source, modality=modality))
 
 
-def _read_run(entry: Source, *, source: str, modality: Modality) -> Iterator[Item]:
+def _read_run(entry: SourceFile, *, source: str, modality: Modality) -> Iterator[Item]:
     try:
         raw = read_edf(entry.path, wanted=lambda label: normalise_name(label) in TEN_CHANNELS)
     except (DataError, OSError) as error:
         raise DataError(" ".join(str(error).split())) from error
     recording, padding = _recording(raw, entry=entry, source=source, modality=modality)
     if padding:
-        yield Omitted(entry.subject, f"{source}, end", "zeros that fill up the last record are cut off")
+        yield ExcludedData(entry.subject, f"{source}, end", "zeros that fill up the last record are cut off")
     yield recording
 
 
-def _recording(raw: RawFile, *, entry: Source, source: str, modality: Modality) -> tuple[Recording, int]:
-    """Return a run, and how many samples of padding were cut off."""
-    places = places_of([channel.name for channel in raw.channels])
-    channels = [raw.channels[place] for place in places]
+def _recording(raw: RawFile, *, entry: SourceFile, source: str, modality: Modality) -> tuple[Recording, int]:
+    """Return a run, and the number of padding samples that were cut off."""
+    positions = channel_positions([channel.name for channel in raw.channels])
+    channels = [raw.channels[position] for position in positions]
     rates = {channel.fs for channel in channels}
-    units = {volts_per(channel.unit) for channel in channels}
-    if len(rates) > 1 or len(units) > 1 or None in rates | units:
-        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_facts(raw)}")
-    volts, fs = units.pop(), rates.pop()
-    assert volts is not None
+    factors = {MODALITIES[modality].factor_from(channel.unit) for channel in channels}
+    if len(rates) > 1 or len(factors) > 1 or None in rates | factors:
+        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_rates_and_units(raw)}")
+    factor, fs = factors.pop(), rates.pop()
+    assert factor is not None
     assert fs is not None
     run = int(entry.session[1:])
     samples = np.stack([channel.samples for channel in channels])
     signal = without_padding(samples)
     recording = Recording(
-        signal=signal * (volts * PER_VOLT[modality]),
+        signal=signal * factor,
         fs=fs,
         modality=modality,
         subject=entry.subject,
@@ -98,21 +98,21 @@ def _recording(raw: RawFile, *, entry: Source, source: str, modality: Modality) 
     return recording, samples.shape[1] - signal.shape[1]
 
 
-def _facts(raw: RawFile) -> str:
+def _rates_and_units(raw: RawFile) -> str:
     return ", ".join(sorted({f"{channel.fs:g} Hz in {channel.unit or 'an unknown unit'}" for channel in raw.channels}))
 
 
 def _interval(part: Interval, *, run: int) -> Interval:
-    """Say what a subject did, in words; a code that the database does not describe stays as it is."""
+    """Replace the code of an annotation by its meaning; an unknown code stays."""
     meanings = {"T0": "rest"} | CUES[3 + (run - 3) % 4]
     return Interval(part.start, part.end, meanings.get(part.condition, part.condition))
 
 
 def without_padding(samples: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "channel kept"]:
-    """Cut off the zeros that all channels end with.
+    """Cut off the zeros at the end of all channels.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: All samples are zero.
     """
     moving = np.flatnonzero(samples.any(axis=0))
     if not moving.size:
@@ -128,6 +128,6 @@ READER = Reader(
     hours="EEG about 48 h",
     description="BCI2000's EEG Motor Movement/Imagery database: 109 people, 14 runs of 1 to 2 minutes",
     settings=Eegmmidb,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

@@ -1,23 +1,22 @@
-"""Your own recordings: a folder of .npz, EDF, WFDB or CSV files, and a manifest that says whose they are."""
+"""Reader of a user's recordings: a folder of .npz, EDF, WFDB or CSV files, listed in ``manifest.csv``."""
 
 import dataclasses
 import difflib
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS, normalise_name, volts_per
 from emotune.data.corpora.formats import RawChannel, RawFile, files_of, read_file
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.recording import PER_VOLT, Modality, Recording, Unreadable
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.modality import MODALITIES, Modality, normalise_name
+from emotune.data.recording import Recording, UnreadableRecording
 from emotune.errors import DataError
 
 MANIFEST = "manifest.csv"
@@ -39,23 +38,28 @@ LIST_SEPARATOR = "|"
 
 
 class Folder(Settings):
-    """Which channels of the files to take."""
+    """Settings of the folder reader: the channels to take from the files."""
 
-    eeg_channels: tuple[str, ...] = TEN_CHANNELS
+    eeg_channels: tuple[str, ...] = MODALITIES["eeg"].channels
     """EEG channels, in this order; every recording must have them. Old and dotted names are understood."""
 
-    ecg_channels: tuple[str, ...] = ()
+    ecg_channels: tuple[str, ...] = MODALITIES["ecg"].channels
     """ECG leads by name; all that a file has if empty."""
+
+    def channels_of(self, modality: Modality) -> tuple[str, ...]:
+        """Return the channels to take; those of `MODALITIES` if the modality has no setting here."""
+        return getattr(self, f"{modality}_channels", MODALITIES[modality].channels)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A line of the manifest."""
 
     file: str
     subject: str
     session: str
-    modality: Literal["ecg", "eeg", ""]
+    modality: Modality | None
+    """None if the manifest does not state it."""
     fs: float | None
     condition: str
     ratings: Mapping[str, float]
@@ -64,17 +68,16 @@ class Entry:
     channels: tuple[str, ...]
 
 
-def read_manifest(folder: Path) -> list[Entry]:
-    """Read ``manifest.csv``, subject by subject, otherwise in its order.
+def read_manifest(folder: Path) -> list[ManifestEntry]:
+    """Return the lines of ``manifest.csv``, grouped by subject, otherwise in their order.
 
-    Columns ``file`` and ``subject`` must be there. ``session`` is the file's name without ending
-    if not given, ``condition`` (or ``labels``) what the whole recording is, ``arousal`` and
-    ``valence`` its ratings on a scale from ``rating_low`` (1) to ``rating_high`` (9). ``modality``,
-    ``fs``, ``units`` and ``channels`` (names with ``|`` between them) go before what the file says.
-    Other columns are not read.
+    The columns ``file`` and ``subject`` are required. ``session`` defaults to the file's name without its
+    ending. ``condition`` (or ``labels``) labels the whole recording. ``arousal`` and ``valence`` are its
+    ratings, on a scale from ``rating_low`` (1) to ``rating_high`` (9). ``modality``, ``fs``, ``units`` and
+    ``channels`` (names separated by ``|``) override what the file states. Other columns are not read.
 
     Raises:
-        DataError: There is no manifest, or something in it is wrong; the message names the line.
+        DataError: There is no manifest, or a line of it is invalid; the message names the line.
     """
     file = folder / MANIFEST
     try:
@@ -84,7 +87,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from error
     _check_columns(file, columns=list(table.columns))
-    entries: list[Entry] = []
+    entries: list[ManifestEntry] = []
     for number, line in enumerate(table.to_dict("records"), start=2):
         values = {str(name): str(value).strip() for name, value in line.items()}
         entries.append(_entry(values, place=f"{file}, line {number}"))
@@ -103,7 +106,7 @@ def _check_columns(file: Path, *, columns: list[str]) -> None:
             raise DataError(f"{file} has a column {name!r}, which is not read. Did you mean {meant[0]!r}?")
 
 
-def _check_entries(file: Path, *, folder: Path, entries: list[Entry]) -> None:
+def _check_entries(file: Path, *, folder: Path, entries: list[ManifestEntry]) -> None:
     if not entries:
         raise DataError(f"{file} lists no recordings")
     seen: set[tuple[str, str]] = set()
@@ -112,18 +115,18 @@ def _check_entries(file: Path, *, folder: Path, entries: list[Entry]) -> None:
         if key in seen:
             raise DataError(f"{file} lists session {entry.session} of subject {entry.subject} twice")
         seen.add(key)
-        # By its name alone: a link in the folder may lead elsewhere, where large files often are.
+        # The name is checked, not the target of a link: large files are often on another disk.
         if not Path(os.path.normpath(folder / entry.file)).is_relative_to(os.path.normpath(folder)):
             raise DataError(f"{file} lists {entry.file}, which lies outside of {folder}")
 
 
-def _entry(values: Mapping[str, str], *, place: str) -> Entry:
+def _entry(values: Mapping[str, str], *, place: str) -> ManifestEntry:
     if not values["file"] or not values["subject"]:
         raise DataError(f"{place}: file and subject must be given")
     ratings = {name: _number(values, name, place=place) for name in ("arousal", "valence")}
     low, high = (_number(values, name, place=place) for name in ("rating_low", "rating_high"))
     condition = values.get("condition") or values.get("labels", "")
-    return Entry(
+    return ManifestEntry(
         file=values["file"],
         subject=values["subject"],
         session=values.get("session") or Path(values["file"]).stem,
@@ -137,12 +140,11 @@ def _entry(values: Mapping[str, str], *, place: str) -> Entry:
     )
 
 
-def _modality(values: Mapping[str, str], *, place: str) -> Literal["ecg", "eeg", ""]:
-    match values.get("modality", "").lower():
-        case "ecg" | "eeg" | "" as modality:
-            return modality
-        case other:
-            raise DataError(f"{place}: modality is {other!r}, where ecg or eeg was expected")
+def _modality(values: Mapping[str, str], *, place: str) -> Modality | None:
+    modality = values.get("modality", "").lower()
+    if modality and modality not in MODALITIES:
+        raise DataError(f"{place}: modality is {modality!r}, where {' or '.join(MODALITIES)} was expected")
+    return modality or None
 
 
 def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None:
@@ -158,53 +160,58 @@ def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None
     return number
 
 
-def pieces(folder: Path | None, settings: Folder) -> Iterator[Piece]:
-    """Gather the files of each subject."""
+def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
+    """Yield a part for each subject of the manifest."""
     del settings
     assert folder is not None
     for subject, group in itertools.groupby(read_manifest(folder), key=lambda entry: entry.subject):
         entries = tuple(group)
         files = [file for entry in entries for file in files_of(folder / entry.file)]
-        yield Piece(name=subject, folder=folder, files=(folder / MANIFEST, *files), entries=entries)
+        yield CorpusPart(name=subject, folder=folder, files=(folder / MANIFEST, *files), entries=entries)
 
 
-def read(piece: Piece, modality: Modality, settings: Folder) -> Iterator[Item]:
-    """Read a subject's recordings of a modality. Files without it are passed over."""
-    folder = piece.folder
+def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Item]:
+    """Yield a subject's recordings of a modality; files without the modality are skipped."""
+    folder, names = part.folder, settings.channels_of(modality)
     assert folder is not None
-    for entry in piece.entries:
-        if entry.modality not in {"", modality}:
+    for entry in part.entries:
+        if entry.modality not in {None, modality}:
             continue
         try:
-            recording = recording_of(read_file(folder / entry.file), entry=entry, modality=modality, settings=settings)
+            recording = recording_of(read_file(folder / entry.file), entry=entry, modality=modality, names=names)
         except DataError as error:
-            yield Unreadable(subject=entry.subject, source=entry.file, reason=str(error))
+            yield UnreadableRecording(subject=entry.subject, source=entry.file, reason=str(error))
             continue
         if recording is not None:
             yield recording
 
 
-def recording_of(raw: RawFile, *, entry: Entry, modality: Modality, settings: Folder) -> Recording | None:
-    """Make a recording of what a file holds; None if it holds nothing of the modality.
+def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, names: Sequence[str]) -> Recording | None:
+    """Return the recording in a file, None if the file has no channel of the modality.
+
+    Args:
+        raw: Content of the file.
+        entry: Its line of the manifest.
+        modality: The modality to take.
+        names: The channels to take, in this order; all channels of the modality if empty.
 
     Raises:
-        DataError: It lacks a channel, or its channels or their rates do not fit together.
+        DataError: A channel is missing, or the channels differ in rate or length.
     """
     named = _as_manifest_says(raw.channels, entry=entry)
-    channels = [channel for channel in named if channel.kind == modality]
+    channels = [channel for channel in named if channel.modality == modality]
     if not channels:
         return None
-    channels = _choose(channels, names=settings.eeg_channels if modality == "eeg" else settings.ecg_channels)
+    channels = _choose(channels, names=names)
     rates = {channel.fs for channel in channels}
     if len(rates) > 1 or len({len(channel.samples) for channel in channels}) > 1:
         raise DataError(f"its {modality} channels have several rates or lengths; leave some out")
     fs = rates.pop()
     if fs is None:
         raise DataError(f"its sampling rate is not known; give it in the column fs of {MANIFEST}")
-    scales = [volts_per(channel.unit) for channel in channels]
-    factors = [1.0 if scale is None else scale * PER_VOLT[modality] for scale in scales]
+    factors = [MODALITIES[modality].factor_from(channel.unit) for channel in channels]
     return Recording(
-        signal=np.stack([channel.samples * factor for channel, factor in zip(channels, factors, strict=True)]),
+        signal=np.stack([channel.samples * (factor or 1.0) for channel, factor in zip(channels, factors, strict=True)]),
         fs=fs,
         modality=modality,
         subject=entry.subject,
@@ -215,12 +222,12 @@ def recording_of(raw: RawFile, *, entry: Entry, modality: Modality, settings: Fo
         condition=entry.condition,
         intervals=raw.intervals,
         source=entry.file,
-        calibrated=None not in scales,
+        calibrated=None not in factors,
     )
 
 
-def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: Entry) -> list[RawChannel]:
-    """Let the manifest's rate, unit, modality and names go before the file's."""
+def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry) -> list[RawChannel]:
+    """Return the channels with rate, unit, modality and names replaced by those that the manifest states."""
     names = entry.channels or tuple(channel.name for channel in channels)
     if len(names) != len(channels):
         raise DataError(f"it has {len(channels)} channels, but {MANIFEST} names {len(names)}")
@@ -228,7 +235,7 @@ def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: Entry) -> list
         dataclasses.replace(
             channel,
             name=name,
-            kind=entry.modality or channel.kind,
+            modality=entry.modality or channel.modality,
             unit=entry.units or channel.unit,
             fs=entry.fs or channel.fs,
         )
@@ -236,8 +243,8 @@ def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: Entry) -> list
     ]
 
 
-def _choose(channels: list[RawChannel], *, names: tuple[str, ...]) -> list[RawChannel]:
-    """Put the channels of these names into this order; all as they are if there are no names."""
+def _choose(channels: list[RawChannel], *, names: Sequence[str]) -> list[RawChannel]:
+    """Return the channels of these names in this order; all channels unchanged if there are no names."""
     if not names:
         return channels
     by_name = {normalise_name(channel.name): channel for channel in channels}
@@ -249,12 +256,12 @@ def _choose(channels: list[RawChannel], *, names: tuple[str, ...]) -> list[RawCh
 
 READER = Reader(
     name="folder",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(MODALITIES),
     licence="yours",
     where="your own recordings; the folder needs a manifest.csv with the columns file and subject",
     description="A folder of .npz, EDF, WFDB (.hea) or CSV recordings with a manifest",
     hours="",
     settings=Folder,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

@@ -1,4 +1,4 @@
-"""Reading single files: .npz, EDF, WFDB and CSV become named channels."""
+"""Readers of single files: NumPy archives (.npz), EDF, WFDB and CSV become named channels."""
 
 import math
 import os
@@ -17,12 +17,12 @@ import pandas as pd
 import wfdb
 from jaxtyping import Float
 
-from emotune.data.channels import Kind, kind_of
+from emotune.data.modality import MODALITIES, Modality, modality_of_channel
 from emotune.data.recording import Interval
 from emotune.errors import DataError
 
-LARGEST_ARCHIVE = 8 * 2**30
-"""Bytes that an archive may unpack to; a recording of a day with 64 channels has half of that."""
+LARGEST_ARCHIVE_BYTES = 8 * 2**30
+"""Largest size of an unpacked archive; a recording of 24 h with 64 channels has half of it."""
 
 ARCHIVE_FAULTS = (
     ValueError,
@@ -36,33 +36,35 @@ ARCHIVE_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What NumPy and zipfile raise, one changed byte at a time, when an archive is damaged."""
+"""Exceptions of NumPy and zipfile for damaged archives, collected by changing one byte at a time."""
 
 TIME_COLUMNS = {"time", "t", "timestamp", "seconds"}
+"""Names of CSV columns that hold the time, in small letters; they are no channels."""
 
 
 @dataclass(frozen=True, eq=False)
 class RawChannel:
-    """A channel as it stands in a file."""
+    """A channel of a file, before units are converted."""
 
     name: str
-    kind: Kind
+    modality: Modality | None
+    """A key of `MODALITIES`; None if it is another quantity."""
     unit: str
     fs: float | None
-    """Samples per second; None if the file does not tell."""
+    """Sampling rate in Hz; None if the file does not state it."""
     samples: Float[np.ndarray, " time"]
 
 
 @dataclass(frozen=True, eq=False)
 class RawFile:
-    """All channels of a file, and its labelled parts."""
+    """All channels and labelled parts of a file."""
 
     channels: tuple[RawChannel, ...]
     intervals: tuple[Interval, ...] = ()
 
 
 def read_file(path: Path) -> RawFile:
-    """Read a recording; the name's ending tells the format.
+    """Read a file in the format that the ending of its name stands for (`FORMATS`).
 
     Raises:
         DataError: The file is missing, damaged, truncated or of an unknown format. The message
@@ -80,20 +82,21 @@ def read_file(path: Path) -> RawFile:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return all files that belong to a recording: for WFDB the header and what stands beside it."""
+    """Return all files of a recording: for WFDB the header and the files of the same name beside it."""
     if path.suffix.lower() != ".hea":
         return [path]
     return sorted({path, *path.parent.glob(f"{path.stem}.*")})
 
 
 def read_npz(path: Path) -> RawFile:
-    """Read int16 samples with a scale and an offset per channel.
+    """Read a NumPy archive of int16 samples ``x``; the signal is ``x * scale + offset``.
 
-    The arrays are ``x`` (channel, time), ``scale``, ``offset``, ``channels``, ``kinds``, ``units``
-    (one per channel), ``fs``, and ``seg_start``, ``seg_end`` (seconds), ``seg_label`` for its parts.
+    The arrays are ``x`` of shape (channel, time); ``scale``, ``offset``, ``channels``, ``kinds`` and ``units``
+    of shape (channel,); ``fs`` in Hz; and ``seg_start``, ``seg_end`` (in seconds) and ``seg_label`` of the
+    labelled parts.
 
     Raises:
-        DataError: It is damaged, or lacks one of them.
+        DataError: The archive is damaged, or lacks an array.
     """
     arrays = _load_arrays(path)
     try:
@@ -113,7 +116,7 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > LARGEST_ARCHIVE:
+        if size > LARGEST_ARCHIVE_BYTES:
             raise DataError(f"it would unpack to {size / 2**30:.0f} GiB, more than a recording can have")
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
@@ -122,20 +125,23 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _of_npz(name: str, kind: str, unit: str, samples: np.ndarray, *, fs: float) -> RawChannel:
-    known: Kind = "ecg" if kind == "ecg" else "eeg" if kind == "eeg" else "other"
-    return RawChannel(name=str(name), kind=known, unit=str(unit), fs=fs, samples=samples)
+    modality = str(kind) if kind in MODALITIES else None
+    return RawChannel(name=str(name), modality=modality, unit=str(unit), fs=fs, samples=samples)
 
 
 def read_edf(path: Path, *, wanted: Callable[[str], bool] | None = None) -> RawFile:
-    """Read EDF or EDF+; annotations with a duration become labelled parts.
+    """Read an EDF or EDF+ file; annotations with a duration become labelled parts.
 
     Args:
         path: The file.
-        wanted: Tells from a label whether the channel is to be read; all are if it is not given.
-            The others cost no time and no memory.
+        wanted: Returns from a channel's label whether to read the channel; None reads all channels.
+            The samples of the other channels are not loaded.
 
     Raises:
-        DataError: It is damaged, discontinuous, or not as long as its header says.
+        DataError: The file is damaged, discontinuous (EDF+D), or its length is not that of its header.
+
+    Source:
+        Kemp & Olivan 2003, "European data format 'plus' (EDF+)", Clinical Neurophysiology 114.
     """
     _check_edf_size(path)
     try:
@@ -155,7 +161,7 @@ def _of_edf(signal: edfio.EdfSignal) -> RawChannel:
     scaled = signal.digital_min < signal.digital_max and lowest != highest and math.isfinite(highest - lowest)
     return RawChannel(
         name=signal.label,
-        kind=kind_of(signal.label),
+        modality=modality_of_channel(signal.label),
         unit=signal.physical_dimension if scaled else "",
         fs=float(signal.sampling_frequency),
         samples=signal.data if scaled else signal.digital.astype(np.float64),
@@ -163,7 +169,7 @@ def _of_edf(signal: edfio.EdfSignal) -> RawChannel:
 
 
 def _check_edf_size(path: Path) -> None:
-    """Compare a file's size with its header, since readers pass truncated files without a word."""
+    """Compare a file's size with its header, because edfio reads a truncated file without an error."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         fixed = file.read(256)
@@ -179,10 +185,10 @@ def _check_edf_size(path: Path) -> None:
 
 
 def read_wfdb(path: Path) -> RawFile:
-    """Read a WFDB record by its header; samples marked as invalid become NaN.
+    """Read a WFDB record from its header file; samples marked as invalid become NaN.
 
     Raises:
-        DataError: It is damaged, or its signal file is missing or truncated.
+        DataError: The record is damaged, or its signal file is missing or truncated.
     """
     try:
         record: Any = wfdb.rdrecord(str(path.with_suffix("")))
@@ -195,7 +201,7 @@ def read_wfdb(path: Path) -> RawFile:
         tuple(
             RawChannel(
                 name=name or "",
-                kind=kind_of(name or ""),
+                modality=modality_of_channel(name or ""),
                 unit=unit or "",
                 fs=float(record.fs),
                 samples=samples,
@@ -206,10 +212,12 @@ def read_wfdb(path: Path) -> RawFile:
 
 
 def read_csv(path: Path) -> RawFile:
-    """Read a table with a column per channel and names in the first line; a time column is left out.
+    """Read a CSV table with a column per channel and their names in the first line.
+
+    Columns named in `TIME_COLUMNS` are skipped. The file states neither rate nor unit.
 
     Raises:
-        DataError: It is no such table, or holds something that is no number.
+        DataError: The file is no such table, or a cell is no number.
     """
     try:
         table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True)
@@ -223,7 +231,7 @@ def read_csv(path: Path) -> RawFile:
         tuple(
             RawChannel(
                 name=str(name),
-                kind=kind_of(str(name)),
+                modality=modality_of_channel(str(name)),
                 unit="",
                 fs=None,
                 samples=table[name].to_numpy(dtype=np.float64),
@@ -234,7 +242,7 @@ def read_csv(path: Path) -> RawFile:
 
 
 def _line(error: Exception) -> str:
-    """Return an error's message as one line."""
+    """Return the message of an exception as one line."""
     return " ".join(str(error).split())
 
 
@@ -244,4 +252,4 @@ FORMATS: dict[str, Callable[[Path], RawFile]] = {
     ".hea": read_wfdb,
     ".csv": read_csv,
 }
-"""How to read a file, by the ending of its name."""
+"""Function that reads a file, by the ending of its name."""

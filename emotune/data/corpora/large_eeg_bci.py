@@ -1,11 +1,11 @@
-"""Large-EEG-BCI (Kaya et al. 2018): motor imagery, a MAT file per session.
+"""Reader of Large-EEG-BCI (Kaya et al. 2018): motor imagery, a MAT file per session.
 
-``CLA-SubjectA-160108-3St-LRHand.mat``, or without dashes as in older downloads. A struct ``o`` has
-``data`` (sample, channel), ``chnames`` and ``sampFreq``: 200 Hz, 1000 Hz in the files ``…-HFREQ``. The
-electrodes have the names of the old 10-20 system; the references A1 and A2 and the line of
-synchronisation X5 are not taken.
+A file is called ``CLA-SubjectA-160108-3St-LRHand.mat``, in older downloads without dashes. Its struct ``o``
+holds ``data`` of shape (sample, channel), ``chnames`` and ``sampFreq``: 200 Hz, or 1000 Hz in files
+``…-HFREQ``. The electrodes have names of the old 10-20 system. The references A1 and A2 and the
+synchronisation channel X5 are not read.
 
-Not confirmed: that the numbers are microvolts; so the spread is not checked.
+Not confirmed: that the unit is microvolts; therefore the spread is not checked.
 """
 
 import re
@@ -13,27 +13,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emotune.base import Settings
-from emotune.data.channels import TEN_CHANNELS
-from emotune.data.corpora.listing import Source, by_subject, find_files, read_each
-from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import number_at, rate_at, ten_channels_at
 from emotune.data.matlab.reader import read_mat
-from emotune.data.recording import Modality, Recording
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import Recording
 from emotune.errors import DataError
 
 NAME = r"(?P<paradigm>\w+?)[-_ ]*Subject[-_ ]?(?P<subject>[A-M])[-_ ]*(?P<date>\d{6})?(?P<rest>.*)\.mat"
 
 
 class LargeEegBci(Settings):
-    """There is nothing to choose."""
+    """Settings of the Large-EEG-BCI reader: none."""
 
 
-def pieces(folder: Path | None, settings: LargeEegBci) -> Iterator[Piece]:
-    """Gather the sessions of each subject."""
+def list_parts(folder: Path | None, settings: LargeEegBci) -> Iterator[CorpusPart]:
+    """Yield a part for each subject."""
     del settings
     assert folder is not None
     sources = [
-        Source(path, subject=match["subject"].upper(), session=session_of(match))
+        SourceFile(path, subject=match["subject"].upper(), session=session_of(match))
         for path, match in find_files(folder, name=NAME)
     ]
     if not sources:
@@ -41,22 +41,22 @@ def pieces(folder: Path | None, settings: LargeEegBci) -> Iterator[Piece]:
             f"{folder} holds no sessions of Large-EEG-BCI (CLA-SubjectA-160108-3St-LRHand.mat …), not even further "
             "below; give the folder that the MAT files are in"
         )
-    yield from by_subject(sources, folder=folder)
+    yield from group_by_subject(sources, folder=folder)
 
 
 def session_of(match: re.Match[str]) -> str:
-    """Return a session's name: the same for both ways to write a file's name, with dashes and without."""
+    """Return the name of a session, the same for file names with and without dashes."""
     rest = re.sub(r"[-_ ]", "", match["rest"])
     return "-".join(part for part in (match["paradigm"], match["date"], rest) if part)
 
 
-def read(piece: Piece, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
-    """Read a subject's sessions, one after the other."""
+def read(part: CorpusPart, modality: Modality, settings: LargeEegBci) -> Iterator[Item]:
+    """Yield the recordings of a subject, session by session."""
     del settings
-    return read_each(piece, lambda entry, source: [_recording(entry, source=source, modality=modality)])
+    return read_each_file(part, lambda entry, source: [_recording(entry, source=source, modality=modality)])
 
 
-def _recording(entry: Source, *, source: str, modality: Modality) -> Recording:
+def _recording(entry: SourceFile, *, source: str, modality: Modality) -> Recording:
     content = read_mat(entry.path, variables=["o"], without=["marker"])
     signal = ten_channels_at(content, "o.data", names="o.chnames")
     expected = number_at(content, "o.nS")
@@ -82,6 +82,6 @@ READER = Reader(
     hours="EEG about 60 h",
     description="Large-EEG-BCI: motor imagery of 13 people in 77 sessions",
     settings=LargeEegBci,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
 )

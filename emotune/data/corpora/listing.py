@@ -1,4 +1,4 @@
-"""Finding a corpus's files below the folder that a user gives, and sorting them by subject."""
+"""Listing of a corpus's files below the folder that the user gives, grouped by subject."""
 
 import filecmp
 import itertools
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.corpora.reader import Item, Piece
-from emotune.data.recording import Unreadable
+from emotune.data.corpora.reader import CorpusPart, Item
+from emotune.data.recording import UnreadableRecording
 from emotune.errors import DataError
 
-SAMPLE = 4096
-"""Bytes that are compared before whole files are."""
+SAMPLE_BYTES = 4096
+"""Bytes that are compared before whole files are compared."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file that holds one session of one subject."""
+class SourceFile:
+    """A file of one session of one subject."""
 
     path: Path
     subject: str
@@ -26,80 +26,87 @@ class Source:
 
 
 def find_files(folder: Path, *, name: str) -> list[tuple[Path, re.Match[str]]]:
-    """Return all files below a folder whose whole name matches a pattern, whatever the case of letters.
+    """Return all files below a folder whose name matches a pattern, ignoring the case of letters.
 
-    Hidden files and folders and what macOS leaves in archives (``__MACOSX``) are passed over, links
-    are followed. Numbers in names count as numbers in the order: ``S2`` goes before ``S10``.
+    Hidden files and folders and the folder ``__MACOSX`` of archives are skipped. Links are followed.
+    The order is that of `natural_order`: ``S2`` comes before ``S10``.
+
+    Args:
+        folder: Folder of the corpus.
+        name: Regular expression for the whole name of a file.
 
     Raises:
-        DataError: There is no such folder, or a file is in it twice by way of links.
+        DataError: There is no such folder, or links lead to the same file twice.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; give the one that the corpus was unpacked to")
     pattern = re.compile(name, re.IGNORECASE)
     matches = ((path, pattern.fullmatch(path.name)) for path in _files_below(folder))
-    found = [(path, match) for path, match in matches if match]
+    files = [(path, match) for path, match in matches if match]
     originals: dict[Path, Path] = {}
-    for path, _ in found:
+    for path, _ in files:
         other = originals.setdefault(path.resolve(), path)
         if other != path:
             raise DataError(f"{folder}: {_below(folder, other)} and {_below(folder, path)} are the same file by a link")
-    return found
+    return files
 
 
-def source_of(path: Path, *, folder: Path | None) -> str:
-    """Return the path below the corpus's folder, as messages name a file."""
+def relative_path(path: Path, *, folder: Path | None) -> str:
+    """Return the path of a file below the folder of its corpus, for messages."""
     assert folder is not None
     return _below(folder, path)
 
 
 def number_of_files(count: int, names: str) -> str:
-    """Return for example ``9 files WS_*.mat``."""
+    """Return a count of files with their pattern, for example ``9 files WS_*.mat``."""
     return f"{count} file{'' if count == 1 else 's'} {names}"
 
 
-def by_subject(sources: Iterable[Source], *, folder: Path) -> Iterator[Piece]:
-    """Make a piece of each subject's files; its entries are the sources in the order of the files.
+def group_by_subject(sources: Iterable[SourceFile], *, folder: Path) -> Iterator[CorpusPart]:
+    """Yield a part for each subject. Its entries are the subject's files, ordered by session.
 
     Raises:
         DataError: Two files hold the same session of a subject, or the same bytes.
     """
     ordered = sorted(sources, key=lambda source: (natural_order(source.subject), natural_order(source.session)))
-    for one, other in itertools.pairwise(ordered):
-        if (one.subject, one.session) == (other.subject, other.session):
+    for file, following in itertools.pairwise(ordered):
+        if (file.subject, file.session) == (following.subject, following.session):
             raise DataError(
-                f"{folder}: {_below(folder, one.path)} and {_below(folder, other.path)} are both session "
-                f"{one.session} of subject {one.subject}; take one of them away"
+                f"{folder}: {_below(folder, file.path)} and {_below(folder, following.path)} are both session "
+                f"{file.session} of subject {file.subject}; remove one of them"
             )
     _refuse_copies([source.path for source in ordered], folder=folder)
     for subject, group in itertools.groupby(ordered, key=lambda source: source.subject):
         entries = tuple(group)
-        yield Piece(name=subject, folder=folder, files=tuple(entry.path for entry in entries), entries=entries)
+        yield CorpusPart(name=subject, folder=folder, files=tuple(entry.path for entry in entries), entries=entries)
 
 
-def read_each(piece: Piece, read: Callable[[Source, str], Iterable[Item]]) -> Iterator[Item]:
-    """Read a piece's files one after the other; a damaged one is named and does not stop the others.
+def read_each_file(part: CorpusPart, read: Callable[[SourceFile, str], Iterable[Item]]) -> Iterator[Item]:
+    """Yield the items of a part's files in order; a damaged file gives an `UnreadableRecording`.
 
     Args:
-        piece: Whose entries are sources.
-        read: Reads one, given how messages name its file; what it has yielded before a `DataError` counts.
+        part: A part whose entries are `SourceFile`.
+        read: Reads a file, given its path for messages. Items that it yields before a `DataError` are kept.
     """
-    for entry in piece.entries:
-        source = source_of(entry.path, folder=piece.folder)
+    for entry in part.entries:
+        source = relative_path(entry.path, folder=part.folder)
         try:
             yield from read(entry, source)
         except DataError as error:
-            yield Unreadable(subject=entry.subject, source=source, reason=str(error))
+            yield UnreadableRecording(subject=entry.subject, source=source, reason=str(error))
 
 
 def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts ``S2`` before ``S10``."""
+    """Return a sort key that compares numbers within names as numbers: ``S2`` comes before ``S10``."""
     parts = re.findall(r"\d+|\D+", text)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def _refuse_copies(paths: Sequence[Path], *, folder: Path) -> None:
-    """Compare files of the same size, first by a few bytes out of the middle, which hardly costs time."""
+    """Raise if two files have the same bytes.
+
+    Only files of the same size are compared, first by `SAMPLE_BYTES` from their middle.
+    """
     by_size: dict[int, list[Path]] = {}
     for path in filter(Path.is_file, paths):
         by_size.setdefault(path.stat().st_size, []).append(path)
@@ -110,14 +117,14 @@ def _refuse_copies(paths: Sequence[Path], *, folder: Path) -> None:
             if other != path and filecmp.cmp(other, path, shallow=False):
                 raise DataError(
                     f"{folder}: {_below(folder, other)} and {_below(folder, path)} are the same, byte by byte; "
-                    "take one of them away"
+                    "remove one of them"
                 )
 
 
 def _middle(path: Path, *, size: int) -> bytes:
     with path.open("rb") as file:
         file.seek(size // 2)
-        return file.read(SAMPLE)
+        return file.read(SAMPLE_BYTES)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -1,15 +1,16 @@
-"""Four data sets of the PsPM group (Bach et al.), which share a container: PsPM-FR, -HRM5, -RRM1-2, -VIS.
+"""Reader of four data sets of the PsPM group (Bach et al.) in one format: PsPM-FR, -HRM5, -RRM1-2 and -VIS.
 
-A MAT file per recording holds ``infos`` (``duration`` in seconds) and ``data``, a cell per channel with
-a ``header`` (``chantype`` or, in old files, ``channeltype``; ``sr``; ``units``) and ``data``. Channels
-have rates of their own. MAT files without the two are of other kinds, mostly what the subjects did, and
-are passed over; so is the folder ``data_pp``, which has a part of ``data`` again.
+A MAT file per recording holds ``infos`` (with ``duration`` in seconds) and ``data``, a cell per channel with
+``header`` (``chantype``, or ``channeltype`` in old files; ``sr``; ``units``) and ``data``. The rates of the
+channels differ. MAT files without ``infos`` and ``data``, mostly logs of the subjects' behaviour, are excluded,
+and so is the folder ``data_pp``, which repeats a part of ``data``.
 
-Several sets may lie in one folder: then a set's own files have its name (``FR``, ``HRM5``, ``RRM1-2``,
-``VIS``) in their path. If no path has it, all files are taken that do not bear another set's name.
+One folder may hold several sets. Then the path of a file contains the name of its set (``FR``, ``HRM5``,
+``RRM1-2``, ``VIS``). If no path contains the name of the requested set, all files are taken whose path
+contains no set's name.
 
-Not confirmed: how files are named, which number in the name is the subject, how sessions are told apart
-(``names``); the ECG's unit, which is taken from the header if it is a voltage there.
+Not confirmed: the names of the files, the position of the subject's number in them, and the names of sessions
+(setting ``names``); the unit of the ECG, which is taken from the header if it is a voltage there.
 """
 
 import functools
@@ -25,16 +26,23 @@ from jaxtyping import Float
 from pydantic import field_validator
 
 from emotune.base import Settings
-from emotune.data.channels import volts_per
-from emotune.data.corpora.listing import Source, by_subject, find_files, number_of_files, read_each, source_of
-from emotune.data.corpora.reader import Item, Piece, Reader
+from emotune.data.corpora.listing import (
+    SourceFile,
+    find_files,
+    group_by_subject,
+    number_of_files,
+    read_each_file,
+    relative_path,
+)
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.matlab.access import matrix_at, number_at, rate_at, text_at, value_at
 from emotune.data.matlab.reader import iterate_cells, read_mat, variables_of
-from emotune.data.recording import PER_VOLT, Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import MODALITIES, Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
-SLACK = 3
-"""Samples that a channel may be shorter or longer than its duration (``pspm_check_data.m`` of PsPM)."""
+LENGTH_TOLERANCE = 3
+"""Largest difference of a channel's length from its duration, in samples (``pspm_check_data.m`` of PsPM)."""
 
 MARKS = {
     "pspm-fr": "FR",
@@ -42,21 +50,24 @@ MARKS = {
     "pspm-rrm1-2": "RRM[-_ ]?[12](?:[-_ ]?2)?",
     "pspm-vis": "VIS",
 }
-"""How a path shows which set a file is of."""
+"""Pattern of each set's name in a path."""
 
-AGAIN = "data_pp"
-"""Folder with raw and preprocessed signals of a session that ``data`` has, too."""
+CHANNEL_TYPES: dict[Modality, str] = {"ecg": "ecg"}
+"""The ``chantype`` of a modality's channels."""
+
+DUPLICATES_FOLDER = "data_pp"
+"""Folder that repeats recordings of ``data``."""
 
 
 class Pspm(Settings):
-    """How the files' names are understood."""
+    """Settings of the PsPM readers: the pattern of the files' names."""
 
     names: str = (
         r"(?:.*/)?(?P<session>[^/]*?)[-_ ]*(?P<subject>\d+)(?P<part>[-_ ]*(?:sn|sess|session|run|block)[-_ ]*\d+)?"
     )
-    """Pattern of a path below the corpus's folder, without ``.mat``; group ``subject`` is who, the groups
-    ``session`` and (if it has one) ``part`` together name the session. The last number is the subject, unless
-    ``sn``, ``session``, ``run`` or ``block`` is before it."""
+    """Regular expression for a path below the corpus's folder, without ``.mat``. The group ``subject`` is the
+    subject, the groups ``session`` and ``part`` (optional) together are the session. By default the last number
+    is the subject, unless ``sn``, ``session``, ``run`` or ``block`` is before it."""
 
     @field_validator("names")
     @classmethod
@@ -72,7 +83,7 @@ class Pspm(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Lead:
-    """An ECG channel, in mV if that is known."""
+    """A channel of the modality, in the modality's unit if the file's unit is known."""
 
     name: str
     samples: Float[np.ndarray, " time"]
@@ -80,11 +91,11 @@ class Lead:
     calibrated: bool
 
 
-def pieces(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[Piece | Omitted]:
-    """Gather the recordings of each subject of a set."""
+def list_parts(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[CorpusPart | ExcludedData]:
+    """Yield a part for each subject."""
     assert folder is not None
     counts: Counter[tuple[str, str]] = Counter()
-    sources: list[Source] = []
+    sources: list[SourceFile] = []
     for path in files_of_set(folder, corpus=corpus):
         source = _source(path, folder=folder, settings=settings)
         if isinstance(source, str):
@@ -97,78 +108,86 @@ def pieces(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[Piec
             "unpack Data.zip and give the folder that it makes"
         )
     for (kind, reason), count in counts.items():
-        yield Omitted(subject="", source=number_of_files(count, kind), reason=reason)
-    yield from by_subject(sources, folder=folder)
+        yield ExcludedData(subject="", source=number_of_files(count, kind), reason=reason)
+    yield from group_by_subject(sources, folder=folder)
 
 
 def files_of_set(folder: Path, *, corpus: str) -> list[Path]:
-    """Return the MAT files of one of the four sets (see above)."""
+    """Return the MAT files of one of the four sets, as the module's docstring describes.
+
+    Raises:
+        DataError: The folder holds files of other sets only.
+    """
     sets: dict[str, list[Path]] = {}
     for path, _ in find_files(folder, name=r".*\.mat"):
-        sets.setdefault(_set_of(source_of(path, folder=folder)), []).append(path)
-    found = sets.get(corpus) or sets.get("")
-    if not found and sets:
+        sets.setdefault(_set_of(relative_path(path, folder=folder)), []).append(path)
+    files = sets.get(corpus) or sets.get("")
+    if not files and sets:
         raise DataError(f"{folder} holds nothing of {corpus}, but files of {', '.join(sorted(sets))}")
-    return found or []
+    return files or []
 
 
 def _set_of(source: str) -> str:
-    """Tell from a path which set a file is of; the last name counts, and there may be none."""
-    places = {
+    """Return the set whose name comes last in a path, empty if there is none."""
+    positions = {
         match.end(): corpus
         for corpus, mark in MARKS.items()
         for match in re.finditer(rf"(?<![a-z0-9])(?:pspm)?[-_ ]?{mark}(?![a-z0-9])", source, re.IGNORECASE)
     }
-    return places[max(places)] if places else ""
+    return positions[max(positions)] if positions else ""
 
 
-def _source(path: Path, *, folder: Path, settings: Pspm) -> Source | str:
-    """Return whose recording a file is, or why it is none."""
-    place = source_of(path, folder=folder)
-    if AGAIN in map(str.lower, (folder.name, *Path(place).parts)):
-        return f"{AGAIN} has a part of the recordings again"
-    match = re.fullmatch(settings.names, place[: -len(".mat")])
+def _source(path: Path, *, folder: Path, settings: Pspm) -> SourceFile | str:
+    """Return subject and session of a recording, or the reason why the file is excluded."""
+    location = relative_path(path, folder=folder)
+    if DUPLICATES_FOLDER in map(str.lower, (folder.name, *Path(location).parts)):
+        return f"{DUPLICATES_FOLDER} repeats a part of the recordings"
+    match = re.fullmatch(settings.names, location[: -len(".mat")])
     if match is None:
-        return "its name does not tell the subject; see the setting names"
+        return "its name has no subject; see the setting names"
     try:
         if not {"infos", "data"} <= variables_of(path):
             return "not a recording: it has no infos and data"
     except DataError:
-        pass  # reading it will say what is wrong
+        pass  # `read` reports the damage
     groups = match.groupdict(default="")
     subject, session = groups["subject"], groups["session"] + groups.get("part", "")
-    return Source(path, subject=f"{int(subject):02}" if subject.isdecimal() else subject, session=session or "1")
+    return SourceFile(path, subject=f"{int(subject):02}" if subject.isdecimal() else subject, session=session or "1")
 
 
-def read(piece: Piece, modality: Modality, settings: Pspm) -> Iterator[Item]:
-    """Read the ECG of a subject, one file after the other."""
+def read(part: CorpusPart, modality: Modality, settings: Pspm) -> Iterator[Item]:
+    """Yield the recordings of a subject, file by file."""
     del settings
-    return read_each(piece, lambda entry, source: _read_file(entry, source=source, modality=modality))
+    return read_each_file(part, lambda entry, source: _read_file(entry, source=source, modality=modality))
 
 
-def _read_file(entry: Source, *, source: str, modality: Modality) -> list[Item]:
+def _read_file(entry: SourceFile, *, source: str, modality: Modality) -> list[Item]:
     duration = number_at(read_mat(entry.path, variables=["infos"]), "infos.duration")
+    label = MODALITIES[modality].label
     items: list[Item] = []
     leads: list[Lead] = []
     kinds: Counter[str] = Counter()
-    for number, channel in enumerate(iterate_cells(entry.path, place=["data"]), start=1):
+    for number, channel in enumerate(iterate_cells(entry.path, field=["data"]), start=1):
         try:
             kind = kind_of_channel(channel)
             kinds[kind] += 1
-            if kind == "ecg" and matrix_at(channel, "data").size == 0:
-                items.append(Omitted(entry.subject, f"{source}, channel {number}", "the ECG channel is empty"))
-            elif kind == "ecg":
-                leads.append(_lead(channel, name=f"ECG {kinds[kind]}", duration=duration))
+            if kind != CHANNEL_TYPES[modality]:
+                continue
+            if matrix_at(channel, "data").size == 0:
+                reason = f"the {label} channel is empty"
+                items.append(ExcludedData(entry.subject, f"{source}, channel {number}", reason))
+            else:
+                leads.append(_lead(channel, name=f"{label} {kinds[kind]}", duration=duration, modality=modality))
         except DataError as error:
-            items.append(Unreadable(entry.subject, f"{source}, channel {number}", str(error)))
+            items.append(UnreadableRecording(entry.subject, f"{source}, channel {number}", str(error)))
     if not items and not leads:
         beats = ", only the times of heart beats (hb)" if kinds["hb"] else ""
-        items.append(Omitted(entry.subject, source, f"it has no ECG channel{beats}"))
+        items.append(ExcludedData(entry.subject, source, f"it has no {label} channel{beats}"))
     return items + _recordings(leads, entry=entry, source=source, modality=modality)
 
 
 def kind_of_channel(channel: Any) -> str:
-    """Return a channel's type in small letters; old files call it ``channeltype``.
+    """Return a channel's type in small letters, from ``chantype`` or, in old files, ``channeltype``.
 
     Raises:
         DataError: The channel has no header, or the header no type.
@@ -178,26 +197,28 @@ def kind_of_channel(channel: Any) -> str:
     return text_at(channel, "header.channeltype" if old else "header.chantype").strip().lower()
 
 
-def _lead(channel: Any, *, name: str, duration: float) -> Lead:
+def _lead(channel: Any, *, name: str, duration: float, modality: Modality) -> Lead:
+    spec = MODALITIES[modality]
     samples, fs = matrix_at(channel, "data"), rate_at(channel, "header.sr")
     unit = text_at(channel, "header.units") if "units" in channel["header"] else ""
     if unit.strip().lower() == "events":
-        raise DataError("the ECG channel has times of events, where a wave was expected")
+        raise DataError(f"the {spec.label} channel has times of events, where a wave was expected")
     if min(samples.shape) != 1:
         raise DataError(
-            f"the ECG channel has shape {samples.shape[0]} x {samples.shape[1]}, where a column was expected"
+            f"the {spec.label} channel has shape {samples.shape[0]} x {samples.shape[1]}, where a column was expected"
         )
-    if abs(samples.size - duration * fs) > SLACK:
+    if abs(samples.size - duration * fs) > LENGTH_TOLERANCE:
         raise DataError(
-            f"the ECG channel has {samples.size} samples, where {duration:g} s at {fs:g} Hz are {duration * fs:.0f}"
+            f"the {spec.label} channel has {samples.size} samples, where {duration:g} s at {fs:g} Hz are "
+            f"{duration * fs:.0f}"
         )
-    volts = volts_per(unit)
-    factor = 1.0 if volts is None else volts * PER_VOLT["ecg"]
-    return Lead(name, samples=samples.ravel() * factor, fs=fs, calibrated=volts is not None)
+    factor = spec.factor_from(unit)
+    scaled = samples.ravel() * (1.0 if factor is None else factor)
+    return Lead(name, samples=scaled, fs=fs, calibrated=factor is not None)
 
 
-def _recordings(leads: list[Lead], *, entry: Source, source: str, modality: Modality) -> list[Recording]:
-    """Put the leads of a rate together; if there are several rates, they are sessions of their own."""
+def _recordings(leads: list[Lead], *, entry: SourceFile, source: str, modality: Modality) -> list[Recording]:
+    """Return a recording for each sampling rate; if there are several, each is a session."""
     rates = list(dict.fromkeys(lead.fs for lead in leads))
     recordings: list[Recording] = []
     for fs in rates:
@@ -221,13 +242,13 @@ def _recordings(leads: list[Lead], *, entry: Source, source: str, modality: Moda
 def _reader(corpus: str, *, doi: str, description: str) -> Reader[Pspm]:
     return Reader(
         name=corpus,
-        modalities=("ecg",),
+        modalities=tuple(CHANNEL_TYPES),
         licence="see its page at Zenodo",
         where=f"https://doi.org/{doi} (open to everybody): Data.zip",
         hours="",
         description=description,
         settings=Pspm,
-        pieces=functools.partial(pieces, corpus=corpus),
+        list_parts=functools.partial(list_parts, corpus=corpus),
         read=read,
     )
 

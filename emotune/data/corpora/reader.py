@@ -1,4 +1,4 @@
-"""What a corpus must offer to be read."""
+"""The interface of a corpus: a `Reader` lists its parts and reads the recordings of a part."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -6,69 +6,70 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from emotune.base import Settings
-from emotune.data.recording import Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import Modality
+from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 
-Item = Recording | Unreadable | Omitted
-"""A recording, or why there is none."""
+Item = Recording | UnreadableRecording | ExcludedData
+"""A recording, or the reason why there is none."""
 
 SettingsOfCorpus = TypeVar("SettingsOfCorpus", bound=Settings)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What one process reads at a time: all recordings of a subject, or of several subjects."""
+class CorpusPart:
+    """The unit of work of one process: all recordings of one subject or of several subjects."""
 
     name: str
-    """Different in every piece of a corpus; the subject's name where it is one subject."""
+    """Unique name within the corpus; the subject's name if the part holds one subject."""
 
     folder: Path | None
-    """The corpus's folder; None for a corpus that is made up."""
+    """Folder of the corpus; None for a generated corpus."""
 
     files: tuple[Path, ...] = ()
-    """Every file that is read for it, tables of ratings included, below ``folder``."""
+    """All files that are read for the part, tables of ratings included. They lie below ``folder``."""
 
     entries: tuple[Any, ...] = ()
-    """What the reader already knows about the recordings, for its own use; can be pickled."""
+    """Data that the reader passes from ``list_parts`` to ``read``; must be picklable."""
 
 
 @dataclass(frozen=True)
 class Reader(Generic[SettingsOfCorpus]):
-    """How one corpus becomes recordings.
+    """Reader of one corpus.
 
-    A corpus is read in pieces, which may be read in any order and by several processes. All
-    recordings of a subject are in one piece, one after the other, and in the same order every time.
-    A file that cannot be read is yielded as `Unreadable`, what is left out on purpose as `Omitted`,
-    so that the rest goes on; what makes the whole corpus unreadable is raised as `DataError`.
+    A corpus is read in parts, in any order and by several processes. All recordings of a subject are in
+    one part, consecutively, and in the same order in every run. For a file that cannot be read, the reader
+    yields an `UnreadableRecording`; for data that are excluded on purpose, `ExcludedData`. It raises
+    `DataError` only if the whole corpus cannot be read.
     """
 
     name: str
     modalities: tuple[Modality, ...]
     licence: str
     where: str
-    """Where to get it, and what has to be done before it is handed out."""
+    """Where to get the corpus, and what its owners require."""
     hours: str
-    """About how many hours of signal it has, by modality; empty if that is not known beforehand."""
+    """Approximate hours of signal by modality; empty if unknown."""
     description: str
     settings: type[SettingsOfCorpus]
-    pieces: Callable[[Path | None, SettingsOfCorpus], Iterable[Piece | Omitted]]
-    """Folder (None for a corpus that is made up) to pieces, always in the same order; nothing is
-    read but names and small tables. Files that are passed over on purpose are `Omitted`."""
-    read: Callable[[Piece, Modality, SettingsOfCorpus], Iterator[Item]]
-    """A piece to its recordings of a modality."""
+    list_parts: Callable[[Path | None, SettingsOfCorpus], Iterable[CorpusPart | ExcludedData]]
+    """Returns the parts of a corpus from its folder (None for a generated corpus), in the same order in every
+    run. Reads file names and small tables only. Yields `ExcludedData` for files that are excluded on purpose."""
+    read: Callable[[CorpusPart, Modality, SettingsOfCorpus], Iterator[Item]]
+    """Yields the recordings of a part, of one modality."""
     needs_folder: bool = True
-    """False for a corpus that is made up."""
+    """False for a generated corpus."""
 
     def items(self, folder: Path | None, *, modality: Modality, settings: SettingsOfCorpus) -> Iterator[Item]:
-        """Read the whole corpus, piece by piece.
+        """Yield all items of the corpus, part by part.
 
         Raises:
-            DataError: Nothing of this corpus is in the folder.
+            DataError: The folder holds no file of the corpus.
         """
-        for piece in self.pieces(folder, settings):
-            if isinstance(piece, Omitted):
-                yield piece
+        for part in self.list_parts(folder, settings):
+            if isinstance(part, ExcludedData):
+                yield part
             else:
-                yield from self.read(piece, modality, settings)
+                yield from self.read(part, modality, settings)
 
 
 AnyReader = Reader[Any]

@@ -1,6 +1,6 @@
-"""Made-up ECG and EEG whose right answer is known: for tests, for the demonstration, for a first look."""
+"""Synthetic ECG and EEG with known effects of arousal and valence, for tests and demonstrations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,24 +9,26 @@ from jaxtyping import Float
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.corpora.reader import Item, Piece, Reader
-from emotune.data.recording import Modality, Recording
+from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.modality import TEN_CHANNELS, Modality
+from emotune.data.recording import Recording
 from emotune.randomness import stream
 
 FS = 256
+"""Sampling rate in Hz."""
+
 STATES = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-"""Arousal and valence, low (-1) or high (1), in the order a subject goes through them."""
+"""Arousal and valence of each recording of a subject, low (-1) or high (1), in this order."""
 
 SCALES = {"arousal": (1.0, 9.0), "valence": (1.0, 9.0)}
 
 WAVES = np.deg2rad([-70.0, -15.0, 0.0, 15.0, 100.0])
-"""Where in the cycle P, Q, R, S and T have their peaks (McSharry et al. 2003, table 1)."""
+"""Phases of the peaks of P, Q, R, S and T in the cardiac cycle, in radians (McSharry et al. 2003, table 1)."""
 HEIGHTS = np.array([0.15, -0.1, 1.0, -0.2, 0.3])
-"""Of P, Q, R, S and T, in mV."""
+"""Heights of P, Q, R, S and T, in mV."""
 WIDTHS = np.array([0.25, 0.1, 0.1, 0.1, 0.4])
-"""Of P, Q, R, S and T, in radians of the cycle at 60 beats per minute (the same table)."""
+"""Widths of P, Q, R, S and T, in radians of the cycle at 60 beats per minute (the same table)."""
 
-EEG_CHANNELS = ("F7", "F3", "T7", "P7", "O1", "O2", "P8", "T8", "F4", "F8")
 ALPHA_BY_CHANNEL = np.array([0.5, 0.6, 0.6, 1.1, 1.5, 1.5, 1.1, 0.6, 0.6, 0.5])
 LEFT_BY_CHANNEL = np.array([1, 1, 1, 1, 1, -1, -1, -1, -1, -1])
 
@@ -34,16 +36,16 @@ Wave = Float[np.ndarray, " time"]
 
 
 class Synthetic(Settings):
-    """How much to make up, and how strongly the states show."""
+    """Settings of the synthetic corpus: its size and the strength of the effects."""
 
     subjects: int = Field(default=12, ge=1)
     """Number of people."""
 
     seconds_per_state: float = Field(default=120.0, gt=0)
-    """Length of a recording; each subject has one in each of the four states."""
+    """Length of a recording, in seconds; each subject has a recording in each of the four states."""
 
     seed: int = Field(default=0, ge=0)
-    """Decides everything that is drawn; a subject does not depend on how many there are."""
+    """Seed of all random numbers; a subject's signals do not depend on the number of subjects."""
 
     arousal_heart_rate: float = Field(default=10.0, ge=0)
     """ECG: how much faster the heart beats at high arousal, in beats per minute."""
@@ -66,7 +68,7 @@ class Synthetic(Settings):
 
 @dataclass(frozen=True)
 class Person:
-    """What makes a subject different from others; the differences are larger than the states'."""
+    """Properties of a subject. They vary more than the effects of the states."""
 
     heart_rate: float
     """At rest, in beats per minute."""
@@ -75,16 +77,16 @@ class Person:
     shape: Float[np.ndarray, " wave"]
     """Factors on the heights of P, Q, R, S and T."""
     gain: float
-    """Factor on everything: how well the electrodes conduct."""
+    """Factor on the whole ECG, as an effect of the electrodes."""
     alpha_frequency: float
     alpha_height: float
-    """Of the alpha rhythm, in uV."""
+    """Standard deviation of the alpha rhythm, in uV."""
     asymmetry: float
-    """How many times larger alpha is on the right than on the left."""
+    """Ratio of alpha on the right to alpha on the left."""
 
 
 def make_person(random: np.random.Generator) -> Person:
-    """Draw a subject."""
+    """Draw the properties of a subject."""
     return Person(
         heart_rate=float(np.clip(random.normal(70, 12), 48, 100)),
         variability=float(0.03 * np.exp(np.clip(random.normal(0, 0.7), -1.2, 1.2))),
@@ -99,21 +101,21 @@ def make_person(random: np.random.Generator) -> Person:
 def make_ecg(
     person: Person, *, state: tuple[int, int], settings: Synthetic, random: np.random.Generator
 ) -> Float[np.ndarray, "channel time"]:
-    """Make one lead of ECG at 256 Hz, in mV.
+    """Return one lead of ECG at 256 Hz, in mV.
 
-    A phase runs through the cardiac cycle with the momentary heart rate, which swings with
-    breathing (about 0.25 Hz) and blood pressure (0.1 Hz); P, Q, R, S and T are Gaussians over it.
+    The phase of the cardiac cycle advances with the momentary heart rate, which varies with breathing (about
+    0.25 Hz) and blood pressure (0.1 Hz). P, Q, R, S and T are Gaussians of the phase.
 
     Args:
-        person: Whose it is.
+        person: Properties of the subject.
         state: Arousal and valence, each -1 or 1.
         settings: Length and strength of the effects.
-        random: Where the rest comes from.
+        random: Generator of all other variation.
 
     Source:
         McSharry et al., "A dynamical model for generating synthetic electrocardiogram signals",
-        IEEE Trans. Biomed. Eng. 50(3), 2003. Their equations of motion follow these Gaussians; we
-        write the sum down at once, so that it can be vectorised.
+        IEEE Trans. Biomed. Eng. 50(3), 2003. Their equations of motion are replaced by the
+        sum of Gaussians that they follow, which can be vectorised.
     """
     arousal, valence = state
     time = np.arange(round(settings.seconds_per_state * FS)) / FS
@@ -140,23 +142,23 @@ def _waves(phase: Wave, *, heights: Float[np.ndarray, " wave"], widths: Float[np
 def make_eeg(
     person: Person, *, state: tuple[int, int], settings: Synthetic, random: np.random.Generator
 ) -> Float[np.ndarray, "channel time"]:
-    """Make ten channels of EEG at 256 Hz, in uV: a background that falls with frequency, and alpha.
+    """Return ten channels of EEG at 256 Hz, in uV: a background that falls with frequency, and alpha.
 
-    Arousal makes alpha smaller everywhere; valence shifts it to the right side.
+    Arousal reduces alpha in all channels; valence shifts alpha to the right side.
 
     Args:
-        person: Whose it is.
+        person: Properties of the subject.
         state: Arousal and valence, each -1 or 1.
         settings: Length and strength of the effects.
-        random: Where the rest comes from.
+        random: Generator of all other variation.
     """
     arousal, valence = state
     length = round(settings.seconds_per_state * FS)
     frequency = np.fft.rfftfreq(length, 1 / FS)
-    background = _coloured(1 / np.maximum(frequency, 0.5), channels=len(EEG_CHANNELS), length=length, random=random)
+    background = _coloured(1 / np.maximum(frequency, 0.5), channels=len(TEN_CHANNELS), length=length, random=random)
     rhythm = np.exp(-(((frequency - person.alpha_frequency) / 0.7) ** 2) / 2)
     shared = _coloured(rhythm, channels=1, length=length, random=random)
-    own = _coloured(rhythm, channels=len(EEG_CHANNELS), length=length, random=random)
+    own = _coloured(rhythm, channels=len(TEN_CHANNELS), length=length, random=random)
     height = person.alpha_height * settings.arousal_alpha ** (-arousal / 2)
     ratio = person.asymmetry * settings.valence_asymmetry ** (valence / 2)
     sides = ratio ** (-LEFT_BY_CHANNEL / 2)
@@ -167,22 +169,29 @@ def make_eeg(
 def _coloured(
     spectrum: Float[np.ndarray, " frequency"], *, channels: int, length: int, random: np.random.Generator
 ) -> Float[np.ndarray, "channel time"]:
-    """Draw noise of unit variance with a given amplitude spectrum."""
+    """Return noise of unit variance with a given amplitude spectrum."""
     white = np.fft.rfft(random.standard_normal((channels, length)), axis=1)
     signal = np.fft.irfft(white * spectrum, n=length, axis=1)
     return signal / signal.std(axis=1, keepdims=True)
 
 
-def pieces(folder: Path | None, settings: Synthetic) -> Iterator[Piece]:
-    """Name the subjects."""
+GENERATORS: dict[Modality, tuple[Callable[..., Float[np.ndarray, "channel time"]], tuple[str, ...]]] = {
+    "ecg": (make_ecg, ("ECG",)),
+    "eeg": (make_eeg, TEN_CHANNELS),
+}
+"""The function that generates a modality, and the names of the channels it returns."""
+
+
+def list_parts(folder: Path | None, settings: Synthetic) -> Iterator[CorpusPart]:
+    """Yield a part for each subject."""
     for number in range(settings.subjects):
-        yield Piece(name=f"s{number + 1:03d}", folder=folder)
+        yield CorpusPart(name=f"s{number + 1:03d}", folder=folder)
 
 
-def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item]:
-    """Make up a subject's recordings."""
-    make = make_ecg if modality == "ecg" else make_eeg
-    number = int(piece.name[1:]) - 1
+def read(part: CorpusPart, modality: Modality, settings: Synthetic) -> Iterator[Item]:
+    """Generate a subject's recordings."""
+    make, channels = GENERATORS[modality]
+    number = int(part.name[1:]) - 1
     person = make_person(stream(settings.seed, "person", number))
     for state in STATES:
         random = stream(settings.seed, modality, number, *state)
@@ -191,9 +200,9 @@ def read(piece: Piece, modality: Modality, settings: Synthetic) -> Iterator[Item
             signal=make(person, state=state, settings=settings, random=random),
             fs=float(FS),
             modality=modality,
-            subject=piece.name,
+            subject=part.name,
             session=_name(state),
-            channels=("ECG",) if modality == "ecg" else EEG_CHANNELS,
+            channels=channels,
             ratings=dict(zip(SCALES, (ratings + 2 * np.array(state)).tolist(), strict=True)),
             scales=SCALES,
             condition=_name(state),
@@ -207,13 +216,13 @@ def _name(state: tuple[int, int]) -> str:
 
 READER = Reader(
     name="synthetic",
-    modalities=("ecg", "eeg"),
+    modalities=tuple(GENERATORS),
     licence="none needed",
-    where="made up on the spot; give no folder",
-    description="ECG and EEG with a known answer: arousal and valence show, larger ones of the person",
-    hours="as many as you like",
+    where="generated; give no folder",
+    description="Generated ECG and EEG with known effects of arousal, valence and subject",
+    hours="as the settings say",
     settings=Synthetic,
-    pieces=pieces,
+    list_parts=list_parts,
     read=read,
     needs_folder=False,
 )

@@ -1,4 +1,4 @@
-"""The table of corpora that can be read: one file each, and one line here."""
+"""The table of corpora. A corpus has a module of its own and an entry here."""
 
 from emotune.data.corpora import (
     amigos,

@@ -1,8 +1,8 @@
-"""Reading MAT files of versions 5 and 7, front to back, so that a large one is never in memory as a whole.
+"""Reader of MAT files of versions 5 and 7, sequential, so that a large file is never in memory as a whole.
 
-SciPy reads them as well, but only as a whole, and some damaged files crash the interpreter in it: 23 of
-6000 small uncompressed ones with 1 to 4 changed bytes (SciPy 1.17.1). Here every length is held against
-what surrounds it.
+SciPy reads these files as a whole, and some damaged files crash the interpreter in it: 23 of 6000 small
+uncompressed files with 1 to 4 changed bytes (SciPy 1.17.1). This reader compares every length with the
+length of the element around it before it allocates memory.
 
 Source: The MathWorks, "MAT-File Format", 2019, chapter 1.
 """
@@ -13,24 +13,37 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import UInt8
 
-from emotune.data.matlab.byte_source import Bytes, Packed, Plain, Source
-from emotune.data.matlab.values import DEEPEST, LARGEST_EXPANSION, NUMBERS, name_of, structs_of, text_of
+from emotune.data.matlab.values import DEEPEST_NESTING, LARGEST_EXPANSION, NUMBERS, name_of, structs_of, text_of
 from emotune.errors import DataError
 
 FAULTS = (OSError, ValueError, LookupError, MemoryError, zlib.error)
-"""What a damaged file can lead to besides `DataError`."""
+"""Exceptions that a damaged file can cause besides `DataError`."""
 
-SHORTEST_ELEMENT = 8
+CHUNK_BYTES = 1 << 18
+"""Bytes that are decompressed at a time."""
+
+SHORTEST_ELEMENT_BYTES = 8
+"""Size of an element without data: its tag."""
+
+ORDER_OFFSET = 124
+"""Position of the version and the byte order in the file's header, in bytes."""
 
 MATRIX, COMPRESSED = 14, 15
+"""Types of elements (table 1-1 of the specification)."""
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-"""How numbers are stored: MATLAB takes the smallest type that holds them, whatever their class."""
+"""NumPy's names of the types in which numbers are stored (table 1-1).
+
+MATLAB stores an array in the smallest type that holds its values, for any class of the array.
+"""
 
 ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+"""Encodings of characters by the type in which they are stored."""
+
 CELL, STRUCT, CHARACTERS = 1, 2, 4
 CLASSES = {
     6: "double",
@@ -44,57 +57,151 @@ CLASSES = {
     14: "int64",
     15: "uint64",
 }
+"""Classes of numeric arrays (table 1-3)."""
 OPAQUE = 17
 REFUSED = {3: "object", 5: "sparse", 16: "function", OPAQUE: "object"}
+"""Classes of arrays that are not read, by the name in the message."""
 LOGICAL, COMPLEX = 0x200, 0x800
+"""Bits of an array's flags."""
+
+Bytes = UInt8[np.ndarray, "_"]
+
+
+@runtime_checkable
+class ByteSource(Protocol):
+    """Bytes of a variable, read sequentially."""
+
+    def take(self, size: int) -> Bytes:
+        """Return the next ``size`` bytes.
+
+        Raises:
+            DataError: There are fewer.
+        """
+        ...
+
+    def skip(self, size: int) -> None:
+        """Skip the next ``size`` bytes."""
+        ...
+
+    def finish(self) -> None:
+        """Check the checksum, if the variable has one."""
+        ...
+
+
+class PlainBytes:
+    """Bytes of an uncompressed variable."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+
+    def take(self, size: int) -> Bytes:
+        """Return the next ``size`` bytes."""
+        taken = np.empty(size, dtype=np.uint8)
+        if self._file.readinto(taken.data) != size:
+            raise DataError("the MAT file is truncated")
+        return taken
+
+    def skip(self, size: int) -> None:
+        """Skip the next ``size`` bytes."""
+        self._file.seek(size, 1)
+
+    def finish(self) -> None:
+        """Do nothing: an uncompressed variable has no checksum."""
+
+
+class CompressedBytes:
+    """Bytes of a compressed variable, decompressed on demand."""
+
+    def __init__(self, file: BufferedReader, *, size: int) -> None:
+        self._file = file
+        self._left = size
+        self._decoder = zlib.decompressobj()
+
+    def take(self, size: int) -> Bytes:
+        """Decompress and return the next ``size`` bytes."""
+        taken = np.empty(size, dtype=np.uint8)
+        filled = 0
+        for part in self._parts(size):
+            taken[filled : filled + len(part)] = np.frombuffer(part, dtype=np.uint8)
+            filled += len(part)
+        return taken
+
+    def skip(self, size: int) -> None:
+        """Decompress the next ``size`` bytes and discard them; a position cannot be reached otherwise."""
+        for _ in self._parts(size):
+            pass
+
+    def finish(self) -> None:
+        """Decompress the remaining bytes; the decoder then compares the checksum."""
+        while not self._decoder.eof:
+            self._decompress(CHUNK_BYTES)
+
+    def _parts(self, size: int) -> Iterator[bytes]:
+        while size:
+            if self._decoder.eof:
+                raise DataError("the MAT file is damaged: a variable ends too early")
+            part = self._decompress(min(size, CHUNK_BYTES))
+            size -= len(part)
+            yield part
+
+    def _decompress(self, limit: int) -> bytes:
+        """Return up to ``limit`` bytes."""
+        packed = self._decoder.unconsumed_tail
+        if not packed:
+            packed = self._file.read(min(self._left, CHUNK_BYTES))
+            self._left -= len(packed)
+        part = self._decoder.decompress(packed, limit)
+        if not packed and not part and not self._decoder.eof:
+            raise DataError("the MAT file is truncated")
+        return part
 
 
 @dataclass(frozen=True)
-class Header:
-    """What stands before the values of a variable, a field or a cell."""
+class ArrayHeader:
+    """Class, shape and name of an array: a variable, a field or a cell."""
 
     kind: int
     flags: int
     shape: tuple[int, ...]
     name: str
     end: int
-    """Where the next one begins."""
+    """Position after the array, in decompressed bytes of the variable."""
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return math.prod(self.shape)
 
 
-class Elements:
-    """The elements of one variable; positions are in unpacked bytes."""
+class ElementReader:
+    """Reader of the elements of one variable. Positions are in decompressed bytes."""
 
-    def __init__(self, source: Source, *, order: str) -> None:
+    def __init__(self, source: ByteSource, *, order: str) -> None:
         self._source = source
         self._order = order
         self._position = 0
 
-    def header(self, *, end: int) -> Header:
-        """Read what stands before the values of the array that begins here."""
+    def header(self, *, end: int) -> ArrayHeader:
+        """Read the header of the array at this position; ``end`` is the end of the array around it."""
         kind, size = self._two(self._source.take(8))
         self._position += 8
         if kind != MATRIX or self._position + size > end:
             raise self._damage(f"an array was expected, and {kind} with {size} bytes found")
         end = self._position + size
         if size == 0:  # an empty cell
-            return Header(kind=6, flags=0, shape=(0, 0), name="", end=end)
+            return ArrayHeader(kind=6, flags=0, shape=(0, 0), name="", end=end)
         flags = self._element(end=end, kinds={5, 6})[:1]
         kind = int(flags[0]) & 0xFF if len(flags) else 0
         shape = (0, 0) if kind == OPAQUE else tuple(self._element(end=end, kinds={5, 6}).tolist())
         if len(shape) < 2 or min(shape) < 0:
             raise self._damage(f"an array has the dimensions {shape}")
         name = name_of(self._element(end=end, kinds={1, 2, 16}).tobytes().decode("latin-1"))
-        return Header(kind=kind, flags=int(flags[0]), shape=shape, name=name, end=end)
+        return ArrayHeader(kind=kind, flags=int(flags[0]), shape=shape, name=name, end=end)
 
-    def value(self, header: Header, *, without: Collection[str], depth: int = 0) -> Any:
-        """Read the values after a header."""
-        if depth > DEEPEST:
-            raise self._damage(f"cells and structs are within each other more than {DEEPEST} times")
+    def value(self, header: ArrayHeader, *, without: Collection[str], depth: int = 0) -> Any:
+        """Read the values of an array."""
+        if depth > DEEPEST_NESTING:
+            raise self._damage(f"cells and structs are within each other more than {DEEPEST_NESTING} times")
         if header.kind == CELL:
             value = list(self.cells(header, without=without, depth=depth))
         elif header.kind == STRUCT:
@@ -103,17 +210,17 @@ class Elements:
             value = self._characters(header)
         else:
             value = self._numbers(header)
-        self.pass_over(header)
+        self.skip(header)
         return value
 
-    def cells(self, header: Header, *, without: Collection[str], depth: int = 0) -> Iterator[Any]:
-        """Read the cells after a header, one by one."""
+    def cells(self, header: ArrayHeader, *, without: Collection[str], depth: int = 0) -> Iterator[Any]:
+        """Yield the cells of an array one by one."""
         self._expect(header, elements=header.count)
         for _ in range(header.count):
             yield self.value(self.header(end=header.end), without=without, depth=depth + 1)
 
-    def fields(self, header: Header) -> list[str]:
-        """Read the names of a struct's fields; for each struct, their values follow in this order."""
+    def fields(self, header: ArrayHeader) -> list[str]:
+        """Read the names of a struct's fields. The values of each struct follow in this order."""
         longest = self._element(end=header.end, kinds={5, 6})
         text = self._element(end=header.end, kinds={1, 2, 16}).tobytes().decode("latin-1")
         if len(longest) != 1 or longest[0] < 1 or len(text) % int(longest[0]):
@@ -121,16 +228,16 @@ class Elements:
         step = int(longest[0])
         return [name_of(text[start : start + step].split("\0")[0]) for start in range(0, len(text), step)]
 
-    def pass_over(self, header: Header) -> None:
-        """Go to the end of an array."""
+    def skip(self, header: ArrayHeader) -> None:
+        """Skip to the end of an array."""
         self._source.skip(header.end - self._position)
         self._position = header.end
 
     def finish(self) -> None:
-        """Check what can only be checked at the end."""
+        """Check the checksum of the variable."""
         self._source.finish()
 
-    def _struct(self, header: Header, *, without: Collection[str], depth: int) -> Any:
+    def _struct(self, header: ArrayHeader, *, without: Collection[str], depth: int) -> Any:
         names = self.fields(header)
         self._expect(header, elements=header.count * len(names))
         structs: list[dict[str, Any]] = []
@@ -139,12 +246,12 @@ class Elements:
             for name in names:
                 field = self.header(end=header.end)
                 if name in without:
-                    self.pass_over(field)
+                    self.skip(field)
                 else:
                     structs[-1][name] = self.value(field, without=without, depth=depth + 1)
         return structs_of(structs)
 
-    def _characters(self, header: Header) -> str | list[str]:
+    def _characters(self, header: ArrayHeader) -> str | list[str]:
         if header.count == 0:
             return ""
         kind, data = self._leaf(end=header.end)
@@ -155,7 +262,7 @@ class Elements:
         rows = header.shape[0]
         return text_of([text[row::rows] for row in range(rows)]) if rows <= len(text) else text
 
-    def _numbers(self, header: Header) -> np.ndarray:
+    def _numbers(self, header: ArrayHeader) -> np.ndarray:
         if header.kind not in CLASSES:
             name = REFUSED.get(header.kind, header.kind)
             raise DataError(f"it holds something of class {name}, where plain values were expected")
@@ -165,7 +272,7 @@ class Elements:
             values = values + 1j * self._array(header, dtype=values.dtype)
         return values
 
-    def _array(self, header: Header, *, dtype: np.dtype) -> np.ndarray:
+    def _array(self, header: ArrayHeader, *, dtype: np.dtype) -> np.ndarray:
         if header.count == 0:
             return np.zeros(header.shape, dtype=dtype)
         stored = self._element(end=header.end, kinds=STORED)
@@ -181,7 +288,7 @@ class Elements:
         return data.view(self._order + STORED.get(kind, "u1"))
 
     def _leaf(self, *, end: int) -> tuple[int, Bytes]:
-        """Read an element that is no array; a short one stands within its own tag."""
+        """Read an element that is no array. The data of a short element are within its tag."""
         start = self._source.take(8)
         kind, size = self._two(start)
         self._position += 8
@@ -204,9 +311,9 @@ class Elements:
         first, second = tag.view(self._order + "u4").tolist()
         return first, second
 
-    def _expect(self, header: Header, *, elements: int) -> None:
-        """Refuse a number of elements that cannot follow."""
-        if elements * SHORTEST_ELEMENT > header.end - self._position:
+    def _expect(self, header: ArrayHeader, *, elements: int) -> None:
+        """Refuse a number of elements that the array is too short for."""
+        if elements * SHORTEST_ELEMENT_BYTES > header.end - self._position:
             raise self._damage(f"{elements} cells or fields do not fit into an array of {header.end} bytes")
 
     @staticmethod
@@ -215,40 +322,40 @@ class Elements:
 
 
 @dataclass(frozen=True)
-class Variable:
-    """A variable whose values are yet to be read."""
+class MatVariable:
+    """A variable whose values have not been read."""
 
-    header: Header
-    elements: Elements
+    header: ArrayHeader
+    elements: ElementReader
 
 
-def variables_in(file: BufferedReader) -> Iterator[Variable]:
-    """Find a file's variables; the values of one can be read until the next is asked for."""
+def variables_in(file: BufferedReader) -> Iterator[MatVariable]:
+    """Yield the variables of a file. The values of a variable can be read until the next one is requested."""
     length = file.seek(0, 2)
-    file.seek(124)
+    file.seek(ORDER_OFFSET)
     order = "<" if file.read(4)[2:] == b"IM" else ">"
     while (start := file.tell()) < length:
-        kind, size = (int(number) for number in Plain(file).take(8).view(order + "u4"))
+        kind, size = (int(number) for number in PlainBytes(file).take(8).view(order + "u4"))
         if start + 8 + size > length:
             raise DataError(f"the MAT file is truncated: {start + 8 + size} bytes were expected, and {length} found")
         if kind == COMPRESSED:
-            elements, end = Elements(Packed(file, size=size), order=order), LARGEST_EXPANSION * size
+            elements, end = ElementReader(CompressedBytes(file, size=size), order=order), LARGEST_EXPANSION * size
         else:
             file.seek(start)
-            elements, end = Elements(Plain(file), order=order), size + 8
-        yield Variable(elements.header(end=end), elements)
+            elements, end = ElementReader(PlainBytes(file), order=order), size + 8
+        yield MatVariable(elements.header(end=end), elements)
         file.seek(start + 8 + size)
 
 
 def names(path: Path) -> set[str]:
     """Return the names of a file's variables."""
     with path.open("rb") as file:
-        # what has no name are the workspaces of functions
+        # a variable without a name is the workspace of a function
         return {variable.header.name for variable in variables_in(file)} - {""}
 
 
 def read(path: Path, *, variables: Collection[str], without: Collection[str]) -> dict[str, Any]:
-    """Read those of the variables that are there."""
+    """Read the variables; those that the file does not have are left out."""
     content: dict[str, Any] = {}
     with path.open("rb") as file:
         for variable in variables_in(file):
@@ -260,31 +367,31 @@ def read(path: Path, *, variables: Collection[str], without: Collection[str]) ->
     return content
 
 
-def cells(path: Path, *, place: Sequence[str], without: Collection[str]) -> Iterator[Any]:
-    """Read a cell array, one cell after the other."""
+def cells(path: Path, *, field: Sequence[str], without: Collection[str]) -> Iterator[Any]:
+    """Yield the cells of a cell array one by one."""
     with path.open("rb") as file:
         for variable in variables_in(file):
-            if variable.header.name == place[0]:
-                header = _field(variable, names=place[1:])
+            if variable.header.name == field[0]:
+                header = _field(variable, names=field[1:])
                 if header.kind != CELL:
-                    raise DataError(f"{'.'.join(place)} is no cell array")
+                    raise DataError(f"{'.'.join(field)} is no cell array")
                 yield from variable.elements.cells(header, without=without)
                 variable.elements.finish()
                 return
-    raise DataError(f"it has no variable {place[0]}")
+    raise DataError(f"it has no variable {field[0]}")
 
 
-def _field(variable: Variable, *, names: Sequence[str]) -> Header:
-    """Go to a field of a field of a variable."""
+def _field(variable: MatVariable, *, names: Sequence[str]) -> ArrayHeader:
+    """Skip to a field of a variable's struct, and return its header."""
     header, elements = variable.header, variable.elements
     for name in names:
-        there = elements.fields(header) if header.kind == STRUCT else []
-        if name not in there or header.count != 1:
-            raise DataError(f"it has no field {name}; it has {', '.join(there) or 'none'}")
-        for other in there:
+        fields = elements.fields(header) if header.kind == STRUCT else []
+        if name not in fields or header.count != 1:
+            raise DataError(f"it has no field {name}; it has {', '.join(fields) or 'none'}")
+        for other in fields:
             field = elements.header(end=header.end)
             if other == name:
                 header = field
                 break
-            elements.pass_over(field)
+            elements.skip(field)
     return header

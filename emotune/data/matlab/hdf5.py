@@ -1,7 +1,7 @@
-"""Reading MAT files of version 7.3, which are HDF5.
+"""Reader of MAT files of version 7.3, which are HDF5 files.
 
-They store arrays with their dimensions reversed, cells and arrays of structs as references, and
-something empty as its dimensions.
+MATLAB stores arrays with reversed dimensions, cells and arrays of structs as references, and an empty
+value as an array of its dimensions.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from emotune.data.matlab.values import (
-    DEEPEST,
-    LARGEST_CONTENT,
+    DEEPEST_NESTING,
+    LARGEST_CONTENT_BYTES,
     LARGEST_EXPANSION,
     NUMBERS,
     name_of,
@@ -23,7 +23,7 @@ from emotune.data.matlab.values import (
 from emotune.errors import DataError
 
 FAULTS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, AttributeError)
-"""What h5py raises, one changed byte at a time, when a file is damaged."""
+"""Exceptions of h5py for damaged files, collected by changing one byte at a time."""
 
 
 def names(path: Path) -> set[str]:
@@ -33,45 +33,45 @@ def names(path: Path) -> set[str]:
 
 
 def read(path: Path, *, variables: Collection[str], without: Collection[str]) -> dict[str, Any]:
-    """Read those of the variables that are there."""
+    """Read the variables; those that the file does not have are left out."""
     with h5py.File(path, "r") as file:
-        values = Values(file, without=without)
+        values = ValueReader(file, without=without)
         return {name: values.plain(file[name]) for name in variables if name in file}
 
 
-def cells(path: Path, *, place: Sequence[str], without: Collection[str]) -> Iterator[Any]:
-    """Read a cell array, one cell after the other."""
+def cells(path: Path, *, field: Sequence[str], without: Collection[str]) -> Iterator[Any]:
+    """Yield the cells of a cell array one by one."""
     with h5py.File(path, "r") as file:
         node: Any = file
-        for name in place:
+        for name in field:
             if not isinstance(node, h5py.Group) or name not in node:
                 raise DataError(f"it has no {'variable' if node is file else 'field'} {name}")
             node = node[name]
         if kind_of(node) != "cell":
-            raise DataError(f"{'.'.join(place)} is no cell array")
-        yield from Values(file, without=without).cells(node)
+            raise DataError(f"{'.'.join(field)} is no cell array")
+        yield from ValueReader(file, without=without).cells(node)
 
 
 def kind_of(node: Any) -> str:
-    """Return MATLAB's class; nothing if the file does not say."""
+    """Return MATLAB's class of a value, empty if the file does not state it."""
     if "MATLAB_sparse" in node.attrs or "MATLAB_object_decode" in node.attrs:
         return "sparse or object"
     kind = node.attrs.get("MATLAB_class", b"")
     return kind.decode() if isinstance(kind, bytes) else str(kind)
 
 
-class Values:
-    """Turns what h5py returns into plain values, up to so many bytes that the file can unpack to."""
+class ValueReader:
+    """Reader of plain values. It refuses more bytes than the length of the file can expand to."""
 
     def __init__(self, file: h5py.File, *, without: Collection[str]) -> None:
         self._file = file
         self._without = without
-        self._allowance = min(LARGEST_CONTENT, LARGEST_EXPANSION * Path(file.filename).stat().st_size)
+        self._allowance = min(LARGEST_CONTENT_BYTES, LARGEST_EXPANSION * Path(file.filename).stat().st_size)
 
     def plain(self, node: Any, *, depth: int = 0) -> Any:
         """Return a variable, a field or a cell."""
-        if depth > DEEPEST:
-            raise DataError(f"cells and structs are within each other more than {DEEPEST} times")
+        if depth > DEEPEST_NESTING:
+            raise DataError(f"cells and structs are within each other more than {DEEPEST_NESTING} times")
         kind = kind_of(node)
         if kind == "struct" and isinstance(node, h5py.Group):
             return self._struct(node, depth=depth)
@@ -89,13 +89,13 @@ class Values:
         return values.astype(NUMBERS[kind], copy=False)
 
     def cells(self, node: Any, *, depth: int = 0) -> Iterator[Any]:
-        """Return the cells one by one, column by column."""
+        """Yield the cells one by one, column by column."""
         for reference in () if _is_empty(node) else self._array(node).ravel(order="F"):
             yield self.plain(self._file[reference], depth=depth + 1)
 
     def _struct(self, node: h5py.Group, *, depth: int) -> Any:
         fields = {name_of(str(name)): field for name, field in node.items() if name not in self._without}
-        # the fields of an array of structs are references, and have no class of their own
+        # the fields of an array of structs are references, which have no MATLAB class
         if fields and all(isinstance(field, h5py.Dataset) and not kind_of(field) for field in fields.values()):
             columns = [list(self.cells(field, depth=depth)) for field in fields.values()]
             return structs_of([dict(zip(fields, row, strict=True)) for row in zip(*columns, strict=True)])
@@ -115,11 +115,11 @@ def _is_empty(node: Any) -> bool:
 
 
 def empty(shape: tuple[int, ...], *, kind: str) -> Any:
-    """Return what a class has when it is empty."""
+    """Return the empty value of a class."""
     if kind == "char":
         return ""
     if kind in {"cell", "struct"}:
-        # a struct with no fields is stored like this, too
+        # a struct without fields is stored in the same way
         return [] if kind == "cell" or 0 in shape else {}
     if kind not in NUMBERS or 0 not in shape:
         raise DataError(f"the MAT file is damaged: something empty has the shape {shape}")

@@ -1,7 +1,7 @@
-"""Reading MAT files: those of versions 5, 7 and 7.3 become the same plain values.
+"""Reader of MAT files of versions 5, 7 and 7.3, which gives the same plain values for all versions.
 
-pymatreader reads all of them, too, but drops every dimension of length 1: a single sample of two leads
-looks like two samples of one, and a cell array with one cell like its content.
+pymatreader drops every dimension of length 1: one sample of two leads becomes two samples of one lead,
+and a cell array of one cell becomes its content. Therefore it is not used.
 """
 
 import contextlib
@@ -19,54 +19,53 @@ from emotune.errors import DataError
 def read_mat(path: Path, *, variables: Collection[str], without: Collection[str] = ()) -> dict[str, Any]:
     """Read variables of a MAT file.
 
-    The values are plain, whatever the file's version:
+    The values do not depend on the version of the file:
 
     - a struct is a dict; an array of several structs, or of none, is a list of dicts;
-    - a cell array is a list, whatever its shape (n×1, 1×n, or column by column), empty if it is;
-    - characters are a str, several rows of them a list of str without trailing blanks;
-    - numbers are an array of MATLAB's class and shape, with two dimensions at least, a 0 among them
-      if it is empty.
+    - a cell array of any shape is a list, column by column;
+    - characters are a str; several rows of characters are a list of str without trailing blanks;
+    - numbers are an array of MATLAB's class and shape, with at least two dimensions; an empty array has a
+      dimension of length 0.
 
     Args:
         path: The file.
-        variables: Names of what is read; the rest is passed over.
-        without: Fields of structs, at any depth, that are passed over as if they were not there.
+        variables: Names of the variables to read; the others are skipped.
+        without: Names of fields to skip, in structs at any depth.
 
     Raises:
-        DataError: It is missing, damaged, truncated or no MAT file, lacks one of the variables, or holds
-            something else in them (a function, an object, a sparse matrix). The message does not name
-            the file.
+        DataError: The file is missing, damaged, truncated or no MAT file, lacks one of the variables, or
+            a variable holds a function, an object or a sparse matrix. The message does not name the file.
     """
     with _one_line(path) as version:
         content = version.read(path, variables=variables, without=without)
-        lacking = [name for name in variables if name not in content]
-        if lacking:
-            there = ", ".join(sorted(version.names(path))) or "none"
-            raise DataError(f"it has no variable {', '.join(lacking)}; it has {there}")
+        missing = [name for name in variables if name not in content]
+        if missing:
+            present = ", ".join(sorted(version.names(path))) or "none"
+            raise DataError(f"it has no variable {', '.join(missing)}; it has {present}")
     return content
 
 
-def iterate_cells(path: Path, *, place: Sequence[str], without: Collection[str] = ()) -> Iterator[Any]:
-    """Read a cell array of a MAT file, one cell after the other; only one is in memory at a time.
+def iterate_cells(path: Path, *, field: Sequence[str], without: Collection[str] = ()) -> Iterator[Any]:
+    """Yield the cells of a cell array of a MAT file; one cell is in memory at a time.
 
     Args:
         path: The file.
-        place: The name of the variable, and those of the fields that lead to the cell array, if it is
-            within a struct.
-        without: Fields of structs, at any depth, that are passed over as if they were not there.
+        field: Name of the variable, followed by the names of the fields that lead to the cell array if it
+            is within a struct.
+        without: Names of fields to skip, in structs at any depth.
 
     Raises:
-        DataError: As `read_mat`; or there is no cell array. Damage may come to light after some cells.
+        DataError: As `read_mat`, or there is no cell array. Damage may be found after some cells were yielded.
     """
     with _one_line(path) as version:
-        yield from version.cells(path, place=place, without=without)
+        yield from version.cells(path, field=field, without=without)
 
 
 def variables_of(path: Path) -> set[str]:
-    """Return the names of a MAT file's variables, without reading them.
+    """Return the names of a MAT file's variables without reading their values.
 
     Raises:
-        DataError: It is missing, damaged, truncated or no MAT file.
+        DataError: The file is missing, damaged, truncated or no MAT file.
     """
     with _one_line(path) as version:
         return version.names(path)
@@ -74,7 +73,7 @@ def variables_of(path: Path) -> set[str]:
 
 @contextlib.contextmanager
 def _one_line(path: Path) -> Iterator[ModuleType]:
-    """Choose what reads a file's version, and turn what goes wrong into one line."""
+    """Yield the module that reads a file's version; turn its exceptions into a message of one line."""
     version = _version_of(path)
     try:
         yield version

@@ -1,15 +1,15 @@
-"""What the values of MAT files of every version become."""
+"""Limits and conversions that the readers of all versions of MAT files share."""
 
 from typing import Any
 
-LARGEST_CONTENT = 8 * 2**30
-"""Bytes that are read from a file at once; DREAMER, all subjects in one file, has a quarter of that."""
+LARGEST_CONTENT_BYTES = 8 * 2**30
+"""Largest number of bytes read from a file; DREAMER, all subjects in one file, has a quarter of it."""
 
 LARGEST_EXPANSION = 1100
-"""How many times its length a file may unpack to; deflate cannot shrink anything by more than 1032."""
+"""Largest ratio of decompressed to stored bytes; deflate reaches 1032 at most."""
 
-DEEPEST = 20
-"""Cells and structs within each other."""
+DEEPEST_NESTING = 20
+"""Largest depth of cells and structs within each other."""
 
 NUMBERS = {
     "double": "float64",
@@ -24,21 +24,21 @@ NUMBERS = {
     "int64": "int64",
     "uint64": "uint64",
 }
-"""MATLAB's classes and NumPy's types."""
+"""NumPy's type of each numeric class of MATLAB."""
 
 
 def name_of(text: str) -> str:
-    """Return the name of a variable or field; damaged ones would break a message into lines."""
+    """Return the name of a variable or field with ``?`` for control characters, which would break a message."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def text_of(rows: list[str]) -> str | list[str]:
-    """Return one row as it is, several without the blanks that make them equally long."""
+    """Return one row as it is, several rows without the blanks that pad them to one length."""
     if len(rows) <= 1:
         return "".join(rows)
     return [row.rstrip() for row in rows]
 
 
 def structs_of(structs: list[dict[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return one struct as it is, and several or none as a list."""
+    """Return one struct as it is, several or no structs as a list."""
     return structs[0] if len(structs) == 1 else structs

@@ -1,4 +1,4 @@
-"""Pieces of a corpus, prepared by several processes."""
+"""Parts of a corpus, prepared by several processes."""
 
 import contextlib
 import fcntl
@@ -13,26 +13,26 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.prepare.pieces import Job, Part, prepare_piece
+from emotune.data.prepare.parts import PreparationJob, PreparedPart, prepare_part
 from emotune.errors import DataError, SettingsError
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Does jobs, at most so many at a time."""
+class ProcessPool:
+    """Pool of processes that prepare parts of a corpus."""
 
     workers: int
     progress: Callable[[float, str], None]
 
-    def run(self, jobs: Sequence[Job], *, weights: Sequence[int]) -> list[Part]:
-        """Do all jobs; the parts come in the order of the jobs.
+    def run(self, jobs: Sequence[PreparationJob], *, weights: Sequence[int]) -> list[PreparedPart]:
+        """Run all jobs and return their parts in the order of the jobs.
 
         Args:
-            jobs: What to prepare.
-            weights: How much work each is, for the progress.
+            jobs: The parts to prepare.
+            weights: Amount of work of each job, for the progress.
 
         Raises:
-            DataError: One of them failed, or a process died.
+            DataError: A job failed, or a process died.
         """
         if min(self.workers, len(jobs)) <= 1:
             return self._run_here(jobs, weights=weights)
@@ -40,39 +40,41 @@ class Pool:
         with ProcessPoolExecutor(
             min(self.workers, len(jobs)), mp_context=context, initializer=_die_with_parent
         ) as processes:
-            futures = [processes.submit(prepare_piece, job) for job in jobs]
+            futures = [processes.submit(prepare_part, job) for job in jobs]
             try:
                 self._watch(futures, jobs=jobs, weights=weights)
                 return [future.result() for future in futures]
             except BrokenProcessPool as error:
                 raise DataError(
-                    f"a process that prepared {jobs[0].reader.name} died, maybe for want of memory. Start the same "
-                    "command again, it goes on from there; with --workers 1 it takes least memory."
+                    f"a process that prepared {jobs[0].reader.name} died, possibly because memory ran out. "
+                    "Start the same command again to resume; --workers 1 needs the least memory."
                 ) from error
             except BaseException:
                 processes.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _run_here(self, jobs: Sequence[Job], *, weights: Sequence[int]) -> list[Part]:
-        parts: list[Part] = []
+    def _run_here(self, jobs: Sequence[PreparationJob], *, weights: Sequence[int]) -> list[PreparedPart]:
+        parts: list[PreparedPart] = []
         done = 0
         for job, weight in zip(jobs, weights, strict=True):
-            parts.append(prepare_piece(job))
+            parts.append(prepare_part(job))
             done += weight
-            self.progress(done / sum(weights), job.piece.name)
+            self.progress(done / sum(weights), job.corpus_part.name)
         return parts
 
-    def _watch(self, futures: list[Future[Part]], *, jobs: Sequence[Job], weights: Sequence[int]) -> None:
+    def _watch(
+        self, futures: list[Future[PreparedPart]], *, jobs: Sequence[PreparationJob], weights: Sequence[int]
+    ) -> None:
         known = {future: number for number, future in enumerate(futures)}
         done = 0
         for future in as_completed(futures):
             future.result()
             done += weights[known[future]]
-            self.progress(done / sum(weights), jobs[known[future]].piece.name)
+            self.progress(done / sum(weights), jobs[known[future]].corpus_part.name)
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent is gone, and leave Ctrl-C to the parent."""
+    """End this process when its parent process ends, and ignore SIGINT, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -86,13 +88,13 @@ def _die_with_parent() -> None:
 
 @contextlib.contextmanager
 def scratch_folder(store: Path) -> Iterator[Path]:
-    """Give the hidden folder beside a store in which its finished parts wait, to one process at a time.
+    """Yield the hidden folder beside a store that holds its finished parts, locked for this process.
 
-    It is removed at the end, also after an error; only a killed or interrupted process leaves it,
-    for the next one to go on with.
+    The folder is removed at the end and after an error. A killed or interrupted process leaves it, and the
+    next process resumes from the parts in it.
 
     Raises:
-        SettingsError: Another process has it.
+        SettingsError: Another process holds the lock.
     """
     folder = store.with_name(f".{store.name}.parts")
     folder.mkdir(parents=True, exist_ok=True)

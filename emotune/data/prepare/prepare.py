@@ -1,39 +1,76 @@
-"""Recordings become a segment store: the only writer of stores."""
+"""Preparation of a corpus: recordings become a segment store. No other module writes a store of signals.
+
+`prepare` lists the parts of the corpus and hashes their files (`plan_preparation`), prepares the parts in
+several processes (`emotune.data.prepare.pool`) and assembles the store (`emotune.data.prepare.writer`).
+"""
 
 import errno
+import hashlib
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotune.base import Settings
-from emotune.data.corpora.reader import AnyReader
+from emotune.data.corpora.reader import AnyReader, CorpusPart
 from emotune.data.corpora.table import CORPORA
-from emotune.data.prepare.pieces import Part
-from emotune.data.prepare.plan import Options, Plan, make_plan
-from emotune.data.prepare.pool import Pool, scratch_folder
+from emotune.data.prepare.parts import PreparationJob, PreparedPart
+from emotune.data.prepare.pool import ProcessPool, scratch_folder
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.writer import StoreWriter, fingerprint_store
-from emotune.data.store import ABOUT_FILE, About, SegmentStore, Source
+from emotune.data.recording import ExcludedData, Exclusion
+from emotune.data.store import ABOUT_FILE, About, SegmentStore, SourceCorpus
 from emotune.errors import DataError, SettingsError
-from emotune.files import new_folder, restore_replaced
+from emotune.files import new_folder, restore_replaced, sha256_of
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Error numbers of the operating system for a full disk, a quota and a file size limit."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What came of preparing a store."""
+class PrepareOptions:
+    """How the preparation runs. The content of the store does not depend on it."""
+
+    workers: int = 1
+    """Number of processes that prepare parts in parallel."""
+    strict: bool = False
+    """True: stop at a damaged file or an implausible signal. False: exclude it."""
+    append: bool = False
+    """True: add the corpus to an existing store. False: refuse a store of another corpus."""
+    progress: Callable[[float, str], None] = lambda share, doing: None
+    """Called with the completed share, 0 to 1, and a text that says what is being done."""
+
+
+@dataclass(frozen=True)
+class PreparationPlan:
+    """The work of a preparation, known before any recording is read."""
+
+    jobs: tuple[PreparationJob, ...]
+    """One job per part of the corpus, in the order of the store."""
+    weights: tuple[int, ...]
+    """Size of each job's files in bytes, at least 1, for the progress."""
+    left_out: tuple[Exclusion, ...]
+    """Files that the reader excludes by their name."""
+    fingerprint: str
+    """Hash of the names and contents of all files."""
+
+
+@dataclass(frozen=True)
+class PreparationSummary:
+    """Result of a preparation."""
 
     store: Path
     written: bool
-    """False if the same was in the store already."""
-    source: Source
-    """What was taken from the corpus."""
+    """False if the store already held the same corpus."""
+    source: SourceCorpus
+    """The corpus as the store describes it."""
     segments: int
-    """In the whole store."""
+    """Segments in the whole store."""
     fingerprint: str
+    """Fingerprint of the whole store."""
 
 
 def prepare(
@@ -43,66 +80,161 @@ def prepare(
     store: Path,
     settings: PrepareSettings,
     corpus_settings: Settings | None = None,
-    options: Options | None = None,
-) -> Summary:
+    options: PrepareOptions | None = None,
+) -> PreparationSummary:
     """Filter, resample, standardise and cut a corpus into a segment store.
 
-    Each recording is filtered at its own rate and resampled; each channel of a subject is
-    standardised over all of the subject's recordings; then segments are cut one after the other.
-    A process holds one recording in memory at a time. The same input gives the same bytes, however
-    many processes share the work. Until everything is on the disk, ``store`` does not exist, or is
-    what it was; if the process is killed, finished pieces wait in a hidden folder beside it, and
-    the same call goes on with them.
+    Each recording is filtered at its own rate and resampled. Each channel of a subject is standardised
+    over all recordings of the subject. Then the recordings are cut into consecutive segments. A process
+    holds one recording in memory at a time.
+
+    The same input gives the same bytes for any number of processes. ``store`` is replaced in one step at
+    the end; until then it does not exist, or keeps its old content. If the process is killed, the finished
+    parts stay in a hidden folder beside ``store``, and the same call resumes from them.
 
     Args:
         corpus: Name of a corpus in `CORPORA`, or a reader.
-        folder: The corpus's folder; None for one that is made up.
-        store: The folder to write. If it holds the same already, nothing is done.
-        settings: How to prepare it.
-        corpus_settings: How to read it; the reader's defaults if not given.
-        options: Processes, strictness, and whether to add to a store.
+        folder: Folder of the corpus; None for a generated corpus.
+        store: Folder to write. If it already holds the same corpus and settings, nothing is done.
+        settings: Settings of the preparation.
+        corpus_settings: Settings of the reader; its defaults if None.
+        options: Number of processes, strictness, and whether to add to an existing store.
 
     Raises:
         SettingsError: There is no such corpus or folder, the corpus has no such modality,
             ``store`` holds something else, or another process is preparing it.
-        DataError: Nothing can be used or, in strict mode, a recording cannot; or the disk is full.
+        DataError: No recording is usable, or in strict mode one is not; or the disk is full.
 
     Source:
         Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-B, in the same order.
     """
     reader = find_reader(corpus)
     chosen = reader.settings() if corpus_settings is None else corpus_settings
-    how = options or Options()
-    assert isinstance(chosen, reader.settings), f"{reader.name} does not know {type(chosen).__name__}"
+    how = options or PrepareOptions()
+    assert isinstance(chosen, reader.settings), f"{type(chosen).__name__} are not settings of {reader.name}"
     _check_input(reader, folder=folder, settings=settings)
     restore_replaced(store)
     old = _open_old(store)
     if old is not None and not how.append:
         _check_corpora(old, reader=reader)
     with _disk_errors(store), scratch_folder(store) as scratch:
-        plan = make_plan(reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how)
-        there = _already_there(old, reader=reader, settings=settings, corpus_settings=chosen, plan=plan)
-        if there is not None:
-            return there
-        parts = Pool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
+        plan = plan_preparation(
+            reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how
+        )
+        existing = _existing_summary(old, reader=reader, settings=settings, corpus_settings=chosen, plan=plan)
+        if existing is not None:
+            return existing
+        parts = ProcessPool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
         source = _source(reader, corpus_settings=chosen, plan=plan, parts=parts)
         how.progress(1.0, "writing the store")
         with new_folder(store, replace=old is not None) as draft:
             about = _assemble(draft, old=old, settings=settings, source=source, plan=plan, parts=parts)
-    return Summary(store=store, written=True, source=source, segments=about.segments, fingerprint=about.fingerprint)
+    return PreparationSummary(
+        store=store, written=True, source=source, segments=about.segments, fingerprint=about.fingerprint
+    )
 
 
 def find_reader(corpus: str | AnyReader) -> AnyReader:
     """Return the reader of a corpus.
 
     Raises:
-        SettingsError: There is none of that name.
+        SettingsError: `CORPORA` has no corpus of that name.
     """
     if not isinstance(corpus, str):
         return corpus
     if corpus not in CORPORA:
         raise SettingsError(f"there is no corpus {corpus!r}; there are: {', '.join(CORPORA)}")
     return CORPORA[corpus]
+
+
+def plan_preparation(
+    reader: AnyReader,
+    *,
+    folder: Path | None,
+    settings: PrepareSettings,
+    corpus_settings: Settings,
+    scratch: Path,
+    options: PrepareOptions,
+) -> PreparationPlan:
+    """List the parts of a corpus and hash their files.
+
+    Finished parts are stored in ``scratch``. The name of a part is a hash of everything it depends on:
+    settings, version of emotune, names and contents of the files.
+
+    Raises:
+        DataError: The folder holds nothing of the corpus, or a file cannot be read.
+    """
+    items = list(reader.list_parts(folder, corpus_settings))
+    parts = [item for item in items if isinstance(item, CorpusPart)]
+    files = {file for part in parts for file in part.files}
+    hashes = hash_files(files, workers=options.workers, progress=options.progress)
+    inputs = {
+        "corpus": reader.name,
+        "settings": settings.model_dump(mode="json"),
+        "corpus_settings": corpus_settings.model_dump(mode="json"),
+        "emotune": importlib.metadata.version("emotune"),
+        "strict": options.strict,
+    }
+    digests = [
+        _digest([part.name, *(_name_and_hash(file, folder=folder, hashes=hashes) for file in part.files)])
+        for part in parts
+    ]
+    jobs = [
+        PreparationJob(
+            reader=reader,
+            corpus_part=part,
+            settings=settings,
+            corpus_settings=corpus_settings,
+            output=scratch / _digest([inputs, digest])[:24],
+            strict=options.strict,
+        )
+        for part, digest in zip(parts, digests, strict=True)
+    ]
+    return PreparationPlan(
+        jobs=tuple(jobs),
+        weights=tuple(sum(_size(file) for file in part.files) or 1 for part in parts),
+        left_out=tuple(Exclusion.of(item) for item in items if isinstance(item, ExcludedData)),
+        fingerprint=_digest([reader.name, *digests]),
+    )
+
+
+def hash_files(files: set[Path], *, workers: int, progress: Callable[[float, str], None]) -> dict[Path, str]:
+    """Return the SHA-256 of each file's content, ``missing`` for a file that does not exist.
+
+    A missing file is no error here: the reader reports it with the subject it belongs to.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+
+    def hash_file(file: Path) -> str:
+        try:
+            return sha256_of(file)
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            raise DataError(f"{file} cannot be read: {error.strerror}") from error
+
+    ordered = sorted(files)
+    hashes: dict[Path, str] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        for number, (file, digest) in enumerate(zip(ordered, pool.map(hash_file, ordered), strict=True)):
+            progress(0.0, f"hashing file {number + 1} of {len(ordered)}")
+            hashes[file] = digest
+    return hashes
+
+
+def _name_and_hash(file: Path, *, folder: Path | None, hashes: dict[Path, str]) -> str:
+    assert folder is not None
+    return f"{file.relative_to(folder).as_posix()} {hashes[file]}"
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def _digest(content: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSettings) -> None:
@@ -112,7 +244,9 @@ def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSet
         )
     if not reader.needs_folder:
         if folder is not None:
-            raise SettingsError(f"{reader.name} is made up and reads no folder, but {folder} was given. Leave it out.")
+            raise SettingsError(
+                f"{reader.name} is generated and reads no folder, but {folder} was given. Leave it out."
+            )
     elif folder is None:
         raise SettingsError(f"{reader.name} needs the folder of its files. Where to get it: {reader.where}")
     elif not folder.is_dir():
@@ -120,15 +254,16 @@ def _check_input(reader: AnyReader, *, folder: Path | None, settings: PrepareSet
 
 
 def _open_old(store: Path) -> SegmentStore | None:
+    """Open the store that exists already; None if there is none."""
     if not store.exists() or (store.is_dir() and not any(store.iterdir())):
         return None
     if not (store / ABOUT_FILE).is_file():
-        raise SettingsError(f"{store} is there already and is no segment store. Give another folder.")
+        raise SettingsError(f"{store} already exists and is no segment store. Give another folder.")
     return SegmentStore.open(store)
 
 
 def _check_corpora(old: SegmentStore, *, reader: AnyReader) -> None:
-    """Refuse early what would be refused after all files were looked at."""
+    """Refuse a store of another corpus before the files are hashed, which takes minutes."""
     names = [source.corpus for source in old.about.sources]
     if reader.name not in names:
         raise SettingsError(
@@ -136,44 +271,58 @@ def _check_corpora(old: SegmentStore, *, reader: AnyReader) -> None:
         )
 
 
-def _already_there(
-    old: SegmentStore | None, *, reader: AnyReader, settings: PrepareSettings, corpus_settings: Settings, plan: Plan
-) -> Summary | None:
-    """Tell that there is nothing to do, or refuse to mix what does not belong together."""
+def _existing_summary(
+    old: SegmentStore | None,
+    *,
+    reader: AnyReader,
+    settings: PrepareSettings,
+    corpus_settings: Settings,
+    plan: PreparationPlan,
+) -> PreparationSummary | None:
+    """Return the summary of a store that holds the corpus already; None if the corpus must be prepared.
+
+    Raises:
+        SettingsError: The store was prepared with other settings, or from other files of the corpus.
+    """
     if old is None:
         return None
     about = old.about
     remedy = "Give another folder, or remove that one."
     if about.settings != settings.model_dump(mode="json"):
         raise SettingsError(f"{old.path} holds a store with other settings. {remedy}")
-    for source in about.sources:
-        if source.corpus != reader.name:
-            continue
-        different = [
-            name
-            for name, same in (
-                ("corpus settings", source.settings == corpus_settings.model_dump(mode="json")),
-                (f"files of {reader.name}", source.fingerprint == plan.fingerprint),
-            )
-            if not same
-        ]
-        if different:
-            raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {remedy}")
-        return Summary(store=old.path, written=False, source=source, segments=len(old), fingerprint=old.fingerprint)
-    return None
+    source = next((source for source in about.sources if source.corpus == reader.name), None)
+    if source is None:
+        return None
+    different: list[str] = []
+    if source.settings != corpus_settings.model_dump(mode="json"):
+        different.append("corpus settings")
+    if source.fingerprint != plan.fingerprint:
+        different.append(f"files of {reader.name}")
+    if different:
+        raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {remedy}")
+    return PreparationSummary(
+        store=old.path, written=False, source=source, segments=len(old), fingerprint=old.fingerprint
+    )
 
 
-def _source(reader: AnyReader, *, corpus_settings: Settings, plan: Plan, parts: Sequence[Part]) -> Source:
+def _source(
+    reader: AnyReader, *, corpus_settings: Settings, plan: PreparationPlan, parts: Sequence[PreparedPart]
+) -> SourceCorpus:
+    """Return what the store says about the corpus.
+
+    Raises:
+        DataError: A subject is in several parts, or there are no segments.
+    """
     subjects = [subject for part in parts for subject in part.subjects]
-    twice = {subject for subject in subjects if subjects.count(subject) > 1}
-    if twice:
-        raise DataError(f"{reader.name}: subject {', '.join(sorted(twice))} is in several pieces of the corpus")
-    left_out = (*plan.left_out, *(one for part in parts for one in part.left_out))
+    repeated = {subject for subject in subjects if subjects.count(subject) > 1}
+    if repeated:
+        raise DataError(f"{reader.name}: subject {', '.join(sorted(repeated))} is in several parts of the corpus")
+    left_out = (*plan.left_out, *(exclusion for part in parts for exclusion in part.left_out))
     segments = sum(part.segments for part in parts)
     if not segments:
         why = f" First reason: {left_out[0]}" if left_out else ""
         raise DataError(f"there is no usable recording of at least one segment's length in this corpus.{why}")
-    return Source(
+    return SourceCorpus(
         corpus=reader.name,
         settings=corpus_settings.model_dump(mode="json"),
         fingerprint=plan.fingerprint,
@@ -190,15 +339,16 @@ def _assemble(
     *,
     old: SegmentStore | None,
     settings: PrepareSettings,
-    source: Source,
-    plan: Plan,
-    parts: Sequence[Part],
+    source: SourceCorpus,
+    plan: PreparationPlan,
+    parts: Sequence[PreparedPart],
 ) -> About:
+    """Write the files of the store into ``draft``: the old segments first, then the parts in their order."""
     with StoreWriter(draft, samples=settings.samples) as writer:
         if old is not None:
             writer.append_store(old)
         for job, part in zip(plan.jobs, parts, strict=True):
-            writer.append_part(job.part, part=part)
+            writer.append_part(job.output, part=part)
         files = writer.finish()
     dumped = settings.model_dump(mode="json")
     about = About(
@@ -219,15 +369,14 @@ def _assemble(
 
 @contextmanager
 def _disk_errors(store: Path) -> Iterator[None]:
-    """Say in a line what the disk refused; the draft has been removed by then."""
+    """Turn an error of the disk into a message of one line. The draft of the store is removed before."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
             raise DataError(
-                f"{store}: the disk is full ({error.strerror}). Nothing was left behind; make room "
-                "or give another folder."
+                f"{store}: the disk is full ({error.strerror}). Nothing was written; free space or give another folder."
             ) from error
         raise DataError(
-            f"{store} cannot be written: {error.strerror} ({error.filename}). Nothing was left behind."
+            f"{store} cannot be written: {error.strerror} ({error.filename}). Nothing was written."
         ) from error

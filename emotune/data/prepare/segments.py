@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import Item
-from emotune.data.prepare.quality import sound_parts
-from emotune.data.recording import LeftOut, Modality, Omitted, Recording, Unreadable
+from emotune.data.modality import DEFAULT_MODALITY, MODALITIES, Modality
+from emotune.data.prepare.quality import clean_parts
+from emotune.data.recording import ExcludedData, Exclusion, Recording, UnreadableRecording
 from emotune.data.signals import band_pass, resample
 from emotune.errors import DataError
 
@@ -19,26 +20,38 @@ NOTHING_LEFT = 1e-6
 """Share of a channel's spread that the filter must leave; less is its rounding."""
 
 
+DEFAULTS = MODALITIES[DEFAULT_MODALITY]
+
+
 class PrepareSettings(Settings):
     """How recordings become segments."""
 
-    modality: Modality = "ecg"
+    modality: Modality = DEFAULT_MODALITY
     """What to take from the corpus: each ECG lead by itself, or all EEG channels together."""
 
-    seconds: float = Field(default=10.0, gt=0)
+    seconds: float = Field(default=DEFAULTS.seconds, gt=0)
     """Length of a segment."""
 
-    rate: int = Field(default=128, ge=1)
+    rate: int = Field(default=DEFAULTS.rate, ge=1)
     """Samples per second of the segments."""
 
-    band: tuple[float, float] = (0.8, 50.0)
+    band: tuple[float, float] = DEFAULTS.band
     """Frequencies that are kept, in Hz."""
 
-    order: int = Field(default=8, ge=1, le=10)
+    order: int = Field(default=DEFAULTS.order, ge=1, le=10)
     """Order of the Butterworth filter at each edge."""
 
     normalise: Literal["subject"] = "subject"
     """Zero mean and unit variance over all of a subject's filtered signal, channel by channel."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_defaults_of_modality(cls, given: Any) -> Any:
+        modality = given.get("modality") if isinstance(given, dict) else None
+        spec = MODALITIES.get(modality) if isinstance(modality, str) else None
+        if spec is None:
+            return given
+        return {"seconds": spec.seconds, "rate": spec.rate, "band": spec.band, "order": spec.order, **given}
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":
@@ -60,7 +73,9 @@ class PrepareSettings(Settings):
         return round(self.seconds * self.rate)
 
 
-def usable(items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False) -> Iterator[Recording | LeftOut]:
+def prepared_recordings(
+    items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False
+) -> Iterator[Recording | Exclusion]:
     """Check, filter and resample recordings one by one.
 
     Dead channels and gaps are left out (`emotune.data.prepare.quality`), and so is what is shorter than a
@@ -76,32 +91,36 @@ def usable(items: Iterable[Item], *, settings: PrepareSettings, strict: bool = F
     """
     for item in items:
         match item:
-            case Omitted():
-                yield LeftOut.of(item)
-            case Unreadable():
+            case ExcludedData():
+                yield Exclusion.of(item)
+            case UnreadableRecording():
                 if strict:
                     raise DataError(str(item))
-                yield LeftOut.of(item)
+                yield Exclusion.of(item)
             case Recording():
-                for part in sound_parts(item, seconds=settings.seconds):
-                    yield _ready_or_not(part, settings=settings, strict=strict)
+                for part in clean_parts(item, seconds=settings.seconds):
+                    yield _prepare_or_exclude(part, settings=settings, strict=strict)
 
 
-def _ready_or_not(part: Recording | LeftOut, *, settings: PrepareSettings, strict: bool) -> Recording | LeftOut:
-    if isinstance(part, LeftOut):
+def _prepare_or_exclude(
+    part: Recording | Exclusion, *, settings: PrepareSettings, strict: bool
+) -> Recording | Exclusion:
+    if isinstance(part, Exclusion):
         return part
     try:
-        made = ready(part, settings=settings)
+        filtered = filter_and_resample(part, settings=settings)
     except DataError as error:
         if strict:
             raise
-        return LeftOut(what=str(part), reason=str(error).removeprefix(f"{part}: "))
-    if made.signal.shape[1] - lead_in(made, samples=settings.samples) < settings.samples:
-        return LeftOut(what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s")
-    return made
+        return Exclusion(what=str(part), reason=str(error).removeprefix(f"{part}: "))
+    if filtered.signal.shape[1] - samples_to_skip(filtered, samples=settings.samples) < settings.samples:
+        return Exclusion(
+            what=f"{part}, {part.seconds:.1f} s", reason=f"shorter than a segment of {settings.seconds:g} s"
+        )
+    return filtered
 
 
-def ready(recording: Recording, *, settings: PrepareSettings) -> Recording:
+def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> Recording:
     """Check, filter and resample a recording.
 
     Raises:
@@ -122,7 +141,7 @@ def ready(recording: Recording, *, settings: PrepareSettings) -> Recording:
     return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
 
 
-def lead_in(recording: Recording, *, samples: int) -> int:
+def samples_to_skip(recording: Recording, *, samples: int) -> int:
     """Return how many samples to drop for the first segment to begin at a multiple of its length in the session.
 
     So the leads and modalities of a session keep the same time stamps, wherever their gaps are.
@@ -132,7 +151,7 @@ def lead_in(recording: Recording, *, samples: int) -> int:
 
 def cut(recording: Recording, *, samples: int) -> Float32[np.ndarray, "segment channel time"]:
     """Cut a recording into segments, one right after the other; what is left at both ends is dropped."""
-    signal = recording.signal[:, lead_in(recording, samples=samples) :]
+    signal = recording.signal[:, samples_to_skip(recording, samples=samples) :]
     count = signal.shape[1] // samples
     parts = signal[:, : count * samples].reshape(len(signal), count, samples)
     return np.ascontiguousarray(parts.transpose(1, 0, 2), dtype=np.float32)

@@ -1,4 +1,7 @@
-"""One recording by itself, prepared as a corpus is: there is no more of the person than this."""
+"""Preparation of a single recording, with the same steps as a corpus.
+
+Standardisation uses this recording alone, since no other recording of the subject is known.
+"""
 
 import tempfile
 from collections.abc import Iterable
@@ -9,36 +12,38 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from emotune.data.corpora.folder import Entry, Folder, recording_of
+from emotune.data.corpora.folder import ManifestEntry, recording_of
 from emotune.data.corpora.formats import read_file
-from emotune.data.prepare.pieces import PartWriter
-from emotune.data.prepare.segments import PrepareSettings, usable
-from emotune.data.recording import LeftOut, Modality, Recording
+from emotune.data.modality import MODALITIES, Modality
+from emotune.data.prepare.parts import PartWriter
+from emotune.data.prepare.segments import PrepareSettings, prepared_recordings
+from emotune.data.recording import Exclusion, Recording
 from emotune.errors import DataError, SettingsError
 
 REASONS_NAMED = 3
+"""Number of reasons in a message."""
 CHANNELS_NAMED = 12
+"""Number of channels in a message."""
 
 
 @dataclass(frozen=True, eq=False)
-class Segments:
-    """Segments of one recording, standardised over that recording, and what of it was left out."""
+class PreparedSegments:
+    """PreparedSegments of one recording, standardised over that recording, and what of it was left out."""
 
     index: pd.DataFrame
-    """As a store's: ``channel`` (an ECG lead, or ``all``) and ``start`` in seconds, for each segment."""
+    """Index table as that of a store: among others ``channel`` (a lead, or ``all``) and ``start`` in seconds."""
     signals: Float32[np.ndarray, "segment channel time"]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
 
 
-def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareSettings) -> Segments:
-    """Cut recordings of one person, already filtered and resampled, into standardised segments.
+def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareSettings) -> PreparedSegments:
+    """Cut filtered and resampled recordings of one person into standardised segments.
 
-    Each channel gets zero mean and unit variance over all that is given, by the code that makes
-    stores.
+    Each channel gets zero mean and unit variance over all given recordings, as in `PartWriter.append`.
 
     Args:
-        recordings: As `emotune.data.prepare.segments.ready` returns them; at least one of a segment's length.
-        settings: How long segments are.
+        recordings: As `filter_and_resample` returns them; at least one of a segment's length.
+        settings: Settings of the preparation.
     """
     with tempfile.TemporaryFile() as file:
         writer = PartWriter(file, corpus="", samples=settings.samples)
@@ -46,32 +51,31 @@ def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareS
         file.seek(0)
         samples = np.frombuffer(file.read(), dtype="<f4").astype(np.float32)
     shape = (writer.segments, len(writer.channels), settings.samples)
-    return Segments(pd.concat(writer.rows, ignore_index=True), samples.reshape(shape))
+    return PreparedSegments(pd.concat(writer.rows, ignore_index=True), samples.reshape(shape))
 
 
 def read_single(
     path: Path, *, modality: Modality, channels: tuple[str, ...] = (), fs: float | None = None
 ) -> Recording:
-    """Read a file that no manifest tells anything about.
+    """Read a recording that is in no manifest.
 
     Args:
-        path: A recording in one of `emotune.data.corpora.formats.FORMATS`.
-        modality: What to take from it.
-        channels: Its channels by name, in this order; of an ECG all leads if there are none.
-        fs: Samples per second, where the file does not say.
+        path: A file in one of `emotune.data.corpora.formats.FORMATS`.
+        modality: The modality to take.
+        channels: Names of the channels to take, in this order; all channels of the modality if empty.
+        fs: Sampling rate in Hz, for a file that does not state it.
 
     Raises:
         SettingsError: There is no such file.
-        DataError: It cannot be read, has no such channels, or its rate is not known.
+        DataError: The file cannot be read, lacks a channel, or its rate is not known.
     """
     if not path.is_file():
-        raise SettingsError(f"{path} is no file; give a recording")
-    settings = Folder(ecg_channels=channels) if modality == "ecg" else Folder(eeg_channels=channels)
-    entry = Entry(
+        raise SettingsError(f"{path} is no file; give the path of a recording")
+    entry = ManifestEntry(
         file=path.name,
         subject="unknown",
         session=path.stem,
-        modality="",
+        modality=None,
         fs=fs,
         condition="",
         ratings={},
@@ -81,39 +85,40 @@ def read_single(
     )
     try:
         raw = read_file(path)
-        wanted = [channel for channel in raw.channels if channel.kind == modality]
-        if any(channel.fs is None for channel in wanted) and fs is None:
+        chosen = [channel for channel in raw.channels if channel.modality == modality]
+        if any(channel.fs is None for channel in chosen) and fs is None:
             raise DataError("its sampling rate is not known; give it with --fs")
-        recording = recording_of(raw, entry=entry, modality=modality, settings=settings)
+        recording = recording_of(raw, entry=entry, modality=modality, names=channels)
         if recording is None:
-            names = [f"{channel.name} ({channel.kind})" for channel in raw.channels]
+            names = [f"{channel.name} ({channel.modality or 'other'})" for channel in raw.channels]
+            label = MODALITIES[modality].label
             more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
-            there = ", ".join(names[:CHANNELS_NAMED]) or "none"
-            raise DataError(f"it has no {modality.upper()} channel, which the model needs; it has: {there}{more}")
+            present = ", ".join(names[:CHANNELS_NAMED]) or "none"
+            raise DataError(f"it has no {label} channel, which the model needs; it has: {present}{more}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return recording
 
 
-def prepare_single(recording: Recording, *, settings: PrepareSettings) -> Segments:
-    """Check, filter, resample, standardise and cut one recording as the preparation of a store does.
+def prepare_single(recording: Recording, *, settings: PrepareSettings) -> PreparedSegments:
+    """Check, filter, resample, standardise and cut one recording as `prepare` does.
 
-    Dead leads and gaps are left out; start times count from the beginning of the recording.
+    Dead leads and gaps are excluded. Start times are in seconds from the beginning of the recording.
 
     Raises:
-        DataError: Nothing of it can be used; the message says why, without naming the file.
+        DataError: No part of it can be used; the message says why, without naming the file.
     """
-    parts = list(usable([recording], settings=settings))
-    left_out = tuple(_short(one, recording=recording) for one in parts if isinstance(one, LeftOut))
-    good = [one for one in parts if isinstance(one, Recording)]
-    if not good:
-        reasons = list(dict.fromkeys(f"{one.what}: {one.reason}" if one.what else one.reason for one in left_out))
+    parts = list(prepared_recordings([recording], settings=settings))
+    left_out = tuple(_shorten(part, recording=recording) for part in parts if isinstance(part, Exclusion))
+    usable = [part for part in parts if isinstance(part, Recording)]
+    if not usable:
+        reasons = list(dict.fromkeys(f"{item.what}: {item.reason}" if item.what else item.reason for item in left_out))
         more = f"; and {len(reasons) - REASONS_NAMED} more" if len(reasons) > REASONS_NAMED else ""
         raise DataError("; ".join(reasons[:REASONS_NAMED]) + more)
-    made = standardised_segments(good, settings=settings)
-    return Segments(made.index, made.signals, left_out)
+    segments = standardised_segments(usable, settings=settings)
+    return PreparedSegments(segments.index, segments.signals, left_out)
 
 
-def _short(left_out: LeftOut, *, recording: Recording) -> LeftOut:
-    """Leave out of a remark what it says of subject and file, which are the same in all of them."""
-    return LeftOut(what=left_out.what.removeprefix(str(recording)).removeprefix(", "), reason=left_out.reason)
+def _shorten(left_out: Exclusion, *, recording: Recording) -> Exclusion:
+    """Remove subject and file from an entry, since they are the same in all entries."""
+    return Exclusion(what=left_out.what.removeprefix(str(recording)).removeprefix(", "), reason=left_out.reason)

@@ -1,4 +1,4 @@
-"""Writing the files of a segment store from finished parts."""
+"""Writer of the two data files of a segment store."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.lib import format as npy
 
-from emotune.data.prepare.pieces import Part, index_file, signal_file, write_table
+from emotune.data.prepare.parts import PreparedPart, index_file, signal_file, write_index
 from emotune.data.store import INDEX_FILE, SIGNAL_FILE, FileRecord, SegmentStore
 from emotune.errors import DataError
 from emotune.files import sha256_of
 
 
 class StoreWriter:
-    """Appends parts to ``signal.npy`` and remembers their index rows until the end.
+    """Writer of ``signal.npy`` and ``index.parquet``.
 
-    The header of the array is written twice, since the number of segments is known last; NumPy
-    pads it so that it keeps its length.
+    The header of the array is written at the beginning and again at the end, when the number of segments is
+    known. NumPy pads the header, so that both have the same length.
     """
 
     def __init__(self, folder: Path, *, samples: int) -> None:
@@ -42,7 +42,7 @@ class StoreWriter:
         self._file.close()
 
     def append_store(self, store: SegmentStore) -> None:
-        """Append all segments of a store, as they are."""
+        """Append all segments of a store unchanged."""
         self._begin(store.channels)
         with (store.path / SIGNAL_FILE).open("rb") as file:
             npy.read_magic(file)
@@ -51,11 +51,11 @@ class StoreWriter:
         self.segments += len(store)
         self._rows.append(store.index)
 
-    def append_part(self, place: Path, *, part: Part) -> None:
-        """Append what became of a piece.
+    def append_part(self, output: Path, *, part: PreparedPart) -> None:
+        """Append a prepared part, whose files are at ``output``.
 
         Raises:
-            DataError: Its channels are not those of the others.
+            DataError: It has other channels than the parts before.
         """
         if not part.segments:
             return
@@ -65,10 +65,10 @@ class StoreWriter:
                 f"{', '.join(self.channels)} came before; all must have the same"
             )
         self._begin(part.channels)
-        with signal_file(place).open("rb") as file:
+        with signal_file(output).open("rb") as file:
             shutil.copyfileobj(file, self._file, 2**22)
         self.segments += part.segments
-        self._rows.append(pd.read_parquet(index_file(place)))
+        self._rows.append(pd.read_parquet(index_file(output)))
 
     def _begin(self, channels: tuple[str, ...]) -> None:
         if not self.channels:
@@ -82,24 +82,20 @@ class StoreWriter:
         npy.write_array_header_1_0(self._file, header)
 
     def finish(self) -> dict[str, FileRecord]:
-        """Complete both files.
-
-        Returns:
-            Size and hash of each, by name.
-        """
+        """Write the final header and the index, and return size and hash of both files, by name."""
         self._write_header()
         self._file.close()
-        write_table(pd.concat(self._rows, ignore_index=True), file=self.folder / INDEX_FILE)
+        write_index(pd.concat(self._rows, ignore_index=True), file=self.folder / INDEX_FILE)
         return file_records(self.folder)
 
 
 def file_records(folder: Path) -> dict[str, FileRecord]:
-    """Return size and hash of a store's two files, by name."""
+    """Return size and hash of the two data files of a store, by name."""
     files = {name: folder / name for name in (SIGNAL_FILE, INDEX_FILE)}
     return {name: FileRecord(size=file.stat().st_size, sha256=sha256_of(file)) for name, file in files.items()}
 
 
 def fingerprint_store(files: Mapping[str, FileRecord], *, settings: Mapping[str, Any]) -> str:
-    """Hash signal, index and settings."""
+    """Return the fingerprint of a store: the SHA-256 of the hashes of its files and of its settings."""
     content = {"files": {name: record.sha256 for name, record in files.items()}, "settings": dict(settings)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

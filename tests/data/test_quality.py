@@ -5,16 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.data.prepare.quality import sound_parts
-from emotune.data.prepare.segments import PrepareSettings, cut, ready
-from emotune.data.recording import Interval, LeftOut, Modality, Recording
+from emotune.data.modality import Modality
+from emotune.data.prepare.quality import clean_parts
+from emotune.data.prepare.segments import PrepareSettings, cut, filter_and_resample
+from emotune.data.recording import Exclusion, Interval, Recording
 
 Make = Callable[..., Recording]
 
 
 def parts_of(recording: Recording, *, seconds: float = 2.0) -> tuple[list[Recording], list[str]]:
-    items = list(sound_parts(recording, seconds=seconds))
-    left_out = [str(item) for item in items if isinstance(item, LeftOut)]
+    items = list(clean_parts(recording, seconds=seconds))
+    left_out = [str(item) for item in items if isinstance(item, Exclusion)]
     return [item for item in items if isinstance(item, Recording)], left_out
 
 
@@ -62,7 +63,7 @@ def test_a_gap_parts_a_recording_and_both_sides_know_their_time(make_recording: 
 def test_segments_keep_the_time_stamps_of_the_session_whatever_the_gaps(make_recording: Make) -> None:
     settings = PrepareSettings(seconds=2.5)
     late = make_recording(start=3.0)
-    made = ready(late, settings=settings)
+    made = filter_and_resample(late, settings=settings)
     segments = cut(made, samples=settings.samples)
     assert len(segments) == 11
     assert np.array_equal(segments[0], made.signal[:, 256:576].astype(np.float32))

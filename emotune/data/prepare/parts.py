@@ -1,4 +1,8 @@
-"""One piece of a corpus becomes finished segments on the disk, with one recording in memory at a time."""
+"""Preparation of one part of a corpus: its recordings become segments on the disk.
+
+One recording is in memory at a time. A part consists of three files, ``NAME.signal`` (float32 samples),
+``NAME.parquet`` (a row per segment) and ``NAME.json`` (`PreparedPart`), written in this order.
+"""
 
 import itertools
 import json
@@ -16,43 +20,44 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from emotune.base import Settings
-from emotune.data.corpora.reader import AnyReader, Piece
-from emotune.data.prepare.segments import PrepareSettings, cut, usable
-from emotune.data.recording import LeftOut, Recording
+from emotune.data.corpora.reader import AnyReader, CorpusPart
+from emotune.data.modality import MODALITIES
+from emotune.data.prepare.segments import PrepareSettings, cut, prepared_recordings
+from emotune.data.recording import Exclusion, Recording
 from emotune.data.store import ALL_CHANNELS
 from emotune.errors import DataError
 from emotune.files import write_atomically
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a process is told to prepare."""
+class PreparationJob:
+    """The work of one process: a part of a corpus, the settings, and where to write the result."""
 
     reader: AnyReader
-    piece: Piece
+    corpus_part: CorpusPart
     settings: PrepareSettings
     corpus_settings: Settings
-    part: Path
-    """Where it goes: ``part``.signal, .parquet and, last of all, .json."""
+    output: Path
+    """Path of the result without the endings of its files."""
     strict: bool
 
 
-class Part(Settings):
-    """What became of a piece."""
+class PreparedPart(Settings):
+    """Result of the preparation of a part."""
 
     channels: tuple[str, ...]
-    """Of its segments; empty if there are none."""
+    """Channels of its segments; empty if there are no segments."""
     subjects: tuple[str, ...]
     recordings: int
     segments: int
     seconds: float
-    """Length of the recordings that were used."""
-    left_out: tuple[LeftOut, ...]
+    """Duration of the recordings that were used, in seconds."""
+    left_out: tuple[Exclusion, ...]
 
 
 @dataclass
-class Spread:
-    """Mean and variance of a channel, gathered stretch by stretch.
+class RunningMoments:
+    """Mean and variance of a channel, updated block by block.
 
     Source:
         Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample
@@ -64,7 +69,7 @@ class Spread:
     squares: float = 0.0
 
     def add(self, samples: Float[np.ndarray, " time"]) -> None:
-        """Take in a stretch."""
+        """Add a block of samples."""
         count, mean = len(samples), float(samples.mean(dtype=np.float64))
         squares = float(np.square(samples - mean, dtype=np.float64).sum())
         total = self.count + count
@@ -74,13 +79,13 @@ class Spread:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of all samples."""
+        """Standard deviation of all samples (divisor n)."""
         return float(np.sqrt(self.squares / self.count))
 
 
 @dataclass
 class PartWriter:
-    """Appends segments to a file, and standardises a subject's when the subject is complete."""
+    """Writer of segments. The segments of a subject are standardised when the subject is complete."""
 
     file: BinaryIO
     corpus: str
@@ -90,20 +95,20 @@ class PartWriter:
     segments: int = 0
 
     def append(self, recordings: Iterator[Recording]) -> float:
-        """Append all recordings of a subject, at the store's rate; returns their length in seconds.
+        """Append all recordings of a subject, at the rate of the store, and return their duration in seconds.
 
-        Each channel gets zero mean and unit variance over all of the subject's recordings; channels
-        belong together by name.
+        Each channel gets zero mean and unit variance over all recordings of the subject:
+        ``(x - mean) / deviation``. Channels are matched by name.
 
         Raises:
-            DataError: A recording's channels are not those of the others.
+            DataError: A recording has other channels than those before.
         """
-        spreads: dict[str, Spread] = {}
+        spreads: dict[str, RunningMoments] = {}
         blocks: list[tuple[int, int, tuple[str, ...]]] = []
         seconds = 0.0
         for recording in recordings:
             for name, samples in zip(recording.channels, recording.signal, strict=True):
-                spreads.setdefault(name, Spread()).add(samples)
+                spreads.setdefault(name, RunningMoments()).add(samples)
             blocks += self._write(recording)
             seconds += recording.seconds
         for first, count, names in blocks:
@@ -112,17 +117,19 @@ class PartWriter:
 
     def _write(self, recording: Recording) -> Iterator[tuple[int, int, tuple[str, ...]]]:
         segments = cut(recording, samples=self.samples)
-        if recording.modality == "eeg":
-            shares = [(ALL_CHANNELS, recording.channels, segments)]
-        else:
+        separate = MODALITIES[recording.modality].separate_leads
+        if separate:
             shares = [
-                (name, ("ecg",), segments[:, number : number + 1]) for number, name in enumerate(recording.channels)
+                (name, (recording.modality,), segments[:, number : number + 1])
+                for number, name in enumerate(recording.channels)
             ]
+        else:
+            shares = [(ALL_CHANNELS, recording.channels, segments)]
         for name, channels, share in shares:
             self._check_channels(recording, channels=channels)
             self.file.write(np.ascontiguousarray(share, dtype="<f4").tobytes())
             self.rows.append(self._describe(recording, count=len(share), name=name))
-            yield self.segments, len(share), recording.channels if recording.modality == "eeg" else (name,)
+            yield self.segments, len(share), (name,) if separate else recording.channels
             self.segments += len(share)
 
     def _check_channels(self, recording: Recording, *, channels: tuple[str, ...]) -> None:
@@ -133,13 +140,13 @@ class PartWriter:
                 "came before; all must have the same"
             )
 
-    def _standardise(self, first: int, *, count: int, spreads: list[Spread]) -> None:
+    def _standardise(self, first: int, *, count: int, spreads: list[RunningMoments]) -> None:
         self.file.flush()
         shape = (count, len(self.channels), self.samples)
-        place = np.memmap(self.file, dtype="<f4", mode="r+", offset=4 * first * math.prod(shape[1:]), shape=shape)
+        block = np.memmap(self.file, dtype="<f4", mode="r+", offset=4 * first * math.prod(shape[1:]), shape=shape)
         mean = np.array([spread.mean for spread in spreads])[:, None]
         deviation = np.array([spread.deviation for spread in spreads])[:, None]
-        place[:] = (place - mean) / deviation
+        block[:] = (block - mean) / deviation
 
     def _describe(self, recording: Recording, *, count: int, name: str) -> pd.DataFrame:
         length = self.samples / recording.fs
@@ -162,42 +169,42 @@ class PartWriter:
         )
 
 
-def prepare_piece(job: Job) -> Part:
-    """Read, filter, resample, standardise and cut a piece; once made, a part is not made again.
+def prepare_part(job: PreparationJob) -> PreparedPart:
+    """Read, filter, resample, standardise and cut a part of a corpus; a finished part is only read.
 
     Raises:
-        DataError: In strict mode, something of it cannot be used; or the reader mixes subjects up.
+        DataError: In strict mode, a recording cannot be used; or the recordings of a subject are not consecutive.
         OSError: The part cannot be written.
     """
-    done = finished(job.part)
-    if done is not None:
-        return done
-    left_out: list[LeftOut] = []
+    finished = read_finished_part(job.output)
+    if finished is not None:
+        return finished
+    left_out: list[Exclusion] = []
     subjects: list[str] = []
     seconds, recordings = 0.0, 0
 
-    def sound() -> Iterator[Recording]:
+    def usable_recordings() -> Iterator[Recording]:
         nonlocal recordings
-        items = job.reader.read(job.piece, job.settings.modality, job.corpus_settings)
-        for item in usable(items, settings=job.settings, strict=job.strict):
-            if isinstance(item, LeftOut):
+        items = job.reader.read(job.corpus_part, job.settings.modality, job.corpus_settings)
+        for item in prepared_recordings(items, settings=job.settings, strict=job.strict):
+            if isinstance(item, Exclusion):
                 left_out.append(item)
                 continue
             recordings += 1
             yield item
 
-    with signal_file(job.part).open("w+b") as file:
+    with signal_file(job.output).open("w+b") as file:
         writer = PartWriter(file, corpus=job.reader.name, samples=job.settings.samples)
-        for subject, group in itertools.groupby(sound(), key=lambda recording: recording.subject):
+        for subject, group in itertools.groupby(usable_recordings(), key=lambda recording: recording.subject):
             if subject in subjects:
                 raise DataError(
-                    f"{job.reader.name}, {job.piece.name}: the reader yields the recordings of subject {subject} "
+                    f"{job.reader.name}, {job.corpus_part.name}: the reader yields the recordings of subject {subject} "
                     "in several places; they must come one after the other"
                 )
             subjects.append(subject)
             seconds += writer.append(group)
         os.fsync(file.fileno())
-    part = Part(
+    part = PreparedPart(
         channels=writer.channels,
         subjects=tuple(subjects),
         recordings=recordings,
@@ -206,32 +213,32 @@ def prepare_piece(job: Job) -> Part:
         left_out=tuple(left_out),
     )
     if writer.rows:
-        write_table(pd.concat(writer.rows, ignore_index=True), file=index_file(job.part))
-    write_atomically(_about_file(job.part), part.model_dump_json().encode())
+        write_index(pd.concat(writer.rows, ignore_index=True), file=index_file(job.output))
+    write_atomically(_about_file(job.output), part.model_dump_json().encode())
     return part
 
 
-def write_table(index: pd.DataFrame, *, file: Path) -> None:
-    """Write an index table; without pandas' own notes, which hold its version, equal tables are equal files."""
+def write_index(index: pd.DataFrame, *, file: Path) -> None:
+    """Write an index table. Equal tables give equal files, since pandas' metadata, with its version, are removed."""
     pq.write_table(pa.Table.from_pandas(index, preserve_index=False).replace_schema_metadata(None), file)
 
 
-def finished(part: Path) -> Part | None:
-    """Return a part that was finished before, or None."""
+def read_finished_part(part: Path) -> PreparedPart | None:
+    """Return a part that a previous run finished, or None."""
     try:
         content: Mapping[str, Any] = json.loads(_about_file(part).read_bytes())
     except FileNotFoundError:
         return None
-    return Part.model_validate(content)
+    return PreparedPart.model_validate(content)
 
 
 def signal_file(part: Path) -> Path:
-    """Return where a part's segments are."""
+    """Return the file of a part's segments."""
     return part.with_name(f"{part.name}.signal")
 
 
 def index_file(part: Path) -> Path:
-    """Return where the rows about a part's segments are."""
+    """Return the file of a part's index table."""
     return part.with_name(f"{part.name}.parquet")
 
 

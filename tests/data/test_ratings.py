@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emotune.data.corpora.rating_table import read_grades
+from emotune.data.corpora.ratings import read_rating_table
 from emotune.errors import DataError
 from tests.data.examples.emotion import grades
 from tests.data.examples.tables import TABLES, Table, save_csv, save_xls, save_xlsx
@@ -14,7 +14,7 @@ from tests.data.examples.tables import TABLES, Table, save_csv, save_xls, save_x
 @pytest.mark.parametrize("kind", TABLES)
 def test_grades_are_found_by_subject_and_clip(tmp_path: Path, kind: str) -> None:
     TABLES[kind](tmp_path / "a", grades({(7, 3): 4.5}))
-    found = read_grades(tmp_path / f"a.{kind}", sheet="Data Evaluation", line=1)
+    found = read_rating_table(tmp_path / f"a.{kind}", sheet="Data Evaluation", line=1)
     assert len(found) == 58 * 36
     assert {place for place, grade in found.items() if grade != 1} == {(7, 3)}
     assert found[7, 3] == 4.5
@@ -24,7 +24,7 @@ def test_grades_are_found_by_subject_and_clip(tmp_path: Path, kind: str) -> None
 def test_a_table_without_grades_there_is_told(tmp_path: Path, line: int, table: Table) -> None:
     save_csv(tmp_path / "a", table)
     with pytest.raises(DataError, match=f"line {line} should hold the numbers of subjects"):
-        read_grades(tmp_path / "a.csv", sheet="", line=line)
+        read_rating_table(tmp_path / "a.csv", sheet="", line=line)
 
 
 @pytest.mark.parametrize("save", [save_xls, save_xlsx])
@@ -32,7 +32,7 @@ def test_a_missing_sheet_is_told(tmp_path: Path, save: Callable[[Path, Table], N
     save(tmp_path / "a", grades())
     (path,) = tmp_path.iterdir()
     with pytest.raises(DataError, match=r"cannot be read as a table with a sheet 'ECG'"):
-        read_grades(path, sheet="ECG", line=1)
+        read_rating_table(path, sheet="ECG", line=1)
 
 
 @settings(
@@ -55,7 +55,7 @@ def test_a_damaged_table_is_told_in_one_line(
     path = tmp_path / f"damaged.{kind}"
     path.write_bytes(content[: round(kept * len(content))])
     try:
-        read_grades(path, sheet="Data Evaluation", line=1)
+        read_rating_table(path, sheet="Data Evaluation", line=1)
     except DataError as error:
         reason = str(error)
     else:

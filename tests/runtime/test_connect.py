@@ -1,4 +1,4 @@
-"""Promises about who can reach a Ray that is started here."""
+"""A Ray cluster that is started here: its token is private, and clusters of other users are ignored."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.runtime.cluster.access import guard_token, is_announced
+from emotune.runtime.cluster.connect import is_announced, protect_token
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_new_token_is_for_its_user_alone_and_stays(token: Path, umask: int) -> None:
+def test_a_new_token_is_private_and_is_kept(token: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        guard_token(make=True)
+        protect_token(create=True)
     finally:
         os.umask(before)
     content = token.read_text()
@@ -29,15 +29,15 @@ def test_a_new_token_is_for_its_user_alone_and_stays(token: Path, umask: int) ->
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert stat.S_IMODE(token.parent.stat().st_mode) == 0o700
     assert list(token.parent.iterdir()) == [token]
-    guard_token(make=True)
+    protect_token(create=True)
     assert token.read_text() == content
 
 
-def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
+def test_a_readable_token_becomes_private(token: Path) -> None:
     token.parent.mkdir()
     token.write_text("a" * 64)
     token.chmod(0o644)
-    guard_token(make=False)
+    protect_token(create=False)
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() == "a" * 64
 
@@ -45,20 +45,20 @@ def test_a_token_that_everybody_could_read_is_closed(token: Path) -> None:
 @pytest.mark.parametrize(
     "variable", [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "t"), ("RAY_AUTH_TOKEN_PATH", "/run/token")]
 )
-def test_who_chose_otherwise_gets_no_token(token: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple) -> None:
-    monkeypatch.setenv(*variable)
-    guard_token(make=True)
-    assert not token.exists()
-
-
-def test_to_join_a_cluster_no_token_is_made_up(token: Path) -> None:
-    guard_token(make=False)
-    assert not token.exists()
-
-
-def test_word_of_a_running_cluster_is_taken_from_its_user_and_from_no_stranger(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_token_is_created_if_the_environment_decides(
+    token: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple
 ) -> None:
+    monkeypatch.setenv(*variable)
+    protect_token(create=True)
+    assert not token.exists()
+
+
+def test_no_token_is_created_to_join_a_cluster(token: Path) -> None:
+    protect_token(create=False)
+    assert not token.exists()
+
+
+def test_the_address_file_of_another_user_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert not is_announced()
     word = tmp_path / "ray" / "ray_current_cluster"
