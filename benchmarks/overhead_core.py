@@ -18,8 +18,9 @@ from emotune.randomness import stream
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Optimizer
 from emotune.search.records import Opened
+from emotune.storage import LocalLog
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 DIMENSIONS = 8
 REPEATS = 20
@@ -93,9 +94,9 @@ def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
     optimizer = Optimizer(space(), kind="hyperband", max_budget=9, seed=0)
     first = Opened(time=0.0, name="memory", study={}, digest="", seed=0, concurrency=1, software={})
     mib: dict[int, float] = {}
-    with Journal.open(folder / "journal.jsonl", owner="overhead") as journal:
+    with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        coordinator = Coordinator(optimizer, journal=journal, aim=Aim(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
             evaluation = coordinator.next_evaluation()
             assert evaluation is not None

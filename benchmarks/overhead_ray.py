@@ -35,8 +35,9 @@ from emotune.runtime.worker import STEP_DURATION_S, Job, wait_idle
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Ended, Opened, Record
 from emotune.search.settings import virtual_workers
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
@@ -120,7 +121,7 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
         def setup(self, config: dict[str, Any]) -> None:
             torch.set_num_threads(1)
             self.job = Job.model_validate_json(config["job"])
-            self.values = json.loads(self.job.checkpoints.name)
+            self.values = json.loads(self.job.checkpoints.local().name)
             self.epoch = self.job.from_epoch
             self.idle_since: float | None = None
 
@@ -167,10 +168,12 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
             scale.evaluation()
 
     first = Opened(time=0.0, name="overhead", study={}, digest="", seed=0, concurrency=given.workers, software={})
-    with Journal.open(given.folder / "journal.jsonl", owner="overhead") as journal:
+    with Journal.open(LocalLog(given.folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min"), observers=[count_ends]),
+            Coordinator(
+                optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
+            ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,
             stop_requested=lambda: False,
@@ -185,7 +188,7 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=Experiment(),
-        checkpoints=folder / json.dumps(evaluation.values),
+        checkpoints=LocalStorage(folder / json.dumps(evaluation.values)),
     )
 
 

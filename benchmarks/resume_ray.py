@@ -28,9 +28,10 @@ from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
 from emotune.runtime.worker import Job, wait_idle
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.replay import optimizer_from_records
-from emotune.study.study import Aim
+from emotune.study.resume import optimizer_from_records
+from emotune.study.study import StudyObjective
 from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
@@ -75,7 +76,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
     class Trainable(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             self.job = Job.model_validate_json(config["job"])
-            self.values = json.loads(self.job.checkpoints.name)
+            self.values = json.loads(self.job.checkpoints.local().name)
             self.saved = folder / f"configuration-{self.job.config_id}"
             self.epoch = int(self.saved.read_text()) if self.saved.exists() else 0
             self.told = self.job.from_epoch
@@ -103,13 +104,13 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             return StepReport(reports=tuple(reports), finished=finished).to_result()
 
     settings = {"min_budget": 1, "max_budget": 9, "concurrency": WORKERS, "kind": "bohb", "evaluations": EVALUATIONS}
-    with Journal.open(folder / "journal.jsonl", owner="resume") as journal:
+    with Journal.open(LocalLog(folder / "journal.jsonl"), owner="resume") as journal:
         if not journal.records:
             about = {"study": {}, "digest": "", "seed": 0, "concurrency": WORKERS, "software": {}}
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min")),
+            Coordinator(optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_requested=lambda: False,
@@ -127,7 +128,7 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=Experiment(),
-        checkpoints=folder / json.dumps(evaluation.values),
+        checkpoints=LocalStorage(folder / json.dumps(evaluation.values)),
     )
 
 

@@ -24,10 +24,11 @@ from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.records import EpochDone, Evaluation
+from emotune.storage import LocalLog
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
-from emotune.study.replay import make_optimizer
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.search.checker import seen_in_virtual_time, violations
 
@@ -206,7 +207,7 @@ class Bench:
 
     def status(self) -> dict:
         """Return what ``emotune status --json`` says of the search."""
-        return read_status(SearchFolder(self.folder))
+        return read_status(SearchFolder.at(self.folder))
 
     def table(self) -> list[dict]:
         """Return what decides a search: every evaluation with its values and its objective."""
@@ -245,7 +246,7 @@ def check(bench: Bench) -> None:
     """Check a finished search: its decisions, and that MLflow says what the journal says."""
     status = bench.status()
     require(status["state"] == "finished", f"the search is {status['state']}")
-    records = read_journal(bench.journal)
+    records = read_journal(LocalLog(bench.journal))
     study = Study.model_validate(opened(records).study)
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 

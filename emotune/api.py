@@ -27,9 +27,9 @@ def load_encoder(
         DamageError: The checkpoint does not match its checksums.
     """
     from emotune.evaluation.encoders import PretrainedEncoder
-    from emotune.study.folder import storage_folder
+    from emotune.storage import open_storage
     from emotune.tracking.encoders import find_encoder
 
-    folder = storage_folder(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}"
-    return PretrainedEncoder(find_encoder(str(source), storage=folder, tracking_uri=uri))
+    results = open_storage(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.local('mlflow.db')}"
+    return PretrainedEncoder(find_encoder(str(source), storage=results, tracking_uri=uri))

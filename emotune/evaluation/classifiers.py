@@ -95,7 +95,7 @@ def read_classifiers(folder: SearchFolder) -> Classifiers:
         DataError: The store cannot be opened.
     """
     if not folder.begun:
-        raise SettingsError(f"there is no cross-validation {folder.name!r} in {folder.path.parent}")
+        raise SettingsError(f"there is no cross-validation {folder.name!r} in {folder.root}")
     records = read_journal(folder.journal)
     if not records or opened(records).purpose not in {"fold", "finetune"}:
         raise SettingsError(f"{folder.name!r} is not a cross-validation; run one with `emotune crossval`")

@@ -18,7 +18,7 @@ from emotune.evaluation.statistics import Comparison, Interval, mean_interval, p
 from emotune.experiment import Experiment
 from emotune.search.records import Record, Value
 from emotune.study.results import evaluation_results, last_metrics, opened
-from emotune.study.study import Aim, Budget, Study
+from emotune.study.study import Budget, Study, StudyObjective
 from emotune.training.loop import TrainingData
 
 ProtocolName = Literal["paper", "trial", "video", "subject"]
@@ -141,7 +141,7 @@ def cross_validation_study(
     ]
     return Study(
         base=base,
-        objective=Aim(metric="train/loss", mode="min"),
+        objective=StudyObjective(metric="train/loss", mode="min"),
         budget=Budget(min=base.epochs, max=base.epochs, evaluations=len(points)),
         searcher={"kind": "random"},
         seed=experiment.seed,

@@ -16,6 +16,7 @@ from emotune.data.recording import Recording
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.experiment import Experiment
 from emotune.models.weights import load_pretrained
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, find_best, opened
@@ -25,7 +26,7 @@ BATCH_SEGMENTS = 64
 """Segments embedded in one forward pass."""
 
 
-def find_local_checkpoint(source: str, *, storage: Path) -> Path | None:
+def find_local_checkpoint(source: str, *, storage: Storage) -> Path | None:
     """Return the checkpoint folder that a path or the name of a search stands for.
 
     Args:
@@ -41,7 +42,7 @@ def find_local_checkpoint(source: str, *, storage: Path) -> Path | None:
     path = Path(source)
     if (path / "manifest.json").is_file():
         return path
-    for folder in (SearchFolder(path), SearchFolder(storage / source)):
+    for folder in (SearchFolder.at(path), SearchFolder(storage, source)):
         if folder.begun:
             return best_checkpoint(folder)
     return None

@@ -16,6 +16,7 @@ from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import Exclusion
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.encoders import read_network_description
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened
@@ -30,7 +31,7 @@ BATCH_SEGMENTS = 64
 class FindCheckpoint(Protocol):
     """A function that returns the checkpoint folder of a name, a path or an MLflow run."""
 
-    def __call__(self, source: str, *, storage: Path) -> Path:
+    def __call__(self, source: str, *, storage: Storage) -> Path:
         """Return the checkpoint folder; raise `SettingsError` if there is none."""
         ...
 
@@ -92,7 +93,7 @@ def _load(checkpoint: Path) -> ClassifyObjective:
     return objective.eval()
 
 
-def find_predictor(source: str, *, storage: Path, find_checkpoint: FindCheckpoint) -> Predictor:
+def find_predictor(source: str, *, storage: Storage, find_checkpoint: FindCheckpoint) -> Predictor:
     """Return the predictor that a name, a path or an MLflow run stands for.
 
     Args:
@@ -105,7 +106,7 @@ def find_predictor(source: str, *, storage: Path, find_checkpoint: FindCheckpoin
         SettingsError: There is nothing of that name, it has no result yet, or it is no classifier.
         DamageError: All its checkpoints are damaged.
     """
-    for folder in (SearchFolder(Path(source)), SearchFolder(storage / source)):
+    for folder in (SearchFolder.at(Path(source)), SearchFolder(storage, source)):
         if folder.begun:
             checkpoints = _fold_checkpoints(folder)
             if checkpoints:

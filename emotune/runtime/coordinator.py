@@ -17,7 +17,7 @@ from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Resized, Started
 from emotune.search.settings import virtual_workers
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ class Coordinator:
         observers: Called with every record.
     """
 
-    def __init__(self, optimizer: Optimizer, *, journal: Journal, aim: Aim, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, optimizer: Optimizer, *, journal: Journal, aim: StudyObjective, observers: Sequence[Observer] = ()
+    ) -> None:
         self.optimizer = optimizer
         self.stopping = False
         self._journal = journal

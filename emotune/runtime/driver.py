@@ -17,12 +17,12 @@ from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob, run_trial
 from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
 from emotune.search.stopping import Amount, extension
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copy_encoders
 from emotune.study.journal import Journal
-from emotune.study.replay import make_optimizer
 from emotune.study.results import opened, search_state
-from emotune.study.resume import as_recorded, software_changes
+from emotune.study.resume import as_recorded, make_optimizer, software_changes
 from emotune.study.study import Study
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def run_study(
         coordinator = Coordinator(optimizer, journal=journal, aim=study.objective, observers=observers)
         if capacity is not None and search_state(journal.records, alive=False) != "finished":
             copies = copy_encoders(encoders, folder)
-            make_job = _job_maker(study, folder, encoders=copies, options=options, requirements=requirements)
+            make_job = _job_maker(study, folder, copies=copies, options=options, requirements=requirements)
             concurrency = choose_concurrency(journal.records, options.concurrency, capacity=capacity)
             _search(coordinator, make_job, folder, concurrency=concurrency)
         return list(journal.records)
@@ -152,7 +152,12 @@ def _warn_of_other_software(records: Sequence[Record]) -> None:
 
 
 def _job_maker(
-    study: Study, folder: SearchFolder, *, encoders: Encoders, options: RunOptions, requirements: Requirements | None
+    study: Study,
+    folder: SearchFolder,
+    *,
+    copies: Mapping[str, Storage],
+    options: RunOptions,
+    requirements: Requirements | None,
 ) -> MakeJob:
     def make_job(evaluation: Evaluation) -> Job:
         experiment = study.base.with_values(evaluation.values)
@@ -164,7 +169,7 @@ def _job_maker(
             to_epoch=evaluation.to_epoch,
             experiment=experiment,
             checkpoints=folder.checkpoints(evaluation.config_id),
-            encoder=None if start is None else encoders.get(start.which(experiment.folds)),
+            encoder=None if start is None else copies.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
             workers=options.workers,
             requirements=requirements,

@@ -16,9 +16,10 @@ from emotune.base import Settings
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.access_check import InaccessibleError, Place, Requirements, check_access
+from emotune.runtime.cluster.access_check import InaccessibleError, Requirements, check_access
 from emotune.runtime.failures import failure_of
 from emotune.runtime.step_report import StepReport
+from emotune.storage import StorageField
 from emotune.training.checkpoints import (
     fetch_checkpoint,
     forget_unshared,
@@ -55,9 +56,9 @@ class Job(Settings):
     to_epoch: int
     experiment: Experiment
     """The base experiment with the configuration's values."""
-    checkpoints: Place
+    checkpoints: StorageField
     """Folder of the configuration's checkpoints, shared by driver and workers, or one that stands for a bucket's."""
-    encoder: Place | None = None
+    encoder: StorageField | None = None
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
@@ -83,7 +84,8 @@ class Worker:
         self.plan = job.experiment.training_plan()
         if job.encoder is not None:
             fetch_checkpoint(job.encoder)
-        self.state = job.experiment.begin(self.training_data, encoder_weights=job.encoder)
+        encoder_weights = None if job.encoder is None else job.encoder.local()
+        self.state = job.experiment.begin(self.training_data, encoder_weights=encoder_weights)
         self._resume()
         self.state.network = group.wrap(self.state.objective)
         self._references = references(job.experiment)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.training.checkpoints import MANIFEST, newest_checkpoint, share_checkpoint
 
@@ -11,7 +12,7 @@ Encoders = Mapping[str, Path]
 """Checkpoints of pre-trained encoders: ``encoder``, and ``second`` for the second half of the folds."""
 
 
-def copy_encoders(encoders: Encoders, folder: SearchFolder) -> Encoders:
+def copy_encoders(encoders: Encoders, folder: SearchFolder) -> dict[str, Storage]:
     """Copy encoders into a search's folder, so that the search can resume without the originals."""
     return {name: _copy(checkpoint, folder.kept_encoder(name)) for name, checkpoint in encoders.items()}
 
@@ -22,7 +23,8 @@ def copied_encoders(folder: SearchFolder) -> Encoders:
     return {name: checkpoint for name, checkpoint in newest.items() if checkpoint is not None}
 
 
-def _copy(checkpoint: Path, target: Path) -> Path:
+def _copy(checkpoint: Path, storage: Storage) -> Storage:
+    target = storage.local()
     copy = target / checkpoint.name
     if not (copy.exists() and (copy / MANIFEST).read_bytes() == (checkpoint / MANIFEST).read_bytes()):
         draft = target.with_name(f".{target.name}.draft")
@@ -30,5 +32,5 @@ def _copy(checkpoint: Path, target: Path) -> Path:
         shutil.copytree(checkpoint, draft / checkpoint.name)
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
-    share_checkpoint(copy)
-    return copy
+    share_checkpoint(storage / checkpoint.name)
+    return storage / checkpoint.name

@@ -1,12 +1,9 @@
 """The state of a search's delivery to MLflow: ``tracking.json`` beside the journal."""
 
-from pathlib import Path
-
 from pydantic import Field, ValidationError
 
 from emotune.base import Settings
-from emotune.files import write_atomically
-from emotune.storage.remote import pull, push
+from emotune.storage import Storage
 
 DELIVERY_FILE = "tracking.json"
 """Name of the file in the search's folder."""
@@ -30,19 +27,19 @@ class DeliveryState(Settings):
     """MLflow run id by configuration number, and that of the summary under ``search``."""
 
 
-def read_delivery_state(folder: Path) -> DeliveryState:
+def read_delivery_state(folder: Storage) -> DeliveryState:
     """Read a search's delivery state; return an empty state if the file is missing or damaged.
 
     After an empty state all records are sent again; sending is idempotent.
     """
     try:
-        pull(folder / DELIVERY_FILE)
-        return DeliveryState.model_validate_json((folder / DELIVERY_FILE).read_bytes())
+        content = folder.read(DELIVERY_FILE)
+        return DeliveryState() if content is None else DeliveryState.model_validate_json(content)
     except (OSError, ValidationError):
         return DeliveryState()
 
 
-def view_hint(folder: Path) -> str | None:
+def view_hint(folder: Storage) -> str | None:
     """Return the address of a search in MLflow, or the command that serves its database.
 
     Returns:
@@ -56,13 +53,11 @@ def view_hint(folder: Path) -> str | None:
     return f"mlflow ui --backend-store-uri {state.uri}"
 
 
-def write_delivery_state(state: DeliveryState, *, folder: Path) -> None:
+def write_delivery_state(state: DeliveryState, *, folder: Storage) -> None:
     """Write a search's delivery state atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / DELIVERY_FILE, state.model_dump_json(indent=1).encode())
-    push(folder / DELIVERY_FILE, patience=0.0)
+    folder.write(DELIVERY_FILE, state.model_dump_json(indent=1).encode(), patience=0.0)
 
 
-def mlflow_runs(folder: Path) -> dict[int, str]:
+def mlflow_runs(folder: Storage) -> dict[int, str]:
     """Return the MLflow run id by configuration number; does not import MLflow."""
     return {int(key): run for key, run in read_delivery_state(folder).runs.items() if key.isdigit()}

@@ -26,6 +26,7 @@ from torch import nn
 from emotune.errors import SettingsError
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint, find_local_checkpoint
 from emotune.files import sha256_of
+from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.store import one_line
@@ -44,7 +45,7 @@ _TAG = "emotune.encoder_sha256"
 """Tag of run and model with the hash of the encoder's files: the same encoder is logged once."""
 
 
-def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None) -> Path:
+def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Path:
     """Return the checkpoint folder of a pre-trained encoder; download it if it is an MLflow run.
 
     Args:
@@ -62,7 +63,7 @@ def find_encoder(source: str, *, storage: Path, tracking_uri: str | None = None)
         return checkpoint
     run_id = source.removeprefix("runs:/")
     if len(run_id) == 32 and run_id.isalnum():
-        return download_encoder(run_id, tracking_uri=tracking_uri, to=storage / DOWNLOADS)
+        return download_encoder(run_id, tracking_uri=tracking_uri, to=storage.local(DOWNLOADS))
     raise SettingsError(
         f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in MLflow"
     )
@@ -79,7 +80,7 @@ def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
         MlflowException: MLflow cannot be reached.
     """
     checkpoint = best_checkpoint(folder)
-    run_id = read_delivery_state(folder.path).runs.get(str(int(checkpoint.parent.name)))
+    run_id = read_delivery_state(folder.storage).runs.get(str(int(checkpoint.parent.name)))
     if run_id is None:
         return None
     encoder = PretrainedEncoder(checkpoint)

@@ -4,11 +4,11 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
 from emotune.search.records import Opened, Record
+from emotune.storage import Storage
 from emotune.tracking.delivery import DeliveryState, read_delivery_state, write_delivery_state
 from emotune.tracking.mlflow_content import Kind, MlflowContent, RunUpdates, search_id
 from emotune.tracking.provenance import provenance
@@ -48,7 +48,7 @@ class MlflowMirror:
         kind: Purpose of the journal.
     """
 
-    def __init__(self, tracking_uri: str, *, folder: Path, name: str, kind: Kind = "configuration") -> None:
+    def __init__(self, tracking_uri: str, *, folder: Storage, name: str, kind: Kind = "configuration") -> None:
         self._uri = tracking_uri
         self._folder = folder
         self._name = name
@@ -215,7 +215,7 @@ class MlflowMirror:
 
 
 def deliver_all(
-    records: Sequence[Record], *, tracking_uri: str, folder: Path, name: str, kind: Kind = "configuration"
+    records: Sequence[Record], *, tracking_uri: str, folder: Storage, name: str, kind: Kind = "configuration"
 ) -> bool:
     """Deliver a whole journal to MLflow; give up after ten minutes.
 

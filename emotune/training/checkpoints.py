@@ -25,8 +25,8 @@ from torch import Tensor
 
 from emotune.errors import DamageError, StorageError
 from emotune.files import new_folder, sha256_of
+from emotune.storage import Storage
 from emotune.storage.patience import patiently
-from emotune.storage.remote import children, pull_folder, push_folder, remove_folder
 from emotune.training.loop import EpochProgress, EpochReport, TrainState
 
 logger = logging.getLogger(__name__)
@@ -41,11 +41,11 @@ FILES = (*EXPORTED_FILES, "optimiser.safetensors")
 """Files that the manifest of a whole checkpoint lists."""
 
 
-def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) -> Path:
+def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any]) -> Path:
     """Write a checkpoint, then remove all but the newest two generations.
 
     Args:
-        root: Folder of one run's checkpoints; made if it is not there.
+        root: Storage of one run's checkpoints; made if it does not exist.
         state: What to save.
         about: What describes the run (JSON), read back by `read_about`.
 
@@ -58,7 +58,8 @@ def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) 
         StorageAwayError: The bucket was away for minutes.
     """
     steps = f"-step-{state.progress.steps:06d}" if state.progress.steps else ""
-    folder = root / f"epoch-{state.epoch:06d}{steps}"
+    checkpoint = root / f"epoch-{state.epoch:06d}{steps}"
+    folder = checkpoint.local()
     try:
         if folder.exists() and not is_intact(folder):
             shutil.rmtree(folder)
@@ -67,44 +68,44 @@ def save_checkpoint(root: Path, state: TrainState, *, about: Mapping[str, Any]) 
                 _write(draft, state, about)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         raise StorageError(f"{folder} could not be written: {_reason(error)}") from error
-    share_checkpoint(folder)
+    share_checkpoint(checkpoint)
     for old in generations(root)[GENERATIONS:]:
-        remove_folder(old)
+        (root / old).clear(last=MANIFEST)
     return folder
 
 
-def share_checkpoint(folder: Path) -> None:
-    """Bring a checkpoint to the bucket if its folder stands for one, the manifest last.
+def share_checkpoint(folder: Storage) -> None:
+    """Write a checkpoint to the storage, the manifest last.
 
     Raises:
         StorageAwayError: The bucket could not be reached for minutes.
         StorageRefusedError: It does not take it.
     """
-    push_folder(folder, last=MANIFEST)
+    folder.upload(last=MANIFEST)
 
 
-def fetch_checkpoint(folder: Path) -> bool:
-    """Bring a checkpoint here if its folder stands for one in a bucket, and tell whether it is there.
+def fetch_checkpoint(folder: Storage) -> bool:
+    """Bring a checkpoint to this machine, and return whether it exists.
 
     Raises:
         StorageAwayError: The bucket could not be reached for minutes.
     """
-    return patiently(lambda: pull_folder(folder, last=MANIFEST), what=str(folder))
+    return patiently(lambda: folder.download(last=MANIFEST), what=folder)
 
 
-def forget_unshared(root: Path) -> None:
-    """Remove the checkpoints of a folder on this machine that are not in the bucket for which it stands.
+def forget_unshared(root: Storage) -> None:
+    """Remove the checkpoints of a working copy that are not in its storage.
 
     They are of a worker that died, or of an earlier search of the same name, and would be taken for newer ones.
 
     Raises:
         StorageAwayError: The bucket could not be reached for minutes.
     """
-    if not root.is_dir():
+    if root.mounted or not root.local().is_dir():
         return
-    shared = patiently(lambda: children(root), what=str(root))
-    for folder in root.glob("epoch-*"):
-        if shared is not None and not (folder.name in shared and fetch_checkpoint(folder)):
+    shared = patiently(root.folders, what=root)
+    for folder in root.local().glob("epoch-*"):
+        if not (folder.name in shared and fetch_checkpoint(root / folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -143,11 +144,12 @@ def export_weights(checkpoint: Path, *, to: Path) -> None:
         _write_manifest(draft, EXPORTED_FILES)
 
 
-def generations(root: Path) -> list[Path]:
-    """Return the checkpoints in a folder, or in the bucket for which it stands, newest first."""
-    here = [folder.name for folder in root.glob("epoch-*")] if root.is_dir() else []
-    there = patiently(lambda: children(root), what=str(root)) or []
-    return [root / name for name in sorted({*here, *there}, reverse=True)]
+def generations(root: Storage) -> list[str]:
+    """Return the names of the checkpoints in a storage and in its working copy, newest first."""
+    folder = root.local()
+    here = [checkpoint.name for checkpoint in folder.glob("epoch-*")] if folder.is_dir() else []
+    there = [] if root.mounted else patiently(root.folders, what=root)
+    return sorted({*here, *there}, reverse=True)
 
 
 def is_intact(folder: Path) -> bool:
@@ -172,18 +174,19 @@ def _has_format_of_its_name(file: Path) -> bool:
         return True
 
 
-def newest_checkpoint(root: Path, *, up_to: int | None = None) -> Path | None:
+def newest_checkpoint(root: Storage, *, up_to: int | None = None) -> Path | None:
     """Return the newest undamaged checkpoint, if any; damaged ones are named in a warning.
 
     Args:
-        root: Folder of one run's checkpoints.
+        root: Storage of one run's checkpoints.
         up_to: Look only at checkpoints of the end of this epoch or earlier.
     """
-    for folder in generations(root):
-        if up_to is not None and folder.name > f"epoch-{up_to:06d}":
+    for name in generations(root):
+        if up_to is not None and name > f"epoch-{up_to:06d}":
             continue
-        if not fetch_checkpoint(folder):
+        if not fetch_checkpoint(root / name):
             continue
+        folder = (root / name).local()
         if is_intact(folder):
             return folder
         logger.warning("checkpoint %s is damaged; going back to the one before it", folder)

@@ -9,7 +9,7 @@ from emotune.cli.actions.display import LINE_INTERVAL_S, RunDisplay, SearchDispl
 from emotune.cli.actions.single_run import single_run
 from emotune.experiment import Experiment
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Started
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 EPOCHS = 40
 WHOLE = Evaluation(id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=EPOCHS, values={}, origin="default")
@@ -17,7 +17,7 @@ WHOLE = Evaluation(id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=
 
 def run_display() -> RunDisplay:
     experiment = Experiment.model_validate({"epochs": EPOCHS, "optim": {"warmup_epochs": 2}})
-    return RunDisplay(single_run(experiment, aim=Aim(metric="val/loss", mode="min")), name="long")
+    return RunDisplay(single_run(experiment, aim=StudyObjective(metric="val/loss", mode="min")), name="long")
 
 
 def epoch(number: int, *, at: float, **more: Any) -> EpochDone:

@@ -11,6 +11,7 @@ import pytest
 from emotune.cli import COMMANDS, emotune, main, run_command
 from emotune.cli.search import search_command
 from emotune.search.records import Ended, Opened, Started
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
@@ -39,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def finished(tmp_path: Path) -> SearchFolder:
-    folder = SearchFolder.of("done", storage=tmp_path / "results")
+    folder = SearchFolder.of("done", storage=LocalStorage(tmp_path / "results"))
     folder.path.mkdir(parents=True)
     drive(folder.journal)
     return folder
@@ -140,7 +141,7 @@ def test_status_prints_the_rungs(run, finished: SearchFolder) -> None:
 
 
 def test_status_prints_the_reliability_of_the_rungs(run, tmp_path: Path) -> None:
-    folder = SearchFolder.of("weighed", storage=tmp_path / "results")
+    folder = SearchFolder.of("weighed", storage=LocalStorage(tmp_path / "results"))
     folder.path.mkdir(parents=True)
     study = STUDY | {"budget": {}}
     about = {"time": 0, "name": "weighed", "digest": "d", "seed": 0, "concurrency": 1, "software": {}}
@@ -163,7 +164,7 @@ def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
     with Journal.open(finished.journal, owner="other"):
         assert json.loads(run("status", "done", "--json").out)["state"] == "running"
         assert "stops when" in run("stop", "done").out
-        assert finished.stop_request.exists()
+        assert finished.storage.read("stop") is not None
         outcome = run("search", "smoke", "--name", "done", "--store", "x", "--fresh")
         assert (outcome.code, "another driver is alive" in outcome.err) == (2, True)
     assert run("stop", "done").code == 2
@@ -174,7 +175,7 @@ def test_a_warm_start_that_does_not_fit_is_an_error_and_keeps_old_results(run, f
     assert outcome.code == 2
     assert re.search(r"--warm-start done, configuration \d+: there is no value for model.heads", outcome.err)
     assert outcome.err.strip().count("\n") == 0
-    assert finished.journal.exists()
+    assert finished.begun
 
 
 def test_brackets_replace_those_of_the_study(run) -> None:
@@ -192,9 +193,9 @@ def test_best_is_a_complete_experiment(run, finished: SearchFolder, tmp_path: Pa
 
 
 def test_a_damaged_journal_is_named_in_the_error(run, finished: SearchFolder) -> None:
-    content = bytearray(finished.journal.read_bytes())
+    content = bytearray(finished.journal.read())
     content[2000] ^= 1
-    finished.journal.write_bytes(content)
+    (finished.path / "journal.jsonl").write_bytes(content)
     outcome = run("status", "done")
     assert outcome.code == 2
     assert str(finished.journal) in outcome.err

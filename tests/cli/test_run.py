@@ -8,7 +8,7 @@ from emotune.cli.actions.run import put_aside, summarise
 from emotune.errors import BusyError, DamageError, SearchFailedError
 from emotune.runtime.driver import run_study
 from emotune.search.records import Closed
-from emotune.storage.logs import locked
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from tests.runtime.test_coordinator import STUDY, drive, without_results_at
 
@@ -17,7 +17,7 @@ FINISHED = Closed(time=0, state="finished")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SearchFolder:
-    folder = SearchFolder.of("search", storage=tmp_path)
+    folder = SearchFolder.of("search", storage=LocalStorage(tmp_path))
     folder.path.mkdir()
     return folder
 
@@ -55,13 +55,14 @@ def test_the_summary_of_an_interrupted_search_says_how_to_resume_it(
 @pytest.mark.parametrize("lines", [None, 0, 1, 30])
 def test_a_journal_that_lost_records_is_not_resumed(folder: SearchFolder, lines: int | None) -> None:
     records = drive(folder.journal)
-    folder.checkpoints(0).mkdir(parents=True)
+    folder.checkpoints(0).local().mkdir(parents=True)
     folder.check_complete(records)
-    folder.checkpoints(10**4).mkdir()
-    whole = folder.journal.read_bytes().splitlines(keepends=True)
-    folder.journal.unlink()
+    folder.checkpoints(10**4).local().mkdir()
+    journal = folder.path / "journal.jsonl"
+    whole = journal.read_bytes().splitlines(keepends=True)
+    journal.unlink()
     if lines is not None:
-        folder.journal.write_bytes(b"".join(whole[:lines]))
+        journal.write_bytes(b"".join(whole[:lines]))
     size = sum(map(len, whole[: lines or 0]))
     expected = rf"journal.jsonl, byte {size}: records are missing at its end, .*--fresh"
     with pytest.raises(DamageError, match=expected):
@@ -69,8 +70,8 @@ def test_a_journal_that_lost_records_is_not_resumed(folder: SearchFolder, lines:
 
 
 def test_a_damaged_search_is_renamed_unless_a_driver_is_running_it(folder: SearchFolder) -> None:
-    folder.journal.write_bytes(b"not a journal\n")
-    with locked(folder.journal, owner="another"), pytest.raises(BusyError, match="another, pid"):
+    (folder.path / "journal.jsonl").write_bytes(b"not a journal\n")
+    with folder.journal.lock(owner="another"), pytest.raises(BusyError, match="another, pid"):
         put_aside(folder)
     put_aside(folder)
     assert not folder.path.exists()

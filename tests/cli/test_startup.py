@@ -12,6 +12,7 @@ from emotune.cli import crossval, data, emotune, reproduce
 from emotune.data.recording import Modality
 from emotune.evaluation.crossval import ProtocolName
 from emotune.reproduce.recipes import SCALES
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from tests.runtime.test_coordinator import drive
 
@@ -71,7 +72,7 @@ def test_the_package_imports_no_heavy_package() -> None:
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = tmp_path_factory.mktemp("results")
-    folder = SearchFolder.of("done", storage=storage)
+    folder = SearchFolder.of("done", storage=LocalStorage(storage))
     folder.path.mkdir()
     drive(folder.journal)
     return storage

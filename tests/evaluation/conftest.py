@@ -15,10 +15,11 @@ from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
-from emotune.study.replay import make_optimizer
-from emotune.study.study import Aim, Study
+from emotune.study.resume import make_optimizer
+from emotune.study.study import Study, StudyObjective
 from emotune.training.loop import never_pause
 
 MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}
@@ -54,7 +55,11 @@ def cross_validate(
     shuffled: bool = False,
 ) -> None:
     """Train all folds, or the one of a fine-tuning, and keep journal and checkpoints as a search does."""
-    study = single_run(experiment, aim=Aim(metric="train/loss")) if single else folds_of(experiment, shuffled=shuffled)
+    study = (
+        single_run(experiment, aim=StudyObjective(metric="train/loss"))
+        if single
+        else folds_of(experiment, shuffled=shuffled)
+    )
     folder.path.mkdir(parents=True)
     with Journal.open(folder.journal, owner="test") as journal:
         journal.append(
@@ -103,7 +108,7 @@ def pair(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     The ECG's have six last hidden units, the EEG's four.
     """
     storage = tmp_path_factory.mktemp("results")
-    ecg, eeg = (SearchFolder.of(name, storage=storage) for name in ("ecg-cv", "eeg-cv"))
+    ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(storage)) for name in ("ecg-cv", "eeg-cv"))
     cross_validate(unimodal(stores["ecg"]), ecg, shuffled=True)
     cross_validate(unimodal(stores["eeg"], task={**TASK, "hidden": (4,)}), eeg)
     return ecg, eeg

@@ -22,7 +22,7 @@ from emotune.evaluation.crossval import (
 )
 from emotune.experiment import Experiment
 from emotune.search.optimizer import Optimizer
-from emotune.study.replay import make_optimizer
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from emotune.training.loop import TrainingData, evaluate
 from tests.support.training import train_until

@@ -23,6 +23,7 @@ from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.fusion import FeatureSummary, build_features
 from emotune.experiment import Experiment
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, last_metrics
@@ -127,7 +128,7 @@ def test_existing_features_are_not_computed_again(
 def test_features_are_computed_again_after_a_checkpoint_has_changed(
     pair: Pair, stores: dict[str, Path], tmp_path: Path
 ) -> None:
-    eeg = SearchFolder.of("eeg-cv", storage=tmp_path)
+    eeg = SearchFolder.of("eeg-cv", storage=LocalStorage(tmp_path))
     shutil.copytree(pair[1].path, eeg.path)
     first = build_features(pair[0], eeg, store=tmp_path / "fused")
     before = np.array(first.store.signal)
@@ -173,7 +174,7 @@ def without_high_arousal(piece: CorpusPart, modality: Modality, settings: Synthe
 
 
 def test_labels_changed_by_another_mean_rating_are_counted(pair: Pair, fused: SegmentStore, tmp_path: Path) -> None:
-    eeg = SearchFolder.of("few", storage=tmp_path)
+    eeg = SearchFolder.of("few", storage=LocalStorage(tmp_path))
     reader = dataclasses.replace(READER, read=without_high_arousal)
     settings = PrepareSettings(modality="eeg", seconds=1.0)
     made_up = Synthetic(subjects=4, seconds_per_state=8.0)
@@ -209,7 +210,7 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_of_two_arms_are_those_of_the_selected_arm_or_their_mean(
     pair: Pair, arms: Path, tmp_path: Path, channels: list[str]
 ) -> None:
-    ecg = SearchFolder.of("arms", storage=tmp_path)
+    ecg = SearchFolder.of("arms", storage=LocalStorage(tmp_path))
     cross_validate(unimodal(arms, folds={**FOLDS, "channels": channels}), ecg)
     made = build_features(ecg, pair[1], store=tmp_path / "fused").store
     store = SegmentStore.open(arms)
@@ -240,7 +241,7 @@ def fusion(summary: FeatureSummary | SegmentStore, **more: object) -> Experiment
 
 
 def test_a_fusion_is_cross_validated_on_the_features_of_each_fold(fused: SegmentStore, tmp_path: Path) -> None:
-    folder = SearchFolder.of("fusion", storage=tmp_path)
+    folder = SearchFolder.of("fusion", storage=LocalStorage(tmp_path))
     cross_validate(fusion(fused), folder)
     records = read_journal(folder.journal)
     for fold in range(3):

@@ -11,6 +11,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError, SettingsError
 from emotune.evaluation.fusion import build_features
 from emotune.models import Features
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from tests.evaluation.conftest import FOLDS, TASK, cross_validate, make_store, unimodal
 from tests.evaluation.test_features import Pair, checkpoint_of, fusion
@@ -18,7 +19,7 @@ from tests.evaluation.test_features import Pair, checkpoint_of, fusion
 
 @pytest.fixture
 def other(tmp_path: Path) -> SearchFolder:
-    return SearchFolder.of("other", storage=tmp_path)
+    return SearchFolder.of("other", storage=LocalStorage(tmp_path))
 
 
 def refusal(ecg: SearchFolder, eeg: SearchFolder, *, out: Path) -> str:
@@ -58,8 +59,8 @@ def test_an_unfinished_cross_validation_is_refused(
 def test_a_search_that_is_not_a_cross_validation_is_refused(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
     assert "there is no cross-validation 'other'" in refusal(pair[0], other, out=tmp_path / "fused")
     other.path.mkdir()
-    journal = pair[1].journal.read_bytes()
-    other.journal.write_bytes(b"".join(journal.splitlines(keepends=True)[:1]))
+    journal = pair[1].journal.read()
+    (other.path / "journal.jsonl").write_bytes(b"".join(journal.splitlines(keepends=True)[:1]))
     assert "'other' is not finished" in refusal(pair[0], other, out=tmp_path / "fused")
 
 
@@ -103,7 +104,7 @@ def test_different_test_sets_are_refused_with_the_number_of_leaking_moments(
     stores: dict[str, Path], tmp_path: Path, by: str, seed: int
 ) -> None:
     folds = {**FOLDS, "by": by, "seed": seed}
-    ecg, eeg = (SearchFolder.of(name, storage=tmp_path) for name in ("a", "b"))
+    ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(tmp_path)) for name in ("a", "b"))
     fewer = make_store(tmp_path / "fewer", modality="eeg", subjects=3)
     cross_validate(unimodal(stores["ecg"], folds=folds), ecg)
     cross_validate(unimodal(fewer, folds=folds), eeg)
@@ -169,7 +170,7 @@ def test_validation_moments_of_a_fusion_search_are_not_training_moments_of_the_f
     stores: dict[str, Path], tmp_path: Path
 ) -> None:
     folds = {**FOLDS, "validation": 0.25, "index": 0}
-    ecg, eeg = (SearchFolder.of(name, storage=tmp_path) for name in ("ecg0", "eeg0"))
+    ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(tmp_path)) for name in ("ecg0", "eeg0"))
     cross_validate(unimodal(stores["ecg"], folds=folds), ecg, single=True)
     cross_validate(unimodal(stores["eeg"], folds=folds), eeg, single=True)
     store = build_features(ecg, eeg, store=tmp_path / "fused").store
@@ -182,7 +183,7 @@ def test_validation_moments_of_a_fusion_search_are_not_training_moments_of_the_f
 
 
 def test_a_fine_tuning_of_another_fold_is_refused(stores: dict[str, Path], tmp_path: Path) -> None:
-    ecg, eeg = (SearchFolder.of(name, storage=tmp_path) for name in ("ecg1", "eeg1"))
+    ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(tmp_path)) for name in ("ecg1", "eeg1"))
     for folder, modality in ((ecg, "ecg"), (eeg, "eeg")):
         cross_validate(unimodal(stores[modality], folds={**FOLDS, "index": 1}), folder, single=True)
     assert "'ecg1' is a fine-tuning of fold 1" in refusal(ecg, eeg, out=tmp_path / "fused")

@@ -10,7 +10,7 @@ from emotune.experiment import Experiment
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Opened, Record
 from emotune.study.journal import read_journal
-from emotune.study.replay import make_optimizer
+from emotune.study.resume import make_optimizer
 from emotune.study.space import load_space
 from emotune.study.study import Study
 from emotune.tracking.mlflow import deliver_all

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emotune.search.records import EpochDone
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened, search_state
 from tests.ray.conftest import TINY
@@ -50,7 +51,7 @@ def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_pat
     told = done.stderr[done.stderr.index("evaluations will share a GPU") :].splitlines()
     measured = [int(line.split()[0]) for line in told[2:4]]
     assert measured == [1, 2], "the machine has no CPUs for 4"
-    records = read_journal(tmp_path / "packed" / "journal.jsonl")
+    records = read_journal(LocalLog(tmp_path / "packed" / "journal.jsonl"))
     assert search_state(records, alive=False) == "finished"
     assert opened(records).concurrency in {1, 2}
     shares = [one.metrics["train/peak_share"] for one in records if isinstance(one, EpochDone)]

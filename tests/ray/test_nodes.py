@@ -12,9 +12,10 @@ from ray.cluster_utils import Cluster
 from emotune.search.records import Ended, EpochDone, Evaluation, Record, Resized
 from emotune.search.settings import SearchSettings
 from emotune.search.stopping import Resize
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
-from emotune.study.replay import make_optimizer
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.ray.conftest import Program, cluster_of
 from tests.search.checker import seen_in_virtual_time, violations
@@ -42,7 +43,7 @@ class Following:
 
     @property
     def records(self) -> list[Record]:
-        return read_journal(self._journal) if self._journal.exists() else []
+        return read_journal(LocalLog(self._journal)) if self._journal.exists() else []
 
     def wait(self, condition: Callable[[list[Record]], bool]) -> None:
         """Wait until something holds."""

@@ -23,6 +23,7 @@ from emotune.documents import load_document, parse
 from emotune.experiment import Experiment
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import EpochDone
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import read_journal
 from emotune.training.loop import never_pause
 from emotune.training.workers import joined
@@ -68,7 +69,12 @@ def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder.parent / "experiment.yaml").write_text(EXPERIMENT)
     settings = parse(load_document(folder.parent / "experiment.yaml").overridden([f"store={store}"]), Experiment)
     job = Job(
-        evaluation_id=0, config_id=0, from_epoch=0, to_epoch=EPOCHS, experiment=settings, checkpoints=folder
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=EPOCHS,
+        experiment=settings,
+        checkpoints=LocalStorage(folder),
     ).model_dump_json()
     multiprocessing.start_processes(train, args=(job,), nprocs=2, start_method="spawn")
     return folder
@@ -90,7 +96,7 @@ def finish(process: subprocess.Popen) -> str:
 
 def epochs_of(program: Program, name: str) -> list[EpochDone]:
     journal = program.storage / name / "journal.jsonl"
-    return [one for one in read_journal(journal) if isinstance(one, EpochDone)] if journal.exists() else []
+    return [one for one in read_journal(LocalLog(journal)) if isinstance(one, EpochDone)] if journal.exists() else []
 
 
 def wait_for_epoch(program: Program, name: str, epoch: int, *, process: subprocess.Popen) -> None:

@@ -21,6 +21,7 @@ from emotune.runtime.cluster.access_check import (
 )
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import EvaluationTrainable, Job
+from emotune.storage import LocalStorage
 
 
 @pytest.fixture
@@ -30,21 +31,21 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirement
     corpus = Synthetic(subjects=3, seconds_per_state=8.0)
     prepare("synthetic", folder=None, store=store, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
     folder.mkdir(parents=True)
-    return write_marker(folder, stores={str(store): SegmentStore.open(store).fingerprint})
+    return write_marker(LocalStorage(folder), stores={str(store): SegmentStore.open(store).fingerprint})
 
 
 def test_a_machine_with_folder_and_store_has_access(requirements: Requirements) -> None:
     assert find_missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
     check_access(requirements)
-    assert [one.name for one in requirements.folder.iterdir()] == [access_check.MARKER]
+    assert [one.name for one in requirements.folder.local().iterdir()] == [access_check.MARKER]
 
 
 def test_another_folder_of_the_same_name_is_found(requirements: Requirements) -> None:
     check_access(requirements)
-    (requirements.folder / access_check.MARKER).write_text("of an earlier search")
+    requirements.folder.write(access_check.MARKER, b"of an earlier search")
     with pytest.raises(InaccessibleError, match=f"node here cannot access the results in {requirements.folder}"):
         check_access(requirements)
-    shutil.rmtree(requirements.folder)
+    shutil.rmtree(requirements.folder.local())
     assert len(find_missing(requirements)) == 1
 
 
@@ -60,7 +61,7 @@ def test_a_worker_without_access_reports_it_and_idles_when_it_has_access(
 ) -> None:
     """Another worker has its job by then."""
     monkeypatch.setattr(worker, "ACCESS_POLL_INTERVAL_S", 0.0)
-    marker = requirements.folder / access_check.MARKER
+    marker = requirements.folder.local(access_check.MARKER)
     token = marker.read_text()
     marker.unlink()
     job = Job(
@@ -80,4 +81,4 @@ def test_a_worker_without_access_reports_it_and_idles_when_it_has_access(
     marker.write_text(token)
     assert StepReport.from_result(trainable.step()) == StepReport(finished=True)
     trainable.cleanup()
-    assert not job.checkpoints.exists()
+    assert not job.checkpoints.local().exists()

@@ -23,10 +23,10 @@ from emotune.search.records import (
     Record,
     Started,
 )
+from emotune.storage import LocalLog, Log
 from emotune.study.journal import Journal
-from emotune.study.replay import make_optimizer
 from emotune.study.results import evaluation_results, find_best, shortfall, status_document
-from emotune.study.resume import software_changes
+from emotune.study.resume import make_optimizer, software_changes
 from emotune.study.study import Study
 
 STUDY = Study.model_validate(
@@ -52,14 +52,14 @@ def loss_of(evaluation: Evaluation, epoch: int) -> float:
     return float("nan") if rate > 0.02 else (rate - 0.01) ** 2 + 0.1 * layers + 1 / epoch
 
 
-def drive(path: Path, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:
+def drive(log: Log, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:
     """Run or resume a search; the driver dies right after it has written the record with a number."""
 
     def die(record: Record, number: int) -> None:
         if number == die_at and number >= known:
             raise Killed
 
-    with Journal.open(path, owner="test") as journal:
+    with Journal.open(log, owner="test") as journal:
         known = len(journal)
         if not journal.records:
             journal.append(opening(concurrency))
@@ -98,21 +98,21 @@ def epochs(records: list[Record]) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
 def test_a_search_killed_at_any_record_ends_with_the_same_history(tmp_path: Path, concurrency: int) -> None:
-    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=concurrency)
+    undisturbed = drive(LocalLog(tmp_path / "undisturbed.jsonl"), concurrency=concurrency)
     expected = table(undisturbed)
     assert {status for _, status, *_ in expected} == {"done", "failed"}
     for number in [1, *random.Random(concurrency).sample(range(2, len(undisturbed)), 9)]:
-        path = tmp_path / f"killed-{number}.jsonl"
+        log = LocalLog(tmp_path / f"killed-{number}.jsonl")
         with pytest.raises(Killed):
-            drive(path, die_at=number, concurrency=concurrency)
-        records = drive(path, concurrency=concurrency)
+            drive(log, die_at=number, concurrency=concurrency)
+        records = drive(log, concurrency=concurrency)
         assert table(records) == expected
         assert epochs(records) == epochs(undisturbed)
         assert len(set(epochs(records))) == len(epochs(records))
 
 
 def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None:
-    results = evaluation_results(drive(tmp_path / "j.jsonl"))
+    results = evaluation_results(drive(LocalLog(tmp_path / "j.jsonl")))
     best = find_best(results, mode="min")
     top = [one.objective for one in results if one.evaluation.to_epoch == 9 and one.objective is not None]
     assert best is not None
@@ -133,7 +133,7 @@ def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
 
 
 def test_a_search_without_a_result_at_the_largest_budget_has_a_warning(tmp_path: Path) -> None:
-    records = drive(tmp_path / "j.jsonl")
+    records = drive(LocalLog(tmp_path / "j.jsonl"))
     closed = Closed(time=0, state="finished")
     assert shortfall([*records, closed]) is None
     fallen = without_results_at(9, records)
@@ -165,13 +165,13 @@ def test_other_software_is_named_package_by_package() -> None:
 def test_a_wall_clock_that_jumps_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jumps: list[float]
 ) -> None:
-    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=2)
+    undisturbed = drive(LocalLog(tmp_path / "undisturbed.jsonl"), concurrency=2)
     wall, steps = itertools.count(), itertools.cycle(jumps)
     monkeypatch.setattr(time, "time", lambda: 1e9 + next(wall) + next(steps))
     for number in range(5, len(undisturbed), 17):
         with pytest.raises(Killed):
-            drive(tmp_path / "jumping.jsonl", die_at=number, concurrency=2)
-    records = drive(tmp_path / "jumping.jsonl", concurrency=2)
+            drive(LocalLog(tmp_path / "jumping.jsonl"), die_at=number, concurrency=2)
+    records = drive(LocalLog(tmp_path / "jumping.jsonl"), concurrency=2)
     times = [one.time for one in records[1:]]
     assert times != sorted(times)
     assert table(records) == table(undisturbed)
@@ -182,7 +182,7 @@ def test_a_wall_clock_that_jumps_decides_nothing(
 @pytest.fixture
 def open_coordinator(tmp_path: Path) -> Callable[[], Coordinator]:
     def make() -> Coordinator:
-        journal = Journal.open(tmp_path / "j.jsonl", owner="test")
+        journal = Journal.open(LocalLog(tmp_path / "j.jsonl"), owner="test")
         if not journal.records:
             journal.append(opening(1))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
@@ -310,7 +310,7 @@ def test_records_of_an_earlier_version_have_the_same_bytes_and_the_same_status(t
     assert isinstance(old, Ended)
     assert old.failure_kind is None
     assert RECORD.dump_json(old) == line
-    records = drive(tmp_path / "j.jsonl")
+    records = drive(LocalLog(tmp_path / "j.jsonl"))
     assert any(record.failure_kind == "diverged" for record in records if isinstance(record, Ended))
     earlier = [
         record.model_copy(update={"failure_kind": None}) if isinstance(record, Ended) else record for record in records
@@ -330,7 +330,7 @@ def test_a_missing_metric_is_named(open_coordinator: Callable[[], Coordinator]) 
 
 
 def test_status_has_state_budget_and_mlflow_runs(tmp_path: Path) -> None:
-    records = drive(tmp_path / "j.jsonl")
+    records = drive(LocalLog(tmp_path / "j.jsonl"))
     document = status_document(records, alive=False, mlflow_runs={0: "abc"})
     assert document["state"] == "interrupted"
     assert document["budget"] == {"min": 1, "max": 9, "eta": 3, "brackets": None, "evaluations": None, "unit": "epochs"}

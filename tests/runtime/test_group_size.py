@@ -13,6 +13,7 @@ from emotune.experiment import Experiment
 from emotune.runtime.cluster.group_size import GROWTH_INTERVAL_S, RELEASE_TIMEOUT_S, GroupSize
 from emotune.runtime.cluster.resources import available_workers, worker_count, worker_resources
 from emotune.runtime.worker import Job
+from emotune.storage import LocalStorage
 
 
 @dataclass
@@ -49,7 +50,7 @@ def size(fewest: int, most: int, *, threads: int = 1) -> GroupSize:
             from_epoch=0,
             to_epoch=1,
             experiment=experiment,
-            checkpoints=Path("checkpoints"),
+            checkpoints=LocalStorage(Path("checkpoints")),
             workers=(fewest, most),
         )
     )

@@ -8,6 +8,7 @@ from emotune.experiment import Experiment
 from emotune.runtime.trial import Trial, TrialState
 from emotune.runtime.worker import Job
 from emotune.search.records import Failure
+from emotune.storage import LocalStorage
 
 HANG = Failure(kind="hung", message="hung: no epoch in 600 s")
 TRANSITIONS = {
@@ -28,7 +29,12 @@ ALLOWED = {
     ("hung", "lose_access"): "hung",
 }
 JOB = Job(
-    evaluation_id=7, config_id=0, from_epoch=0, to_epoch=1, experiment=Experiment(), checkpoints=Path("checkpoints")
+    evaluation_id=7,
+    config_id=0,
+    from_epoch=0,
+    to_epoch=1,
+    experiment=Experiment(),
+    checkpoints=LocalStorage(Path("checkpoints")),
 )
 
 

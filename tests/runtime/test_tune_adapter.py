@@ -17,8 +17,9 @@ from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.worker import Job
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Evaluation, Failure, Opened, Started
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 from emotune.training.loop import EpochReport
 from tests.search.searching import mixed_space
 
@@ -39,7 +40,7 @@ def job_of(evaluation: Evaluation) -> Job:
             "from_epoch": evaluation.from_epoch,
             "to_epoch": evaluation.to_epoch,
             "experiment": {},
-            "checkpoints": ".",
+            "checkpoints": LocalStorage(Path()),
         }
     )
 
@@ -48,10 +49,10 @@ class Cluster:
     """Tune as its searcher sees it: trials get workers, report and end, in any order."""
 
     def __init__(self, folder: Path, *, concurrency: int, **options: Any) -> None:
-        self.journal = Journal.open(folder / "journal.jsonl", owner="test")
+        self.journal = Journal.open(LocalLog(folder / "journal.jsonl"), owner="test")
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
-        coordinator = Coordinator(optimizer, journal=self.journal, aim=Aim(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=self.journal, aim=StudyObjective(metric="val/loss", mode="min"))
         self.stop = False
         self.searcher = CoordinatorSearcher(
             coordinator, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop

@@ -12,8 +12,9 @@ from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.watchdog import FIRST_EPOCH_FACTOR, MAX_POLL_S, SILENT_EPOCHS, Watchdog
 from emotune.runtime.worker import Job
 from emotune.search.records import Ended, Evaluation, Failure
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.replay import make_optimizer
+from emotune.study.resume import make_optimizer
 from emotune.training.loop import EpochReport
 from tests.runtime.test_coordinator import STUDY, opening
 
@@ -101,7 +102,7 @@ def test_no_trial_hangs_because_the_driver_was_suspended(clock: Clock) -> None:
 
 
 def test_an_evaluation_that_hangs_twice_has_failed_with_the_reason(tmp_path: Path, clock: Clock) -> None:
-    with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
+    with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(1))
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, aim=STUDY.objective
@@ -123,7 +124,7 @@ def test_an_evaluation_that_hangs_twice_has_failed_with_the_reason(tmp_path: Pat
 
 
 def test_an_idle_worker_that_hangs_is_found(tmp_path: Path, clock: Clock) -> None:
-    with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
+    with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(2))
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, aim=STUDY.objective
@@ -154,5 +155,5 @@ def job_of(evaluation: Evaluation) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=STUDY.base.with_values(evaluation.values),
-        checkpoints=Path("nowhere"),
+        checkpoints=LocalStorage(Path("nowhere")),
     )

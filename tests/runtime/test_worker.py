@@ -13,6 +13,7 @@ from emotune.runtime import worker as worker_module
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import EvaluationTrainable, Job, Worker
 from emotune.search.records import Failure
+from emotune.storage import LocalStorage
 from tests.training.conftest import tiny_experiment
 
 
@@ -22,7 +23,12 @@ def test_it_pauses_between_epochs_of_a_single_step(tmp_path: Path) -> None:
     prepare("synthetic", folder=None, store=store, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
     experiment = tiny_experiment(store, batch_size=1000)
     job = Job(
-        evaluation_id=0, config_id=0, from_epoch=0, to_epoch=6, experiment=experiment, checkpoints=tmp_path / "run"
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=6,
+        experiment=experiment,
+        checkpoints=LocalStorage(tmp_path / "run"),
     )
     worker = Worker(job)
     assert [report.epoch for report in worker.work(lambda: True)] == [1]
@@ -33,7 +39,14 @@ def test_it_pauses_between_epochs_of_a_single_step(tmp_path: Path) -> None:
 
 def test_an_exception_is_reported_as_a_failure_and_then_ends_the_worker(tmp_path: Path) -> None:
     experiment = Experiment(store=str(tmp_path / "absent"))
-    job = Job(evaluation_id=0, config_id=0, from_epoch=0, to_epoch=1, experiment=experiment, checkpoints=tmp_path)
+    job = Job(
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=1,
+        experiment=experiment,
+        checkpoints=LocalStorage(tmp_path),
+    )
     trainable = EvaluationTrainable({"job": job.model_dump_json()})
     report = StepReport.from_result(trainable.step())
     assert report.failure is not None
@@ -51,7 +64,14 @@ def test_after_divergence_the_worker_idles_and_can_be_reused(tmp_path: Path, mon
 
     monkeypatch.setattr(worker_module, "Worker", lambda job: None)
     monkeypatch.setattr(worker_module, "_train", diverge)
-    job = Job(evaluation_id=0, config_id=0, from_epoch=0, to_epoch=1, experiment=Experiment(), checkpoints=tmp_path)
+    job = Job(
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=1,
+        experiment=Experiment(),
+        checkpoints=LocalStorage(tmp_path),
+    )
     trainable = EvaluationTrainable({"job": job.model_dump_json()})
     diverged = StepReport(failure=Failure(kind="diverged", message="the loss is infinite"))
     assert StepReport.from_result(trainable.step()) == diverged

@@ -13,7 +13,7 @@ from emotune.runtime.cluster.capacity import POLL_INTERVAL_S, SHRINK_DELAY_S, El
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Record, Resized, Started
 from emotune.search.stopping import Resize
-from emotune.study.replay import optimizer_from_records
+from emotune.study.resume import optimizer_from_records
 from tests.search.checker import seen_in_virtual_time, violations
 from tests.search.searching import loss_of, mixed_space, run_to_the_end, table
 

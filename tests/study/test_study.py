@@ -7,8 +7,7 @@ import pytest
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.search.records import Opened
 from emotune.study.preview import count_rungs, preview
-from emotune.study.replay import make_optimizer
-from emotune.study.resume import check_unchanged
+from emotune.study.resume import check_unchanged, make_optimizer
 from emotune.study.study import SEARCH_SPACES, Study, find_study, load_study
 
 GOOD = """\

@@ -10,6 +10,7 @@ from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.storage import LocalStorage
 from emotune.tracking.mlflow import deliver_all
 
 
@@ -107,7 +108,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, which take seconds to make."""
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
     folder = tmp_path_factory.mktemp("folder")
-    assert deliver_all(JournalWriter().records, tracking_uri=f"sqlite:///{file}", folder=folder, name="template")
+    assert deliver_all(
+        JournalWriter().records, tracking_uri=f"sqlite:///{file}", folder=LocalStorage(folder), name="template"
+    )
     return file
 
 

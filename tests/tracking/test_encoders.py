@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from emotune.errors import SettingsError
 from emotune.search.records import Record
+from emotune.storage import LocalStorage
 from emotune.tracking.delivery import mlflow_runs
 from emotune.tracking.encoders import download_encoder, log_encoder
 from emotune.tracking.mlflow import deliver_all
@@ -31,8 +32,8 @@ class Encoder(torch.nn.Module):
 def run(uri: str, tmp_path: Path, records: list[Record]) -> str:
     folder = tmp_path / "search"
     folder.mkdir()
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
-    return mlflow_runs(folder)[0]
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    return mlflow_runs(LocalStorage(folder))[0]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Opened, Record
+from emotune.storage import LocalStorage
 from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_hint
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.uri import public_uri
@@ -42,7 +43,7 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
-    mirror = MlflowMirror(uri, folder=folder, name="demo")
+    mirror = MlflowMirror(uri, folder=LocalStorage(folder), name="demo")
     most_calls(mirror, records, first=0)
     assert mirror.close(60)
     first = content(uri)
@@ -53,10 +54,10 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     assert first["0"]["name"] == "c0000-lr3e-4-layers2"
     assert first["search"]["status"] == "FINISHED"
     (folder / DELIVERY_FILE).unlink()
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert content(uri) == first
-    assert set(mlflow_runs(folder)) == {0, 1, 2}
-    assert view_hint(folder) == f"mlflow ui --backend-store-uri {uri}"
+    assert set(mlflow_runs(LocalStorage(folder))) == {0, 1, 2}
+    assert view_hint(LocalStorage(folder)) == f"mlflow ui --backend-store-uri {uri}"
 
 
 def test_artifacts_are_stored_beside_the_database(
@@ -64,7 +65,7 @@ def test_artifacts_are_stored_beside_the_database(
 ) -> None:
     elsewhere = folder_of(tmp_path, name="elsewhere")
     monkeypatch.chdir(elsewhere)
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     assert len(list((tmp_path / "mlartifacts").rglob("study.yaml"))) == 1
     assert not list(elsewhere.iterdir())
 
@@ -86,7 +87,7 @@ def test_restarts_at_any_record_give_the_same_content(
     folder = folder_of(tmp_path, name=name)
     for cut, cursor in sorted(cuts):
         before = (folder / DELIVERY_FILE).read_bytes() if (folder / DELIVERY_FILE).exists() else b""
-        mirror = MlflowMirror(uri, folder=folder, name=name)
+        mirror = MlflowMirror(uri, folder=LocalStorage(folder), name=name)
         mirror.catch_up(records[: cut - 1])
         mirror(records[cut - 1], cut - 1)
         assert mirror.close(60)
@@ -94,16 +95,16 @@ def test_restarts_at_any_record_give_the_same_content(
             (folder / DELIVERY_FILE).write_bytes(before)
         if cursor == "lost":
             (folder / DELIVERY_FILE).unlink()
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name=name)
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="whole"), name="whole")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name=name)
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path, name="whole")), name="whole")
     assert content(uri, name=name) == content(uri, name="whole")
-    assert read_delivery_state(folder).delivered == len(records)
+    assert read_delivery_state(LocalStorage(folder)).delivered == len(records)
 
 
 def test_a_locked_database_does_not_block_the_search(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
-    mirror = MlflowMirror(uri, folder=folder_of(tmp_path), name="demo")
+    mirror = MlflowMirror(uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     most_calls(mirror, records[:4], first=0)
     lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None, timeout=30)
     lock.execute("BEGIN EXCLUSIVE")
@@ -111,7 +112,7 @@ def test_a_locked_database_does_not_block_the_search(
     assert not mirror.close(1.0)
     lock.execute("ROLLBACK")
     lock.close()
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}
 
 
@@ -120,12 +121,12 @@ def test_all_records_are_sent_again_to_another_database_or_after_deletion(
 ) -> None:
     folder, other = folder_of(tmp_path), f"sqlite:///{folder_of(tmp_path, name='other') / 'mlflow.db'}"
     (tmp_path / "other" / "mlflow.db").write_bytes(template.read_bytes())
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
-    assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    assert deliver_all(records, tracking_uri=other, folder=LocalStorage(folder), name="demo")
     assert content(other) == content(uri)
     client = MlflowClient(tracking_uri=other)
-    client.delete_experiment(read_delivery_state(folder).experiment_id)
-    assert deliver_all(records, tracking_uri=other, folder=folder, name="demo")
+    client.delete_experiment(read_delivery_state(LocalStorage(folder)).experiment_id)
+    assert deliver_all(records, tracking_uri=other, folder=LocalStorage(folder), name="demo")
     assert content(other) == content(uri)
 
 
@@ -133,12 +134,12 @@ def test_an_experiment_deleted_during_the_search_is_restored(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
-    mirror = MlflowMirror(uri, folder=folder, name="demo")
+    mirror = MlflowMirror(uri, folder=LocalStorage(folder), name="demo")
     most_calls(mirror, records[:5], first=0)
     deadline = time.monotonic() + 30
-    while read_delivery_state(folder).delivered < 5 and time.monotonic() < deadline:
+    while read_delivery_state(LocalStorage(folder)).delivered < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    MlflowClient(tracking_uri=uri).delete_experiment(read_delivery_state(folder).experiment_id)
+    MlflowClient(tracking_uri=uri).delete_experiment(read_delivery_state(LocalStorage(folder)).experiment_id)
     most_calls(mirror, records[5:], first=5)
     assert mirror.close(60)
     assert {key: run["status"] for key, run in content(uri).items()} == {
@@ -150,23 +151,23 @@ def test_a_run_the_user_deleted_stays_deleted(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
-    assert deliver_all(records[:8], tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records[:8], tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     client = MlflowClient(tracking_uri=uri)
-    run = mlflow_runs(folder)[0]
+    run = mlflow_runs(LocalStorage(folder))[0]
     client.delete_run(run)
-    assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert client.get_run(run).info.lifecycle_stage == "deleted"
     assert content(uri)["2"]["status"] == "FAILED"
 
 
 def test_a_restarted_search_gets_new_runs(uri: str, tmp_path: Path, records: list[Record]) -> None:
-    assert deliver_all(records, tracking_uri=uri, folder=folder_of(tmp_path, name="old"), name="demo")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path, name="old")), name="demo")
     first = records[0]
     assert isinstance(first, Opened)
     fresh = [first.model_copy(update={"time": first.time + 60}), *records[1:3]]
-    assert deliver_all(fresh, tracking_uri=uri, folder=folder_of(tmp_path), name="demo")
+    assert deliver_all(fresh, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     client = MlflowClient(tracking_uri=uri)
-    experiment = read_delivery_state(tmp_path / "folder").experiment_id
+    experiment = read_delivery_state(LocalStorage(tmp_path / "folder")).experiment_id
     assert len(client.search_runs([experiment])) == 4 + 3
 
 
@@ -194,7 +195,9 @@ def test_a_refused_password_is_logged_once_without_the_password(
     refusing: int, tmp_path: Path, records: list[Record], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    mirror = MlflowMirror(f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=folder_of(tmp_path), name="demo")
+    mirror = MlflowMirror(
+        f"http://user:{CANARY}@127.0.0.1:{refusing}", folder=LocalStorage(folder_of(tmp_path)), name="demo"
+    )
     assert most_calls(mirror, records, first=0) < FEW_CALLS
     time.sleep(2)
     assert not mirror.close(0.5)
@@ -214,5 +217,5 @@ def test_a_damaged_delivery_state_is_ignored(uri: str, tmp_path: Path, records: 
     folder = folder_of(tmp_path)
     for damage in ("", "{", json.dumps({"delivered": -1})):
         (folder / DELIVERY_FILE).write_text(damage)
-        assert deliver_all(records, tracking_uri=uri, folder=folder, name="demo")
+        assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.servers import Mlflow
 from emotune.search.records import Record
+from emotune.storage import LocalStorage
 from emotune.tracking.delivery import DELIVERY_FILE, read_delivery_state, view_hint
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from tests.work import count_calls
@@ -51,23 +52,23 @@ def test_a_killed_and_restarted_server_gets_each_record_once(
     address = f"http://user:{CANARY}@127.0.0.1:{server.port}"
     folder = tmp_path / "search"
     folder.mkdir()
-    mirror = MlflowMirror(address, folder=folder, name="demo")
+    mirror = MlflowMirror(address, folder=LocalStorage(folder), name="demo")
     hand_over(mirror, records[:6], first=0)
-    wait_for(lambda: read_delivery_state(folder).delivered == 6)
+    wait_for(lambda: read_delivery_state(LocalStorage(folder)).delivered == 6)
     server.kill()
     hand_over(mirror, records[6:], first=6)
     wait_for(lambda: "cannot be used now" in caplog.text)
     assert not mirror.close(0.5)
-    assert read_delivery_state(folder).delivered == 6
+    assert read_delivery_state(LocalStorage(folder)).delivered == 6
 
-    revenant = MlflowMirror(address, folder=folder, name="demo")
+    revenant = MlflowMirror(address, folder=LocalStorage(folder), name="demo")
     revenant.catch_up(records[:-1])
     server.start()
     revenant(records[-1], len(records) - 1)
     assert revenant.close(60)
 
     (tmp_path / "direct").mkdir()
-    assert deliver_all(records, tracking_uri=uri, folder=tmp_path / "direct", name="direct")
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(tmp_path / "direct"), name="direct")
     mirrored, direct = content(uri), content(uri, name="direct")
     assert mirrored == direct
 
@@ -75,5 +76,6 @@ def test_a_killed_and_restarted_server_gets_each_record_once(
     assert sum("cannot be used now" in line for line in ours) <= 2, "once per outage and mirror"
     assert CANARY not in "\n".join(ours) + (folder / DELIVERY_FILE).read_text()
     assert (
-        view_hint(folder) == f"http://127.0.0.1:{server.port}/#/experiments/{read_delivery_state(folder).experiment_id}"
+        view_hint(LocalStorage(folder))
+        == f"http://127.0.0.1:{server.port}/#/experiments/{read_delivery_state(LocalStorage(folder)).experiment_id}"
     )

@@ -12,6 +12,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime.worker import describe
+from emotune.storage import LocalStorage
 from emotune.training.checkpoints import save_checkpoint
 from emotune.training.loop import TrainState, measure_references
 from tests.support.training import train_until
@@ -44,7 +45,7 @@ def test_ten_channels_are_pre_trained_and_fine_tuned(eeg: SegmentStore, tmp_path
     assert losses[-1] < 0.97 * zero
     assert pretrained.objective.get_parameter("head.2.weight").shape[0] == 10
 
-    checkpoint = save_checkpoint(tmp_path, pretrained, about=describe(pretraining, training_data))
+    checkpoint = save_checkpoint(LocalStorage(tmp_path), pretrained, about=describe(pretraining, training_data))
     finetuning = tiny_experiment(
         eeg.path,
         task={"kind": "classify", "hidden": (64,), "dropout": 0.6, "frozen": True},

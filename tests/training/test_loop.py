@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
+from emotune.storage import LocalStorage
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import EpochReport, TrainState, evaluate, measure_references, train_epoch
 from emotune.training.optim import Optim
@@ -37,7 +38,7 @@ def test_interrupted_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_
     broken = experiment.begin(experiment.training_data(store))
     for until in (1, 3, 4):
         broken = trained(experiment, store, until=until, state=broken)
-        folder = save_checkpoint(tmp_path, broken, about={})
+        folder = save_checkpoint(LocalStorage(tmp_path), broken, about={})
         torch.manual_seed(until)
         broken = experiment.model_copy(update={"seed": 99}).begin(experiment.training_data(store))
         restore(folder, broken)
@@ -56,7 +57,7 @@ def test_a_pause_after_any_step_changes_nothing(store: SegmentStore, tmp_path: P
         if train_epoch(broken, training_data, experiment.training_plan(), pause=lambda: True) is not None:
             continue
         pauses += 1
-        folder = save_checkpoint(tmp_path, broken, about={})
+        folder = save_checkpoint(LocalStorage(tmp_path), broken, about={})
         broken = experiment.begin(training_data)
         restore(folder, broken)
     steps = -(-len(training_data.fold.train) // 4)

@@ -8,8 +8,9 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.runtime.worker import describe
+from emotune.storage import LocalStorage
 from emotune.study.resolve import resolve_study
-from emotune.study.study import Aim, Budget, Study
+from emotune.study.study import Budget, Study, StudyObjective
 from emotune.training.checkpoints import restore, save_checkpoint
 from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment
@@ -25,7 +26,9 @@ def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, 
     training_data = experiment.training_data(store)
     unbroken = train_until(experiment.begin(training_data), training_data, experiment, until=2)
     folder = save_checkpoint(
-        tmp_path, train_until(experiment.begin(training_data), training_data, experiment, until=1), about={}
+        LocalStorage(tmp_path),
+        train_until(experiment.begin(training_data), training_data, experiment, until=1),
+        about={},
     )
     again = experiment.model_copy(update={"seed": 99}).begin(training_data)
     restore(folder, again)
@@ -38,10 +41,10 @@ def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentSt
     pretext = tiny_experiment(store.path, model=CONVNET, task=PRETEXT, folds=FEW)
     pretext_data = pretext.training_data(store)
     state = train_until(pretext.begin(pretext_data), pretext_data, pretext, until=1)
-    checkpoint = save_checkpoint(tmp_path, state, about=describe(pretext, pretext_data))
+    checkpoint = save_checkpoint(LocalStorage(tmp_path), state, about=describe(pretext, pretext_data))
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
-    study = Study(base=base, objective=Aim(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
+    study = Study(base=base, objective=StudyObjective(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
     settled = resolve_study(study, store=store, encoders={"encoder": checkpoint}).base
     assert settled.model == pretext.model
     training_data = settled.training_data(store)

@@ -17,9 +17,7 @@ from emotune.evaluation.crossval import (
     cross_validation_study,
     read_cross_validation,
 )
-from emotune.files import write_atomically
 from emotune.runtime.driver import RunOptions
-from emotune.storage.remote import pull, push
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import search_state
@@ -79,8 +77,7 @@ def cross_validate(
         return code, None
     training_data = {fold: study.base.in_fold(fold).training_data(store) for fold in range(study.base.folds.count)}
     result = read_cross_validation(records, training_data=training_data, notes=notes)
-    write_atomically(folder.path / RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
-    push(folder.path / RESULT_FILE)
+    folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
     return code, result
 
 
@@ -102,9 +99,9 @@ def load_result(folder: SearchFolder) -> CrossValidation:
     Raises:
         SettingsError: It is not a cross-validation, or not finished.
     """
-    file = folder.path / RESULT_FILE
-    if pull(file):
-        return CrossValidation.model_validate_json(file.read_bytes())
+    content = folder.storage.read(RESULT_FILE)
+    if content is not None:
+        return CrossValidation.model_validate_json(content)
     result = read_cross_validation(read_journal(folder.journal))
     raise SettingsError(
         f"the cross-validation {folder.name!r} is not finished: {len(result.folds)} of {result.count} folds are done; "

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import click
 import ray
@@ -19,8 +18,7 @@ from emotune.doctor.findings import Finding, failure, ok
 from emotune.doctor.host import HostPaths, HostReport, check_host, check_token, read_clock, versions
 from emotune.runtime.cluster.connect import connect, running_cluster
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
-from emotune.storage.remote import place_of, remote_of
-from emotune.study.folder import storage_folder
+from emotune.storage import Storage, open_storage
 from emotune.tracking.connection_check import UnreachableError, check_connection
 
 NODE_TIMEOUT_S = 90.0
@@ -31,7 +29,7 @@ MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 def check_and_print(storage: str, *, tracking_uri: str | None, store: str | None, as_json: bool) -> int:
     """Carry out ``emotune doctor``; returns the exit code."""
-    findings = list(_examine(storage_folder(storage), tracking_uri=tracking_uri, store=store))
+    findings = list(_examine(open_storage(storage), tracking_uri=tracking_uri, store=store))
     failed = any(finding.state == "fail" for finding in findings)
     if as_json:
         print_json({"well": not failed, "findings": [asdict(finding) for finding in findings]})
@@ -47,12 +45,11 @@ def as_line(finding: Finding) -> str:
     return f"{MARKS[finding.state]} {where}{finding.name}: {finding.found}{cure}"
 
 
-def _examine(storage: Path, *, tracking_uri: str | None, store: str | None) -> Iterator[Finding]:
-    in_bucket = remote_of(storage) is not None
-    places = HostPaths(None if in_bucket else storage, None if store is None else store_path(store))
+def _examine(storage: Storage, *, tracking_uri: str | None, store: str | None) -> Iterator[Finding]:
+    places = HostPaths(storage.local() if storage.mounted else None, None if store is None else store_path(store))
     yield from check_host(places).findings
-    if in_bucket:
-        yield ok("storage", f"{place_of(storage)} responds")
+    if not storage.mounted:
+        yield ok("storage", f"{storage} responds")
     yield check_token(os.environ)
     yield _examine_tracking(tracking_uri_or_default(tracking_uri, storage=storage))
     if running_cluster() is None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from emotune.errors import SettingsError
-from emotune.storage.remote import place_of
-from emotune.study.folder import SearchFolder, find_searches, storage_folder
+from emotune.storage import Storage, open_storage
+from emotune.study.folder import SearchFolder, find_searches
 
 
 def store_path(store: str) -> Path:
@@ -18,14 +18,14 @@ def existing_search(name: str, *, storage: str) -> SearchFolder:
     Raises:
         SettingsError: There is no search of that name.
     """
-    root = storage_folder(storage)
+    root = open_storage(storage)
     folder = SearchFolder.of(name, storage=root)
     if not folder.begun:
         names = ", ".join(search.name for search in find_searches(root))
-        raise SettingsError(f"there is no search {name!r} in {place_of(root)}; give one of: {names or '(none yet)'}")
+        raise SettingsError(f"there is no search {name!r} in {root}; give one of: {names or '(none yet)'}")
     return folder
 
 
-def tracking_uri_or_default(uri: str | None, *, storage: Path) -> str:
+def tracking_uri_or_default(uri: str | None, *, storage: Storage) -> str:
     """Return the tracking URI; by default that of a database in the storage folder."""
-    return uri or f"sqlite:///{storage / 'mlflow.db'}"
+    return uri or f"sqlite:///{storage.local('mlflow.db')}"

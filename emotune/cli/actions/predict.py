@@ -14,7 +14,7 @@ from emotune.errors import SettingsError
 from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import write_plot
 from emotune.files import write_atomically
-from emotune.study.folder import storage_folder
+from emotune.storage import open_storage
 from emotune.tracking.encoders import find_encoder
 
 MAX_ROWS = 60
@@ -23,7 +23,7 @@ MAX_ROWS = 60
 
 def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
-    root = storage_folder(request.storage)
+    root = open_storage(request.storage)
     uri = tracking_uri_or_default(request.tracking_uri, storage=root)
     find_checkpoint = functools.partial(find_encoder, tracking_uri=uri)
     predictors = [

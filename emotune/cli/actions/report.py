@@ -13,25 +13,28 @@ from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
 from emotune.report.page import write_report
-from emotune.storage.remote import place_of, push
-from emotune.study.folder import storage_folder
+from emotune.storage import open_storage
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
 
+REPORT_FILE = "report.html"
+"""The report in the folder of a search."""
+
 
 def write_page(name: str, *, file: Path | None, storage: str) -> None:
     """Carry out ``emotune report``."""
     folder = existing_search(name, storage=storage)
-    page = folder.path / "report.html" if file is None else file
+    page = folder.path / REPORT_FILE if file is None else file
     if file is None:
         page.parent.mkdir(parents=True, exist_ok=True)
     if not page.parent.is_dir():
         raise SettingsError(f"--out {page}: the folder {page.parent} does not exist; create it first")
     write_report(read_journal(folder.journal), page)
-    push(page)
-    click.echo(place_of(page))
+    if file is None:
+        folder.storage.write(REPORT_FILE, page.read_bytes())
+    click.echo(folder.storage / REPORT_FILE if file is None else page)
 
 
 def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:
@@ -93,10 +96,10 @@ def _scores(name: str, *, storage: str) -> dict[str, float | None]:
 def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
     """Carry out ``emotune sync``; returns the exit code."""
     folder = existing_search(name, storage=storage)
-    uri = tracking_uri_or_default(tracking_uri, storage=storage_folder(storage))
+    uri = tracking_uri_or_default(tracking_uri, storage=open_storage(storage))
     records = read_journal(folder.journal)
     purpose = opened(records).purpose
-    if not deliver_all(records, tracking_uri=uri, folder=folder.path, name=name, kind=purpose):
+    if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
         click.echo("MLflow does not have all records yet; run the same command when the server responds", err=True)
         return 1
     run = publish_best(folder, tracking_uri=uri)

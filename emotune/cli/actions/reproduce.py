@@ -20,17 +20,16 @@ from emotune.errors import SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
 from emotune.evaluation.fusion import build_features
 from emotune.experiment import Start
-from emotune.files import write_atomically
 from emotune.reproduce.published import PaperTable, Recipe, find_table
 from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
 from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
 from emotune.reproduce.stages import Stage, TableCell, cells_of, cost_of, execution_order, missing_stores, pretext_stage
 from emotune.runtime.driver import RunOptions
-from emotune.storage.remote import place_of, pull, push
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import Storage, open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, search_state
-from emotune.study.study import Aim, Study
+from emotune.study.study import Study, StudyObjective
 
 
 def reproduce_table(request: ReproduceRequest) -> int:
@@ -50,7 +49,7 @@ def reproduce_table(request: ReproduceRequest) -> int:
             "`emotune data prepare` (--append adds a corpus to a store), or rehearse with --scale smoke"
         )
     runner = StageRunner(
-        storage_folder(request.storage),
+        open_storage(request.storage),
         tracking_uri=request.tracking_uri,
         concurrency=request.concurrency,
         scale=scale,
@@ -84,7 +83,7 @@ class StageRunner:
         scale: Sizes of networks, data and runs.
     """
 
-    def __init__(self, storage: Path, *, tracking_uri: str | None, concurrency: int | None, scale: Scale) -> None:
+    def __init__(self, storage: Storage, *, tracking_uri: str | None, concurrency: int | None, scale: Scale) -> None:
         self.storage = storage
         self.tracking_uri = tracking_uri
         self.concurrency = concurrency
@@ -105,19 +104,19 @@ class StageRunner:
             return 0
         destination = Destination(stage.name, self.storage, self.tracking_uri)
         if stage.kind == "pretraining":
-            study, store = open_store(single_run(stage.experiment, aim=Aim(metric="train/loss", mode="min")))
+            study, store = open_store(single_run(stage.experiment, aim=StudyObjective(metric="train/loss", mode="min")))
             options = RunOptions(concurrency=1, purpose="pretrain", measure_test=True)
             return run(study, destination, store=store, options=options)
         code, _ = cross_validate(self._study(stage), destination, concurrency=self.concurrency)
         return code
 
     def _has_result(self, stage: Stage) -> bool:
-        return pull(self.folder(stage).path / RESULT_FILE)
+        return self.folder(stage).storage.read(RESULT_FILE) is not None
 
     def _study(self, stage: Stage) -> Study:
         experiment = stage.experiment
         if stage.kind == "fusion":
-            features = self.storage / "features" / stage.name
+            features = self.storage.local(f"features/{stage.name}")
             build_features(*(self.folder(half) for half in stage.requires), store=features)
             experiment = experiment.model_copy(update={"store": str(features)})
         elif stage.requires:
@@ -172,20 +171,18 @@ def _write(
         frame = pretext_frame(last_metrics(read_journal(runner.folder(stages[-1]).journal), 0))
         notes = ["Our numbers are measured on subjects that are not in the training data."]
     folder = runner.storage / f"{table.name}-{runner.scale.name}"
-    folder.mkdir(parents=True, exist_ok=True)
     texts: Mapping[str, str] = {
         "table.md": as_markdown(frame, title=table.title, notes=notes),
         "table.csv": frame.to_csv(index=False),
         "table.tex": as_latex(frame, title=table.title),
     }
     for name, text in texts.items():
-        write_atomically(folder / name, text.encode())
-        push(folder / name)
+        folder.write(name, text.encode())
     if as_json:
-        print_json({"table": table.name, "folder": place_of(folder), "rows": frame.to_dict("records"), "notes": notes})
+        print_json({"table": table.name, "folder": str(folder), "rows": frame.to_dict("records"), "notes": notes})
         return
     click.echo(texts["table.md"])
-    click.echo(f"written to {place_of(folder)}: {', '.join(texts)}")
+    click.echo(f"written to {folder}: {', '.join(texts)}")
 
 
 def _notes(results: Sequence[CrossValidation], *, scale: Scale) -> list[str]:

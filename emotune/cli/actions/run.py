@@ -19,9 +19,8 @@ from emotune.experiment import Experiment
 from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, Record
-from emotune.storage.logs import locked
-from emotune.storage.remote import place_of, remote_of
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import Storage, open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.journal import read_journal
 from emotune.study.resolve import check_workers, resolve_study
@@ -46,7 +45,7 @@ class Destination:
     name: str
     """Name of the run."""
 
-    storage: Path
+    storage: Storage
     """Folder of all runs."""
 
     tracking_uri: str | None
@@ -55,7 +54,7 @@ class Destination:
     @classmethod
     def of(cls, request: RunRequest, *, default_name: str) -> "Destination":
         """Return the destination that the options of a command name."""
-        return cls(request.name or default_name, storage_folder(request.storage), request.tracking_uri)
+        return cls(request.name or default_name, open_storage(request.storage), request.tracking_uri)
 
     @property
     def folder(self) -> SearchFolder:
@@ -88,12 +87,12 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
         check_workers(settled, store=store, workers=options.workers[1])
     known = len(read_journal(folder.journal)) if folder.begun else 0
     folder.path.mkdir(parents=True, exist_ok=True)
-    if destination.tracking_uri is None and remote_of(destination.storage) is not None:
+    if destination.tracking_uri is None and not destination.storage.mounted:
         print_message(
             f"the MLflow database is on this machine only: {destination.mlflow_uri}. Give --tracking-uri of a shared "
             f"server, or create the database on another machine with `emotune sync {folder.name}`"
         )
-    mirror = MlflowMirror(destination.mlflow_uri, folder=folder.path, name=folder.name, kind=options.purpose)
+    mirror = MlflowMirror(destination.mlflow_uri, folder=folder.storage, name=folder.name, kind=options.purpose)
     display = RunDisplay if options.purpose in {"pretrain", "finetune"} else SearchDisplay
     try:
         with follow(display(settled, name=folder.name), known=known) as observer:
@@ -196,11 +195,11 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
             f"no evaluation of {folder.name!r} has a result; `emotune status {folder.name}` prints the errors"
         )
     warning = shortfall(records)
-    tracking = view_hint(folder.path) or f"not in MLflow yet; send them with `emotune sync {folder.name}`"
+    tracking = view_hint(folder.storage) or f"not in MLflow yet; send them with `emotune sync {folder.name}`"
     lines = [
         *(_leaderboard(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
-        f"results: {place_of(folder.path)}",
+        f"results: {folder.storage}",
         f"MLflow runs: {tracking}",
     ]
     print_message("\n".join(lines))
@@ -223,6 +222,6 @@ def put_aside(folder: SearchFolder) -> None:
     if not (folder.path.exists() or folder.begun):
         return
     folder.path.mkdir(parents=True, exist_ok=True)
-    with locked(folder.journal, owner=folder.name):
+    with folder.journal.lock(owner=folder.name):
         renamed = folder.put_aside()
-    print_message(f"the old results are now in {place_of(renamed.path)}")
+    print_message(f"the old results are now in {renamed.storage}")

@@ -9,8 +9,8 @@ from emotune.cli.actions.folders import existing_search
 from emotune.cli.output import print_json
 from emotune.documents import dump_document
 from emotune.errors import SettingsError
-from emotune.storage.remote import place_of
-from emotune.study.folder import SearchFolder, find_searches, storage_folder
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import opened, status_document
@@ -19,7 +19,7 @@ from emotune.tracking.delivery import mlflow_runs
 
 def print_all(storage: str, *, as_json: bool) -> None:
     """Print one line, or one JSON object, per search."""
-    root = storage_folder(storage)
+    root = open_storage(storage)
     documents = [read_status(folder, with_rungs=False) for folder in find_searches(root)]
     if as_json:
         omitted = {"evaluations", "rungs"}
@@ -28,7 +28,7 @@ def print_all(storage: str, *, as_json: bool) -> None:
     for document in documents:
         click.echo(_headline(document))
     if not documents:
-        click.echo(f"no searches in {place_of(root)}")
+        click.echo(f"no searches in {root}")
 
 
 def print_status(name: str, *, storage: str, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, A
     records = read_journal(folder.journal)
     if not records:
         raise SettingsError(f"the search {folder.name!r} has no record yet; start it again with the same command")
-    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.path), with_rungs=with_rungs)
+    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
 
 
 def _headline(document: dict[str, Any]) -> str:

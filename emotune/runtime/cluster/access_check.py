@@ -8,19 +8,17 @@ import logging
 import socket
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import ray
-from pydantic import PlainSerializer, PlainValidator
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 
 from emotune.base import Settings
 from emotune.data.store import read_about
 from emotune.errors import DataError, SettingsError, StorageAwayError, StorageRefusedError
 from emotune.experiment import Experiment
-from emotune.files import write_atomically
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
-from emotune.storage.remote import address_of, folder_at, place_of, pull, push, remote_of
+from emotune.storage import Storage, StorageField
 from emotune.study.folder import SearchFolder
 
 logger = logging.getLogger(__name__)
@@ -31,9 +29,6 @@ MARKER = "driver"
 REPLY_TIMEOUT_S = 60.0
 """Time for the nodes to reply before the search starts; a node without a reply is checked with its first job."""
 
-Place = Annotated[Path, PlainValidator(folder_at), PlainSerializer(address_of)]
-"""A folder, which another machine may have elsewhere if it stands for a place in a bucket."""
-
 
 class InaccessibleError(Exception):
     """This machine cannot access what the search needs."""
@@ -42,7 +37,7 @@ class InaccessibleError(Exception):
 class Requirements(Settings):
     """What every machine that works for a search must be able to access."""
 
-    folder: Place
+    folder: StorageField
     """The search's folder."""
     token: str
     """The driver's token, which is also in the folder's marker file."""
@@ -64,14 +59,14 @@ def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
         SettingsError: Naming the nodes and what they cannot access.
     """
     stores = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
-    requirements = write_marker(folder.path, stores={path: value for path, value in stores if path and value})
+    requirements = write_marker(folder.storage, stores={path: value for path, value in stores if path and value})
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
         _check([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
     return requirements
 
 
-def write_marker(folder: Path, *, stores: dict[str, str]) -> Requirements:
+def write_marker(folder: Storage, *, stores: dict[str, str]) -> Requirements:
     """Write a new token into a search's folder, and return what machines must be able to access.
 
     Args:
@@ -79,8 +74,7 @@ def write_marker(folder: Path, *, stores: dict[str, str]) -> Requirements:
         stores: Fingerprints of segment stores by their paths.
     """
     token = uuid.uuid4().hex
-    write_atomically(folder / MARKER, token.encode())
-    push(folder / MARKER)
+    folder.write(MARKER, token.encode())
     return Requirements(folder=folder, token=token, stores=stores)
 
 
@@ -115,23 +109,20 @@ def this_node_name() -> str:
 _checked_tokens: set[str] = set()
 
 
-def _has_marker(folder: Path, *, token: str) -> bool:
+def _has_marker(folder: Storage, *, token: str) -> bool:
     """Return whether the marker is still there; a bucket is not read again, as its users wait for it themselves."""
     try:
-        return remote_of(folder) is not None or (folder / MARKER).read_text() == token
+        return not folder.mounted or folder.read(MARKER) == token.encode()
     except OSError:
         return False
 
 
-def _missing_folder(folder: Path, *, token: str) -> list[str]:
-    name = f"the results in {place_of(folder)}"
-    probe = folder / f".probe-{uuid.uuid4().hex}"
+def _missing_folder(folder: Storage, *, token: str) -> list[str]:
+    name = f"the results in {folder}"
     try:
-        if not pull(folder / MARKER) or (folder / MARKER).read_text() != token:
+        if folder.read(MARKER) != token.encode():
             return [name]
-        if remote_of(folder) is None:
-            probe.write_bytes(b"")
-            probe.unlink()
+        folder.check_writable()
     except (OSError, StorageAwayError, StorageRefusedError) as error:
         return [f"{name} for writing ({error})"]
     return []
@@ -156,7 +147,7 @@ def _check(nodes: list[dict[str, Any]], requirements: Requirements) -> None:
     missing = {names[reference]: parts for reference in replied if (parts := _result(reference))}
     if missing:
         nodes_text = "; ".join(f"node {name} cannot access {' and '.join(parts)}" for name, parts in missing.items())
-        if remote_of(requirements.folder) is None:
+        if requirements.folder.mounted:
             advice = (
                 "give a --storage and a --store that are shared by all nodes, such as an NFS folder, or s3:// results"
             )

@@ -15,6 +15,7 @@ from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime.worker import describe
 from emotune.search.records import Closed, Ended, Evaluation, Opened, Started, Value
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.training.checkpoints import save_checkpoint
@@ -65,7 +66,7 @@ def train(
                 **settings,
             }
         )
-        folder = SearchFolder.of(name, storage=tmp_path / "results")
+        folder = SearchFolder.of(name, storage=LocalStorage(tmp_path / "results"))
         folder.path.mkdir(parents=True)
         with Journal.open(folder.journal, owner=name) as journal:
             opened = {"name": name, "purpose": purpose, "study": STUDY, "digest": "d", "seed": 0, "concurrency": 1}
@@ -75,7 +76,7 @@ def train(
                 evaluation = Evaluation.model_validate({"id": number, "config_id": number, **place})
                 journal.append(Started(time=0.0, evaluation=evaluation))
                 checkpoint = trained(base.with_values(one), store=store)
-                shutil.copytree(checkpoint, folder.checkpoints(number) / checkpoint.name)
+                shutil.copytree(checkpoint, folder.checkpoints(number).local(checkpoint.name))
                 done = {"evaluation_id": number, "config_id": number, "status": "done", "objective": 0.5}
                 journal.append(Ended.model_validate({"time": 0.0, "seconds": 1.0, **done}))
             journal.append(Closed(time=0.0, state="finished"))
@@ -95,7 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             training_data = experiment.training_data(store)
             state = train_until(experiment.begin(training_data), training_data, experiment, until=1)
             root = tmp_path_factory.mktemp("checkpoints")
-            made[digest] = save_checkpoint(root, state, about=describe(experiment, training_data))
+            made[digest] = save_checkpoint(LocalStorage(root), state, about=describe(experiment, training_data))
         return made[digest]
 
     return checkpoint_of

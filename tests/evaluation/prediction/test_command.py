@@ -14,6 +14,7 @@ from emotune.cli import main
 from emotune.data.modality import TEN_CHANNELS
 from emotune.evaluation.prediction import find_predictor, predict
 from emotune.evaluation.prediction_plot import thin, write_plot
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.tracking.encoders import find_encoder
 
@@ -57,7 +58,8 @@ def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: 
     expected = predict(
         file,
         predictors=[
-            find_predictor(name, storage=Path("results"), find_checkpoint=find_encoder) for name in models.split(",")
+            find_predictor(name, storage=LocalStorage(Path("results")), find_checkpoint=find_encoder)
+            for name in models.split(",")
         ],
     )
     mean = expected.means["valence"]
@@ -136,7 +138,10 @@ def test_mistakes_are_reported_in_one_line(
 
 def test_a_plot_replaces_an_older_one(models: str, file: Path, tmp_path: Path) -> None:
     prediction = predict(
-        file, predictors=[find_predictor("ours-arousal", storage=tmp_path / "results", find_checkpoint=find_encoder)]
+        file,
+        predictors=[
+            find_predictor("ours-arousal", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
+        ],
     )
     page = tmp_path / "page.PNG"
     page.write_bytes(b"old")

