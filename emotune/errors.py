@@ -4,6 +4,9 @@ Each message is one line: what was given, what was expected, what to do. The com
 it without a traceback and exits with ``exit_code``.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class EmotuneError(Exception):
     """Base of the errors that are the user's to mend."""
@@ -61,3 +64,9 @@ class StorageError(EmotuneError):
 
 class TrainingDivergedError(Exception):
     """The loss is no longer a finite number. A result, and the worst one: never retried."""
+
+
+def suggestion(word: str, *, among: Iterable[str]) -> str:
+    """Return an ending of an error message such as ``. Did you mean 'lr'?``; empty if no word is similar."""
+    close = difflib.get_close_matches(word, list(among), n=1)
+    return f". Did you mean {close[0]!r}?" if close else ""

@@ -15,7 +15,7 @@ from emotune.data.prepare.single import standardised_segments
 from emotune.data.recording import Recording
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.experiment import Experiment
-from emotune.models.weights import hand_over
+from emotune.models.weights import load_pretrained
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, find_best, opened
@@ -115,7 +115,7 @@ class PretrainedEncoder(nn.Module):
         self.preparation = description.preparation
         self.channels = description.channels
         self.encoder = self.experiment.model.build(channels=len(self.channels))
-        hand_over(read_weights(checkpoint), self.encoder, source=str(checkpoint))
+        load_pretrained(read_weights(checkpoint), self.encoder, source=str(checkpoint))
         self.eval()
 
     def forward(self, signals: Float[torch.Tensor, "batch channel time"]) -> Float[torch.Tensor, "batch width"]:

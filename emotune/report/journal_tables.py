@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from emotune.search.ranking import Result, best, rank
 from emotune.search.records import EpochDone, Record
 from emotune.study.results import EvaluationResult, evaluation_results, opened, reliability_of_rungs
 
@@ -18,11 +19,6 @@ class Objective:
     metric: str
     mode: str
 
-    @property
-    def sign(self) -> int:
-        """1 if a lower value is better, -1 if a higher value is."""
-        return 1 if self.mode == "min" else -1
-
 
 def objective_of(records: Sequence[Record]) -> Objective:
     """Return the objective of the study; the validation loss if the study has none."""
@@ -33,8 +29,8 @@ def objective_of(records: Sequence[Record]) -> Objective:
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per configuration, the best first.
 
-    Rows are sorted by trained epochs, then by objective: objectives after different numbers of epochs are not
-    comparable. Configurations without a result come last.
+    Configurations are ordered by `emotune.search.ranking.rank` of their last result. Those without a result come
+    last, by number.
 
     Returns:
         Columns ``config``, ``epochs`` (trained with a result), ``objective``, ``status`` (of the last
@@ -44,26 +40,33 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     for result in evaluation_results(records):
         groups.setdefault(result.evaluation.config_id, []).append(result)
     columns = ["config", "epochs", "objective", "status", "origin", "bracket", "seconds"]
-    frame = pd.DataFrame([_row(results) for results in groups.values()])
-    if frame.empty:
+    mode = objective_of(records).mode
+    done = {number: _last_result(results) for number, results in groups.items()}
+    ranks = {number: rank(result, mode=mode) for number, result in done.items() if result is not None}
+    order = [*sorted(ranks, key=ranks.__getitem__), *(number for number in groups if number not in ranks)]
+    if not groups:
         return pd.DataFrame(columns=columns)
-    order = pd.DataFrame(
-        {
-            "epochs": -frame["epochs"],
-            "objective": objective_of(records).sign * frame["objective"].astype(float),
-        }
-    )
-    return frame.loc[order.sort_values(["epochs", "objective"], kind="stable").index].reset_index(drop=True)
+    rows = [_row(results, result=done[number]) for number, results in groups.items()]
+    return pd.DataFrame(rows, index=pd.Index(groups)).loc[order].reset_index(drop=True)
 
 
-def _row(results: list[EvaluationResult]) -> dict[str, Any]:
-    """Return the row of one configuration from its evaluations, in the order of their decisions."""
+def _last_result(results: list[EvaluationResult]) -> Result | None:
+    """Return the last result of a configuration's evaluations that were done; None if there is none."""
+    done = [
+        Result(result.evaluation, result.objective)
+        for result in results
+        if result.status == "done" and result.objective is not None
+    ]
+    return done[-1] if done else None
+
+
+def _row(results: list[EvaluationResult], *, result: Result | None) -> dict[str, Any]:
+    """Return the row of one configuration from its evaluations in the order of decisions, and its last result."""
     first, last = results[0], results[-1]
-    done = [result for result in results if result.status == "done" and result.objective is not None]
     return {
         "config": first.evaluation.config_id,
-        "epochs": done[-1].evaluation.to_epoch if done else 0,
-        "objective": done[-1].objective if done else None,
+        "epochs": 0 if result is None else result.evaluation.to_epoch,
+        "objective": None if result is None else result.objective,
         "status": last.status,
         "origin": first.evaluation.origin,
         "bracket": first.evaluation.bracket,
@@ -92,8 +95,8 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
         One row per evaluation with a result, in the order of their ends: ``trained`` (epochs of all
         evaluations until then), ``epochs`` and ``objective`` of the best of the configurations trained longest.
     """
-    sign, trained, rows = objective_of(records).sign, 0, []
-    best: tuple[int, float] | None = None
+    mode, trained, rows = objective_of(records).mode, 0, []
+    incumbent: Result | None = None
     by_id = {result.evaluation.id: result for result in evaluation_results(records)}
     for record in records:
         if record.kind != "ended":
@@ -102,10 +105,10 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
         trained += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is None:
             continue
-        new = (evaluation.to_epoch, record.objective)
-        if best is None or (new[0], -sign * new[1]) > (best[0], -sign * best[1]):
-            best = new
-        rows.append((trained, *best))
+        known = [] if incumbent is None else [incumbent]
+        incumbent = best([*known, (evaluation, record.objective)], mode=mode)
+        if incumbent is not None:
+            rows.append((trained, incumbent.evaluation.to_epoch, incumbent.objective))
     return pd.DataFrame(rows, columns=["trained", "epochs", "objective"])
 
 

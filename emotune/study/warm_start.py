@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from emotune.errors import SettingsError
 from emotune.search.history import key_of
-from emotune.search.records import Record, Value
+from emotune.search.ranking import Result, rank
+from emotune.search.records import Record
 from emotune.search.values import fitted
 from emotune.study.results import evaluation_results, opened
 from emotune.study.study import Aim, Study
@@ -15,21 +16,18 @@ MOST_EARLIER = 10
 
 
 class Candidate(NamedTuple):
-    """A configuration of an earlier search; sorting puts the best first."""
+    """A configuration of an earlier search."""
 
-    untrained: int
-    """Epochs it was trained, negative."""
-    loss: float
     source: int
-    config_id: int
-    values: dict[str, Value]
+    """Number of the search, in the order in which the searches were given."""
+    result: Result
 
 
 def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> Study:
     """Add the best configurations of earlier searches to those that the study knows to be good.
 
-    The best over all are taken, `MOST_EARLIER` at most and each once: trained longest first, and among those
-    the best objective. What failed is never taken.
+    The best over all are taken, `MOST_EARLIER` at most and each once, in the order of `emotune.search.ranking.rank`;
+    equal losses of different searches are ordered by search. What failed is never taken.
 
     Args:
         study: The new study.
@@ -48,13 +46,14 @@ def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> St
     space = study.configuration_space()
     taken = {key_of(fitted(space, values=values)): values for values in study.earlier}
     most = len(taken) + MOST_EARLIER
-    for one in sorted(found):
+    for one in sorted(found, key=lambda candidate: _order(candidate, aim=study.objective)):
         if len(taken) == most:
             break
         try:
-            values = fitted(space, values=one.values)
+            values = fitted(space, values=one.result.evaluation.values)
         except SettingsError as error:
-            raise SettingsError(f"--warm-start {names[one.source]}, configuration {one.config_id}: {error}") from error
+            number = one.result.evaluation.config_id
+            raise SettingsError(f"--warm-start {names[one.source]}, configuration {number}: {error}") from error
         taken.setdefault(key_of(values), values)
     return study.model_copy(update={"earlier": tuple(taken.values())})
 
@@ -72,11 +71,16 @@ def _candidates(name: str, *, records: Sequence[Record], source: int, aim: Aim) 
     results = evaluation_results(records)
     failed = {one.evaluation.config_id for one in results if one.status == "failed"}
     last = {
-        one.evaluation.config_id: (one.evaluation, one.objective)
+        one.evaluation.config_id: Result(one.evaluation, one.objective)
         for one in results
         if one.objective is not None and one.evaluation.config_id not in failed
     }
     if not last:
         raise SettingsError(f"--warm-start {name}: it has no result yet; let it finish its first evaluations")
-    for evaluation, value in last.values():
-        yield Candidate(-evaluation.to_epoch, aim.as_loss(value), source, evaluation.config_id, evaluation.values)
+    for result in last.values():
+        yield Candidate(source, result)
+
+
+def _order(candidate: Candidate, *, aim: Aim) -> tuple[int, float, int, int]:
+    negative_epochs, loss, evaluation_id = rank(candidate.result, mode=aim.mode)
+    return negative_epochs, loss, candidate.source, evaluation_id

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from emotune.evaluation.crossval import METRICS
 from emotune.evaluation.statistics import mean_interval
+from emotune.search.ranking import Result, best
 from emotune.search.records import (
     Closed,
     Ended,
@@ -80,7 +81,7 @@ class MlflowContent:
         self.started: dict[int, Started] = {}
         self.outcomes: list[tuple[Evaluation, float | None]] = []
         self.epochs = 0
-        self.best: tuple[int, float] | None = None
+        self.best: Result | None = None
         self.last: dict[int, dict[str, float]] = {}
         self.shuffled: dict[int, bool] = {}
 
@@ -188,22 +189,22 @@ class MlflowContent:
         self.epochs += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is not None and math.isfinite(record.objective):
             update.metrics.append(("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch))
-            self._improve(record, updates, epochs=evaluation.to_epoch)
+            self._improve(record, updates, evaluation=evaluation)
 
-    def _improve(self, record: Ended, updates: RunUpdates, *, epochs: int) -> None:
+    def _improve(self, record: Ended, updates: RunUpdates, *, evaluation: Evaluation) -> None:
         """Add the incumbent: the best of the configurations trained longest, with all trained epochs as step."""
         assert self.opened is not None
         assert record.objective is not None
         objective = self.opened.study.get("objective")
         if self.summary != SUMMARY or not isinstance(objective, dict):
             return
-        sign = 1 if objective.get("mode", "min") == "min" else -1
-        if self.best is None or (epochs, -sign * record.objective) > (self.best[0], -sign * self.best[1]):
-            self.best = (epochs, record.objective)
+        known = [] if self.best is None else [self.best]
+        self.best = best([*known, (evaluation, record.objective)], mode=objective.get("mode", "min"))
+        assert self.best is not None
         time = _milliseconds(record.time)
         update = self._update(self.summary, updates, time=record.time)
-        update.metrics.append((f"incumbent/{objective['metric']}", self.best[1], time, self.epochs))
-        update.metrics.append(("incumbent/epochs", float(self.best[0]), time, self.epochs))
+        update.metrics.append((f"incumbent/{objective['metric']}", self.best.objective, time, self.epochs))
+        update.metrics.append(("incumbent/epochs", float(self.best.evaluation.to_epoch), time, self.epochs))
 
     def _close(self, record: Closed, updates: RunUpdates) -> None:
         status = _CLOSED[record.state]

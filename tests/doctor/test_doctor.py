@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from emotune.cli.doctor import as_line, doctor
+from emotune.cli.actions.doctor import as_line
+from emotune.cli.doctor import doctor
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings

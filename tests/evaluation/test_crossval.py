@@ -24,7 +24,8 @@ from emotune.experiment import Experiment
 from emotune.search.optimizer import Optimizer
 from emotune.study.replay import make_optimizer
 from emotune.study.study import Study
-from emotune.training.loop import TrainingData, evaluate, fit
+from emotune.training.loop import TrainingData, evaluate
+from tests.support.training import train_until
 
 TINY = {
     "model": {"channels": [8], "kernels": [9], "feedforward": 16, "layers": 1, "heads": 1, "attention_dropout": 0.0},
@@ -97,8 +98,7 @@ def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolNam
             continue
         chosen = study.base.with_values(values)
         training_data = chosen.training_data(store)
-        state = chosen.begin(training_data)
-        fit(state, training_data, chosen.plan(), until=chosen.epochs, report=lambda report, state: None)
+        state = train_until(chosen.begin(training_data), training_data, chosen, until=chosen.epochs)
         found.append(
             evaluate(state.objective, training_data, training_data.fold.test, prefix="test")["test/balanced_accuracy"]
         )

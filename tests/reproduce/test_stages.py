@@ -135,5 +135,5 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
 def test_missing_tables_and_stores_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no table 'ecg-table-9'; there are: ecg-table-1"):
         run("ecg-table-9")
-    with pytest.raises(SettingsError, match=r"no store .*amigos-ecg-10s, .*pool-ecg-10s; make them"):
+    with pytest.raises(SettingsError, match=r"no store .*amigos-ecg-10s, .*pool-ecg-10s; create them"):
         run("ecg-table-2", "--stores", str(tmp_path))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from emotune.cli.running import put_aside
+from emotune.cli.actions.run import put_aside
 from emotune.errors import BusyError, SearchFailedError, SettingsError, StorageRefusedError
 from emotune.search.records import Closed, EpochDone
 from emotune.storage import lease, object_log, patience, remote

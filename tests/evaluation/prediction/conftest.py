@@ -18,7 +18,7 @@ from emotune.search.records import Closed, Ended, Evaluation, Opened, Started, V
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.training.checkpoints import save_checkpoint
-from emotune.training.loop import fit
+from tests.support.training import train_until
 
 FS = 256
 SECONDS = 5.0
@@ -93,8 +93,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         digest = experiment.digest()
         if digest not in made:
             training_data = experiment.training_data(store)
-            state = experiment.begin(training_data)
-            fit(state, training_data, experiment.plan(), until=1, report=lambda report, state: None)
+            state = train_until(experiment.begin(training_data), training_data, experiment, until=1)
             root = tmp_path_factory.mktemp("checkpoints")
             made[digest] = save_checkpoint(root, state, about=describe(experiment, training_data))
         return made[digest]

@@ -1,16 +1,18 @@
-"""Promises of the commands for runs that several workers share, up to where Ray would be started."""
+"""``emotune pretrain`` and ``finetune`` up to the start of Ray: workers, precision, and the study that is run."""
 
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from emotune.cli import finetune, main, pretrain
-from emotune.cli.running import Request
+from emotune.cli import main
+from emotune.cli.actions import single_run
+from emotune.cli.actions.run import Destination
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.store import SegmentStore
+from emotune.runtime.driver import RunOptions
 from emotune.study.study import Study
 
 EXPERIMENTS = {
@@ -39,7 +41,7 @@ def call(*arguments: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
 
 
 @pytest.mark.parametrize("workers", ["17", "2..17"])
-def test_more_workers_than_a_batch_has_segments_are_refused_in_a_line(
+def test_more_workers_than_segments_in_a_batch_are_an_error(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: str
 ) -> None:
     arguments = ["pretrain", "pretrain.yaml", "--store", str(store), "--workers", workers]
@@ -50,29 +52,31 @@ def test_more_workers_than_a_batch_has_segments_are_refused_in_a_line(
 
 
 @pytest.mark.parametrize("workers", ["0", "3..2", "many", "2.."])
-def test_a_number_of_workers_that_is_none_is_refused(
+def test_an_impossible_number_of_workers_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: str
 ) -> None:
     arguments = ["pretrain", "pretrain.yaml", "--workers", workers]
     assert call(*arguments, monkeypatch=monkeypatch, folder=tmp_path) == 2
-    assert f"'{workers}' is neither a number of workers nor a range such as 2..8" in capsys.readouterr().err
+    expected = f"'{workers}' was given; expected a number of workers, or a range such as 2..8"
+    assert expected in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", [pretrain, finetune])
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
 @pytest.mark.parametrize("given", [[], ["--precision", "bf16", "--workers", "2..3"]])
 def test_precision_and_workers_of_the_command_line_are_those_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, given: list[str]
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, given: list[str]
 ) -> None:
-    asked: list[tuple[Study, Request]] = []
+    runs: list[tuple[Study, Destination, RunOptions]] = []
 
-    def take(study: Study, request: Request) -> int:
-        asked.append((study, request))
+    def record(study: Study, destination: Destination, *, store: SegmentStore, options: RunOptions) -> int:
+        assert str(store.path) == study.base.store
+        runs.append((study, destination, options))
         return 130
 
-    monkeypatch.setattr(finetune, "run", take)  # both commands run there
-    command = module.__name__.rsplit(".", 1)[-1]
-    assert call(command, f"{command}.yaml", *given, monkeypatch=monkeypatch, folder=tmp_path) == 130
-    ((study, request),) = asked
-    assert request.options.purpose == command
+    monkeypatch.setattr(single_run, "run", record)
+    arguments = [command, f"{command}.yaml", "--store", str(store), *given]
+    assert call(*arguments, monkeypatch=monkeypatch, folder=tmp_path) == 130
+    ((study, destination, options),) = runs
+    assert (destination.name, options.purpose) == (command, command)
     assert study.base.compute.precision == ("bf16" if given else "auto")
-    assert request.options.workers == ((2, 3) if given else {"pretrain": (1, 1), "finetune": None}[command])
+    assert options.workers == ((2, 3) if given else {"pretrain": (1, 1), "finetune": None}[command])
