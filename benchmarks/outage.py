@@ -34,9 +34,10 @@ from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results
-from emotune.tracking.cursor import read_cursor
+from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
 KINDS = ("undisturbed", "server", "database")
@@ -92,7 +93,7 @@ def search(name: str, *, kind: str, outage: float, servers: tuple[Postgres, Mlfl
         disturb.join()
         sync = [sys.executable, "-m", "emotune", "sync", name, "--tracking-uri", server.uri]
         subprocess.run(sync, env=environment, stdout=log, stderr=log, check=False)
-    records = read_journal(folder / "results" / name / "journal.jsonl")
+    records = read_journal(LocalLog(folder / "results" / name / "journal.jsonl"))
     results = evaluation_results(records)
     return Outcome(
         kind=kind,
@@ -149,18 +150,23 @@ def rate(records: Sequence[Record], *, name: str, server: Mlflow, folder: Path) 
     for part in ("whole", "single"):
         (folder / f"{name}-{part}").mkdir()
     begin = time.monotonic()
-    complete = deliver_all(records, tracking_uri=server.uri, folder=folder / f"{name}-whole", name=f"{name}-whole")
+    complete = deliver_all(
+        records, tracking_uri=server.uri, folder=LocalStorage(folder / f"{name}-whole"), name=f"{name}-whole"
+    )
     assert complete
     at_once = len(records) / (time.monotonic() - begin)
     single = folder / f"{name}-single"
-    mirror = MlflowMirror(server.uri, folder=single, name=single.name)
+    mirror = MlflowMirror(server.uri, folder=LocalStorage(single), name=single.name)
     half = len(records) // 2
     mirror.catch_up(records[:half])
-    until(lambda: read_cursor(single).delivered == half, what=lambda: "MLflow does not get the journal")
+    until(
+        lambda: read_delivery_state(LocalStorage(single)).delivered == half,
+        what=lambda: "MLflow does not get the journal",
+    )
     begin = time.monotonic()
     for number in range(half, half + SINGLE):
         mirror(records[number], number)
-        while read_cursor(single).delivered <= number:
+        while read_delivery_state(LocalStorage(single)).delivered <= number:
             time.sleep(0.005)
     seconds = time.monotonic() - begin
     mirror.close(60)

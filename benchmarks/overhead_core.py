@@ -18,8 +18,9 @@ from emotune.randomness import stream
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Optimizer
 from emotune.search.records import Opened
+from emotune.storage import LocalLog
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 DIMENSIONS = 8
 REPEATS = 20
@@ -86,23 +87,23 @@ def _times(optimizer: Optimizer) -> tuple[list[float], list[float]]:
 
 
 def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
-    """Carry out instant evaluations at a desk with a journal, without Ray, and return MiB by their number.
+    """Carry out instant evaluations with a coordinator and a journal, without Ray, and return MiB by their number.
 
     Configurations are random: asking a model 10,000 times takes minutes, and leaves nothing behind.
     """
     optimizer = Optimizer(space(), kind="hyperband", max_budget=9, seed=0)
     first = Opened(time=0.0, name="memory", study={}, digest="", seed=0, concurrency=1, software={})
     mib: dict[int, float] = {}
-    with Journal.open(folder / "journal.jsonl", owner="overhead") as journal:
+    with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        desk = Coordinator(optimizer, journal=journal, aim=Aim(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
-            evaluation = desk.next_evaluation()
+            evaluation = coordinator.next_evaluation()
             assert evaluation is not None
             for epoch in range(evaluation.from_epoch + 1, evaluation.to_epoch + 1):
                 loss = loss_of(evaluation.values, number=number) + 1 / epoch
-                desk.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
-            desk.complete(evaluation.id)
+                coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
+            coordinator.complete(evaluation.id)
             if number in sizes:
                 mib[number] = psutil.Process().memory_info().rss / 2**20
     return mib

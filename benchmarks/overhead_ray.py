@@ -27,15 +27,18 @@ from ray.tune.search.bohb import TuneBOHB
 from benchmarks.overhead_spans import Span, ladder_segment
 from emotune.experiment import Experiment
 from emotune.randomness import stream
+from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.tuner import carry_out, connect
-from emotune.runtime.worker import STEP_SECONDS, Job, idle
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
+from emotune.runtime.worker import STEP_DURATION_S, Job, wait_idle
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Ended, Opened, Record
 from emotune.search.settings import virtual_workers
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
+from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
 """Rungs of the study, in epochs."""
@@ -118,7 +121,7 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
         def setup(self, config: dict[str, Any]) -> None:
             torch.set_num_threads(1)
             self.job = Job.model_validate_json(config["job"])
-            self.values = json.loads(self.job.checkpoints.name)
+            self.values = json.loads(self.job.checkpoints.local().name)
             self.epoch = self.job.from_epoch
             self.idle_since: float | None = None
 
@@ -128,23 +131,23 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
 
         def step(self) -> dict[str, Any]:
             if self.idle_since is not None:
-                idle(self.idle_since)
-                return {"reports": [], "diverged": None, "finished": True}
-            end = time.monotonic() + STEP_SECONDS
+                wait_idle(self.idle_since)
+                return StepReport(finished=True).to_result()
+            end = time.monotonic() + STEP_DURATION_S
             reports = []
             while self.epoch < self.job.to_epoch and (not reports or time.monotonic() < end):
                 self.epoch += 1
                 nap(str(self.job.evaluation_id), self.epoch, sleep)
-                reports.append({"epoch": self.epoch, "metrics": {METRIC: loss_of(self.values, self.epoch)}})
+                reports.append(EpochReport(self.epoch, {METRIC: loss_of(self.values, self.epoch)}))
             finished = self.epoch >= self.job.to_epoch
             self.idle_since = time.monotonic() if finished else None
-            return {"reports": reports, "diverged": None, "finished": finished}
+            return StepReport(reports=tuple(reports), finished=finished).to_result()
 
     return Sleeping
 
 
 def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
-    """Run the study through the journal, the desk, the searcher and `carry_out`."""
+    """Run the study through the journal, the coordinator, the searcher and `run_trials`."""
     concurrency = virtual_workers(given.workers, order=given.order)
     if given.ahead is not None:
         concurrency = given.workers + given.ahead
@@ -165,15 +168,17 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
             scale.evaluation()
 
     first = Opened(time=0.0, name="overhead", study={}, digest="", seed=0, concurrency=given.workers, software={})
-    with Journal.open(given.folder / "journal.jsonl", owner="overhead") as journal:
+    with Journal.open(LocalLog(given.folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min"), observers=[count_ends]),
+            Coordinator(
+                optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
+            ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,
             stop_requested=lambda: False,
         )
-        carry_out(searcher, trainable=sleeping_trainable(sleep))
+        run_trials(searcher, trainable=sleeping_trainable(sleep))
 
 
 def _job(evaluation: Evaluation, *, folder: Path) -> Job:
@@ -183,7 +188,7 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=Experiment(),
-        checkpoints=folder / json.dumps(evaluation.values),
+        checkpoints=LocalStorage(folder / json.dumps(evaluation.values)),
     )
 
 

@@ -21,15 +21,18 @@ from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
 from ray.tune.search.bohb import TuneBOHB
 
 from emotune.experiment import Experiment
+from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.tuner import carry_out, connect
-from emotune.runtime.worker import Job, idle
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
+from emotune.runtime.worker import Job, wait_idle
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.replay import optimizer_from_records
-from emotune.study.study import Aim
+from emotune.study.resume import optimizer_from_records
+from emotune.study.study import StudyObjective
+from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17
@@ -67,13 +70,13 @@ def train(values: dict[str, Any], epoch: int, *, seconds: float, folder: Path) -
 
 
 def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
-    """Begin the study, or go on with it, through emotune's journal, desk and searcher; return its table."""
+    """Begin the study, or go on with it, through emotune's journal, coordinator and searcher; return its table."""
     notes = folder / "notes"
 
     class Trainable(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
             self.job = Job.model_validate_json(config["job"])
-            self.values = json.loads(self.job.checkpoints.name)
+            self.values = json.loads(self.job.checkpoints.local().name)
             self.saved = folder / f"configuration-{self.job.config_id}"
             self.epoch = int(self.saved.read_text()) if self.saved.exists() else 0
             self.told = self.job.from_epoch
@@ -85,8 +88,8 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
 
         def step(self) -> dict[str, Any]:
             if self.idle_since is not None:
-                idle(self.idle_since)
-                return {"reports": [], "diverged": None, "finished": True}
+                wait_idle(self.idle_since)
+                return StepReport(finished=True).to_result()
             if self.epoch < self.job.to_epoch:
                 self.epoch += 1
                 train(self.values, self.epoch, seconds=seconds, folder=notes)
@@ -95,24 +98,24 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
                 draft.rename(self.saved)
             epochs = range(self.told + 1, self.epoch + 1)
             self.told = self.epoch
-            reports = [{"epoch": epoch, "metrics": {METRIC: loss_of(self.values, epoch)}} for epoch in epochs]
+            reports = [EpochReport(epoch, {METRIC: loss_of(self.values, epoch)}) for epoch in epochs]
             finished = self.epoch >= self.job.to_epoch
             self.idle_since = time.monotonic() if finished else None
-            return {"reports": reports, "diverged": None, "finished": finished}
+            return StepReport(reports=tuple(reports), finished=finished).to_result()
 
     settings = {"min_budget": 1, "max_budget": 9, "concurrency": WORKERS, "kind": "bohb", "evaluations": EVALUATIONS}
-    with Journal.open(folder / "journal.jsonl", owner="resume") as journal:
+    with Journal.open(LocalLog(folder / "journal.jsonl"), owner="resume") as journal:
         if not journal.records:
             about = {"study": {}, "digest": "", "seed": 0, "concurrency": WORKERS, "software": {}}
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=Aim(metric=METRIC, mode="min")),
+            Coordinator(optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_requested=lambda: False,
         )
-        carry_out(searcher, trainable=Trainable)
+        run_trials(searcher, trainable=Trainable)
         results = {evaluation.id: loss for evaluation, loss in optimizer.results()}
         started = [record.evaluation for record in journal.records if isinstance(record, Started)]
     return [[key_of(each.values), each.to_epoch, results.get(each.id)] for each in started]
@@ -125,7 +128,7 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=Experiment(),
-        checkpoints=folder / json.dumps(evaluation.values),
+        checkpoints=LocalStorage(folder / json.dumps(evaluation.values)),
     )
 
 

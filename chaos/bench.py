@@ -19,19 +19,20 @@ from pathlib import Path
 import psutil
 from mlflow import MlflowClient
 
-from emotune.cli.status import read_status
+from emotune.cli.actions.status import read_status
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import EpochDone, Evaluation
+from emotune.storage import LocalLog
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.search.checker import seen_in_virtual_time, violations
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 MARK = "EMOTUNE_CHAOS"
 """An environment variable by which every process of a try is known, wherever it has gone."""
 
@@ -206,7 +207,7 @@ class Bench:
 
     def status(self) -> dict:
         """Return what ``emotune status --json`` says of the search."""
-        return read_status(SearchFolder(self.folder))
+        return read_status(SearchFolder.at(self.folder))
 
     def table(self) -> list[dict]:
         """Return what decides a search: every evaluation with its values and its objective."""
@@ -245,12 +246,12 @@ def check(bench: Bench) -> None:
     """Check a finished search: its decisions, and that MLflow says what the journal says."""
     status = bench.status()
     require(status["state"] == "finished", f"the search is {status['state']}")
-    records = read_journal(bench.journal)
+    records = read_journal(LocalLog(bench.journal))
     study = Study.model_validate(opened(records).study)
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     rows = optimizer.results()
     wrong = violations(

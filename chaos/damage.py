@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from chaos.bench import Bench, require
+from emotune.storage import LocalStorage
 from emotune.training.checkpoints import generations
 
 
@@ -94,7 +95,7 @@ def _spoil_checkpoints(bench: Bench, total: int, spoil: Callable[[bytes, int], b
     _stopped(bench, total)
     spoilt = 0
     for configuration in sorted(bench.folder.glob("configurations/*")):
-        for newest in generations(configuration)[:1]:
+        for newest in [configuration / name for name in generations(LocalStorage(configuration))[:1]]:
             file = newest / bench.chance.choice(["weights.safetensors", "optimiser.safetensors", "state.json"])
             content = file.read_bytes()
             file.write_bytes(spoil(content, bench.chance.randrange(len(content))))

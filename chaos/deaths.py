@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.servers import Mlflow
 from chaos.bench import MARK, Bench, kill, require
 from emotune.search.records import Ended
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 
 SHIFTED_CLOCK = """
@@ -77,7 +78,7 @@ def terminated(bench: Bench, total: int) -> None:
     code = driver.wait()
     require(code == 128 + signal.SIGTERM, f"exit code {code}")
     require(time.monotonic() - since < 25, "it took longer than a scheduler waits")
-    require("Go on with" in driver.errors, "it did not say how to go on")
+    require("Resume with" in driver.errors, "the driver did not print how to resume")
     bench.search().finish()
 
 
@@ -126,7 +127,7 @@ def clock_set_back(bench: Bench, total: int) -> None:
         clock.write_text(shift)
     driver.finish()
     bench.environment.clear()
-    times = [record.time for record in read_journal(bench.journal)]
+    times = [record.time for record in read_journal(LocalLog(bench.journal))]
     require(max(times) - min(times) > 3600, "the clock did not jump")
     require(any(later < earlier - 60 for earlier, later in itertools.pairwise(times)), "it never went back")
 
@@ -134,7 +135,7 @@ def clock_set_back(bench: Bench, total: int) -> None:
 def loss_not_a_number(bench: Bench, total: int) -> None:
     """Learning rates far too large: those configurations diverge, and the search is killed in between."""
     driver_killed(bench, total)
-    ended = [one for one in read_journal(bench.journal) if isinstance(one, Ended)]
+    ended = [one for one in read_journal(LocalLog(bench.journal)) if isinstance(one, Ended)]
     failed = [one for one in ended if one.status == "failed"]
     require(0 < len(failed) < len(ended), f"{len(failed)} of {len(ended)} diverged")
     require(all(one.error for one in failed), f"no reason is given: {failed[:1]}")
@@ -144,7 +145,7 @@ def out_of_memory(bench: Bench, total: int) -> None:
     """Some configurations ask for more memory than there is: they fail, are the worst, and the others go on."""
     del total
     errors = bench.search().finish()
-    ended = [one for one in read_journal(bench.journal) if isinstance(one, Ended)]
+    ended = [one for one in read_journal(LocalLog(bench.journal)) if isinstance(one, Ended)]
     failed = [one for one in ended if one.status == "failed"]
     require(0 < len(failed) < len(ended), f"{len(failed)} of {len(ended)} failed")
     require("is tried again" in errors, "it was not tried again")

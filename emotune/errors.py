@@ -1,63 +1,91 @@
-"""The few errors a user can act on.
+"""The errors that a user can act on.
 
-Each message is one line: what was given, what was expected, what to do. The command line shows
-it without a traceback and exits with ``exit_code``.
+The message of each is one line: what was given, what was expected, what to type. The command line prints it without a
+traceback and exits with ``exit_code``: 2 if the input is to be changed, 1 if the same command may work later.
 """
+
+import difflib
+from collections.abc import Iterable
 
 
 class EmotuneError(Exception):
-    """Base of the errors that are the user's to mend."""
+    """Base of all errors that a user can act on."""
 
     exit_code = 2
 
 
 class SettingsError(EmotuneError):
-    """A study, an experiment or an option says something impossible."""
+    """A study, an experiment or an option is impossible. The user changes the file or the option that is named."""
 
 
 class DataError(EmotuneError):
-    """A recording, a corpus or a segment store cannot be used as it is."""
+    """A recording, a corpus or a segment store cannot be used. The user repairs it, or gives another one."""
 
 
 class BusyError(EmotuneError):
-    """Another driver is alive on the same search."""
+    """Another driver holds the journal of the search. The user waits for it, or stops it with ``emotune stop``."""
 
 
 class DamageError(EmotuneError):
-    """A journal or a checkpoint on disk is not what was written."""
+    """A journal or a checkpoint is not what was written. The user restores it from a backup, or gives ``--fresh``."""
 
 
 class StudyChangedError(EmotuneError):
-    """A search of this name exists and was started from another study."""
+    """A search is to be resumed with a study that would give other results.
+
+    The user gives the study it was started from, another ``--name``, or ``--fresh``.
+    """
 
 
 class SearchFailedError(EmotuneError):
-    """The search cannot go on: too many evaluations failed in the same way."""
+    """A search stopped: its evaluations failed in the same way, gave no result, or its journal cannot be written.
+
+    The user removes the cause that is named and gives the same command again: it resumes.
+    """
 
     exit_code = 1
 
 
 class StorageRefusedError(EmotuneError):
-    """The bucket of the results says no: a wrong name, wrong keys, or something that it cannot do."""
+    """A bucket refuses a request: it does not exist, or the keys are wrong or lack the right.
+
+    The user corrects the URL or the ``AWS_*`` variables. Not repeated.
+    """
 
 
 class StorageAwayError(EmotuneError, OSError):
-    """The bucket of the results cannot be reached, or has trouble; it may come back."""
+    """A bucket cannot be reached or has an error of its own; it may answer later.
+
+    Writes are repeated for `emotune.storage.patience.PATIENCE_S` before this is raised. The user repairs the server
+    or the network and gives the same command again.
+    """
 
     exit_code = 1
 
 
 class StorageConflictError(EmotuneError):
-    """Somebody else has written the object in the bucket."""
+    """An object in a bucket has another version than expected: another driver wrote it.
+
+    The storage turns it into `BusyError`; a user never gets it.
+    """
 
     exit_code = 1
 
 
 class StorageError(EmotuneError):
-    """A checkpoint could not be written: the disk is full, or not there. No result of the training's."""
+    """A checkpoint cannot be written: the disk is full or not mounted. The evaluation does not count as failed.
+
+    The user makes room and gives the same command again.
+    """
 
     exit_code = 1
 
 
 class TrainingDivergedError(Exception):
-    """The loss is no longer a finite number. A result, and the worst one: never retried."""
+    """The loss is not finite. This is the worst result of an evaluation, not an error of the program: no retry."""
+
+
+def suggestion(word: str, *, among: Iterable[str]) -> str:
+    """Return an ending of an error message such as ``. Did you mean 'lr'?``; empty if no word is similar."""
+    close = difflib.get_close_matches(word, list(among), n=1)
+    return f". Did you mean {close[0]!r}?" if close else ""

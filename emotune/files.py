@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a power cut, never meets half of one."""
+"""Atomic writes: after a crash or a power cut a file or folder is the old one or the whole new one."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from emotune.errors import SettingsError
 
 
 def safe_name(name: str) -> str:
-    """Return a name unchanged if it can be a folder's name, and refuse it otherwise.
+    """Return a name unchanged, if it can be a folder's name.
 
     Raises:
         SettingsError: The name is empty, longer than 100 characters, starts with a dot or has
@@ -28,7 +28,7 @@ def safe_name(name: str) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Write the names in a folder to the disk (fsync)."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -37,7 +37,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one, whatever happens."""
+    """Write a file under a hidden name, flush it to the disk, and rename it."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
     try:
         with draft.open("wb") as file:
@@ -53,14 +53,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a draft folder that gets its name only when everything in it is on the disk.
+    """Yield a draft folder, which is renamed to ``path`` when its files are on the disk.
 
-    If the block fails, the draft is removed.
+    If the block raises an error, the draft is removed.
 
     Args:
-        path: The folder. Unless it is to be replaced, it must not exist yet, or be empty.
-        replace: Put the folder that has the name away, and remove it when the new one has it. A
-            power cut between the two leaves the old one under a hidden name (`restore_replaced`).
+        path: The folder. Without ``replace`` it must not exist, or be empty.
+        replace: Rename the present folder to a hidden name, and remove it when the new one has its name. After a
+            power cut in between, `restore_replaced` brings the old one back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
@@ -84,7 +84,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def restore_replaced(path: Path) -> None:
-    """Give a folder its name back if its replacement never came."""
+    """Rename a folder back that `new_folder` has put aside, if its replacement does not exist."""
     aside = path.with_name(f".{path.name}.replaced")
     if aside.is_dir() and not path.exists():
         aside.rename(path)

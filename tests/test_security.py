@@ -20,16 +20,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import emotune
-from emotune.cli import complain
 from emotune.cli import emotune as program
+from emotune.cli.output import print_error
 from emotune.data.corpora.formats import read_file
 from emotune.data.store import ABOUT_FILE, SIGNAL_FILE, SegmentStore
-from emotune.encoders import PretrainedEncoder, find_encoder
 from emotune.errors import DamageError, DataError, SettingsError
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.files import safe_name
 from emotune.runtime.worker import describe
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from emotune.tracking.encoders import download_encoder
+from emotune.tracking.encoders import download_encoder, find_encoder
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
 from emotune.training.loop import TrainState
 from tests.training.conftest import store, tiny_experiment
@@ -113,11 +114,11 @@ def state(store: SegmentStore) -> tuple[TrainState, dict]:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, state: tuple[TrainState, dict]) -> Path:
-    return save_checkpoint(tmp_path / "run", state[0], about=state[1])
+    return save_checkpoint(LocalStorage(tmp_path / "run"), state[0], about=state[1])
 
 
 def test_an_honest_checkpoint_is_loaded(checkpoint: Path) -> None:
-    assert not PretrainedEncoder(find_encoder(str(checkpoint), storage=checkpoint)).training
+    assert not PretrainedEncoder(find_encoder(str(checkpoint), storage=LocalStorage(checkpoint))).training
 
 
 WEIGHTS = ("weights.safetensors", "optimiser.safetensors")
@@ -129,18 +130,18 @@ def test_a_pickle_in_a_checkpoint_is_not_run_by_anything_that_reads_one(
 ) -> None:
     plant(checkpoint, Payload(tmp_path / "ran"), names=names)
     with pytest.raises(DamageError, match="is not an undamaged checkpoint"):
-        PretrainedEncoder(find_encoder(str(checkpoint), storage=tmp_path))
+        PretrainedEncoder(find_encoder(str(checkpoint), storage=LocalStorage(tmp_path)))
     with pytest.raises(DamageError):
         emotune.load_encoder(checkpoint, storage=tmp_path)
     with pytest.raises(DamageError):
         restore(checkpoint, state[0])
-    assert newest_checkpoint(checkpoint.parent) is None
+    assert newest_checkpoint(LocalStorage(checkpoint.parent)) is None
     for name in ("encoder.pkl", "model.pt", "data/pickle.bin"):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
         with pytest.raises(SettingsError, match="neither a checkpoint folder"):
-            find_encoder(str(file), storage=tmp_path)
+            find_encoder(str(file), storage=LocalStorage(tmp_path))
     assert not (tmp_path / "ran").exists()
 
 
@@ -198,7 +199,7 @@ def test_a_pickle_in_a_recording_is_not_run(tmp_path: Path) -> None:
 def test_a_name_is_refused_or_is_a_folder_right_in_the_storage(name: str) -> None:
     root = Path("/somewhere/results")
     try:
-        path = SearchFolder.of(name, storage=root).path
+        path = SearchFolder.of(name, storage=LocalStorage(root)).path
     except SettingsError:
         return
     assert Path(os.path.normpath(path)).parent == root
@@ -234,7 +235,7 @@ def test_no_command_writes_anything_under_a_name_that_leads_elsewhere(
 
 
 def test_a_name_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    complain("store\x1b[2J\x1b]0;title\x07.npy: no such file, [bold]really[/bold], ärgerlich")
+    print_error("store\x1b[2J\x1b]0;title\x07.npy: no such file, [bold]really[/bold], ärgerlich")
     assert capsys.readouterr().err == "emotune: store?[2J?]0;title?.npy: no such file, [bold]really[/bold], ärgerlich\n"
 
 
@@ -264,7 +265,7 @@ def hostile_mlflow() -> Iterator[str]:
 
 
 def test_what_mlflow_names_is_not_written_elsewhere(hostile_mlflow: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="its encoder cannot be fetched from MLflow"):
+    with pytest.raises(SettingsError, match="its encoder cannot be downloaded from MLflow"):
         download_encoder("a" * 32, tracking_uri=hostile_mlflow, to=tmp_path / "1" / "2" / ".encoders")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -1,4 +1,4 @@
-"""The YAML files of users: read strictly, validated with a line for every mistake, written back."""
+"""Users' YAML files: read strictly, validated with a line per mistake, and written."""
 
 from emotune.documents.text import Document, dump_document, load_document, override
 from emotune.documents.validation import parse

@@ -1,4 +1,4 @@
-"""The YAML files people write, read strictly: every mistake has a line, and nothing is guessed.
+"""Users' YAML files, read strictly: every mistake is reported with its line, and no value is guessed.
 
 Plain scalars follow YAML 1.2: ``1e-4`` is a number, only ``true`` and ``false`` are booleans,
 and ``no``, ``on`` and ``12:30:45`` are text.
@@ -20,10 +20,11 @@ import yaml
 from emotune.errors import SettingsError
 from emotune.files import write_atomically
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
+"""Keys and indices from the top of a document to a value."""
 
-_LARGEST_FILE = 1_000_000
-_DEEPEST = 32
+_LARGEST_FILE_BYTES = 1_000_000
+_DEEPEST_LEVEL = 32
 _CONSTANTS: dict[str, bool | None] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
     "null": None, "Null": None, "NULL": None, "~": None, "": None,
@@ -36,44 +37,44 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and where it says it."""
+    """The content of a YAML file, with the position of each key."""
 
     name: str
-    """The file as the user called it."""
+    """The file as the user named it."""
 
     content: dict[str, Any]
     """Plain dicts, lists, text, numbers, booleans and None."""
 
-    positions: Mapping[Place, str]
-    """``file:line:column`` of every key and item, by its place in the content."""
+    positions: Mapping[KeyPath, str]
+    """``file:line:column`` of every key and item, by its path."""
 
-    def where(self, place: Sequence[str | int]) -> str:
-        """Return ``file:line:column`` of a place, or of the nearest parent that exists."""
-        for length in range(len(place), 0, -1):
-            if (found := self.positions.get(tuple(place[:length]))) is not None:
-                return found
+    def where(self, path: Sequence[str | int]) -> str:
+        """Return ``file:line:column`` of a path, or of the nearest parent that exists."""
+        for length in range(len(path), 0, -1):
+            if (position := self.positions.get(tuple(path[:length]))) is not None:
+                return position
         return f"{self.name}:1:1"
 
     def overridden(self, assignments: Sequence[str]) -> "Document":
-        """Return the document with ``key=value`` assignments in it (see `override`).
+        """Return the document with ``key=value`` assignments applied (see `override`).
 
         Raises:
             SettingsError: An assignment is malformed.
         """
         content, positions = self.content, dict(self.positions)
         for assignment in assignments:
-            content, place = _assign(content, assignment)
-            positions[place] = _option(assignment)
+            content, path = _assign(content, assignment)
+            positions[path] = _option(assignment)
         return dataclasses.replace(self, content=content, positions=positions)
 
 
 class _Reader:
-    """Builds the content of one text from the parser's events, so that no depth or alias can hurt."""
+    """Builds the content of a text from the parser's events: depth is limited, and aliases are refused."""
 
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         self.lines = text.splitlines()
-        self.positions: dict[Place, str] = {}
+        self.positions: dict[KeyPath, str] = {}
         try:
             self.loader = yaml.SafeLoader(text)
         except yaml.reader.ReaderError as error:
@@ -83,7 +84,7 @@ class _Reader:
             ) from None
 
     def read(self) -> Any:
-        """Return the only document of the text; None if it is empty."""
+        """Return the document of the text; None if the text is empty."""
         content = None
         for number in range(2):
             event = self._next()
@@ -110,36 +111,36 @@ class _Reader:
             raise self._refused(event, "tags (!) are not allowed: write the plain value")
         return event
 
-    def _node(self, event: yaml.Event, place: Place) -> Any:
-        if len(place) > _DEEPEST:
-            raise self._refused(event, f"more than {_DEEPEST} levels are nested")
+    def _node(self, event: yaml.Event, path: KeyPath) -> Any:
+        if len(path) > _DEEPEST_LEVEL:
+            raise self._refused(event, f"more than {_DEEPEST_LEVEL} levels are nested")
         if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(place)
+            return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(place)
+            return self._sequence(path)
         assert isinstance(event, yaml.ScalarEvent)
         if _HALF_CHARACTER.search(event.value):
             raise self._refused(event, "half a character (a lone surrogate) is not allowed")
         return self._plain(event) if event.implicit[0] else event.value
 
-    def _mapping(self, place: Place) -> dict[str, Any]:
+    def _mapping(self, path: KeyPath) -> dict[str, Any]:
         content: dict[str, Any] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or not event.value:
                 raise self._refused(event, "a key must be a word")
             key = event.value
             if key in content:
-                before = self.positions[(*place, key)].rsplit(":", 2)[1]
+                before = self.positions[(*path, key)].rsplit(":", 2)[1]
                 raise self._refused(event, f"{key!r} is given twice, first in line {before}")
-            self.positions[(*place, key)] = self._at(event.start_mark)
-            content[key] = self._node(self._next(), (*place, key))
+            self.positions[(*path, key)] = self._at(event.start_mark)
+            content[key] = self._node(self._next(), (*path, key))
         return content
 
-    def _sequence(self, place: Place) -> list[Any]:
+    def _sequence(self, path: KeyPath) -> list[Any]:
         content: list[Any] = []
         while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            self.positions[(*place, len(content))] = self._at(event.start_mark)
-            content.append(self._node(event, (*place, len(content))))
+            self.positions[(*path, len(content))] = self._at(event.start_mark)
+            content.append(self._node(event, (*path, len(content))))
         return content
 
     def _plain(self, event: yaml.ScalarEvent) -> Any:
@@ -168,7 +169,7 @@ class _Reader:
 
 
 def shorten(value: Any) -> str:
-    """Return a value as an error message shows it: in a few words, never over several lines."""
+    """Return a value for an error message, short and on one line."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):
@@ -182,15 +183,15 @@ def load_document(path: Path) -> Document:
     """Read a YAML file that holds a mapping.
 
     Raises:
-        SettingsError: The file is not there, larger than 1 MB, not UTF-8, broken, or uses what this
-            module refuses. One line, with file, line and column.
+        SettingsError: The file does not exist, is larger than 1 MB, not UTF-8 or not YAML, or uses what this module
+            refuses. The message is one line with file, line and column.
     """
     try:
         with path.open("rb") as file:
-            raw = file.read(_LARGEST_FILE + 1)
+            raw = file.read(_LARGEST_FILE_BYTES + 1)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(raw) > _LARGEST_FILE:
+    if len(raw) > _LARGEST_FILE_BYTES:
         raise SettingsError(f"{path}: the file is larger than 1 MB, which no settings are")
     try:
         text = raw.decode("utf-8-sig")
@@ -200,16 +201,16 @@ def load_document(path: Path) -> Document:
     reader = _Reader(text, str(path))
     content = reader.read()
     if not isinstance(content, dict):
-        found = "nothing" if content is None else shorten(content)
-        raise SettingsError(f"{path}:1:1: {found} was found, where lines such as 'key: value' are expected")
+        given = "nothing" if content is None else shorten(content)
+        raise SettingsError(f"{path}:1:1: {given} was found, where lines such as 'key: value' are expected")
     return Document(name=str(path), content=content, positions=reader.positions)
 
 
 def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Return the content with assignments such as ``optim.lr=1e-3`` in it; the original stays as it is.
+    """Return a copy of the content with assignments such as ``optim.lr=1e-3`` applied.
 
-    Values are YAML (``[1, 2]`` is a list). A key that holds dots itself, such as those of a search space,
-    is found too, and parents that are missing are made.
+    Values are YAML (``[1, 2]`` is a list). Keys may contain dots, as those of a search space do. Missing parents are
+    made.
 
     Raises:
         SettingsError: An assignment has no ``=``, no key or no value, or leads through a number or text.
@@ -223,28 +224,28 @@ def _option(assignment: str) -> str:
     return f"--set {' '.join(assignment.split())[:80]}"
 
 
-def _assign(content: dict[str, Any], assignment: str) -> tuple[dict[str, Any], Place]:
+def _assign(content: dict[str, Any], assignment: str) -> tuple[dict[str, Any], KeyPath]:
     name, equals, text = assignment.partition("=")
     parts = name.strip().split(".")
     if not equals or not text.strip() or not all(parts):
         raise SettingsError(f"{_option(assignment)}: expected key=value, for instance --set optim.lr=1e-3")
     value = _Reader(text, _option(assignment)).read()
     changed = copy.deepcopy(content)
-    place: Place = ()
+    path: KeyPath = ()
     node: Any = changed
     while parts:
         key, parts = _step(node, parts, assignment)
-        place = (*place, key)
+        path = (*path, key)
         if not parts:
             node[key] = value
         elif isinstance(node, dict) and node.get(key) is None:
             node[key] = {}
         node = node[key]
-    return changed, place
+    return changed, path
 
 
 def _step(node: Any, parts: list[str], assignment: str) -> tuple[str | int, list[str]]:
-    """Take the next key from the parts of a dotted name: the longest that exists, or else the first."""
+    """Return the next key of a dotted name, and the parts after it: the longest key that exists, or the first part."""
     if isinstance(node, dict):
         for length in range(len(parts), 1, -1):
             if (key := ".".join(parts[:length])) in node:
@@ -256,7 +257,7 @@ def _step(node: Any, parts: list[str], assignment: str) -> tuple[str | int, list
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `load_document` reads back unchanged: quoted wherever YAML 1.1 or 1.2 sees no text."""
+    """Writes what `load_document` reads back unchanged: text that YAML 1.1 or 1.2 reads otherwise is quoted."""
 
 
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), [*"-+.0123456789"])
@@ -268,10 +269,10 @@ def dump_document(path: Path, content: Mapping[str, Any], *, header: str) -> Non
     comment = "".join(f"# {line}".rstrip() + "\n" for line in printable)
     plain = json.dumps(dict(content), ensure_ascii=False)
     body = yaml.dump(
-        json.loads(plain),  # parts that are shared would become aliases
+        json.loads(plain),  # objects that occur twice would become aliases
         Dumper=_Dumper,
         sort_keys=False,
-        allow_unicode=plain.isprintable(),  # PyYAML loses rare line breaks (U+0085) unless it escapes all
+        allow_unicode=plain.isprintable(),  # without escapes PyYAML loses rare line breaks (U+0085)
         width=100,
     )
     write_atomically(path, (comment + body).encode())

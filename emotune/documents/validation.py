@@ -1,4 +1,4 @@
-"""From a document to settings; and from pydantic's errors to lines a person can act on."""
+"""Validation of documents, with a line per mistake in path of pydantic's errors."""
 
 import dataclasses
 import difflib
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from emotune.documents.text import Document, Place, shorten
+from emotune.documents.text import Document, KeyPath, shorten
 from emotune.errors import SettingsError
 
 Schema = dict[str, Any]
@@ -43,26 +43,26 @@ _EXPECTED = {
 
 @dataclasses.dataclass(frozen=True)
 class _Problem:
-    """One of pydantic's errors, at its place in the document."""
+    """An error of pydantic's, with its path in the document."""
 
-    place: Place
+    path: KeyPath
     parent: Schema
-    """Schema of the mapping that holds the place."""
+    """Schema of the mapping that holds the key."""
     schema: Schema
     details: ErrorDetails
 
     @property
     def name(self) -> str:
-        return ".".join(str(part) for part in self.place)
+        return ".".join(str(part) for part in self.path)
 
 
 def parse(document: Document, model: type[M] | TypeAdapter, *, at: Sequence[str | int] = ()) -> M:
-    """Validate a document, or the part of it at a place, and return the settings it describes.
+    """Validate a document, or the part of it at a path, and return its settings.
 
-    Validation is strict: text is no number, and 3.0 is no whole number.
+    Validation is strict: text is not a number, and 3.0 is not a whole number.
 
     Raises:
-        SettingsError: Something is wrong; one line for each mistake, each with file, line and column.
+        SettingsError: A setting is wrong; the message has a line per mistake, with file, line and column.
     """
     adapter: TypeAdapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     content: Any = document.content
@@ -73,31 +73,31 @@ def parse(document: Document, model: type[M] | TypeAdapter, *, at: Sequence[str 
     try:
         return adapter.validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        # The errors' input and context go into the lines; a chained traceback would say it all again.
+        # The lines hold the errors' input and context; a chained traceback would repeat them.
         details = error.errors(include_url=False)
     except SettingsError as error:
         raise SettingsError(f"{document.where(at)}: {error}") from None
     schema = adapter.json_schema()
-    problems = [_locate(each, schema=schema, content=content, at=tuple(at)) for each in details]
+    problems = [_locate(detail, schema=schema, content=content, at=tuple(at)) for detail in details]
     raise SettingsError("\n".join(_lines(problems, document)))
 
 
 def _lines(problems: list[_Problem], document: Document) -> list[str]:
-    """Describe the problems, one line for each place; alternatives of a union share theirs."""
-    grouped: dict[Place, list[_Problem]] = {}
+    """Return a line per path; the errors of a union's members share one."""
+    grouped: dict[KeyPath, list[_Problem]] = {}
     for problem in problems:
-        # Of a union's alternatives, the one that was meant is the one whose parts were looked at.
-        if not any(_inside(other.place, problem.place) for other in problems):
-            grouped.setdefault(problem.place, []).append(problem)
-    misspelt = {place for problem in problems for place in _meant(problem)}
-    for place in misspelt & grouped.keys():
-        if grouped[place][0].details["type"] == "missing":
-            del grouped[place]
-    return [f"{document.where(place)}: {_describe(group)}" for place, group in grouped.items()]
+        # Of a union's members, the intended one is that with errors deeper inside.
+        if not any(_inside(other.path, problem.path) for other in problems):
+            grouped.setdefault(problem.path, []).append(problem)
+    misspelt = {path for problem in problems for path in _misspelt(problem)}
+    for path in misspelt & grouped.keys():
+        if grouped[path][0].details["type"] == "missing":
+            del grouped[path]
+    return [f"{document.where(path)}: {_describe(group)}" for path, group in grouped.items()]
 
 
-def _inside(place: Place, other: Place) -> bool:
-    return len(place) > len(other) and place[: len(other)] == other
+def _inside(path: KeyPath, other: KeyPath) -> bool:
+    return len(path) > len(other) and path[: len(other)] == other
 
 
 def _describe(group: list[_Problem]) -> str:
@@ -129,19 +129,19 @@ def _expectation(details: ErrorDetails) -> str:
 
 
 def _unknown(problem: _Problem) -> str:
-    given = str(problem.place[-1])
-    parent = ".".join(str(part) for part in problem.place[:-1])
+    given = str(problem.path[-1])
+    parent = ".".join(str(part) for part in problem.path[:-1])
     fields = list(problem.parent.get("properties", {}))
     hint = _did_you_mean(given, fields) or f". Its settings are {', '.join(fields) or 'none'}"
     return f"{problem.name!r} is not a setting of {parent or 'this document'}{hint}"
 
 
-def _meant(problem: _Problem) -> list[Place]:
-    """Return the places that an unknown key may have been meant for: what is missing there needs no other line."""
+def _misspelt(problem: _Problem) -> list[KeyPath]:
+    """Return the paths of settings that an unknown key may misspell: that they are missing needs no other line."""
     if problem.details["type"] != "extra_forbidden":
         return []
-    names = _alike(str(problem.place[-1]), list(problem.parent.get("properties", {})))
-    return [(*problem.place[:-1], name) for name in names]
+    names = _alike(str(problem.path[-1]), list(problem.parent.get("properties", {})))
+    return [(*problem.path[:-1], name) for name in names]
 
 
 def _alike(given: str, known: list[str]) -> list[str]:
@@ -170,10 +170,10 @@ def _choices(problem: _Problem) -> str:
     return " or ".join(repr(tag) for tag in _mapping_of(problem.schema))
 
 
-def _locate(details: ErrorDetails, *, schema: Schema, content: Any, at: Place) -> _Problem:
-    """Follow an error's location through the schema; of the location, only what the document has is kept."""
+def _locate(details: ErrorDetails, *, schema: Schema, content: Any, at: KeyPath) -> _Problem:
+    """Follow an error's location through the schema; only its parts that are in the document are kept."""
     definitions = schema.get("$defs", {})
-    place, parent, here = at, schema, _resolve(schema, definitions)
+    path, parent, here = at, schema, _resolve(schema, definitions)
     for part in details["loc"]:
         branch = _branch(here, part, definitions)
         if branch is not None:
@@ -181,16 +181,16 @@ def _locate(details: ErrorDetails, *, schema: Schema, content: Any, at: Place) -
             continue
         child = _child(here, part)
         if child is None and not _has(content, part):
-            continue  # a label of pydantic's, such as the name of a union's member
+            continue  # a label that pydantic adds, such as the name of a union's member
         content = content[part] if _has(content, part) else None
-        place, parent, here = (*place, part), here, _resolve(child or {}, definitions)
-    return _Problem(place=place, parent=parent, schema=here, details=details)
+        path, parent, here = (*path, part), here, _resolve(child or {}, definitions)
+    return _Problem(path=path, parent=parent, schema=here, details=details)
 
 
 def _resolve(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     """Follow references, and unions that have one member besides null."""
     while True:
-        members = [each for each in schema.get("anyOf", []) if each.get("type") != "null"]
+        members = [member for member in schema.get("anyOf", []) if member.get("type") != "null"]
         if "$ref" in schema:
             schema = definitions[schema["$ref"].rsplit("/", 1)[1]]
         elif len(members) == 1:
@@ -200,7 +200,7 @@ def _resolve(schema: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _branch(schema: Schema, part: str | int, definitions: dict[str, Schema]) -> Schema | None:
-    """Return the member of a union that a part of a location names, if it names one."""
+    """Return the member of a union that a part of a location names; None: it names none."""
     if part in _mapping_of(schema):
         return _resolve({"$ref": _mapping_of(schema)[str(part)]}, definitions)
     for member in schema.get("anyOf", []):
@@ -211,7 +211,7 @@ def _branch(schema: Schema, part: str | int, definitions: dict[str, Schema]) -> 
 
 
 def _child(schema: Schema, part: str | int) -> Schema | None:
-    """Return the schema of a key or an item; None if the schema has no such thing."""
+    """Return the schema of a key or an item; None: the schema has none."""
     if isinstance(part, int):
         prefix = schema.get("prefixItems", [])
         return prefix[part] if part < len(prefix) else schema.get("items")

@@ -1,7 +1,7 @@
-"""The search's coordinator: hands out evaluations, takes results in, and writes both down first.
+"""The coordinator of a search: hands out evaluations, receives their results, and records both first.
 
-Everything about a running search passes through here, whoever carries the work out: Ray Tune in
-production, a loop in the tests. What was handed out or told is in the journal before anybody acts on it.
+Every change of a running search passes through here, whether Ray Tune runs the evaluations or a loop in a test.
+A decision or a result is in the journal before anything else uses it.
 """
 
 import logging
@@ -12,77 +12,74 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from emotune.errors import SearchFailedError
+from emotune.runtime.failures import RULES
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Resized, Started
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Resized, Started
 from emotune.search.settings import virtual_workers
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
 
 logger = logging.getLogger(__name__)
 
 Observer = Callable[[Record, int], None]
-"""Who follows a search: called with each record and its number in the journal, earlier drivers' records first."""
+"""Called with each record and its number in the journal; first with the records of earlier drivers."""
 
-RETRIES = 1
-"""How often an evaluation that failed by an error of its own is tried again where it made no progress in between."""
+MAX_SIMILAR_FAILURES = 5
+"""Number of similar failures without a success in between after which the search stops."""
 
-INFRASTRUCTURE_RETRIES = 5
-"""How often an evaluation is tried again when its worker or node died, without progress in between."""
-
-NO_ROOM = re.compile(r"Storage(?:Away|Refused)?Error: ")
-"""Part of the errors of evaluations whose checkpoints could not be written or read."""
-
-SAME_FAILURES = 5
-"""So many failures of one kind in a row stop the search."""
+NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
+"""A number in an error message; messages that differ in numbers only are similar."""
 
 
 class Coordinator:
-    """Evaluations out, results in.
+    """Hands out evaluations and receives their results.
 
     Args:
-        optimizer: The search core, with everything told that the journal holds.
-        journal: Open journal of the search, with its first record written.
+        optimizer: The search core, with all decisions and results of the journal.
+        journal: Open journal of the search, with its first record.
         aim: The objective.
-        observers: Who follows the search.
+        observers: Called with every record.
     """
 
-    def __init__(self, optimizer: Optimizer, *, journal: Journal, aim: Aim, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, optimizer: Optimizer, *, journal: Journal, aim: StudyObjective, observers: Sequence[Observer] = ()
+    ) -> None:
         self.optimizer = optimizer
         self.stopping = False
         self._journal = journal
         self._aim = aim
         self._observers = observers
         self._unfinished = list(optimizer.running())
-        self._out: dict[int, Evaluation] = {}
-        self._since: dict[int, float] = {}
-        self._spent: defaultdict[int, float] = defaultdict(float)
+        self._running: dict[int, Evaluation] = {}
+        self._started_at: dict[int, float] = {}
+        self._seconds: defaultdict[int, float] = defaultdict(float)
         self._attempts: Counter[int] = Counter()
         self._saved: dict[int, tuple[int, int]] = {}
-        self._alike: Counter[str] = Counter()
+        self._similar: Counter[tuple[str, str]] = Counter()
         self._epochs: dict[int, int] = {}
-        self._value: dict[int, float | None] = {}
+        self._objective: dict[int, float | None] = {}
         for number, record in enumerate(journal.records):
-            self._take_note(record)
-            self._tell_observers(record, number)
+            self._update_objective(record)
+            self._notify(record, number)
 
     @property
-    def out(self) -> int:
-        """Number of evaluations that are being carried out."""
-        return len(self._out)
+    def in_progress(self) -> int:
+        """Number of evaluations that are handed out and have not ended."""
+        return len(self._running)
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to hand out, and nothing is out."""
-        return not self._out and (self.stopping or (self.optimizer.finished and not self._unfinished))
+        """Whether no evaluation is handed out, and none is left."""
+        return not self._running and (self.stopping or (self.optimizer.finished and not self._unfinished))
 
     def next_evaluation(self) -> Evaluation | None:
-        """Hand out an evaluation, those that an earlier driver left unfinished first; None: nothing now."""
+        """Return the next evaluation, unfinished ones of an earlier driver first; None if there is none now."""
         if self.stopping:
             return None
         evaluation = self._unfinished.pop(0) if self._unfinished else self._ask()
         if evaluation is not None:
-            self._out[evaluation.id] = evaluation
-            self._since[evaluation.id] = time.monotonic()
+            self._running[evaluation.id] = evaluation
+            self._started_at[evaluation.id] = time.monotonic()
         return evaluation
 
     def _ask(self) -> Evaluation | None:
@@ -92,12 +89,12 @@ class Coordinator:
         return evaluation
 
     def report(self, evaluation_id: int, *, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Take in an epoch; one that is known already (from before a crash) is passed over.
+        """Record an epoch, unless the journal has it from before a restart.
 
         Raises:
-            SearchFailedError: The objective's metric is not among those reported.
+            SearchFailedError: The objective's metric is missing.
         """
-        evaluation = self._out[evaluation_id]
+        evaluation = self._running[evaluation_id]
         if epoch <= self._epochs.get(evaluation.config_id, 0):
             return
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
@@ -113,84 +110,84 @@ class Coordinator:
         )
         self._attempts[evaluation_id] = 0
 
-    def note_progress(self, evaluation_id: int, *, saved: tuple[int, int]) -> None:
-        """Take note of how far an evaluation's newest checkpoint goes: whoever advances may break off again.
+    def update_saved(self, evaluation_id: int, *, saved: tuple[int, int]) -> None:
+        """Set the position of an evaluation's newest checkpoint; if it has advanced, all retries are available again.
 
         Args:
-            evaluation_id: Which one.
-            saved: Epochs, and optimiser steps of the next one.
+            evaluation_id: The evaluation.
+            saved: Epochs, and optimiser steps of the next epoch.
         """
         if saved > self._saved.setdefault(evaluation_id, saved):
             self._saved[evaluation_id] = saved
             self._attempts[evaluation_id] = 0
 
-    def complete(self, evaluation_id: int, *, diverged: str | None = None) -> None:
-        """Take in the end of an evaluation: its objective is that of the last reported epoch.
+    def complete(self, evaluation_id: int) -> None:
+        """Record the end of an evaluation that reached its last epoch, whose objective is its result."""
+        evaluation = self._running[evaluation_id]
+        assert self._epochs[evaluation.config_id] == evaluation.to_epoch
+        self._stop_clock(evaluation_id)
+        objective = self._objective[evaluation.config_id]
+        failure = Failure(kind="diverged", message=f"{self._aim.metric} is not finite") if objective is None else None
+        self._end(evaluation, objective=objective, failure=failure)
+        self._similar.clear()
+
+    def fail(self, evaluation_id: int, failure: Failure) -> None:
+        """Try a failed evaluation again, or record that it failed, according to the rule of the kind of failure.
 
         Args:
-            evaluation_id: Which one.
-            diverged: Why its loss is no longer a number, if so; then it is the worst result.
-        """
-        evaluation = self._out[evaluation_id]
-        assert diverged or self._epochs[evaluation.config_id] == evaluation.to_epoch
-        self._stop_the_clock(evaluation_id)
-        objective = None if diverged else self._value[evaluation.config_id]
-        error = diverged or (f"{self._aim.metric} is not finite" if objective is None else None)
-        self._end(evaluation, objective=objective, error=error)
-        self._alike.clear()
-
-    def fail(self, evaluation_id: int, *, error: str, infrastructure: bool) -> None:
-        """Take in that an evaluation broke off: it is handed out again, or counted as failed.
-
-        Args:
-            evaluation_id: Which one.
-            error: What went wrong, in a line.
-            infrastructure: Whether a worker or node died, rather than the program raising an error.
+            evaluation_id: The evaluation.
+            failure: Why it ended without a result.
 
         Raises:
-            SearchFailedError: Several evaluations failed in the same way, one after the other; or the disk is full,
-                which says nothing about an evaluation: it is handed out again by the next driver.
+            SearchFailedError: Several evaluations failed in a similar way, without a success in between. Or the
+                storage failed, which is no result of the evaluation: the next driver runs it again.
         """
-        evaluation = self._out[evaluation_id]
-        self._stop_the_clock(evaluation_id)
+        evaluation, rule = self._running[evaluation_id], RULES[failure.kind]
+        self._stop_clock(evaluation_id)
         self._attempts[evaluation_id] += 1
-        if self._attempts[evaluation_id] <= (INFRASTRUCTURE_RETRIES if infrastructure else RETRIES):
-            logger.warning("evaluation %d broke off and is tried again: %s", evaluation_id, error)
-            self._unfinished.append(self._out.pop(evaluation_id))
+        if self._attempts[evaluation_id] <= rule.retries:
+            logger.warning("evaluation %d failed and is tried again: %s", evaluation_id, failure.message)
+            self._unfinished.append(self._running.pop(evaluation_id))
             return
-        if NO_ROOM.search(error):
-            reason = NO_ROOM.split(error)[-1]
-            raise SearchFailedError(f"{reason}; nothing is lost, make room and start the same search again")
-        logger.error("evaluation %d failed: %s (values: %s)", evaluation_id, error, evaluation.values)
-        self._end(evaluation, objective=None, error=error)
-        kind = re.sub(r"[\d.]+(e-?\d+)?", "#", error)
-        self._alike[kind] += 1
-        if self._alike[kind] >= SAME_FAILURES:
+        if rule.stops_search:
+            raise SearchFailedError(f"{failure.message}; nothing is lost, make room and start the same search again")
+        if rule.is_result:
+            self._end(evaluation, objective=None, failure=failure)
+            self._similar.clear()
+            return
+        logger.error("evaluation %d failed: %s (values: %s)", evaluation_id, failure.message, evaluation.values)
+        self._end(evaluation, objective=None, failure=failure)
+        self._stop_after_similar(failure)
+
+    def _stop_after_similar(self, failure: Failure) -> None:
+        signature = failure.kind, NUMBER.sub("#", failure.message)
+        self._similar[signature] += 1
+        if self._similar[signature] >= MAX_SIMILAR_FAILURES:
             raise SearchFailedError(
-                f"{SAME_FAILURES} evaluations in a row failed in the same way, the last one with: {error}. Mend the "
-                "cause and start the search under a new name or with --fresh"
+                f"{MAX_SIMILAR_FAILURES} evaluations in a row failed in the same way, the last one with: "
+                f"{failure.message}. Correct the cause and start the search with another --name or with --fresh"
             )
 
-    def hand_back(self, evaluation_id: int) -> None:
-        """Take back an evaluation that could not even begin where it was: it is the next to be handed out."""
-        self._stop_the_clock(evaluation_id)
-        self._unfinished.insert(0, self._out.pop(evaluation_id))
+    def requeue(self, evaluation_id: int) -> None:
+        """Take back an evaluation that could not start on its worker's machine; it is the next one to hand out."""
+        self._stop_clock(evaluation_id)
+        self._unfinished.insert(0, self._running.pop(evaluation_id))
 
-    def _stop_the_clock(self, evaluation_id: int) -> None:
-        self._spent[evaluation_id] += time.monotonic() - self._since[evaluation_id]
+    def _stop_clock(self, evaluation_id: int) -> None:
+        self._seconds[evaluation_id] += time.monotonic() - self._started_at[evaluation_id]
 
     def resize(self, concurrency: int) -> None:
-        """Take note that so many evaluations run at a time from now on."""
+        """Change the number of evaluations that run at a time, and record it."""
         workers = virtual_workers(concurrency, order=self.optimizer.settings.order)
         change = self.optimizer.resize(workers)
         if change is not None:
             self._write(Resized(time=time.time(), concurrency=concurrency, workers=workers, seen=change.seen))
 
     def close(self, record: Closed) -> None:
-        """Write how the driver ended."""
+        """Record how the driver ended."""
         self._write(record)
 
-    def _end(self, evaluation: Evaluation, *, objective: float | None, error: str | None) -> None:
+    def _end(self, evaluation: Evaluation, *, objective: float | None, failure: Failure | None) -> None:
         self._write(
             Ended(
                 time=time.time(),
@@ -198,29 +195,31 @@ class Coordinator:
                 config_id=evaluation.config_id,
                 status="failed" if objective is None else "done",
                 objective=objective,
-                seconds=self._spent[evaluation.id],
-                error=error,
+                seconds=self._seconds[evaluation.id],
+                error=None if failure is None else failure.message,
+                failure_kind=None if failure is None else failure.kind,
             )
         )
         self.optimizer.tell(evaluation.id, None if objective is None else self._aim.as_loss(objective))
-        del self._out[evaluation.id]
+        del self._running[evaluation.id]
 
     def _write(self, record: Record, *, durable: bool = True) -> None:
         number = len(self._journal)
         self._journal.append(record, durable=durable)
-        self._take_note(record)
-        self._tell_observers(record, number)
+        self._update_objective(record)
+        self._notify(record, number)
 
-    def _take_note(self, record: Record) -> None:
+    def _update_objective(self, record: Record) -> None:
         if not isinstance(record, EpochDone):
             return
         if self._aim.metric not in record.metrics:
             raise SearchFailedError(
-                f"objective.metric: {self._aim.metric!r} is not reported; there are {', '.join(sorted(record.metrics))}"
+                f"objective.metric: {self._aim.metric!r} is not reported; reported are "
+                f"{', '.join(sorted(record.metrics))}"
             )
         self._epochs[record.config_id] = record.epoch
-        self._value[record.config_id] = record.metrics[self._aim.metric]
+        self._objective[record.config_id] = record.metrics[self._aim.metric]
 
-    def _tell_observers(self, record: Record, number: int) -> None:
+    def _notify(self, record: Record, number: int) -> None:
         for observer in self._observers:
             observer(record, number)

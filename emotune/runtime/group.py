@@ -1,7 +1,7 @@
-"""What Ray Tune runs for an evaluation that several workers share: a Ray Train group behind a trial.
+"""The Tune class of an evaluation with several workers: a Ray Train group behind a trial.
 
-The trial itself computes nothing. It starts the group, hands it jobs, waits for what it writes, and lets
-it save and end. A group is kept for the next job, as starting one costs many seconds.
+The trial itself computes nothing. It starts the group, submits jobs to it, forwards its reports, and makes it save
+and end. A group is kept for the next job, because starting one takes many seconds.
 """
 
 import os
@@ -9,36 +9,42 @@ import shutil
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import train, tune
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from emotune.runtime.cluster.group_size import Size, has_gpus, share
-from emotune.runtime.failures import Breakdown, breakdown
+from emotune.runtime.cluster.group_size import GroupSize
+from emotune.runtime.cluster.resources import has_gpus, worker_resources
 from emotune.runtime.group_worker import serve
-from emotune.runtime.mailbox import Letter, Mail, Post
-from emotune.runtime.worker import Job, idle
+from emotune.runtime.mailbox import Mailbox, MailboxContents
+from emotune.runtime.ray_errors import group_failure, is_startup_timeout
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.worker import Job, wait_idle
 
-LOOK_SECONDS = 0.1
-"""So often a trial looks into the post."""
+POLL_INTERVAL_S = 0.1
+"""Interval at which a trial reads its group's mailbox."""
 
-HEARTBEAT_SECONDS = 1.0
-"""So often a trial shows a sign of life while its group waits for room or starts."""
+HEARTBEAT_INTERVAL_S = 1.0
+"""Interval of a trial's steps while its group starts or waits for resources."""
 
-BLIND_SECONDS = 30.0
-"""So long a trial waits before it lets a group begin again that had a worker where what it needs is not seen."""
+INACCESSIBLE_RETRY_S = 30.0
+"""Time for which a trial rests after a worker of its group could not access what it needs."""
 
-ENDING_SECONDS = 120.0
-"""So long a group may take to save and end."""
+SHUTDOWN_TIMEOUT_S = 120.0
+"""Time for a group to save and end."""
+
+DEFAULT_SILENCE_LIMIT_S = 1800.0
+"""Time without a reply after which a group's worker counts as dead, if ``compute.patience`` is 0."""
 
 ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30"}
-"""Dead workers are noticed soon, and room that is not there after all is waited for no longer than so."""
+"""Ray Train's settings: dead workers are found soon, and a group without resources fails after 30 s."""
 
 
 class Group:
-    """A Ray Train run in a thread, and the post to it.
+    """A Ray Train run in a thread, and the mailbox to it.
 
     Args:
         job: The first job.
@@ -47,79 +53,77 @@ class Group:
 
     def __init__(self, job: Job, *, size: int) -> None:
         own_node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        self.post: Any = ray.remote(num_cpus=0, label_selector=own_node)(Post).remote()
+        self.mailbox: Any = ray.remote(num_cpus=0, label_selector=own_node)(Mailbox).remote()
         self.size = size
         self.begun = False
-        self.breakdown: Breakdown | None = None
-        self._first = job
+        self.ended = False
+        """Whether Ray Train had ended before the newest reports were collected."""
+        self.error: Exception | None = None
+        self.last_reports: dict[int, StepReport] = {}
+        """Last reports of workers that ended with an exception, by rank."""
+        self._first_job = job
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.hand_in(job)
+        self.submit(job)
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether Ray Train runs."""
-        return self._thread.is_alive()
+    def submit(self, job: Job) -> None:
+        """Send a job to the group."""
+        ray.get(self.mailbox.submit.remote(job.model_dump_json()))
 
-    def hand_in(self, job: Job) -> None:
-        """Hand a job to the group."""
-        ray.get(self.post.hand_in.remote(job.model_dump_json()))
+    def wait(self) -> list[StepReport]:
+        """Wait for reports or the end of the group, and return the new reports.
 
-    def wait(self) -> list[Letter]:
-        """Wait for a sign of life, and return the new letters.
-
-        While the group waits for room or starts, a second is a sign of life; then letters are, or its end.
+        While the group starts or waits for resources, it returns after `HEARTBEAT_INTERVAL_S`.
         """
-        until = time.monotonic() + HEARTBEAT_SECONDS
+        deadline = time.monotonic() + HEARTBEAT_INTERVAL_S
         while True:
-            alive = self.alive
-            mail: Mail = ray.get(self.post.collect.remote())
-            self.begun = mail.workers > 0
-            starting = not self.begun and time.monotonic() >= until
-            if mail.letters or starting or not alive:
-                return mail.letters
-            time.sleep(LOOK_SECONDS)
+            self.ended = not self._thread.is_alive()
+            contents: MailboxContents = ray.get(self.mailbox.collect.remote())
+            self.begun, self.last_reports = contents.workers > 0, contents.last_reports
+            starting = not self.begun and time.monotonic() >= deadline
+            if contents.reports or starting or self.ended:
+                return contents.reports
+            time.sleep(POLL_INTERVAL_S)
 
     def end(self) -> None:
-        """Let the group save and end."""
-        ray.get(self.post.stop.remote())
-        self._thread.join(ENDING_SECONDS)
+        """Make the group save and end, and wait for that."""
+        ray.get(self.mailbox.stop.remote())
+        self._thread.join(SHUTDOWN_TIMEOUT_S)
 
     def _run(self) -> None:
         scratch = tempfile.mkdtemp(prefix="emotune-train-")
         try:
-            trainer(self._first, size=self.size, config={"post": self.post}, scratch=scratch).fit()
-        except Exception as error:  # noqa: BLE001 (whatever it is: it is told, and the coordinator decides)
-            self.breakdown = breakdown(error)
+            make_trainer(self._first_job, size=self.size, config={"mailbox": self.mailbox}, scratch=scratch).fit()
+        except Exception as error:  # noqa: BLE001 (every exception is classified, and the coordinator decides)
+            self.error = error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -> TorchTrainer:
-    """Make the Ray Train run of a group.
+def make_trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -> TorchTrainer:
+    """Return the Ray Train run of a group.
 
-    Failures are not retried by Ray Train, whose checkpoints are not used either: both is the search's own. So
-    is the number of workers: Ray Train would kill a group to resize it, and go by what drivers that are dead had asked
-    for, which stands for three minutes.
+    Retries, checkpoints and the number of workers are the search's own, not Ray Train's. Ray Train kills a group to
+    resize it, and counts the resources that a dead driver requested as used for three minutes.
 
     Args:
-        job: With how many threads, and how long silence is borne.
+        job: With the threads of a worker, and the time for which it may be silent.
         size: Number of workers.
         config: For every worker.
-        scratch: Folder for what Ray Train writes.
+        scratch: Folder for Ray Train's files.
     """
     compute = job.experiment.compute
-    silence = compute.patience or 1800.0
-    for name, value in (ENVIRONMENT | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(silence)}).items():
+    silence_limit = compute.patience or DEFAULT_SILENCE_LIMIT_S
+    for name, value in (ENVIRONMENT | {"RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(silence_limit)}).items():
         os.environ.setdefault(name, value)
     return TorchTrainer(
         serve,
         train_loop_config=config,
-        torch_config=TorchConfig(timeout_s=max(60, int(silence))),
+        torch_config=TorchConfig(timeout_s=max(60, int(silence_limit))),
         scaling_config=train.ScalingConfig(
             num_workers=size,
             use_gpu=has_gpus(),
-            resources_per_worker=share(compute.threads),
+            resources_per_worker=worker_resources(compute.threads),
         ),
         run_config=train.RunConfig(
             name="group",
@@ -130,90 +134,68 @@ def trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -> Tor
 
 
 class GroupTrainable(tune.Trainable):
-    """One evaluation that several workers share, as Tune's class API wants it: a step waits for news."""
+    """One evaluation with several workers, as Tune's class API requires it: a step waits for reports."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take a job in a fresh actor; its group is started in the first step."""
+        """Read a job in a fresh actor; its group is started in the first step."""
         self.group: Group | None = None
-        self._take(Job.model_validate_json(config["job"]))
-        self._size = Size(self.job)
+        self._set_job(Job.model_validate_json(config["job"]))
+        self._size = GroupSize(self.job)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another job, for the same group if that is alive."""
-        self._take(Job.model_validate_json(new_config["job"]))
+        """Read another job, for the same group if there is one."""
+        self._set_job(Job.model_validate_json(new_config["job"]))
         if self.group is not None:
-            self.group.hand_in(self.job)
+            self.group.submit(self.job)
         return True
 
-    def _take(self, job: Job) -> None:
+    def _set_job(self, job: Job) -> None:
         self.job = job
         self.idle_since: float | None = None
-        self.blind: str | None = None
+        self.inaccessible: str | None = None
 
     def step(self) -> dict[str, Any]:
-        """Wait for news of the group; or a moment, if all is done and the search has not ended this trial.
+        """Wait for reports of the group, and return them as one `StepReport` in Tune's result.
 
-        Returns:
-            ``reports``, ``finished`` and ``diverged`` as of an evaluation with one worker; ``saved``: how far the
-            newest checkpoint goes; ``broke_off``: None, or why the group broke off and whether that was the
-            infrastructure; ``note``: None, or what people should know; ``blind``: None, or what a worker's machine does
-            not see, so that the group could not begin.
+        If the evaluation has ended, the step waits for a moment.
         """
+        return self._step().to_result()
+
+    def _step(self) -> StepReport:
         if self.idle_since is not None:
-            idle(self.idle_since)
-            self.blind = self.blind if time.monotonic() - self.idle_since < BLIND_SECONDS else None
-            return _result(finished=self.blind is None) | {"blind": self.blind}
+            wait_idle(self.idle_since)
+            if time.monotonic() - self.idle_since >= INACCESSIBLE_RETRY_S:
+                self.inaccessible = None
+            return StepReport(finished=self.inaccessible is None, inaccessible=self.inaccessible)
         if self.group is None:
             self.group = Group(self.job, size=self._size.choose())
-        letters = self.group.wait()
-        result = _result(
-            reports=[report for letter in letters for report in letter["reports"]],
-            saved=letters[-1]["saved"] if letters else None,
-            finished=any(letter["finished"] for letter in letters),
-            diverged=next((letter["diverged"] for letter in letters if letter["diverged"]), None),
-        )
-        if not result["finished"]:
-            result |= self._look_after(self.group)
-        self.blind = result["blind"]
-        if result["finished"] or result["broke_off"] or self.blind:
+        report = StepReport.merged(self.group.wait())
+        if not report.ended:
+            report = self._inspect(self.group, report)
+        self.inaccessible = report.inaccessible
+        if report.ended or report.inaccessible:
             self.idle_since = time.monotonic()
-        return result
+        return report
 
-    def _look_after(self, group: Group) -> dict[str, Any]:
-        """Take in that the group has ended, or that it could have more workers."""
-        if group.alive:
+    def _inspect(self, group: Group, report: StepReport) -> StepReport:
+        """Add the end of a group to its report, or end a group that could have more workers."""
+        if not group.ended:
             if group.begun and self._size.could_grow(group.size):
                 group.end()
-            return {}
+            return report
         self.group = None
-        broken = group.breakdown
-        if broken is None:
-            return {}
-        if broken.blind:
-            return {"blind": broken.error}
-        if broken.no_room:
-            return {"note": self._size.note_no_room(group.size)}
-        return {"broke_off": (broken.error, broken.infrastructure)}
+        if group.error is None:
+            return report
+        last_reports = group.last_reports
+        inaccessible = next((last.inaccessible for last in last_reports.values() if last.inaccessible), None)
+        if inaccessible is not None:
+            return replace(report, inaccessible=inaccessible)
+        if is_startup_timeout(group.error):
+            return replace(report, note=self._size.reduce(group.size))
+        reported = {rank: last.failure for rank, last in last_reports.items() if last.failure is not None}
+        return replace(report, failure=group_failure(group.error, reported=reported))
 
     def cleanup(self) -> None:
-        """Let the group save and end, when the search is stopped in order or over."""
+        """Make the group save and end, when the search has ended or stops in order."""
         if self.group is not None:
             self.group.end()
-
-
-def _result(
-    *,
-    reports: list[dict[str, Any]] | None = None,
-    saved: tuple[int, int] | None = None,
-    finished: bool = False,
-    diverged: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "reports": reports or [],
-        "saved": saved,
-        "finished": finished,
-        "diverged": diverged,
-        "broke_off": None,
-        "note": None,
-        "blind": None,
-    }

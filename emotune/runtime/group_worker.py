@@ -1,129 +1,147 @@
-"""What every worker of a group does: train, and agree with the others now and then on how to go on.
+"""The worker process of a group: trains its part of each batch, and synchronises with the other workers.
 
-Collectives must be called by all workers in the same order, so nothing may be decided by one alone.
-After a number of optimiser steps, the same for all, the workers hold a council: the first one hands in
-what was trained, hears whether the group shall end, and tells the others in one small sum.
+All workers must call collectives in the same order, so no worker may decide anything alone. After a number of
+optimiser steps that is the same for all, they synchronise: the first worker delivers the reports to the trial,
+receives whether the group is to end, and sends that to the others in one all-reduce of three numbers.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import ray
 from ray import train
+from ray.exceptions import RayError
 from ray.train.collective import broadcast_from_rank_zero
 
 from emotune.errors import DamageError, TrainingDivergedError
-from emotune.runtime.cluster.visibility import check_sight
-from emotune.runtime.mailbox import Letter, Word
+from emotune.runtime.cluster.access_check import InaccessibleError, check_access
+from emotune.runtime.failures import failure_of
+from emotune.runtime.mailbox import Instruction
+from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import Job, Worker
+from emotune.search.records import Failure
 from emotune.training.loop import EpochReport
 from emotune.training.workers import WorkerGroup, joined
 
-COUNCIL_SECONDS = 1.0
-"""About so long workers train between two councils."""
+SYNC_INTERVAL_S = 1.0
+"""Approximate training time between two synchronisations."""
 
-NOTICE_SECONDS = 5.0
-"""So often the workers ask whether one of their nodes is to be taken away."""
+PREEMPTION_POLL_INTERVAL_S = 5.0
+"""Interval at which the workers check whether one of their nodes is to be preempted."""
 
-IDLE_SECONDS = 0.3
-"""So often a group without a job asks for one."""
+JOB_POLL_INTERVAL_S = 0.3
+"""Interval at which a group without a job requests one."""
 
-FASTER = 4
-"""The number of steps between two councils grows at most so many times from one to the next."""
+MAX_STEP_GROWTH = 4
+"""Largest factor by which the number of steps between two synchronisations grows from one to the next."""
 
 
-class Council:
-    """Where the workers of a group agree on how to go on.
+class GroupSync:
+    """The synchronisation of a group's workers.
 
     Args:
-        post: The post to the trial.
+        mailbox: Handle of the trial's mailbox.
         group: This worker among all.
     """
 
-    def __init__(self, post: Any, group: WorkerGroup) -> None:
-        self._post = post
+    def __init__(self, mailbox: Any, group: WorkerGroup) -> None:
+        self._mailbox = mailbox
         self._group = group
         self._steps = 0
-        self._limit = 1
-        self._since = self._looked = time.monotonic()
+        self._step_limit = 1
+        self._synced_at = self._polled_at = time.monotonic()
 
-    def due(self) -> bool:
-        """Count an optimiser step, and tell whether the next council is due: at the same step for all workers."""
+    def is_due(self) -> bool:
+        """Count an optimiser step, and return whether to synchronise now: after the same step in all workers."""
         self._steps += 1
-        return self._steps >= self._limit
+        return self._steps >= self._step_limit
 
-    def hold(self, letter: Letter) -> bool:
-        """Hand in what was trained, and agree on how long to train now.
+    def synchronise(self, report: StepReport) -> bool:
+        """Deliver a report, and agree on the number of steps until the next synchronisation.
 
         Args:
-            letter: Of the first worker; that of others is not read.
+            report: Of the first worker; that of others is ignored.
 
         Returns:
-            Whether to save and end, because the trial or a notice that a node will be taken away asks for it.
+            Whether to save and end, because the trial requires it or a node is to be preempted.
         """
-        first = self._group.rank == 0
-        words = {"stop": 0.0, "look": 0.0, "limit": 0.0}
-        if first:
-            words["stop"] = float(ray.get(self._post.deliver.remote(letter)))
-            words["look"] = float(time.monotonic() - self._looked >= NOTICE_SECONDS)
-            words["limit"] = float(self._next_limit())
-        agreed = self._group.add(words)
-        self._limit, self._steps, self._since = int(agreed["limit"]), 0, time.monotonic()
-        return agreed["stop"] > 0 or (agreed["look"] > 0 and self._notice())
+        shared = {"stop": 0.0, "poll": 0.0, "limit": 0.0}
+        if self._group.rank == 0:
+            shared["stop"] = float(ray.get(self._mailbox.deliver.remote(report)))
+            shared["poll"] = float(time.monotonic() - self._polled_at >= PREEMPTION_POLL_INTERVAL_S)
+            shared["limit"] = float(self._next_step_limit())
+        agreed = self._group.add(shared)
+        self._step_limit, self._steps, self._synced_at = int(agreed["limit"]), 0, time.monotonic()
+        return agreed["stop"] > 0 or (agreed["poll"] > 0 and self._is_preempted())
 
-    def _next_limit(self) -> int:
-        seconds = max(time.monotonic() - self._since, 1e-6)
+    def _next_step_limit(self) -> int:
+        seconds = max(time.monotonic() - self._synced_at, 1e-6)
         steps = max(self._steps, 1)
-        return max(1, min(round(COUNCIL_SECONDS / seconds * steps), FASTER * steps))
+        return max(1, min(round(SYNC_INTERVAL_S / seconds * steps), MAX_STEP_GROWTH * steps))
 
-    def _notice(self) -> bool:
-        self._looked = time.monotonic()
+    def _is_preempted(self) -> bool:
+        self._polled_at = time.monotonic()
         return train.get_preemption_info() is not None
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Carry out one job after the other until the group shall end: what Ray Train runs in every worker.
+    """Train one job after the other until the group is to end; Ray Train runs this in every worker.
+
+    A worker that ends with an exception delivers its classification to the mailbox first.
 
     Args:
-        config: ``post``, the handle of the post to the trial.
+        config: ``mailbox``, the handle of the trial's mailbox.
     """
-    post, group = config["post"], joined()
-    while (job := _next_job(post, group)) is not None:
-        if not _carry_out(Job.model_validate_json(job), post=post, group=group):
-            return
+    mailbox, group = config["mailbox"], joined()
+    try:
+        while (job := _next_job(mailbox, group)) is not None:
+            if not _train_job(Job.model_validate_json(job), mailbox=mailbox, group=group):
+                return
+    except InaccessibleError as error:
+        _deliver_last(StepReport(inaccessible=str(error)), mailbox=mailbox, group=group)
+        raise
+    except Exception as error:
+        report = StepReport(failure=failure_of(error, in_group=True), ends_worker=True)
+        _deliver_last(report, mailbox=mailbox, group=group)
+        raise
 
 
-def _next_job(post: Any, group: WorkerGroup) -> str | None:
+def _deliver_last(report: StepReport, *, mailbox: Any, group: WorkerGroup) -> None:
+    with contextlib.suppress(RayError):  # the trial is gone too; Ray Train reports the exception itself
+        ray.get(mailbox.deliver_last.remote(group.rank, report))
+
+
+def _next_job(mailbox: Any, group: WorkerGroup) -> str | None:
     while True:
-        asked: Word | None = ray.get(post.ask.remote(group.size)) if group.rank == 0 else None
-        word = broadcast_from_rank_zero(asked)
-        assert word is not None
-        if word.job is not None or word.stop:
-            return None if word.stop else word.job
-        time.sleep(IDLE_SECONDS)
+        received: Instruction | None = ray.get(mailbox.request.remote(group.size)) if group.rank == 0 else None
+        instruction = broadcast_from_rank_zero(received)
+        assert instruction is not None
+        if instruction.job is not None or instruction.stop:
+            return None if instruction.stop else instruction.job
+        time.sleep(JOB_POLL_INTERVAL_S)
 
 
-def _carry_out(job: Job, *, post: Any, group: WorkerGroup) -> bool:
-    """Train a job to its end, and tell whether that was reached before the group had to end."""
-    check_sight(job.requirements)
+def _train_job(job: Job, *, mailbox: Any, group: WorkerGroup) -> bool:
+    """Train a job, and return whether it has ended; false if the group has to end before that."""
+    check_access(job.requirements)
     worker = Worker(job, group=group)
     try:
         _check_equal_start(worker, group)
-        return _train(worker, Council(post, group))
+        return _train(worker, GroupSync(mailbox, group))
     finally:
-        # what averages gradients waits for a thread of the process group when it is freed: not after that is gone
+        # freeing DistributedDataParallel waits for a thread of the process group, which must still exist
         worker.state.network = None
 
 
-def _train(worker: Worker, council: Council) -> bool:
+def _train(worker: Worker, sync: GroupSync) -> bool:
     while True:
         try:
-            reports = worker.work(council.due)
+            reports = worker.work(sync.is_due)
         except TrainingDivergedError as error:
-            return not council.hold(_letter(worker, diverged=str(error)))
-        stopping = council.hold(_letter(worker, reports=reports))
+            return not sync.synchronise(_report(worker, failure=failure_of(error)))
+        stopping = sync.synchronise(_report(worker, reports=reports))
         if stopping:
             worker.save()
         else:
@@ -132,21 +150,16 @@ def _train(worker: Worker, council: Council) -> bool:
             return not stopping
 
 
-def _letter(worker: Worker, *, reports: Sequence[EpochReport] = (), diverged: str | None = None) -> Letter:
-    return {
-        "reports": [asdict(report) for report in reports],
-        "saved": worker.saved_position,
-        "finished": worker.finished or diverged is not None,
-        "diverged": diverged,
-    }
+def _report(worker: Worker, *, reports: Sequence[EpochReport] = (), failure: Failure | None = None) -> StepReport:
+    return StepReport(reports=tuple(reports), saved=worker.saved_position, finished=worker.finished, failure=failure)
 
 
 def _check_equal_start(worker: Worker, group: WorkerGroup) -> None:
-    """Refuse to train if not all workers go on from the same checkpoint, as where a folder is not shared."""
+    """Refuse to train if the workers resume from different checkpoints, as on nodes without a shared folder."""
     epoch, steps = worker.state.position
     lowest = (-group.highest(-epoch), -group.highest(-steps))
     if lowest != (group.highest(epoch), group.highest(steps)):
         raise DamageError(
-            f"worker {group.rank} goes on from epoch {epoch}, step {steps}, and another one from elsewhere: "
-            f"{worker.job.checkpoints} must be a folder that all nodes share"
+            f"worker {group.rank} resumes from epoch {epoch}, step {steps}, and another worker from another position; "
+            f"make {worker.job.checkpoints} a folder that all nodes share"
         )

@@ -1,59 +1,64 @@
-"""The post between a trial and its group: jobs one way, what came of them the other way."""
+"""The mailbox between a trial and its group: jobs in one direction, step reports in the other."""
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Letter = dict[str, Any]
-"""``reports`` (epoch and metrics, each epoch once), ``saved`` (epochs, and steps of the next one, that are in a
-checkpoint), ``finished``, and ``diverged``: None or why the loss is no longer a number."""
+from emotune.runtime.step_report import StepReport
 
 
-class Word(NamedTuple):
-    """What the first worker of a group is told when it asks for work."""
+class Instruction(NamedTuple):
+    """What the first worker of a group receives when it requests work."""
 
     job: str | None
-    """The next job, if there is one."""
+    """The next job as JSON, if there is one."""
     stop: bool
-    """Whether the group shall end."""
+    """Whether the group is to end."""
 
 
-class Mail(NamedTuple):
-    """What a trial finds when it looks into the post."""
+class MailboxContents(NamedTuple):
+    """What a trial receives from its group."""
 
     workers: int
-    """Number of workers of the group; 0 until it has begun to work."""
-    letters: list[Letter]
-    """What was written since the last look, in order."""
+    """Number of workers of the group; 0 until it has requested its first job."""
+    reports: list[StepReport]
+    """Reports since the last collection, in order."""
+    last_reports: dict[int, StepReport]
+    """Last reports of workers that end with an exception, by rank."""
 
 
-class Post:
-    """Keeps what a trial and its group have to say to each other; runs as a Ray actor beside the trial."""
+class Mailbox:
+    """Jobs and reports of a group; runs as a Ray actor on the trial's node."""
 
     def __init__(self) -> None:
         self._jobs: deque[str] = deque()
-        self._letters: list[Letter] = []
+        self._reports: list[StepReport] = []
+        self._last_reports: dict[int, StepReport] = {}
         self._stop = False
         self._workers = 0
 
-    def hand_in(self, job: str) -> None:
-        """Take a job for the group."""
+    def submit(self, job: str) -> None:
+        """Add a job for the group, as JSON."""
         self._jobs.append(job)
 
     def stop(self) -> None:
-        """Take the wish that the group saves and ends."""
+        """Make the group save and end."""
         self._stop = True
 
-    def ask(self, workers: int) -> Word:
-        """Give the group, of so many workers, its next job or the order to end."""
+    def request(self, workers: int) -> Instruction:
+        """Return the next job of a group with a number of workers, or the instruction to end."""
         self._workers = workers
-        return Word(self._jobs.popleft() if self._jobs and not self._stop else None, self._stop)
+        return Instruction(self._jobs.popleft() if self._jobs and not self._stop else None, self._stop)
 
-    def deliver(self, letter: Letter) -> bool:
-        """Take a letter of the group, and tell whether it shall save and end."""
-        self._letters.append(letter)
+    def deliver(self, report: StepReport) -> bool:
+        """Add a report of the group's first worker, and return whether the group is to save and end."""
+        self._reports.append(report)
         return self._stop
 
-    def collect(self) -> Mail:
-        """Give the trial what was written since the last look."""
-        letters, self._letters = self._letters, []
-        return Mail(self._workers, letters)
+    def deliver_last(self, rank: int, report: StepReport) -> None:
+        """Add the last report of a worker that ends with an exception."""
+        self._last_reports[rank] = report
+
+    def collect(self) -> MailboxContents:
+        """Return the reports since the last collection."""
+        reports, self._reports = self._reports, []
+        return MailboxContents(self._workers, reports, self._last_reports)

@@ -1,46 +1,76 @@
-"""The one adapter to Ray Tune: its searcher and its callback over the search's coordinator.
+"""The adapter between Ray Tune, which runs trials, and the coordinator, which makes the decisions of the search.
 
-Tune runs one trial per evaluation and decides nothing itself. Its own state is never read back.
+Tune runs one trial per evaluation and decides nothing. The sequence of a search is:
+
+1. Tune has resources for a trial and calls `CoordinatorSearcher.suggest`. The coordinator takes the next evaluation
+   from the optimiser and records it (`Started`); the evaluation becomes a `Trial` in the state *starting*.
+2. Tune starts a worker process and calls `TrialCallback.on_trial_start`: the trial is *running*, and the watchdog
+   observes it.
+3. The worker trains for a moment per step, and returns a `StepReport`. Tune shows it to `SearchStopper`, which calls
+   `CoordinatorSearcher.process_report`. The coordinator records the epochs (`EpochDone`).
+4. The last report of an evaluation has its end or its failure. The coordinator records the result (`Ended`), which
+   the optimiser receives, or queues the evaluation again. The trial is *idle*.
+5. If there is another evaluation, `process_report` returns true: Tune ends the trial and calls `suggest` again, which
+   returns that evaluation in a new trial. Tune gives the running worker to it, so the trial begins as *running*.
+   If there is none yet, the trial stays idle, because Tune ends a worker without a trial, and starting one takes
+   seconds. If another trial is still starting and its process is not about to start, that trial gets the worker.
+6. A machine that cannot access the results or the data returns a report that says so. Its trial is *inaccessible*
+   and its evaluation goes back to the coordinator. The trial becomes idle when the machine has access again.
+7. A trial that is silent for too long is *hung*: `TrialCallback.on_step_end` kills its worker.
+8. If a worker is lost, Tune calls `TrialCallback.on_trial_error`. The trial is removed, and the coordinator queues
+   its evaluation again or records its failure. A worker that has reported an exception of the program raises it in
+   its next step; its trial was removed with the report.
+9. `SearchStopper.stop_all` returns true when the search is over, has failed, or a signal was received. Tune then stops
+   all trials; their workers save a checkpoint.
+
+Tune's own files are never read back: the journal is the state of the search.
 """
 
+import contextlib
 import logging
+import shutil
+import signal
+import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import ray
+from ray import cloudpickle, tune
 from ray.tune import Callback
-from ray.tune.experiment import Trial
+from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from emotune.errors import SearchFailedError
-from emotune.runtime.cluster.following import Following
+from emotune.runtime.cluster.capacity import ElasticConcurrency
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.group import GroupTrainable
+from emotune.runtime.ray_errors import trial_failure
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.trial import Trial, TrialState
 from emotune.runtime.watchdog import Watchdog
-from emotune.runtime.worker import Job
-from emotune.search.records import Evaluation
+from emotune.runtime.worker import EvaluationTrainable, Job
+from emotune.search.records import Evaluation, Failure
 
 logger = logging.getLogger(__name__)
 MakeJob = Callable[[Evaluation], Job]
 
-START_SECONDS = 20.0
-"""So long a process may take to start while others wait for it."""
+START_TIMEOUT_S = 20.0
+"""Time for which an idle worker is not given to a trial whose own process is about to start."""
 
 
 class CoordinatorSearcher(Searcher):
-    """Asks the coordinator when Tune has room, and hands Tune's results to it.
-
-    Starting a process costs seconds, and Tune keeps one for the next trial only if that is there at once;
-    a trial that is about to get a process of its own even takes another's, and its own is thrown away. So
-    an evaluation that is finished stays where it is, idle, until its worker may go on with the next one.
+    """Tune's searcher: evaluations of the coordinator become trials, and their reports go to the coordinator.
 
     Args:
         coordinator: The search.
-        make_job: Turns an evaluation into what a worker needs.
+        make_job: Returns the job of an evaluation.
         concurrency: Evaluations at a time.
-        stop_requested: Asked before each evaluation; once true, no more are handed out.
-        places: Tells how many evaluations the cluster has room for, which the concurrency then follows; None: fixed.
+        stop_requested: Called before each evaluation; after it has returned true, no more are handed out.
+        current_slots: Returns the number of slots of the cluster, which the concurrency then follows; None: fixed.
     """
 
     def __init__(
@@ -50,162 +80,171 @@ class CoordinatorSearcher(Searcher):
         make_job: MakeJob,
         concurrency: int,
         stop_requested: Callable[[], bool],
-        places: Callable[[], int] | None = None,
+        current_slots: Callable[[], int] | None = None,
     ) -> None:
         super().__init__()
         self.concurrency = concurrency
-        self.evaluations: dict[str, int] = {}
         self.failure: SearchFailedError | None = None
+        self.trials: dict[str, Trial] = {}
         self._coordinator = coordinator
         self._make_job = make_job
         self._stop_requested = stop_requested
-        self._following = None if places is None else Following(places, there=concurrency)
-        self._idle: set[str] = set()
-        self._blind: set[str] = set()
-        self._told: set[str] = set()
-        self._starting: dict[str, float] = {}
-        self._helped: set[str] = set()
-        self._next: Evaluation | None = None
-        self._jobs: dict[str, Job] = {}
+        self._elastic = None if current_slots is None else ElasticConcurrency(current_slots, slots=concurrency)
+        self._reserved: Evaluation | None = None
+        """The evaluation for the worker that was released last."""
         self._watchdog = Watchdog()
-        self._hung: dict[str, str] = {}
+        self._reported_nodes: set[str] = set()
+        """Messages about machines without access that were logged."""
 
     @property
-    def over(self) -> bool:
-        """Whether nothing is left to do."""
+    def is_over(self) -> bool:
+        """Whether the search has failed, or no evaluation is left."""
         return self.failure is not None or self._coordinator.finished
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Tell Tune that it need not count; it then starts all first workers at once."""
+        """Return whether the searcher limits the concurrency itself; Tune then starts all first workers at once."""
         return max_concurrent == self.concurrency
 
     def suggest(  # pyright: ignore[reportIncompatibleMethodOverride] (Tune annotates it without its own FINISHED)
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
-        """Return the next job, None to wait, or that the search is over."""
+        """Return the job of a new trial, None if there is none now, or that the search is over."""
         if self._stop_requested():
             self._coordinator.stopping = True
-        if self.over:
+        if self.is_over:
             return Searcher.FINISHED
-        self._follow()
-        in_warm_worker = self._next is not None
-        if not in_warm_worker and not self._idle and not self._helped:
-            self._next = self._look()
-        if self._next is None:
+        self._update_concurrency()
+        has_worker = self._reserved is not None
+        evaluation, self._reserved = self._reserved, None
+        if evaluation is None and not self._has_worker_to_give():
+            evaluation = self._next_evaluation()
+        if evaluation is None:
             return None
-        evaluation, self._next = self._next, None
-        self.evaluations[trial_id] = evaluation.id
-        self._jobs[trial_id] = job = self._make_job(evaluation)
-        if in_warm_worker:
-            self._watch(trial_id)
-        else:
-            self._starting[trial_id] = time.monotonic()
-        return {"job": job.model_dump_json()}
+        self.trials[trial_id] = trial = Trial(self._make_job(evaluation))
+        if has_worker:
+            self.on_worker_ready(trial_id)
+        return {"job": trial.job.model_dump_json()}
 
-    def _follow(self) -> None:
-        """Let the concurrency follow the cluster, unless it is fixed."""
-        there = self.concurrency if self._following is None else self._following.look()
-        if there != self.concurrency:
-            self.concurrency = there
-            self._coordinator.resize(there)
+    def _update_concurrency(self) -> None:
+        slots = self.concurrency if self._elastic is None else self._elastic.poll()
+        if slots != self.concurrency:
+            self.concurrency = slots
+            self._coordinator.resize(slots)
 
-    def _look(self) -> Evaluation | None:
-        return self._coordinator.next_evaluation() if self._coordinator.out < self.concurrency else None
+    def _has_worker_to_give(self) -> bool:
+        """Return whether a worker is free, so that no process has to be started for the next evaluation."""
+        return any(trial.state is TrialState.IDLE or trial.worker_promised for trial in self.trials.values())
 
-    def started(self, trial_id: str) -> None:
-        """Take in that a trial has a worker."""
-        self._helped.discard(trial_id)
-        if self._starting.pop(trial_id, None) is not None:
-            self._watch(trial_id)
+    def _next_evaluation(self) -> Evaluation | None:
+        return self._coordinator.next_evaluation() if self._coordinator.in_progress < self.concurrency else None
 
-    def _watch(self, trial_id: str) -> None:
-        job = self._jobs.pop(trial_id)
-        cost = job.experiment.model.flops(channels=1, samples=1280)
-        self._watchdog.begin(trial_id, cost=cost, patience=job.experiment.compute.patience)
+    def on_worker_ready(self, trial_id: str) -> None:
+        """Mark a trial as running, unless it is: it has a worker."""
+        trial = self.trials.get(trial_id)
+        if trial is None or trial.state is not TrialState.STARTING:
+            return
+        trial.run()
+        cost = trial.job.experiment.cost()
+        self._watchdog.watch(trial_id, cost=cost, silence_limit=trial.job.experiment.compute.patience)
 
-    def hanging(self) -> set[str]:
-        """Return the trials that have begun to hang, whose workers are to be killed; each is named once."""
-        found = self._watchdog.hanging()
-        self._hung |= {trial_id: f"hung: no epoch in {seconds:.0f} s" for trial_id, seconds in found.items()}
-        return set(found)
+    def mark_hung(self) -> set[str]:
+        """Return the trials that have begun to hang, whose workers are to be killed; each is returned once."""
+        silent = self._watchdog.find_hung()
+        for trial_id, seconds in silent.items():
+            self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {seconds:.0f} s"))
+        return set(silent)
 
-    def take(self, trial_id: str, *, result: dict[str, Any]) -> bool:
-        """Take in a step of a trial.
+    def process_report(self, trial_id: str, report: StepReport) -> bool:
+        """Process the report of a trial's step.
 
         Returns:
-            Whether the trial shall end, so that its worker goes on with the next evaluation.
+            Whether the trial is to end, so that its worker gets the next evaluation.
         """
-        self._watchdog.heard(trial_id, epochs=len(result["reports"]))
-        if trial_id in self.evaluations and not result.get("blind"):
-            self._take_reports(trial_id, result)
-            self._take_end(trial_id, result)
-        self._take_sight(trial_id, result.get("blind"))
-        if trial_id not in self._idle or self._next is not None:
-            return False
-        without = self._starting.keys() - self._helped
-        if without and not self._are_about_to_start(without):
-            # whoever has no worker gets this one
-            self._helped.add(min(without, key=self._starting.__getitem__))
-        elif without or (evaluation := self._look()) is None:
-            return False
-        else:
-            self._next = evaluation
-        self._idle.remove(trial_id)
-        self._watchdog.end(trial_id)
-        return True
+        self._watchdog.record_report(trial_id, epochs=len(report.reports))
+        self.on_worker_ready(trial_id)
+        trial = self.trials.get(trial_id)
+        if trial is None:
+            return False  # its worker has failed, and ends in its next step
+        if report.inaccessible is not None:
+            self._release_inaccessible(trial_id, report.inaccessible)
+        elif trial.state is TrialState.INACCESSIBLE:
+            trial.regain_access()
+        elif trial.evaluation_id is not None:
+            self._record_epochs(trial.evaluation_id, report)
+            self._record_end(trial_id, report)
+        return self._release_worker(trial_id)
 
-    def _take_sight(self, trial_id: str, blind: str | None) -> None:
-        """Take in whether a trial's machine sees what it needs; as long as it does not its worker gets nothing.
+    def _release_inaccessible(self, trial_id: str, reason: str) -> None:
+        trial = self.trials[trial_id]
+        if trial.evaluation_id is None:
+            return
+        self._coordinator.requeue(trial.evaluation_id)
+        self._watchdog.unwatch(trial_id)
+        trial.lose_access()
+        if reason not in self._reported_nodes:
+            self._reported_nodes.add(reason)
+            logger.warning("%s; it gets no evaluations until it can", reason)
 
-        Such a trial goes on, so that no other one is started in its place, until all of that machine's are taken.
-        """
-        if blind is None and trial_id in self._blind:
-            self._blind.remove(trial_id)
-            self._idle.add(trial_id)
-        elif blind is not None and trial_id in self.evaluations:
-            self._coordinator.hand_back(self.evaluations.pop(trial_id))
-            self._watchdog.end(trial_id)
-            self._blind.add(trial_id)
-            if blind not in self._told:
-                self._told.add(blind)
-                logger.warning("%s; until it does it gets no work", blind)
-
-    def _are_about_to_start(self, trials: Collection[str]) -> bool:
-        """Tell whether processes are being started for trials, which Tune would throw away for one that is free."""
-        if len(self.evaluations) + len(self._idle) + len(self._blind) > ray.cluster_resources().get("CPU", 0):
-            return False  # on a full cluster a trial without a worker gets none of its own
-        earliest = time.monotonic() - START_SECONDS
-        return any(self._starting[trial_id] > earliest for trial_id in trials)
-
-    def _take_reports(self, trial_id: str, result: dict[str, Any]) -> None:
-        if result.get("note"):
-            logger.warning("%s", result["note"])
-        number = self.evaluations[trial_id]
+    def _record_epochs(self, evaluation_id: int, report: StepReport) -> None:
+        if report.note:
+            logger.warning("%s", report.note)
         try:
-            for report in result["reports"]:
-                self._coordinator.report(number, epoch=report["epoch"], metrics=report["metrics"])
-            if result.get("saved"):
-                self._coordinator.note_progress(number, saved=tuple(result["saved"]))
+            for epoch in report.reports:
+                self._coordinator.report(evaluation_id, epoch=epoch.epoch, metrics=epoch.metrics)
+            if report.saved is not None:
+                self._coordinator.update_saved(evaluation_id, saved=report.saved)
         except SearchFailedError as error:
             self.failure = error
 
-    def _take_end(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Take in that an evaluation is finished, or that the group which carried it out broke off."""
-        error, infrastructure = result.get("broke_off") or (None, False)
-        if self.failure is not None or not (result["finished"] or error):
+    def _record_end(self, trial_id: str, report: StepReport) -> None:
+        trial = self.trials[trial_id]
+        evaluation_id = trial.evaluation_id
+        if self.failure is not None or evaluation_id is None or not report.ended:
             return
-        number = self.evaluations.pop(trial_id)
-        self._idle.add(trial_id)
-        if error:
-            self._fail(number, error=error, infrastructure=infrastructure)
+        if report.ends_worker:
+            self._remove(trial_id)
         else:
-            self._coordinator.complete(number, diverged=result["diverged"])
+            trial.finish()
+        if report.failure is None:
+            self._coordinator.complete(evaluation_id)
+        else:
+            self._fail(evaluation_id, report.failure)
 
-    def _fail(self, number: int, *, error: str, infrastructure: bool) -> None:
+    def _fail(self, evaluation_id: int, failure: Failure) -> None:
         try:
-            self._coordinator.fail(number, error=error, infrastructure=infrastructure)
-        except SearchFailedError as failure:
-            self.failure = failure
+            self._coordinator.fail(evaluation_id, failure)
+        except SearchFailedError as error:
+            self.failure = error
+
+    def _release_worker(self, trial_id: str) -> bool:
+        """End an idle trial if there is another evaluation for its worker, or a trial that waits for one."""
+        trial = self.trials.get(trial_id)
+        if trial is None or trial.state is not TrialState.IDLE or self._reserved is not None:
+            return False
+        starting = [
+            other for other in self.trials.values() if other.state is TrialState.STARTING and not other.worker_promised
+        ]
+        if starting:
+            if self._will_start_soon(starting):
+                return False
+            min(starting, key=lambda other: other.created_at).worker_promised = True
+        else:
+            self._reserved = self._next_evaluation()
+            if self._reserved is None:
+                return False
+        self._remove(trial_id)
+        return True
+
+    def _will_start_soon(self, starting: Collection[Trial]) -> bool:
+        """Return whether processes of trials are about to start; Tune would end them if it had a free worker."""
+        if len(self.trials) > ray.cluster_resources().get("CPU", 0):
+            return False  # on a full cluster a trial without a worker gets no process of its own
+        earliest = time.monotonic() - START_TIMEOUT_S
+        return any(trial.created_at > earliest for trial in starting)
+
+    def _remove(self, trial_id: str) -> None:
+        self._watchdog.unwatch(trial_id)
+        del self.trials[trial_id]
 
     def on_trial_complete(
         self,
@@ -213,71 +252,169 @@ class CoordinatorSearcher(Searcher):
         result: dict[str, Any] | None = None,
         error: bool = False,  # noqa: FBT001, FBT002 (Tune's signature)
     ) -> None:
-        """Do nothing: results come by `take`, and errors with their reason by `fail`."""
+        """Do nothing: results come by `process_report`, and lost workers by `on_worker_lost`."""
 
-    def fail(self, trial_id: str, text: str) -> None:
-        """Take in that an evaluation broke off; an error of the program is told by its traceback."""
-        self._starting.pop(trial_id, None)
-        self._helped.discard(trial_id)
-        self._jobs.pop(trial_id, None)
-        self._watchdog.end(trial_id)
-        hung = self._hung.pop(trial_id, None)
-        if trial_id in self._idle | self._blind:
-            self._idle.discard(trial_id)
-            self._blind.discard(trial_id)
+    def on_worker_lost(self, trial_id: str, failure: Failure) -> None:
+        """Remove a trial whose worker is lost; if it hung, that is the failure of its evaluation."""
+        trial = self.trials.get(trial_id)
+        if trial is None:
             return
-        lines = [line.strip() for line in text.strip().splitlines()]
-        raised = any("ray::" in line for line in lines)
-        self._fail(
-            self.evaluations.pop(trial_id),
-            error=hung or (lines[-1] if raised else lines[0]),
-            infrastructure=not (hung or raised),
-        )
+        self._remove(trial_id)
+        if trial.evaluation_id is not None:
+            self._fail(trial.evaluation_id, trial.hang or failure)
 
     def save(self, checkpoint_path: str) -> None:
-        """Write nothing of use: the journal is the state of the search."""
-        with open(checkpoint_path, "w") as file:  # noqa: PTH123 (Tune hands over a string)
+        """Write a placeholder: the journal is the state of the search."""
+        with open(checkpoint_path, "w") as file:  # noqa: PTH123 (Tune passes a string)
             file.write("the state of this search is in its journal")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Refuse: a search goes on from its journal, in a new Tuner."""
+        """Refuse: a search resumes from its journal, in a new Tuner."""
         raise AssertionError(f"{checkpoint_path}: Tune's state is never read back")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give Tune's own files nothing: open journals cannot be pickled, and are not wanted there."""
+        """Return nothing for Tune's own files; an open journal cannot be pickled."""
         return {}
 
 
 class TrialCallback(Callback):
-    """Brings to the searcher what Tune does not tell it: that a trial has a worker, and why one failed.
+    """Forwards what Tune's searchers do not receive: that a trial has a worker, and why a worker was lost.
 
-    It also kills the workers of trials that hang, which Tune then takes for failed.
+    It also kills the workers of trials that hang. Tune then reports them as lost.
     """
 
     def __init__(self, searcher: CoordinatorSearcher) -> None:
         self._searcher = searcher
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Take in that a trial has a worker."""
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Forward that a trial has a worker."""
         del iteration, trials, info
-        self._searcher.started(trial.trial_id)
+        self._searcher.on_worker_ready(trial.trial_id)
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """End the workers that hang."""
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Kill the workers that hang."""
         del iteration, info
-        hanging = self._searcher.hanging()
-        for trial in trials if hanging else ():
+        hung = self._searcher.mark_hung()
+        for trial in trials if hung else ():
             actor = trial.temporary_state.ray_actor
-            if trial.trial_id in hanging and actor is not None:
+            if trial.trial_id in hung and actor is not None:
                 ray.kill(actor)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Take in the error of a trial."""
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Forward why a worker was lost."""
         del iteration, trials, info
-        assert trial.error_file is not None
-        text = Path(trial.error_file).read_text()
-        self._searcher.fail(trial.trial_id, text.rsplit("Failure # ", 1)[-1].split("\n", 1)[-1])
+        if trial.trial_id in self._searcher.trials:
+            self._searcher.on_worker_lost(trial.trial_id, _failure_of(trial))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing in Tune's own files."""
+        """Return nothing for Tune's own files."""
         return {}
+
+
+def _failure_of(trial: TuneTrial) -> Failure:
+    """Classify Ray's exception for a trial, which Tune has written to files."""
+    assert trial.error_file is not None
+    text = Path(trial.error_file).read_text()
+    text = text.rsplit("Failure # ", 1)[-1].split("\n", 1)[-1]
+    return trial_failure(_load_error(trial.pickled_error_file), text=text)
+
+
+def _load_error(path: str | None) -> BaseException | None:
+    """Return a pickled exception; None if there is none, or if its class cannot be rebuilt from its arguments."""
+    if path is None:
+        return None
+    try:
+        return cloudpickle.loads(Path(path).read_bytes())
+    except Exception:  # noqa: BLE001 (unpickling runs the constructor of any class)
+        return None
+
+
+class SearchStopper(Stopper):
+    """Tune's stopper, which receives every result first: it processes the reports, and ends trials and the search."""
+
+    def __init__(self, searcher: CoordinatorSearcher) -> None:
+        self.signal: signal.Signals | None = None
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Process a result, and return whether its trial is to end."""
+        return self._searcher.process_report(trial_id, StepReport.from_result(result))
+
+    def stop_all(self) -> bool:
+        """Return whether the search is to end now."""
+        return self.signal is not None or self._searcher.is_over
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing for Tune's own files."""
+        return {}
+
+
+def run_trials(
+    searcher: CoordinatorSearcher,
+    *,
+    trainable: type[tune.Trainable] = EvaluationTrainable,
+    resources: Mapping[str, float] = MappingProxyType({"CPU": 1.0}),
+) -> signal.Signals | None:
+    """Run the searcher's evaluations with Tune until the search is over, has failed, or a signal is received.
+
+    Tune's own files are written to a temporary folder.
+
+    Args:
+        searcher: Source of the evaluations.
+        trainable: Runs an evaluation.
+        resources: Ray resources of a trial; ignored for groups, whose trials compute nothing themselves.
+
+    Returns:
+        The signal that ended it, if any.
+    """
+    stopper = SearchStopper(searcher)
+    is_group = issubclass(trainable, GroupTrainable)
+    bundle = _resources_on_driver_node() if is_group else tune.PlacementGroupFactory([dict(resources)])
+    scratch = tempfile.mkdtemp(prefix="emotune-tune-")
+    try:
+        with _stop_on_signals(stopper):
+            tune.Tuner(
+                tune.with_resources(trainable, bundle),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    max_concurrent_trials=searcher.concurrency,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=scratch,
+                    callbacks=[TrialCallback(searcher)],
+                    stop=stopper,
+                    verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                ),
+            ).fit()
+        return stopper.signal
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _resources_on_driver_node() -> tune.PlacementGroupFactory:
+    """Return the resources of a trial that computes nothing: on the driver's node, which other failures do not end."""
+    return tune.PlacementGroupFactory([{"CPU": 0.0, f"node:{ray.util.get_node_ip_address()}": 0.001}])
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stopper: SearchStopper) -> Iterator[None]:
+    """End the search in order at the first SIGINT or SIGTERM, and at once at the second."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stopper.signal is not None:
+            raise KeyboardInterrupt
+        stopper.signal = signal.Signals(number)
+        logger.warning("%s received: saving and stopping; send it again to end at once", stopper.signal.name)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Which trials hang: they have been silent for much longer than an epoch of theirs takes."""
+"""Find trials that hang: they are silent for much longer than their epochs take."""
 
 import statistics
 import time
@@ -6,96 +6,98 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-EPOCHS = 10
-"""A trial may be silent for as long as so many of its epochs take."""
+SILENT_EPOCHS = 10
+"""Number of epochs whose duration a trial may be silent for."""
 
-BEFORE_ANY = 10
-"""While no epoch of any trial is known, patience lasts so many times as long."""
+FIRST_EPOCH_FACTOR = 10
+"""Factor of the silence limit while the duration of an epoch is unknown."""
 
-LONGEST_LOOK = 10.0
-"""Of the seconds between two looks no more than these count: a driver that was suspended itself accuses nobody."""
+MAX_POLL_S = 10.0
+"""Longest time that counts between two polls, so that no trial counts as hung after the driver was suspended."""
 
-REMEMBERED = 99
-"""So many of the newest reports tell how long an epoch takes."""
+WINDOW = 99
+"""Number of the newest epoch durations of which the median is taken."""
 
 
 @dataclass
-class Watched:
-    """A trial that is being watched."""
+class WatchedTrial:
+    """A trial that is watched. Times are seconds of the watchdog's clock."""
 
     cost: float
-    patience: float
-    since: float
-    """When it was last heard of."""
-    epoch_since: float
-    """When its present epoch began, as far as is known."""
+    silence_limit: float
+    reported_at: float
+    """Time of the last report."""
+    epoch_begun_at: float
+    """Time of the last report with an epoch, or of the trial's begin."""
 
 
 class Watchdog:
-    """Learns how long epochs take in a search, and notices trials that are not heard of any more.
+    """Estimates the duration of epochs, and finds trials without reports.
 
-    A trial's epochs are expected to take the median of all reports, in proportion to its cost. It hangs
-    when nothing was heard of it for ten such epochs, and for its patience at least.
+    The expected duration of an epoch is the median of cost-normalised durations times the trial's cost. A trial
+    hangs if it is silent for longer than ``max(silence_limit, SILENT_EPOCHS * expected duration)``.
 
     Args:
-        clock: Seconds that never go back.
+        clock: A monotonic clock (s).
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._looked = clock()
+        self._polled_at = clock()
         self._now = 0.0
-        self._watched: dict[str, Watched] = {}
-        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self._trials: dict[str, WatchedTrial] = {}
+        self._durations: deque[float] = deque(maxlen=WINDOW)
+        """Durations of epochs, divided by the cost of their trials."""
 
-    def begin(self, trial: str, *, cost: float, patience: float) -> None:
+    def watch(self, trial: str, *, cost: float, silence_limit: float) -> None:
         """Watch a trial that begins now.
 
         Args:
-            trial: Which one.
-            cost: What an epoch of it costs, in any unit that is the same for all.
-            patience: Seconds that it may be silent in any case; 0: for ever.
+            trial: Its identifier.
+            cost: Cost of an epoch, in a unit that is the same for all trials.
+            silence_limit: Time (s) that it may be silent in any case; 0: without limit.
         """
-        self._look()
-        if patience > 0:
-            self._watched[trial] = Watched(cost, patience, since=self._now, epoch_since=self._now)
+        self._advance()
+        if silence_limit > 0:
+            self._trials[trial] = WatchedTrial(cost, silence_limit, reported_at=self._now, epoch_begun_at=self._now)
 
-    def heard(self, trial: str, *, epochs: int) -> None:
-        """Take note that a trial has reported so many epochs; none is a sign of life too."""
-        self._look()
-        watched = self._watched.get(trial)
+    def record_report(self, trial: str, *, epochs: int) -> None:
+        """Record that a trial has reported a number of epochs; a report without epochs counts as a sign of life."""
+        self._advance()
+        watched = self._trials.get(trial)
         if watched is None:
             return
         if epochs:
-            self._seconds.append((self._now - watched.epoch_since) / epochs / watched.cost)
-            watched.epoch_since = self._now
-        watched.since = self._now
+            self._durations.append((self._now - watched.epoch_begun_at) / epochs / watched.cost)
+            watched.epoch_begun_at = self._now
+        watched.reported_at = self._now
 
-    def end(self, trial: str) -> None:
+    def unwatch(self, trial: str) -> None:
         """Watch a trial no longer."""
-        self._watched.pop(trial, None)
+        self._trials.pop(trial, None)
 
-    def hanging(self) -> dict[str, float]:
-        """Return the trials that hang, and how many seconds they were silent; each is named once."""
-        self._look()
-        usual = statistics.median(self._seconds) if self._seconds else None
-        found = {
-            trial: self._now - one.since
-            for trial, one in self._watched.items()
-            if self._now - one.since > _limit(one, usual=usual)
+    def find_hung(self) -> dict[str, float]:
+        """Return the trials that hang and their times of silence (s), and watch them no longer."""
+        self._advance()
+        duration = statistics.median(self._durations) if self._durations else None
+        silences = {trial: self._now - watched.reported_at for trial, watched in self._trials.items()}
+        hung = {
+            trial: silence
+            for trial, silence in silences.items()
+            if silence > _limit(self._trials[trial], duration=duration)
         }
-        for trial in found:
-            self.end(trial)
-        return found
+        for trial in hung:
+            self.unwatch(trial)
+        return hung
 
-    def _look(self) -> None:
-        looked = self._clock()
-        self._now += min(looked - self._looked, LONGEST_LOOK)
-        self._looked = looked
+    def _advance(self) -> None:
+        polled_at = self._clock()
+        self._now += min(polled_at - self._polled_at, MAX_POLL_S)
+        self._polled_at = polled_at
 
 
-def _limit(watched: Watched, *, usual: float | None) -> float:
-    """Return how many seconds a trial may be silent."""
-    if usual is None:
-        return BEFORE_ANY * watched.patience
-    return max(watched.patience, EPOCHS * usual * watched.cost)
+def _limit(watched: WatchedTrial, *, duration: float | None) -> float:
+    """Return the time (s) that a trial may be silent, given the median duration of an epoch of cost 1."""
+    if duration is None:
+        return FIRST_EPOCH_FACTOR * watched.silence_limit
+    return max(watched.silence_limit, SILENT_EPOCHS * duration * watched.cost)

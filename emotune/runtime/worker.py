@@ -1,11 +1,10 @@
-"""What Ray Tune runs for an evaluation: a class kept warm between evaluations.
+"""The worker of an evaluation: loads the newest checkpoint, trains, saves; and the Tune class around it.
 
-Starting an actor and importing torch costs seconds, a new job in a warm one milliseconds. So the
-actor is reused (``reset_config``), and keeps the store it has opened.
+Starting an actor and importing torch takes seconds, a new job in a running actor milliseconds. So the actor is
+reused (``reset_config``) and keeps the stores that it has opened.
 """
 
 import time
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from emotune.base import Settings
 from emotune.data.store import SegmentStore
 from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.visibility import InaccessibleError, Requirements, check_sight
-from emotune.runtime.place import Place
+from emotune.runtime.cluster.access_check import InaccessibleError, Requirements, check_access
+from emotune.runtime.failures import failure_of
+from emotune.runtime.step_report import StepReport
+from emotune.storage import StorageField
 from emotune.training.checkpoints import (
     fetch_checkpoint,
     forget_unshared,
@@ -30,24 +31,24 @@ from emotune.training.loop import EpochReport, Pause, TrainingData, evaluate, me
 from emotune.training.meter import Meter, training_flops
 from emotune.training.workers import ALONE, WorkerGroup
 
-STEP_SECONDS = 0.2
-"""A Tune step trains for about this long, so that short epochs do not drown the driver in results."""
+STEP_DURATION_S = 0.2
+"""Training time of a Tune step; shorter steps would flood the driver with results of short epochs."""
 
-IDLE_SECONDS = (0.02, 0.5)
-"""The shortest and the longest time after which an idle worker looks again whether there is work for it."""
+IDLE_INTERVAL_S = (0.02, 0.5)
+"""Shortest and longest duration of the step of an idle worker, which waits for a job."""
 
-LOOK_SECONDS = 5.0
-"""So often a worker that does not see what it needs looks again."""
+ACCESS_POLL_INTERVAL_S = 5.0
+"""Interval at which a worker checks the access again that it did not have."""
 
-SAVING_SHARE = 0.1
-"""Checkpoints may take this share of the time; an epoch is always saved if it took ten times as long."""
+MAX_SAVING_SHARE = 0.1
+"""Largest share of the time for checkpoints: an epoch is saved if it took at least ten times as long as saving."""
 
-LONGEST_UNSAVED = 300.0
-"""After so many seconds a checkpoint is written in the middle of an epoch."""
+CHECKPOINT_INTERVAL_S = 300.0
+"""Time after which a checkpoint is written in any case, also in the middle of an epoch."""
 
 
 class Job(Settings):
-    """One evaluation, as handed to a worker."""
+    """One evaluation, as sent to a worker."""
 
     evaluation_id: int
     config_id: int
@@ -55,23 +56,23 @@ class Job(Settings):
     to_epoch: int
     experiment: Experiment
     """The base experiment with the configuration's values."""
-    checkpoints: Place
-    """Folder of the configuration's checkpoints, seen by driver and workers, or one that stands for it in a bucket."""
-    encoder: Place | None = None
+    checkpoints: StorageField
+    """Folder of the configuration's checkpoints, shared by driver and workers, or one that stands for a bucket's."""
+    encoder: StorageField | None = None
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
     requirements: Requirements | None = None
-    """What whoever carries it out must see."""
+    """What the machine of a worker must be able to access."""
     workers: tuple[int, int] | None = None
-    """Fewest and most workers that share it, as a Ray Train group; None: one worker, without a group."""
+    """Fewest and most workers, as a Ray Train group; None: one worker, without a group."""
 
 
 class Worker:
-    """Carries out one job: goes on from the newest checkpoint, trains, saves.
+    """Trains one job: resumes from the newest checkpoint, trains, saves.
 
     Args:
-        job: What to train, from where to where.
+        job: What to train, and between which epochs.
         group: This worker among those that share the job; only the first of them saves.
     """
 
@@ -80,21 +81,22 @@ class Worker:
         self.job = job
         self.group = group
         self.training_data = open_training_data(job.experiment)
-        self.plan = job.experiment.plan()
+        self.plan = job.experiment.training_plan()
         if job.encoder is not None:
             fetch_checkpoint(job.encoder)
-        self.state = job.experiment.begin(self.training_data, encoder_weights=job.encoder)
-        self._go_on()
+        encoder_weights = None if job.encoder is None else job.encoder.local()
+        self.state = job.experiment.begin(self.training_data, encoder_weights=encoder_weights)
+        self._resume()
         self.state.network = group.wrap(self.state.objective)
         self._references = references(job.experiment)
         self._meter = self._make_meter()
         self._reported = job.from_epoch
         self.saved_position = self.state.position
-        """Epochs, and steps of the next one, that are in a checkpoint."""
+        """Position of the newest checkpoint: epochs, and optimiser steps of the next epoch."""
         self._saved_at = time.monotonic()
         self._saving_seconds = 0.0
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if not self.group.rank:
             forget_unshared(self.job.checkpoints)
         folder = newest_checkpoint(self.job.checkpoints, up_to=self.job.to_epoch)
@@ -105,7 +107,7 @@ class Worker:
         channels, samples = self.training_data.store.signal.shape[1:]
         flops = training_flops(self.job.experiment.model, channels=channels, samples=samples)
         device = next(self.state.objective.parameters()).device
-        return Meter(flops, device=device, dtype=self.state.paths.dtype, workers=self.group.size)
+        return Meter(flops, device=device, dtype=self.state.execution.dtype, workers=self.group.size)
 
     @property
     def finished(self) -> bool:
@@ -113,26 +115,26 @@ class Worker:
         return self.state.epoch >= self.job.to_epoch
 
     def work(self, pause: Pause) -> list[EpochReport]:
-        """Train until the end or a pause, and return the reports that were not returned before.
+        """Train to the end or to a pause, and return the reports that were not returned before.
 
         Epochs that an earlier worker trained and saved are reported too.
 
         Args:
-            pause: Asked after every optimiser step whether to pause, also in the middle of an epoch.
+            pause: Called after every optimiser step, also in the middle of an epoch; true: pause.
 
         Raises:
-            TrainingDivergedError: The loss is no longer finite.
+            TrainingDivergedError: The loss is not finite.
         """
         paused = False
 
-        def ask() -> bool:
+        def check_pause() -> bool:
             nonlocal paused
             paused = pause()
             return paused
 
-        # a pause that falls on the last step of an epoch ends the work after that epoch
+        # a pause after the last step of an epoch ends the work when that epoch is complete
         while not (self.finished or paused):
-            report = train_epoch(self.state, self.training_data, self.plan, group=self.group, pause=ask)
+            report = train_epoch(self.state, self.training_data, self.plan, group=self.group, pause=check_pause)
             if report is None:
                 break
             report.metrics.update(self._references)
@@ -149,98 +151,103 @@ class Worker:
         if not len(rows):
             return {}
         return evaluate(
-            self.state.objective, self.training_data, rows, prefix="test", group=self.group, paths=self.state.paths
+            self.state.objective,
+            self.training_data,
+            rows,
+            prefix="test",
+            group=self.group,
+            execution=self.state.execution,
         )
 
     def save_when_due(self) -> None:
-        """Write a checkpoint after an epoch that took long enough, and in the middle of a very long one."""
+        """Write a checkpoint at the end of the job, after an epoch that took long enough, and after a long time."""
         trained = time.monotonic() - self._saved_at
-        after_epoch = not self.state.progress.steps and self._saving_seconds <= SAVING_SHARE * trained
-        if self.finished or after_epoch or trained > LONGEST_UNSAVED:
+        after_epoch = not self.state.progress.steps and self._saving_seconds <= MAX_SAVING_SHARE * trained
+        if self.finished or after_epoch or trained > CHECKPOINT_INTERVAL_S:
             self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of the present epoch and step if there is none yet; the first of a group does so."""
+        """Write a checkpoint of the present position, unless there is one; in a group only the first worker writes."""
         if self.state.position == self.saved_position or self.group.rank:
             return
         started = time.monotonic()
-        about = describe(self.job.experiment, self.training_data) | {"computed": str(self.state.paths)}
+        about = describe(self.job.experiment, self.training_data) | {"computed": str(self.state.execution)}
         save_checkpoint(self.job.checkpoints, self.state, about=about)
         self.saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started
 
 
 class EvaluationTrainable(tune.Trainable):
-    """One evaluation as Tune's class API wants it: a step trains for a moment."""
+    """One evaluation with one worker, as Tune's class API requires it: a step trains for `STEP_DURATION_S`."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take a job in a fresh actor; it begins in the first step, where a worker that hangs is noticed."""
+        """Read a job. Its work starts in the first step, which the watchdog observes."""
         self.job = Job.model_validate_json(config["job"])
         self.worker: Worker | None = None
         self.idle_since: float | None = None
-        self.blind = False
+        self.inaccessible = False
+        self._error: Exception | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another job in this warm actor."""
+        """Read another job in this running actor."""
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for a moment; or wait for one, if all is done and the search has not ended this trial.
+        """Train for a moment, and return a `StepReport` as Tune's result.
 
-        Returns:
-            ``reports`` (epoch and metrics, each epoch once), ``finished``, ``diverged``: None or why the loss is no
-            longer a number, and ``blind``: None, or what this machine does not see, so that it cannot begin.
+        If the evaluation has ended, the step waits for a moment. An exception is returned as a failure first, and
+        raised in the next step, so that Tune ends this process: its memory or its GPU may be in a bad state.
         """
-        if self.worker is None and self.idle_since is None:
-            blind = self._look()
-            if blind is not None:
-                return {"reports": [], "diverged": None, "finished": False, "blind": blind}
-        if self.idle_since is not None:
-            idle(self.idle_since)
-            return {"reports": [], "diverged": None, "finished": True}
-        assert self.worker is not None
-        reports, diverged = _train(self.worker)
-        finished = diverged is not None or self.worker.finished
-        if finished:
-            self.idle_since = time.monotonic()
-        return {"reports": reports, "diverged": diverged, "finished": finished}
-
-    def _look(self) -> str | None:
-        """Begin, if this machine sees what that needs; whoever did not at first idles when it does."""
-        if self.blind:
-            time.sleep(LOOK_SECONDS)
+        if self._error is not None:
+            raise self._error
         try:
-            check_sight(self.job.requirements)
-        except InaccessibleError as error:
-            self.blind = True
-            return str(error)
-        if self.blind:
-            self.idle_since = time.monotonic()  # somebody else carries this job out
-        else:
+            report = self._step()
+        except TrainingDivergedError as error:
+            report = StepReport(failure=failure_of(error))
+        except Exception as error:  # noqa: BLE001 (every exception is classified here, and raised again)
+            self._error = error
+            report = StepReport(failure=failure_of(error), ends_worker=True)
+        if report.ended and self.idle_since is None:
+            self.idle_since = time.monotonic()
+        return report.to_result()
+
+    def _step(self) -> StepReport:
+        if self.idle_since is not None:
+            wait_idle(self.idle_since)
+            return StepReport(finished=True)
+        if self.worker is None:
+            try:
+                self._check_access()
+            except InaccessibleError as error:
+                self.inaccessible = True
+                return StepReport(inaccessible=str(error))
+            if self.inaccessible:
+                return StepReport(finished=True)  # another worker has this job by now
             self.worker = Worker(self.job)
-        return None
+        return _train(self.worker)
+
+    def _check_access(self) -> None:
+        if self.inaccessible:
+            time.sleep(ACCESS_POLL_INTERVAL_S)
+        check_access(self.job.requirements)
 
     def cleanup(self) -> None:
-        """Save what was trained since the last checkpoint, when the search is stopped in order."""
+        """Save what was trained since the newest checkpoint, when the search stops in order."""
         if self.worker is not None:
             self.worker.save()
 
 
-def _train(worker: Worker) -> tuple[list[dict[str, Any]], str | None]:
-    """Train for a step, and return its reports and why the loss is no longer a number, if so."""
-    end = time.monotonic() + STEP_SECONDS
-    try:
-        reports = worker.work(lambda: time.monotonic() >= end)
-        worker.save_when_due()
-    except TrainingDivergedError as error:
-        return [], str(error)
-    return [asdict(report) for report in reports], None
+def _train(worker: Worker) -> StepReport:
+    end = time.monotonic() + STEP_DURATION_S
+    reports = worker.work(lambda: time.monotonic() >= end)
+    worker.save_when_due()
+    return StepReport(reports=tuple(reports), finished=worker.finished)
 
 
-def idle(since: float) -> None:
-    """Wait a tenth of the time that was waited before, so that many idle workers do not keep the driver busy."""
-    shortest, longest = IDLE_SECONDS
+def wait_idle(since: float) -> None:
+    """Sleep for a tenth of the time since ``since``, within `IDLE_INTERVAL_S`; so idle workers send few results."""
+    shortest, longest = IDLE_INTERVAL_S
     time.sleep(min(max((time.monotonic() - since) / 10, shortest), longest))
 
 
@@ -263,8 +270,8 @@ def _references(data: str) -> dict[str, float]:
     )
 
 
-def _data_part(experiment: Experiment) -> str:
-    """Only what decides segments, labels and masks, so that jobs on the same data share them."""
+def _data_settings(experiment: Experiment) -> str:
+    """Return the settings that determine segments, labels and masks, as JSON; jobs with equal ones share the data."""
     parts = {"store", "fingerprint", "partner", "partner_fingerprint", "folds", "task"}
     parts |= {"model"} if experiment.model.kind == "features" else set()
     return (
@@ -273,17 +280,17 @@ def _data_part(experiment: Experiment) -> str:
 
 
 def open_training_data(experiment: Experiment) -> TrainingData:
-    """Open an experiment's store and choose its segments; kept for the next job on the same data."""
-    return _training_data(_data_part(experiment))
+    """Open an experiment's store and select its segments; cached for the next job on the same data."""
+    return _training_data(_data_settings(experiment))
 
 
 def references(experiment: Experiment) -> dict[str, float]:
-    """Measure what needs no learning on the validation segments, once per worker and task."""
-    return _references(_data_part(experiment))
+    """Return the metrics of predictions without learning on the validation segments; cached per task."""
+    return _references(_data_settings(experiment))
 
 
 def describe(experiment: Experiment, training_data: TrainingData) -> dict[str, Any]:
-    """Return what a checkpoint says of itself: experiment, channels, and how its signals were prepared."""
+    """Return a checkpoint's metadata: experiment, channels, and the preparation of its signals."""
     store = training_data.store
     return {
         "experiment": experiment.model_dump(mode="json"),

@@ -1,13 +1,26 @@
 """What the journal of a search holds: every decision and every result, in the order they were made."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_serializer
 
 from emotune.base import Settings
 
 Value = int | float | str | bool
 Origin = Literal["default", "random", "prior", "model", "promotion"]
+FailureKind = Literal[
+    "diverged", "program_error", "out_of_memory", "hung", "worker_lost", "node_lost", "storage", "disk_full"
+]
+"""Why an evaluation gave no result. How each kind is handled is in `emotune.runtime.failures.RULES`."""
+
+
+class Failure(Settings):
+    """Why an evaluation gave no result, classified once: in the worker, or where Ray reports a lost worker."""
+
+    kind: FailureKind
+    message: str
+    """One line for the user."""
 
 
 class Evaluation(Settings):
@@ -122,6 +135,15 @@ class Ended(Settings):
     """Seconds of work, over all attempts of the driver that saw the end."""
     error: str | None = None
     """Why it failed, in a line."""
+    failure_kind: FailureKind | None = None
+    """Kind of the failure. Records of earlier versions have none, and records without a failure omit it."""
+
+    @model_serializer(mode="wrap")
+    def _omit_absent_kind(self, handler: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        content = handler(self)
+        if self.failure_kind is None:
+            del content["failure_kind"]
+        return content
 
 
 class Closed(Settings):

@@ -1,6 +1,17 @@
-"""Where results lie when that is no folder: an S3-compatible bucket, for which a folder on this machine stands.
+"""The storage of results. `emotune.storage.base` states the contract; a storage is made by `open_storage`."""
 
-The rest of the program works on folders. What it writes that others must see it hands to `push`, and
-what others may have written it asks of `pull`; for an ordinary folder both do nothing. A folder finds out by the
-file ``.remote`` above it that it stands for a place in a bucket. The bucket is the truth, the folder a cache.
-"""
+from emotune.storage.backends import SCHEMES, StorageField, open_storage, storage_at
+from emotune.storage.base import Log, LogWriter, Storage
+from emotune.storage.local import LocalLog, LocalStorage
+
+__all__ = [
+    "SCHEMES",
+    "LocalLog",
+    "LocalStorage",
+    "Log",
+    "LogWriter",
+    "Storage",
+    "StorageField",
+    "open_storage",
+    "storage_at",
+]

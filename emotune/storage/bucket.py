@@ -1,4 +1,4 @@
-"""An S3-compatible bucket, as far as it is needed. The only module that imports boto3."""
+"""The requests to an S3-compatible bucket that emotune makes. The only module that imports boto3."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ ADVICE = (
 
 
 class Blob(NamedTuple):
-    """An object's content, and the version it is."""
+    """An object's content and its version."""
 
     body: bytes
     etag: str
@@ -36,72 +36,80 @@ class Entry(NamedTuple):
 
 
 class Bucket:
-    """A bucket. Server, region and keys come from the usual places: ``AWS_*`` variables, or a profile.
+    """A bucket. Server, region and keys are read from ``AWS_*`` variables or a profile.
 
-    All methods raise `StorageAwayError` if the server cannot be reached or has trouble, after a few attempts, and
-    `StorageRefusedError` if it says no.
+    All methods raise `StorageAwayError` if the server cannot be reached or has an error, after three attempts, and
+    `StorageRefusedError` if it refuses the request.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._s3 = _client()
 
+    def url(self, key: str) -> str:
+        """Return the URL of a key, for messages."""
+        return f"s3://{self.name}/{key}"
+
     def get(self, key: str) -> Blob | None:
         """Return an object; None: there is none."""
 
-        def act() -> Blob | None:
+        def request() -> Blob | None:
             try:
-                answer = self._s3.get_object(Bucket=self.name, Key=key)
+                response = self._s3.get_object(Bucket=self.name, Key=key)
             except ClientError as error:
                 if _code(error) in {"NoSuchKey", "404"}:
                     return None
                 raise
-            return Blob(answer["Body"].read(), answer["ETag"])
+            return Blob(response["Body"].read(), response["ETag"])
 
-        return self._try(act)
+        return self._try(request)
 
     def age(self, key: str) -> float | None:
-        """Return how many seconds ago an object was written, by the server's clock alone; None: there is none."""
+        """Return the seconds since an object was written, by the server's clock alone; None: there is none."""
 
-        def act() -> float | None:
+        def request() -> float | None:
             try:
-                answer = self._s3.head_object(Bucket=self.name, Key=key)
+                response = self._s3.head_object(Bucket=self.name, Key=key)
             except ClientError as error:
                 if _code(error) in {"NoSuchKey", "404"}:
                     return None
                 raise
-            now = _parse_date(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            return max(0.0, now - answer["LastModified"].timestamp())
+            now = _parse_date(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+            return max(0.0, now - response["LastModified"].timestamp())
 
-        return self._try(act)
+        return self._try(request)
 
     def put(self, key: str, body: bytes, *, replaces: str | None) -> str:
-        """Write a small object if it still is what it was.
+        """Write a small object if its version is the given one.
 
         Args:
-            key: Which one.
-            body: Its new content; no other driver may write the same.
-            replaces: The version that is to be replaced; None: there must be none.
+            key: The object.
+            body: Its new content, which differs from whatever another driver writes.
+            replaces: The version that is replaced; None: the object must not exist.
 
         Returns:
             The new version.
 
         Raises:
-            StorageConflictError: Somebody else has written it.
+            StorageConflictError: The version is another: another driver has written the object.
         """
         condition = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
 
-        def act() -> str:
+        def request() -> str:
             return self._s3.put_object(Bucket=self.name, Key=key, Body=body, **condition)["ETag"]
 
         try:
-            return self._try(act)
+            return self._try(request)
         except StorageConflictError:
-            # an answer may have been lost on the way, and the attempt after it refused
-            found = self.get(key)
-            if found is not None and found.body == body:
-                return found.etag
+            # the response to a first attempt may have been lost, and the second attempt refused because of the first
+            present = self.get(key)
+            if present is not None and present.body == body:
+                return present.etag
             raise
+
+    def write(self, key: str, body: bytes) -> None:
+        """Write a small object, whatever its version."""
+        self._try(lambda: self._s3.put_object(Bucket=self.name, Key=key, Body=body))
 
     def upload(self, key: str, path: Path) -> None:
         """Write an object from a file of any size."""
@@ -112,22 +120,22 @@ class Bucket:
         self._try(lambda: self._s3.download_file(self.name, key, str(path)))
 
     def entries(self, prefix: str) -> list[Entry]:
-        """Return the objects whose keys begin so, by key."""
+        """Return the objects whose keys begin with a prefix, sorted by key."""
 
-        def act() -> list[Entry]:
+        def request() -> list[Entry]:
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-            return [Entry(one["Key"], one["Size"]) for page in pages for one in page.get("Contents", ())]
+            return [Entry(entry["Key"], entry["Size"]) for page in pages for entry in page.get("Contents", ())]
 
-        return sorted(self._try(act))
+        return sorted(self._try(request))
 
     def folders(self, prefix: str) -> list[str]:
-        """Return the next parts of the keys that begin so and go on after a slash."""
+        """Return the next component of all keys that begin with a prefix and contain a slash after it, sorted."""
 
-        def act() -> list[str]:
+        def request() -> list[str]:
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
-            return [one["Prefix"] for page in pages for one in page.get("CommonPrefixes", ())]
+            return [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
 
-        return sorted(found.removeprefix(prefix).strip("/") for found in self._try(act))
+        return sorted(key.removeprefix(prefix).strip("/") for key in self._try(request))
 
     def copy(self, key: str, *, to: str) -> None:
         """Copy an object within the bucket, of any size."""
@@ -138,17 +146,17 @@ class Bucket:
         for key in keys:
             self._try(lambda key=key: self._s3.delete_object(Bucket=self.name, Key=key))
 
-    def _try(self, act: Callable[[], Result]) -> Result:
+    def _try(self, request: Callable[[], Result]) -> Result:
         try:
-            return act()
+            return request()
         except ClientError as error:
-            raise self._judged(error) from error
+            raise self._translated(error) from error
         except (NoCredentialsError, ProfileNotFound) as error:
             raise StorageRefusedError(f"s3://{self.name}: {_line(error)}; {ADVICE}") from error
         except (HTTPClientError, S3UploadFailedError, BotoCoreError) as error:
             raise StorageAwayError(f"s3://{self.name}: {_line(error)}") from error
 
-    def _judged(self, error: ClientError) -> Exception:
+    def _translated(self, error: ClientError) -> Exception:
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
         if status in (409, 412):
             return StorageConflictError(f"s3://{self.name}: {_line(error)}")
@@ -163,7 +171,7 @@ def _client() -> Any:
         connect_timeout=5,
         read_timeout=30,
         retries={"mode": "standard", "total_max_attempts": 3},
-        # servers other than Amazon's seldom have a host name for each bucket, and do not know its newer checksums
+        # servers other than Amazon's seldom have a host name per bucket, and do not support its newer checksums
         s3={"addressing_style": "path" if endpoint else "auto"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

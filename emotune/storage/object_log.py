@@ -1,85 +1,93 @@
-"""Lines in a bucket that one driver appends to at a time: objects of so many lines each, the last one written anew.
+"""Lines that one driver appends to objects of a bucket.
 
-The first line of an object names the driver that wrote it. Every write says which version it replaces, and who takes
-over begins by writing the last object anew, under its name: from then on whoever wrote before is refused.
+An object holds up to `LINES` lines, and the last one is replaced with every write. The first line of an object names
+the driver that wrote it. Every write is conditional on the version that it replaces. A driver that takes over first
+rewrites the last object under its own name: from then on the writes of the driver before it are refused.
 """
 
 import contextlib
 import json
 import time
+from typing import TYPE_CHECKING
 
 from emotune.errors import BusyError, StorageAwayError, StorageConflictError
+from emotune.storage.base import LogWriter
 from emotune.storage.lease import Lease
 from emotune.storage.patience import patiently
-from emotune.storage.remote import Remote
+
+if TYPE_CHECKING:
+    from emotune.storage.bucket import Bucket
 
 LINES = 256
 """Lines of an object."""
 
-DELAY_SECONDS = 1.0
-"""A line that need not be durable may wait so long for the next one."""
+WRITE_DELAY_S = 1.0
+"""Seconds that a line which need not be durable may wait for the next one, so that one write takes both."""
 
-ATTEMPTS = 5
-"""So often a driver tries to take over from one that writes at the same moment."""
+TAKE_OVER_ATTEMPTS = 5
+"""Attempts to take over from a driver that writes at the same moment."""
 
 
-class ObjectLog:
-    """Lines that are appended to a place in a bucket, while a lease is held.
+class ObjectLogWriter(LogWriter):
+    """Lines in a bucket that are appended to while a lease is held.
 
     Args:
-        remote: The place.
+        bucket: The bucket.
+        key: Its objects are ``KEY/000000.jsonl`` and so on.
         lease: The right to write.
-        hold: What to give back with the log, the lease among it.
+        held: Given back by `close`, the lease among it.
 
     Raises:
         BusyError: Another driver has taken over meanwhile.
     """
 
-    def __init__(self, remote: Remote, *, lease: Lease, hold: contextlib.ExitStack) -> None:
-        self._remote = remote
+    def __init__(self, bucket: "Bucket", key: str, *, lease: Lease, held: contextlib.ExitStack) -> None:
+        self._bucket = bucket
+        self._key = key
         self._lease = lease
         self._header = json.dumps({"driver": lease.driver}).encode() + b"\n"
-        self._written = time.monotonic()
+        self._written_at = time.monotonic()
         self._waiting = b""
         self._failed = False
-        with hold:
-            self._take_over(ATTEMPTS)
-            self._hold = hold.pop_all()
+        with held:
+            self._take_over(TAKE_OVER_ATTEMPTS)
+            self._held = held.pop_all()
 
     def _take_over(self, attempts: int) -> None:
-        parts = _read(self._remote)
-        self.content = b"".join(lines for lines, _ in parts)
-        self._number = max(len(parts) - 1, 0)
-        self._lines, etag = parts[-1] if parts else (b"", None)
+        objects = _read(self._bucket, self._key)
+        self.content = b"".join(lines for lines, _ in objects)
+        self._number = max(len(objects) - 1, 0)
+        self._lines, etag = objects[-1] if objects else (b"", None)
         self._etag: str | None = etag
         if self._lines.count(b"\n") >= LINES:
-            self._turn_over()
+            self._begin_object()
         try:
             self._put(self._lines)
         except BusyError:
             if attempts <= 1:
                 raise
-            self._take_over(attempts - 1)  # the one before wrote a last time, and sees soon that it has lost the lease
+            # the driver before wrote once more; it soon finds that it has lost the lease
+            self._take_over(attempts - 1)
 
     def cut(self, length: int) -> None:
-        """Forget nothing: an object is written whole or not at all.
+        """Check that nothing is to be cut: an object is written whole or not at all.
 
         Raises:
-            AssertionError: There are more bytes than those.
+            AssertionError: The content is longer than ``length`` bytes.
         """
         assert length == len(self.content)
 
     def append(self, line: bytes, *, durable: bool) -> None:
-        """Write a line at the end.
+        """Append a line.
 
         Raises:
             BusyError: Another driver has taken over. Nothing was written.
-            StorageAwayError: The bucket was away for minutes. Whether it was written shows when it is back.
+            StorageAwayError: The bucket was away for minutes. The line may have been written.
         """
         if self._failed:
-            raise StorageAwayError(f"{self._remote}: an earlier record could not be written")
+            raise StorageAwayError(f"{self._url}: an earlier record could not be written")
         self._waiting += line
-        if durable or time.monotonic() - self._written > DELAY_SECONDS:
+        if durable or time.monotonic() - self._written_at > WRITE_DELAY_S:
             self._failed = True
             self._write()
             self._failed = False
@@ -92,45 +100,55 @@ class ObjectLog:
                 self._put(self._lines + b"".join(lines[:room]))
                 lines = lines[room:]
             else:
-                self._turn_over()
+                self._begin_object()
         self._waiting = b""
 
-    def _turn_over(self) -> None:
+    def _begin_object(self) -> None:
         self._number, self._lines, self._etag = self._number + 1, b"", None
 
     def _put(self, lines: bytes) -> None:
         if self._lease.lost:
             raise BusyError(self._taken_over)
-        key = (self._remote / f"{self._number:06d}.jsonl").key
+        key = f"{self._key}/{self._number:06d}.jsonl"
         body = self._header + lines
         try:
-            self._etag = patiently(
-                lambda: self._remote.bucket.put(key, body, replaces=self._etag), what=str(self._remote)
-            )
+            self._etag = patiently(lambda: self._bucket.put(key, body, replaces=self._etag), what=self._url)
         except StorageConflictError as error:
             raise BusyError(self._taken_over) from error
         self._lines = lines
-        self._written = time.monotonic()
+        self._written_at = time.monotonic()
+
+    @property
+    def _url(self) -> str:
+        return self._bucket.url(self._key)
 
     @property
     def _taken_over(self) -> str:
-        return f"{self._remote}: another driver has taken this search over, as this one was away; nothing is lost"
+        return (
+            f"{self._url}: another driver has taken this search over while this one did not renew its lease; "
+            "nothing is lost"
+        )
 
     def close(self) -> None:
-        """Write what waits, and let others open it."""
+        """Write the lines that wait, and give the lease back."""
         try:
             if not self._failed:
                 self._write()
         finally:
-            self._hold.close()
+            self._held.close()
 
 
-def read_lines(remote: Remote) -> bytes:
-    """Return all lines at a place; also while a driver writes there."""
-    return b"".join(lines for lines, _ in _read(remote))
+def is_begun(bucket: "Bucket", key: str) -> bool:
+    """Return whether a log has an object."""
+    return bool(bucket.entries(f"{key}/"))
 
 
-def _read(remote: Remote) -> list[tuple[bytes, str]]:
-    """Return the lines of each object without the first one, and its version."""
-    found = [remote.bucket.get(entry.key) for entry in remote.bucket.entries(remote.below)]
-    return [(blob.body.split(b"\n", 1)[1], blob.etag) for blob in found if blob is not None]
+def read_lines(bucket: "Bucket", key: str) -> bytes:
+    """Return all lines of a log, also while a driver appends."""
+    return b"".join(lines for lines, _ in _read(bucket, key))
+
+
+def _read(bucket: "Bucket", key: str) -> list[tuple[bytes, str]]:
+    """Return the lines of each object without the driver's name, and the object's version."""
+    blobs = [bucket.get(entry.key) for entry in bucket.entries(f"{key}/")]
+    return [(blob.body.split(b"\n", 1)[1], blob.etag) for blob in blobs if blob is not None]

@@ -1,4 +1,4 @@
-"""Waiting for a bucket that is away."""
+"""Repeating a request while a storage is away."""
 
 import logging
 import time
@@ -10,35 +10,35 @@ from emotune.errors import StorageAwayError
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-PATIENCE = 300.0
-"""Seconds that a bucket may be away before whoever writes to it gives up."""
+PATIENCE_S = 300.0
+"""Seconds that a storage may be away before a write to it fails."""
 
-LONGEST_WAIT = 5.0
+LONGEST_WAIT_S = 5.0
 """Most seconds between two attempts."""
 
 
-def patiently(act: Callable[[], Result], *, what: str, seconds: float | None = None) -> Result:
-    """Do something again and again while the bucket is away.
+def patiently(request: Callable[[], Result], *, what: object, seconds: float | None = None) -> Result:
+    """Repeat a request until the storage answers, and return its result.
 
     Args:
-        act: What to do.
-        what: What it is about, for people.
-        seconds: For how long; None: for some minutes.
+        request: Raises `StorageAwayError` while the storage is away.
+        what: The file or folder, for the log.
+        seconds: How long to repeat; None: `PATIENCE_S`.
 
     Raises:
-        StorageAwayError: The bucket was away for longer.
+        StorageAwayError: The storage was away for longer.
     """
-    seconds = PATIENCE if seconds is None else seconds
-    until = time.monotonic() + seconds
-    wait, told = 0.5, False
+    seconds = PATIENCE_S if seconds is None else seconds
+    deadline = time.monotonic() + seconds
+    wait, logged = 0.5, False
     while True:
         try:
-            return act()
+            return request()
         except StorageAwayError as error:
-            if time.monotonic() + wait > until:
+            if time.monotonic() + wait > deadline:
                 raise
-            if not told:
+            if not logged:
                 logger.warning("%s: waiting up to %.0f s for the storage: %s", what, seconds, error)
-                told = True
+                logged = True
         time.sleep(wait)
-        wait = min(2 * wait, LONGEST_WAIT)
+        wait = min(2 * wait, LONGEST_WAIT_S)

@@ -1,1 +1,1 @@
-"""Studies and their records: what is searched, what was decided, and what the results are. No Ray."""
+"""Studies, their journals and their results. Imports no Ray."""

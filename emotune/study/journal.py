@@ -1,10 +1,15 @@
-"""The journal of a search: one file that nothing is ever lost from, and that one driver writes at a time."""
+"""The journal of a search: the records of every decision and result, appended by one driver at a time.
+
+Each record is a line ``{"n": SEQUENCE, "crc": "xxxxxxxx", "record": {...}}``. The checksum is the CRC-32 of the
+sequence number and the record. A line without its line break is a torn tail: a driver died while it was written. It
+does not count, and the next driver cuts it off. Anything else that differs from what was written is damage and is
+refused.
+"""
 
 import errno
 import logging
 import re
 import zlib
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -12,79 +17,78 @@ from pydantic import ValidationError
 
 from emotune.errors import BusyError, DamageError, SearchFailedError, StorageAwayError
 from emotune.search.records import RECORD, Record
-from emotune.storage.local_log import LocalLog
-from emotune.storage.logs import open_log, read_log
-from emotune.storage.object_log import ObjectLog
-from emotune.storage.remote import place_of
+from emotune.storage import Log, LogWriter
 
 logger = logging.getLogger(__name__)
 
 LINE = re.compile(rb'\{"n": (0|[1-9][0-9]*), "crc": "([0-9a-f]{8})", "record": (\{[^\n]*\})\}')
+"""A line without its line break: sequence number, checksum, record."""
 
 ADVICE = "keep a copy of the file, and restore it from a backup or start the search afresh (--fresh)"
+"""What to do about a damaged journal, at the end of a message."""
 
 
 class Content(NamedTuple):
-    """What a journal holds, and how many bytes of the file that is."""
+    """The records of a journal, and the number of bytes of their lines."""
 
     records: list[Record]
     length: int
 
 
 class Journal:
-    """The records of a search, held by one driver: in a file, or in a bucket if the file's folder stands for one.
+    """The records of a search, held by one driver. Use `Journal.open` in a ``with`` statement.
 
-    Each record is a line ``{"n": sequence, "crc": "xxxxxxxx", "record": {...}}``. A record that `append`
-    has returned from survives the death of the process, and of the machine if it was durable.
+    A record that `append` has returned from survives the death of the process, and of the machine if it was durable.
 
-    Use `Journal.open` in a ``with`` statement.
+    Args:
+        name: Path or URL, for messages.
+        writer: The log, opened.
+        records: The records that it holds.
     """
 
-    def __init__(self, path: Path, *, log: LocalLog | ObjectLog, records: list[Record]) -> None:
-        self.path = path
+    def __init__(self, name: str, *, writer: LogWriter, records: list[Record]) -> None:
+        self.name = name
         self.records = records
-        self._log = log
+        self._writer = writer
 
     @classmethod
-    def open(cls, path: Path, *, owner: str) -> "Journal":
-        """Open a journal for writing, or begin one.
-
-        A torn last line, left by a driver that died while writing it, is cut off.
+    def open(cls, log: Log, *, owner: str) -> "Journal":
+        """Open a journal for writing, or begin one. A torn tail is cut off.
 
         Args:
-            path: The file. The lock is beside it, with the suffix ``.lock``.
-            owner: Who opens it, for people.
+            log: The journal's log.
+            owner: Name of the search, for the message that another driver gets.
 
         Raises:
-            BusyError: Another driver has it open. The kernel ends that when the driver dies; in a bucket it ends
-                when the driver has not been heard of for a while.
-            DamageError: The file is not what was written.
+            BusyError: Another driver holds the journal.
+            DamageError: The journal is not what was written.
+            StorageAwayError: The storage cannot be reached.
         """
-        log = open_log(path, owner=owner)
+        writer = log.open(owner=owner)
         try:
-            content = _parse(log.content, where=place_of(path))
+            content = _parse(writer.content, name=str(log))
         except BaseException:
-            log.close()
+            writer.close()
             raise
-        torn = len(log.content) - content.length
+        torn = len(writer.content) - content.length
         if torn:
-            logger.warning("%s: the last record was not written to its end; %d bytes are cut off", path, torn)
-            log.cut(content.length)
-        return cls(path, log=log, records=content.records)
+            logger.warning("%s: the last record was not written to its end; %d bytes are cut off", log, torn)
+            writer.cut(content.length)
+        return cls(str(log), writer=writer, records=content.records)
 
     def append(self, record: Record, *, durable: bool = True) -> None:
-        """Write a record at the end.
+        """Append a record.
 
         Args:
-            record: What to write.
-            durable: Whether to wait until it would survive a power cut.
+            record: The record.
+            durable: Return only when it survives a power cut.
 
         Raises:
-            SearchFailedError: The disk or the bucket did not take it. The journal is as it was before.
+            SearchFailedError: The disk or the bucket could not be written. The journal is as before.
         """
         line = encode(record, sequence=len(self.records))
         try:
-            self._log.append(line, durable=durable)
+            self._writer.append(line, durable=durable)
         except BusyError as error:
             raise SearchFailedError(str(error)) from error
         except StorageAwayError as error:
@@ -94,14 +98,14 @@ class Journal:
         except OSError as error:
             name = errno.errorcode.get(error.errno or 0, "unknown error")
             raise SearchFailedError(
-                f"{self.path}: a record could not be written ({name}: {error.strerror}); "
+                f"{self.name}: a record could not be written ({name}: {error.strerror}); "
                 "nothing is lost, make room and start the same search again"
             ) from error
         self.records.append(record)
 
     def close(self) -> None:
-        """Let others open it."""
-        self._log.close()
+        """Give the lock back."""
+        self._writer.close()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -115,13 +119,14 @@ class Journal:
         self.close()
 
 
-def read_journal(path: Path) -> list[Record]:
-    """Return the records of a journal, also while a driver writes it; a torn last line does not count.
+def read_journal(log: Log) -> list[Record]:
+    """Return the records of a journal, also while a driver appends; a torn tail does not count.
 
     Raises:
-        DamageError: The file is not what was written.
+        DamageError: The journal is not what was written.
+        StorageAwayError: The storage cannot be reached.
     """
-    return _parse(read_log(path), where=place_of(path)).records
+    return _parse(log.read(), name=str(log)).records
 
 
 def encode(record: Record, *, sequence: int) -> bytes:
@@ -134,35 +139,34 @@ def _checksum(body: bytes, *, sequence: int) -> int:
     return zlib.crc32(b"%d:%s" % (sequence, body))
 
 
-def _parse(data: bytes, *, where: str) -> Content:
-    """Read all whole lines. What follows is a torn record, unless it begins with a whole one."""
+def _parse(data: bytes, *, name: str) -> Content:
+    """Read all whole lines. What follows them is a torn tail, unless it begins with a whole record."""
     *lines, tail = data.split(b"\n")
     records: list[Record] = []
     start = 0
     for line in lines:
-        place = f"{where}, line {len(records) + 1}, byte {start}"
-        records.append(_decode(line, sequence=len(records), place=place))
+        position = f"{name}, line {len(records) + 1}, byte {start}"
+        records.append(_decode(line, sequence=len(records), position=position))
         start += len(line) + 1
     whole = LINE.match(tail)
-    if whole and whole.end() < len(tail) and _is_sound(whole):
-        raise DamageError(
-            f"{where}, line {len(records) + 1}, byte {start + whole.end()}: the line break is gone; {ADVICE}"
-        )
+    if whole and whole.end() < len(tail) and _is_intact(whole):
+        position = f"{name}, line {len(records) + 1}, byte {start + whole.end()}"
+        raise DamageError(f"{position}: the line break is gone; {ADVICE}")
     return Content(records, start)
 
 
-def _decode(line: bytes, *, sequence: int, place: str) -> Record:
+def _decode(line: bytes, *, sequence: int, position: str) -> Record:
     """Return the record of a line."""
     match = LINE.fullmatch(line)
-    if match is None or not _is_sound(match):
-        raise DamageError(f"{place}: this is not what was written; {ADVICE}")
+    if match is None or not _is_intact(match):
+        raise DamageError(f"{position}: this is not what was written; {ADVICE}")
     if int(match[1]) != sequence:
-        raise DamageError(f"{place}: record {int(match[1])} stands where {sequence} should; {ADVICE}")
+        raise DamageError(f"{position}: record {int(match[1])} was read, expected record {sequence}; {ADVICE}")
     try:
         return RECORD.validate_json(match[3])
     except ValidationError as error:
-        raise DamageError(f"{place}: a record this version does not know; use the one that wrote it") from error
+        raise DamageError(f"{position}: this version cannot read the record; use the one that wrote it") from error
 
 
-def _is_sound(match: re.Match[bytes]) -> bool:
+def _is_intact(match: re.Match[bytes]) -> bool:
     return int(match[2], 16) == _checksum(match[3], sequence=int(match[1]))

@@ -1,4 +1,4 @@
-"""What a search will do, before it does it: its evaluations, and how long they take."""
+"""The preview of a search: its evaluations by rung, and an estimate of their hours."""
 
 import time
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from emotune.data.store import SegmentStore
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Evaluation
 from emotune.study.study import Study
-from emotune.training.loop import Plan, evaluate, train_epoch
+from emotune.training.loop import TrainingPlan, evaluate, train_epoch
 
 PROBE_SEGMENTS = 96
-"""Training segments of the probe, and validation segments too."""
+"""Training segments, and validation segments, of the epoch whose time is measured."""
 
 
 @dataclass(frozen=True)
@@ -25,21 +25,20 @@ class Rung:
     epochs: int
     evaluations: int
     trained_epochs: int
-    """Epochs that are trained for it, all evaluations together."""
+    """Epochs that are trained for it, summed over its evaluations."""
 
 
 def preview(study: Study) -> list[Evaluation]:
-    """Play the search with made-up losses and random configurations.
+    """Return the evaluations of a search with made-up losses and random configurations.
 
-    In a synchronous search the numbers are those of the real one. In an asynchronous one the results decide how
-    many evaluations there are on each rung; without a limit of evaluations, the epochs in total are the real
-    ones, to the end of the last evaluation.
+    In a synchronous search their number on each rung is that of the real search. In an asynchronous search it depends
+    on the results; without a limit of evaluations, the sum of epochs is that of the real search.
     """
     settings = study.search_settings()
     kind: str = settings.kind
     options: dict[str, Any] = {"schedule": settings.schedule}
-    if settings.model == "hpbandster":
-        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}
+    if settings.model_class is not None and not settings.uses_prior:
+        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}  # no model has to be fitted
     optimizer = Optimizer(
         study.configuration_space(),
         study.budget.min,
@@ -65,24 +64,26 @@ def count_rungs(evaluations: Sequence[Evaluation]) -> list[Rung]:
     for evaluation in evaluations:
         groups.setdefault((evaluation.bracket, evaluation.to_epoch), []).append(evaluation)
     return [
-        Rung(bracket, epochs, len(group), sum(one.to_epoch - one.from_epoch for one in group))
+        Rung(bracket, epochs, len(group), sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in group))
         for (bracket, epochs), group in sorted(groups.items())
     ]
 
 
 def probe_seconds(study: Study, *, store: SegmentStore) -> float:
-    """Measure how long one epoch of the base experiment lasts here, from a short one on few segments."""
+    """Return the seconds of an epoch of the base experiment on this machine, scaled from one on few segments."""
     torch.set_num_threads(study.base.compute.threads)
     training_data = study.base.training_data(store)
     state = study.base.begin_untrained(training_data)
     small = training_data.shortened(PROBE_SEGMENTS)
-    plan = Plan(optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0)
+    plan = TrainingPlan(
+        optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0
+    )
     train_epoch(state, small.shortened(8), plan)
     started = time.monotonic()
     train_epoch(state, small.without_validation(), plan)
     trained = time.monotonic() - started
     started = time.monotonic()
-    evaluate(state.objective, small, small.fold.val, prefix="val", paths=state.paths)
+    evaluate(state.objective, small, small.fold.val, prefix="val", execution=state.execution)
     measured = time.monotonic() - started
     shares = (
         len(training_data.fold.train) / len(small.fold.train),
@@ -94,12 +95,14 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
 def estimate_hours(
     study: Study, evaluations: Sequence[Evaluation], *, seconds_per_epoch: float, store: SegmentStore
 ) -> float:
-    """Estimate the hours of one worker, taking a configuration's time to go with its floating-point operations."""
+    """Return the estimated hours of one worker: time is proportional to a configuration's floating-point operations."""
     channels, samples = store.signal.shape[1:]
 
     def flops(values: dict[str, Any]) -> float:
         return study.base.with_values(values).model.flops(channels=channels, samples=samples)
 
     base = study.base.model.flops(channels=channels, samples=samples)
-    epochs = sum((one.to_epoch - one.from_epoch) * flops(one.values) / base for one in evaluations)
+    epochs = sum(
+        (evaluation.to_epoch - evaluation.from_epoch) * flops(evaluation.values) / base for evaluation in evaluations
+    )
     return epochs * seconds_per_epoch / 3600

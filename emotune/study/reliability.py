@@ -1,4 +1,4 @@
-"""How far the rungs of a search can be trusted: what its model says of them, for people."""
+"""The reliability of a search's rungs: how well results there predict those of the highest rung."""
 
 import math
 from collections import Counter
@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from emotune.base import Settings
-from emotune.search.history import History
-from emotune.search.models.acquisition import rung_weights
 from emotune.search.records import Evaluation
-from emotune.search.settings import search_settings
-from emotune.search.space import load_space
 
-ENOUGH_RESULTS = 20
-LITTLE = 0.2
-"""A rung with so many results and so little weight is said to mislead."""
+MISLEADING_RESULTS = 20
+"""Fewest results of a rung that is called misleading."""
+
+MISLEADING_WEIGHT = 0.2
+"""A rung is called misleading if its correlation with the highest rung is below this."""
 
 
 class RungReliability(Settings):
@@ -24,12 +22,12 @@ class RungReliability(Settings):
     results: int
     """Evaluations that have ended there, failures too."""
     weight: float | None
-    """Correlation with the highest rung by the model ``rungs``; None with few results, or if the model is another."""
+    """Correlation with the highest rung by the model ``rungs``; None with few results or another model."""
 
     @property
     def misleads(self) -> bool:
-        """Whether it has many results, and they say little about the highest rung."""
-        return self.weight is not None and self.weight < LITTLE and self.results >= ENOUGH_RESULTS
+        """Whether it has many results and a low correlation with the highest rung."""
+        return self.weight is not None and self.weight < MISLEADING_WEIGHT and self.results >= MISLEADING_RESULTS
 
 
 def rung_reliability(
@@ -38,7 +36,7 @@ def rung_reliability(
     """Return the rungs that have results, the lowest first.
 
     Args:
-        study: The study as a journal has it.
+        study: The study in the journal's first record.
         outcomes: The evaluations that have ended, each with its objective; None for a failure.
     """
     ended = sorted(outcomes, key=lambda outcome: outcome[0].id)
@@ -52,11 +50,15 @@ def rung_reliability(
 
 
 def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
+    from emotune.search.history import History
+    from emotune.search.models.acquisition import rung_weights
+    from emotune.study.space import load_space
+
     sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
     history = History(load_space(study["space"]))
-    # a history has no gaps, but a configuration may be running yet while later ones have ended
+    # a history has no gaps, but a configuration may still run while later ones have ended
     numbers = {number: row for row, number in enumerate(sorted({evaluation.config_id for evaluation, _ in ended}))}
-    closed = [(_renumbered(one, to=numbers[one.config_id]), objective) for one, objective in ended]
+    closed = [(_renumbered(evaluation, to=numbers[evaluation.config_id]), value) for evaluation, value in ended]
     for evaluation, _ in closed:
         history.started(evaluation)
     for evaluation, objective in closed:
@@ -70,7 +72,7 @@ def _renumbered(evaluation: Evaluation, *, to: int) -> Evaluation:
 
 
 def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
-    """Return a line about the weights, and one of advice if a rung misleads; none if nothing is known."""
+    """Return a line with the weights, and a line of advice if a rung is misleading; none without weights."""
     known = [rung for rung in rungs if rung.weight is not None]
     if not known:
         return []
@@ -85,5 +87,7 @@ def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
 
 
 def _learns_from_rungs(study: Mapping[str, Any]) -> bool:
+    from emotune.search.settings import search_settings
+
     searcher = dict(study.get("searcher", {}))
-    return search_settings(searcher.pop("kind", "bohb"), searcher).model == "rungs"
+    return search_settings(searcher.pop("kind", "bohb"), searcher).weighs_rungs

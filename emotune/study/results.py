@@ -1,9 +1,10 @@
-"""What a search has found so far, read from its journal alone."""
+"""The results of a search, read from its journal alone."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from emotune.base import Settings
+from emotune.search.ranking import best
 from emotune.search.records import (
     Closed,
     Ended,
@@ -20,18 +21,18 @@ from emotune.study.reliability import RungReliability, rung_reliability
 
 
 class EvaluationResult(Settings):
-    """One evaluation and how it ended."""
+    """An evaluation and its end."""
 
     evaluation: Evaluation
     status: Literal["done", "failed", "running"]
     objective: float | None
-    """As the study names it; None while it runs or if it failed."""
+    """Value of the study's metric; None while it runs or if it failed."""
     seconds: float | None
     error: str | None
 
 
 class Incumbent(Settings):
-    """The best configuration: lowest (or highest) objective among those trained longest."""
+    """The best configuration, see `emotune.search.ranking.rank`."""
 
     config_id: int
     epochs: int
@@ -48,8 +49,8 @@ def opened(records: Sequence[Record]) -> Opened:
 
 def evaluation_results(records: Sequence[Record]) -> list[EvaluationResult]:
     """Return all evaluations in the order in which they were decided."""
-    started = {one.evaluation.id: one.evaluation for one in records if isinstance(one, Started)}
-    ended = {one.evaluation_id: one for one in records if isinstance(one, Ended)}
+    started = {record.evaluation.id: record.evaluation for record in records if isinstance(record, Started)}
+    ended = {record.evaluation_id: record for record in records if isinstance(record, Ended)}
     return [_result(evaluation, ended.get(number)) for number, evaluation in sorted(started.items())]
 
 
@@ -64,40 +65,33 @@ def _result(evaluation: Evaluation, end: Ended | None) -> EvaluationResult:
 
 
 def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | None:
-    """Return the best of the configurations that were trained longest, or None if none has a result."""
-    done = [one for one in results if one.status == "done" and one.objective is not None]
-    if not done:
-        return None
-    longest = max(one.evaluation.to_epoch for one in done)
-    sign = 1 if mode == "min" else -1
-    best = min(
-        (one for one in done if one.evaluation.to_epoch == longest),
-        key=lambda one: (sign * (one.objective or 0.0), one.evaluation.id),
+    """Return the best configuration, or None if none has a result."""
+    incumbent = best(
+        ((result.evaluation, result.objective) for result in results if result.status == "done"), mode=mode
     )
-    assert best.objective is not None
+    if incumbent is None:
+        return None
+    evaluation, objective = incumbent
     return Incumbent(
-        config_id=best.evaluation.config_id,
-        epochs=longest,
-        objective=best.objective,
-        values=best.evaluation.values,
+        config_id=evaluation.config_id, epochs=evaluation.to_epoch, objective=objective, values=evaluation.values
     )
 
 
 def shortfall(records: Sequence[Record]) -> str | None:
-    """Return a line about a finished search none of whose configurations has a result at the largest budget."""
+    """Return a warning if a finished search has no result at the largest budget; None: it has one."""
     if search_state(records, alive=False) != "finished":
         return None
     study, results = opened(records).study, evaluation_results(records)
-    best, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
-    if best is None or best.epochs >= largest:
+    incumbent, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
+    if incumbent is None or incumbent.epochs >= largest:
         return None
-    failed = sum(one.status == "failed" for one in results)
-    why = f"{failed} evaluations failed" if failed else "it ended too early; --brackets +1 or --evaluations +9 goes on"
-    return f"no configuration has a result at {largest} epochs, the best one only at {best.epochs}: {why}"
+    failed = sum(result.status == "failed" for result in results)
+    why = f"{failed} evaluations failed" if failed else "it ended too early; give --brackets +1 or --evaluations +9"
+    return f"no configuration has a result at {largest} epochs, the best one only at {incumbent.epochs}: {why}"
 
 
 def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running", "interrupted", "finished", "failed"]:
-    """Tell how a search stands.
+    """Return the state of a search.
 
     Args:
         records: Its journal.
@@ -110,37 +104,45 @@ def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running"
 
 
 def reliability_of_rungs(records: Sequence[Record]) -> list[RungReliability]:
-    """Return the rungs that have results, the lowest first, and how far each can be trusted."""
-    ended = (one for one in evaluation_results(records) if one.status != "running")
-    return rung_reliability(opened(records).study, outcomes=[(one.evaluation, one.objective) for one in ended])
+    """Return the reliability of the rungs that have results, the lowest first."""
+    ended = [result for result in evaluation_results(records) if result.status != "running"]
+    outcomes = [(result.evaluation, result.objective) for result in ended]
+    return rung_reliability(opened(records).study, outcomes=outcomes)
 
 
 def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
-    """Return the limits of a search that was extended, by name; nothing if it was not."""
-    extensions = [one for one in records if isinstance(one, Extended)]
+    """Return the limits of a search that was extended, by name; empty if it was not."""
+    extensions = [record for record in records if isinstance(record, Extended)]
     return extensions[-1].model_dump(include={"brackets", "evaluations"}) if extensions else {}
 
 
 def present_concurrency(records: Sequence[Record]) -> int:
-    """Return how many evaluations run at a time, as the journal has it last."""
-    sizes = [one.concurrency for one in records if isinstance(one, Resized)]
+    """Return the number of evaluations at a time, by the last record of it."""
+    sizes = [record.concurrency for record in records if isinstance(record, Resized)]
     return sizes[-1] if sizes else opened(records).concurrency
 
 
 def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float | None]:
     """Return the metrics of a configuration's last epoch."""
-    epochs = [one for one in records if isinstance(one, EpochDone) and one.config_id == config_id]
-    return max(epochs, key=lambda one: one.epoch).metrics if epochs else {}
+    epochs = [record for record in records if isinstance(record, EpochDone) and record.config_id == config_id]
+    return max(epochs, key=lambda record: record.epoch).metrics if epochs else {}
 
 
 def status_document(
-    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None
+    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None, with_rungs: bool = True
 ) -> dict[str, Any]:
-    """Return everything about a search as one JSON document (``emotune status NAME --json``)."""
+    """Return everything about a search as one JSON document (``emotune status NAME --json``).
+
+    Args:
+        records: The journal.
+        alive: Whether a driver holds the journal.
+        mlflow_runs: MLflow's run id by configuration number.
+        with_rungs: Include the reliability of the rungs; it takes a fit of the search's model.
+    """
     first = opened(records)
     results = evaluation_results(records)
     objective = first.study["objective"]
-    best = find_best(results, mode=objective["mode"])
+    incumbent = find_best(results, mode=objective["mode"])
     runs = mlflow_runs or {}
     return {
         "name": first.name,
@@ -150,10 +152,10 @@ def status_document(
         "concurrency": present_concurrency(records),
         "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
-        "evaluations": [_evaluation_document(one, runs) for one in results],
-        "best": None if best is None else best.model_dump(mode="json"),
+        "evaluations": [_evaluation_document(result, runs) for result in results],
+        "best": None if incumbent is None else incumbent.model_dump(mode="json"),
         "warning": shortfall(records),
-        "rungs": [one.model_dump(mode="json") for one in reliability_of_rungs(records)],
+        "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
     }
 
 

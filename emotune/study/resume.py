@@ -1,11 +1,16 @@
-"""Going on with a search: under the study that is recorded, and no other."""
+"""Resuming a search: its study must be the recorded one, and its optimizer is rebuilt from the records."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from ConfigSpace import ConfigurationSpace
 
 from emotune.errors import StudyChangedError
-from emotune.search.records import Opened, Record
-from emotune.search.stopping import Amount, in_words
+from emotune.search.optimizer import Optimizer
+from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, Resized, Started
+from emotune.search.settings import virtual_workers
+from emotune.search.stopping import Amount, Change, Extension, Resize, in_words
 from emotune.study.results import opened, present_limits
 from emotune.study.study import Study, differences
 
@@ -13,33 +18,33 @@ from emotune.study.study import Study, differences
 def as_recorded(
     study: Study, records: Sequence[Record], *, amounts: Mapping[str, Amount], warm_start: tuple[str, ...] = ()
 ) -> Study:
-    """Return the study that a search was started from, if what is given now is the same one.
+    """Return the study that a search was started from, if the study given now is the same.
 
-    What was taken from earlier searches is in the record, and those are not asked again. If the end is
-    given by ``amounts``, or was moved already, the study's own end does not matter.
+    Configurations from earlier searches are read from the record, not from those searches. If the end is given by
+    ``amounts``, or was moved already, the study's own end does not matter.
 
     Args:
-        study: As given now, settled.
-        records: The search's journal, with something in it.
+        study: The study given now, settled.
+        records: The search's journal, not empty.
         amounts: ``brackets`` and ``evaluations`` given beside the study.
-        warm_start: Earlier searches given now; none stands for those of the record.
+        warm_start: Earlier searches given now; empty: those of the record.
 
     Raises:
-        StudyChangedError: Something that decides the results is another.
+        StudyChangedError: A setting that decides the results differs.
     """
     first = opened(records)
     recorded = Study.model_validate(first.study)
     if warm_start and warm_start != first.warm_start:
         raise StudyChangedError(
             f"the search {first.name!r} was started with warm_start {list(first.warm_start)} and is now given "
-            f"{list(warm_start)}; leave --warm-start out to go on with it, or give another --name"
+            f"{list(warm_start)}; leave --warm-start out to resume it, or give another --name"
         )
     now = recorded.budget.model_copy(update=present_limits(records))
     for name, amount in amounts.items():
         if not amount.more and amount.number not in (recorded.budget.limits[name], now.limits[name]):
             raise StudyChangedError(
-                f"--{name} {amount.number}: the search {first.name!r} ends after {in_words(**now.limits)}; to go on "
-                f"with it when it is finished, give --{name} +N"
+                f"--{name} {amount.number}: the search {first.name!r} ends after {in_words(**now.limits)}; to extend "
+                f"it when it is finished, give --{name} +N"
             )
     changes: dict[str, Any] = {}
     if amounts or present_limits(records):
@@ -53,7 +58,7 @@ def as_recorded(
 
 
 def software_changes(first: Opened, *, now: Mapping[str, str]) -> str | None:
-    """Return a line that names the packages of another version than when the search was started; None: none."""
+    """Return a line with the packages whose version has changed since the search was started; None: none has."""
     changes = [
         f"{name} was {first.software.get(name, 'absent')} and is now {now.get(name, 'absent')}"
         for name in sorted(first.software.keys() | now.keys())
@@ -61,22 +66,100 @@ def software_changes(first: Opened, *, now: Mapping[str, str]) -> str | None:
     ]
     if not changes:
         return None
-    what = f"the search {first.name!r} was started with other software, which may give other results"
-    return f"{what}: {'; '.join(changes)}"
+    warning = f"the search {first.name!r} was started with other software, which may give other results"
+    return f"{warning}: {'; '.join(changes)}"
 
 
 def check_unchanged(study: Study, first: Opened) -> None:
-    """Refuse to go on with a search under a study that would give other results.
+    """Refuse to resume a search with a study that would give other results.
 
     Raises:
-        StudyChangedError: Naming the settings that differ.
+        StudyChangedError: Settings differ; the message names them with both values.
     """
     changes = differences(Study.model_validate(first.study).deciding(), study.deciding())
     if not changes:
         return
     is_end = any(change.startswith(("budget.brackets", "budget.evaluations")) for change in changes)
-    more = "; to go on with it when it is finished, give --brackets +N or --evaluations +N" if is_end else ""
+    more = "; to extend it when it is finished, give --brackets +N or --evaluations +N" if is_end else ""
     raise StudyChangedError(
         f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was "
         f"started from, another --name, or --fresh to start over{more}"
     )
+
+
+def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int) -> Optimizer:
+    """Return the optimizer of a study, with all decisions and results of a journal.
+
+    The virtual time of an epoch is the number of floating-point operations of a configuration's forward pass.
+
+    Args:
+        study: The study.
+        records: The journal.
+        concurrency: Evaluations that run at a time.
+    """
+
+    def cost(values: dict[str, Any]) -> float:
+        return study.base.with_values(values).cost()
+
+    budget = study.budget
+    return optimizer_from_records(
+        study.configuration_space(),
+        records,
+        mode=study.objective.mode,
+        settings={
+            **study.searcher,
+            "min_budget": budget.min,
+            "max_budget": budget.max,
+            "eta": budget.eta,
+            "evaluations": budget.evaluations,
+            "brackets": budget.bracket_limit,
+            "seed": study.seed,
+            "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
+            "earlier": study.earlier,
+            "cost": cost,
+        },
+    )
+
+
+def optimizer_from_records(
+    space: ConfigurationSpace,
+    records: Iterable[Record],
+    *,
+    mode: Literal["min", "max"] = "min",
+    settings: Mapping[str, Any],
+) -> Optimizer:
+    """Rebuild the optimizer of a search from its journal.
+
+    Args:
+        space: The search space.
+        records: The journal. Evaluations that started and ended, extensions and changes of the concurrency are read.
+            If an event was recorded twice, the first record counts.
+        mode: Whether the recorded objective is minimised or maximised.
+        settings: Keyword arguments of `Optimizer`.
+
+    Raises:
+        DamageError: The records do not follow from the settings.
+    """
+    evaluations: dict[int, Evaluation] = {}
+    losses: dict[int, float] = {}
+    changes: list[Change] = []
+    sign = 1.0 if mode == "min" else -1.0
+    for record in records:
+        if isinstance(record, Started):
+            evaluations.setdefault(record.evaluation.id, record.evaluation)
+        elif isinstance(record, Ended):
+            objective = math.inf if record.objective is None else sign * record.objective
+            losses.setdefault(record.evaluation_id, objective if math.isfinite(objective) else math.inf)
+        elif isinstance(record, Extended):
+            moved = Extension(after=len(evaluations), brackets=record.brackets, evaluations=record.evaluations)
+            changes += [] if moved.limits in _limits(changes) else [moved]
+        elif isinstance(record, Resized):
+            changes.append(Resize(after=len(evaluations), seen=record.seen, workers=record.workers))
+    optimizer = Optimizer(space, **settings)
+    decisions = [evaluations[number] for number in sorted(evaluations)]
+    optimizer.replay(decisions, losses=losses, changes=changes)
+    return optimizer
+
+
+def _limits(changes: Iterable[Change]) -> list[dict[str, int | None]]:
+    return [change.limits for change in changes if isinstance(change, Extension)]

@@ -1,4 +1,4 @@
-"""A study: what is searched, over which values, for how long. One YAML file each."""
+"""A study: the experiment that is searched, its space, objective, budget and searcher. One YAML file per study."""
 
 import dataclasses
 import hashlib
@@ -17,8 +17,9 @@ from emotune.experiment import Experiment
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
 from emotune.search.settings import SearchSettings, search_settings
-from emotune.search.space import edges, load_space, space_as_document
+from emotune.search.space import space_as_document
 from emotune.search.values import fitted
+from emotune.study.space import edges, load_space
 
 SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -32,7 +33,7 @@ ELSEWHERE = {
     "earlier": "earlier, beside the searcher",
     "concurrency": "--concurrency",
 }
-"""Settings of a search that stand in another place of a study than among the searcher's options."""
+"""Settings that are no options of the searcher, and the part of a study that has them."""
 
 
 class Budget(Settings):
@@ -45,7 +46,7 @@ class Budget(Settings):
     """Epochs of the last rung."""
 
     eta: int = Field(default=3, ge=2)
-    """Factor between rungs; about one in ``eta`` configurations goes on."""
+    """Factor between rungs; about one in ``eta`` configurations is promoted."""
 
     brackets: int | None = Field(default=None, ge=1)
     """Brackets to run; if neither this nor ``evaluations`` is given, each bracket of HyperBand once."""
@@ -75,17 +76,17 @@ class Budget(Settings):
         return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
 
 
-class Aim(Settings):
-    """Which metric is made best."""
+class StudyObjective(Settings):
+    """The metric that is optimised."""
 
     metric: str = "val/loss"
     """Name of a metric that every epoch reports."""
 
     mode: Literal["min", "max"] = "min"
-    """Whether small or large values are good."""
+    """Whether the metric is minimised or maximised."""
 
     def as_loss(self, value: float) -> float:
-        """Turn a value of the metric into a loss."""
+        """Return a value of the metric as a loss: ``value`` for ``min``, ``-value`` for ``max``."""
         return value if self.mode == "min" else -value
 
 
@@ -93,10 +94,10 @@ class Study(Settings):
     """A search in full: base experiment, objective, budget, searcher, space and seed."""
 
     base: Experiment = Experiment()
-    """What all configurations have in common; the values of the space replace its settings."""
+    """The settings that all configurations share; the values of the space replace them."""
 
-    objective: Aim = Aim()
-    """Which metric is made best."""
+    objective: StudyObjective = StudyObjective()
+    """The metric that is optimised."""
 
     budget: Budget
     """How long configurations are trained, and when the search ends."""
@@ -105,10 +106,10 @@ class Study(Settings):
     """The searcher's ``kind`` and its options."""
 
     seed: int = Field(default=0, ge=0)
-    """Seed of the search itself: which configurations are tried."""
+    """Seed of the proposed configurations."""
 
     space: dict[str, Any]
-    """The search space in ConfigSpace's own format."""
+    """The search space in ConfigSpace's format."""
 
     earlier: tuple[dict[str, Value], ...] = ()
     """Configurations known to be good, the best first: values by dotted name, as in the space."""
@@ -127,7 +128,7 @@ class Study(Settings):
         return load_space(self.space) if self.space["hyperparameters"] else ConfigurationSpace()
 
     def search_settings(self) -> SearchSettings:
-        """Return what the searcher's kind and options mean, defaults filled in.
+        """Return the settings of the searcher, defaults filled in.
 
         Raises:
             SettingsError: There is no such searcher or option.
@@ -148,7 +149,7 @@ class Study(Settings):
         return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
 
     def deciding(self) -> dict[str, Any]:
-        """Return what decides the results: not where the store and the encoder lie, not how the work is done."""
+        """Return the settings that decide the results: all but the paths of stores and encoders and ``compute``."""
         document = self.as_document()
         base = {key: value for key, value in document["base"].items() if key not in {"store", "partner", "compute"}}
         if base["start"]:
@@ -173,25 +174,25 @@ def find_study(name: str) -> Path:
 
 
 def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
-    """Read a study and try both ends of every range and every choice on the experiment.
+    """Read a study, and check both ends of every range and every choice on the experiment.
 
     Args:
         path: A study file.
         assignments: Replacements such as ``budget.max=9``, by dotted path in the file.
 
     Raises:
-        SettingsError: Anything is misspelt, missing or impossible; the message names file and line.
+        SettingsError: A setting is misspelt, missing or impossible; the message names file and line.
     """
     document = _train_to_the_last_rung(load_document(path).overridden(assignments))
     study = parse(document, Study)
-    _try_searcher(study, document)
-    _try_edges(study, document)
-    _try_earlier(study, document)
+    _check_searcher(study, document)
+    _check_edges(study, document)
+    _check_earlier(study, document)
     return study
 
 
 def _train_to_the_last_rung(document: Document) -> Document:
-    """Unless the base says otherwise, a run is as long as the largest budget."""
+    """Set ``base.epochs`` to the largest budget, unless it is given."""
     budget, base = document.content.get("budget"), document.content.get("base", {})
     if not isinstance(budget, dict) or not isinstance(base, dict) or "epochs" in base:
         return document
@@ -201,14 +202,14 @@ def _train_to_the_last_rung(document: Document) -> Document:
     return dataclasses.replace(document, content=content)
 
 
-def _try_searcher(study: Study, document: Document) -> None:
+def _check_searcher(study: Study, document: Document) -> None:
     try:
         study.search_settings()
     except SettingsError as error:
         raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
 
 
-def _try_edges(study: Study, document: Document) -> None:
+def _check_edges(study: Study, document: Document) -> None:
     try:
         space = load_space(study.space)
     except SettingsError as error:
@@ -217,12 +218,12 @@ def _try_edges(study: Study, document: Document) -> None:
         try:
             study.base.with_values(values)
         except SettingsError as error:
-            raise _blame(study, document, values) or SettingsError(
+            raise _find_impossible(study, document, values) or SettingsError(
                 f"{document.where(('space', 'hyperparameters'))}: the space allows {error}"
             ) from error
 
 
-def _try_earlier(study: Study, document: Document) -> None:
+def _check_earlier(study: Study, document: Document) -> None:
     space = study.configuration_space()
     for number, values in enumerate(study.earlier):
         try:
@@ -231,8 +232,8 @@ def _try_earlier(study: Study, document: Document) -> None:
             raise SettingsError(f"{document.where(('earlier', number))}: {error}") from error
 
 
-def _blame(study: Study, document: Document, values: dict[str, Any]) -> SettingsError | None:
-    """Find the hyperparameter whose value is impossible by itself, if there is one."""
+def _find_impossible(study: Study, document: Document, values: dict[str, Any]) -> SettingsError | None:
+    """Return the error of the hyperparameter whose value alone is impossible, if there is one."""
     for number, entry in enumerate(study.space["hyperparameters"]):
         name = entry["name"]
         if name not in values:
@@ -245,12 +246,12 @@ def _blame(study: Study, document: Document, values: dict[str, Any]) -> Settings
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
-    """Name the settings in which two documents differ, with both values."""
-    found = []
+    """Return the settings in which two documents differ, each with both values."""
+    changes = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, prefix=f"{prefix}{key}.")
+            changes += differences(before, after, prefix=f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key} was {json.dumps(before)} and is now {json.dumps(after)}")
-    return found
+            changes.append(f"{prefix}{key} was {json.dumps(before)} and is now {json.dumps(after)}")
+    return changes

@@ -1,35 +1,33 @@
-"""Good configurations of earlier searches, for a new one to begin with."""
+"""Warm start: a new search first tries the best configurations of earlier searches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from emotune.errors import SettingsError
 from emotune.search.history import key_of
-from emotune.search.records import Record, Value
+from emotune.search.ranking import Result, rank
+from emotune.search.records import Record
 from emotune.search.values import fitted
 from emotune.study.results import evaluation_results, opened
-from emotune.study.study import Aim, Study
+from emotune.study.study import Study, StudyObjective
 
 MOST_EARLIER = 10
-"""So many configurations are taken from all earlier searches together."""
+"""Most configurations that are taken from all earlier searches together."""
 
 
 class Candidate(NamedTuple):
-    """A configuration of an earlier search; sorting puts the best first."""
+    """A configuration of an earlier search."""
 
-    untrained: int
-    """Epochs it was trained, negative."""
-    loss: float
     source: int
-    config_id: int
-    values: dict[str, Value]
+    """Number of the search, in the order in which the searches were given."""
+    result: Result
 
 
 def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> Study:
-    """Add the best configurations of earlier searches to those that the study knows to be good.
+    """Add the best configurations of earlier searches to ``earlier`` of a study.
 
-    The best over all are taken, `MOST_EARLIER` at most and each once: trained longest first, and among those
-    the best objective. What failed is never taken.
+    At most `MOST_EARLIER` different configurations are taken, in the order of `emotune.search.ranking.rank`; equal
+    losses of different searches are ordered by search. Configurations that failed are left out.
 
     Args:
         study: The new study.
@@ -40,43 +38,50 @@ def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> St
             fit into the study's space.
     """
     names = list(sources)
-    found = [
-        one
+    candidates = [
+        candidate
         for number, name in enumerate(names)
-        for one in _candidates(name, records=sources[name], source=number, aim=study.objective)
+        for candidate in _candidates(name, records=sources[name], source=number, target=study.objective)
     ]
     space = study.configuration_space()
     taken = {key_of(fitted(space, values=values)): values for values in study.earlier}
     most = len(taken) + MOST_EARLIER
-    for one in sorted(found):
+    for candidate in sorted(candidates, key=lambda candidate: _order(candidate, target=study.objective)):
         if len(taken) == most:
             break
+        evaluation = candidate.result.evaluation
         try:
-            values = fitted(space, values=one.values)
+            values = fitted(space, values=evaluation.values)
         except SettingsError as error:
-            raise SettingsError(f"--warm-start {names[one.source]}, configuration {one.config_id}: {error}") from error
+            origin = f"--warm-start {names[candidate.source]}, configuration {evaluation.config_id}"
+            raise SettingsError(f"{origin}: {error}") from error
         taken.setdefault(key_of(values), values)
     return study.model_copy(update={"earlier": tuple(taken.values())})
 
 
-def _candidates(name: str, *, records: Sequence[Record], source: int, aim: Aim) -> Iterator[Candidate]:
-    """Yield the configurations of a search that have a result and never failed, as of their last one."""
+def _candidates(name: str, *, records: Sequence[Record], source: int, target: StudyObjective) -> Iterator[Candidate]:
+    """Yield the configurations of a search that have a result and never failed, with their last result."""
     if not records:
         raise SettingsError(f"--warm-start {name}: it has no record yet; let it finish its first evaluations")
-    objective = Aim.model_validate(opened(records).study["objective"])
-    if objective != aim:
+    objective = StudyObjective.model_validate(opened(records).study["objective"])
+    if objective != target:
         raise SettingsError(
             f"--warm-start {name}: its objective is {objective.metric} ({objective.mode}), and this study's is "
-            f"{aim.metric} ({aim.mode}); what was best there need not be good here"
+            f"{target.metric} ({target.mode}); give a search with the same objective"
         )
     results = evaluation_results(records)
-    failed = {one.evaluation.config_id for one in results if one.status == "failed"}
+    failed = {result.evaluation.config_id for result in results if result.status == "failed"}
     last = {
-        one.evaluation.config_id: (one.evaluation, one.objective)
-        for one in results
-        if one.objective is not None and one.evaluation.config_id not in failed
+        result.evaluation.config_id: Result(result.evaluation, result.objective)
+        for result in results
+        if result.objective is not None and result.evaluation.config_id not in failed
     }
     if not last:
         raise SettingsError(f"--warm-start {name}: it has no result yet; let it finish its first evaluations")
-    for evaluation, value in last.values():
-        yield Candidate(-evaluation.to_epoch, aim.as_loss(value), source, evaluation.config_id, evaluation.values)
+    for result in last.values():
+        yield Candidate(source, result)
+
+
+def _order(candidate: Candidate, *, target: StudyObjective) -> tuple[int, float, int, int]:
+    negative_epochs, loss, evaluation_id = rank(candidate.result, mode=target.mode)
+    return negative_epochs, loss, candidate.source, evaluation_id

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.overhead_core import ask_and_tell_page, driver_memory, optimizer_at
 from benchmarks.overhead_idle import SCHEDULES, Setting, page, simulate
 from benchmarks.overhead_spans import Span, account, ladder_segment, merged
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 
 
@@ -86,5 +87,5 @@ def test_memory_is_noted_at_the_sizes_asked_for(tmp_path: Path) -> None:
     mib = driver_memory([5, 20], folder=tmp_path)
     assert list(mib) == [5, 20]
     assert all(value > 10 for value in mib.values())
-    ended = [record for record in read_journal(tmp_path / "journal.jsonl") if record.kind == "ended"]
+    ended = [record for record in read_journal(LocalLog(tmp_path / "journal.jsonl")) if record.kind == "ended"]
     assert len(ended) == 20

@@ -17,11 +17,12 @@ from typing import Any
 
 import yaml
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Started
 from emotune.search.stopping import Resize
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.cluster.lab import PROJECT, Lab, Machine, enter, laboratory
 from tests.search.checker import seen_in_virtual_time, violations
@@ -134,7 +135,7 @@ def working(folder: Path) -> dict[int, int]:
     """Return the epochs of each configuration whose evaluation is running, by the journal."""
     if not (folder / "journal.jsonl").exists():
         return {}
-    known = read_journal(folder / "journal.jsonl")
+    known = read_journal(LocalLog(folder / "journal.jsonl"))
     ended = {one.evaluation_id for one in known if isinstance(one, Ended)}
     running = [one.evaluation.config_id for one in known if isinstance(one, Started) and one.evaluation.id not in ended]
     epochs = Counter(one.config_id for one in known if isinstance(one, EpochDone))
@@ -152,7 +153,7 @@ def at_risk(folder: Path) -> dict[int, int]:
 
 def rates(folder: Path, marks: list[tuple[str, float]]) -> dict[str, float]:
     """Return the epochs a minute between one mark and the next, by the journal."""
-    times = [one.time for one in read_journal(folder / "journal.jsonl") if isinstance(one, EpochDone)]
+    times = [one.time for one in read_journal(LocalLog(folder / "journal.jsonl")) if isinstance(one, EpochDone)]
     return {
         f"from '{event}' to '{following}'": sum(begin <= time < end for time in times) / (end - begin) * 60
         for (event, begin), (following, end) in itertools.pairwise(marks)
@@ -161,13 +162,13 @@ def rates(folder: Path, marks: list[tuple[str, float]]) -> dict[str, float]:
 
 def longest_gap(folder: Path) -> float:
     """Return the longest time between two epochs, by the journal."""
-    times = [one.time for one in read_journal(folder / "journal.jsonl") if isinstance(one, EpochDone)]
+    times = [one.time for one in read_journal(LocalLog(folder / "journal.jsonl")) if isinstance(one, EpochDone)]
     return max(after - before for before, after in itertools.pairwise(times))
 
 
 def wrong(folder: Path) -> list[str]:
     """Name what is wrong with a search: an epoch twice or missing, a failure, a decision against the rules."""
-    known = read_journal(folder / "journal.jsonl")
+    known = read_journal(LocalLog(folder / "journal.jsonl"))
     first = opened(known)
     study = Study.model_validate(first.study)
     epochs: dict[int, list[int]] = {}
@@ -183,7 +184,7 @@ def wrong(folder: Path) -> list[str]:
     rows, changes = optimizer.results(), [Resize.model_validate(each) for each in optimizer.state()["resizes"]]
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     seen = seen_in_virtual_time(begun, rows, cost=cost, changes=changes)
     return found + violations(begun, rows, running=optimizer.running(), seen=seen)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from emotune.search.records import Closed, EpochDone
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
 from tests.cluster.lab import PROJECT, enter, missing
@@ -51,14 +52,14 @@ def test_without_a_store_it_says_what_to_do(found: dict[str, Any]) -> None:
 
 
 def test_the_second_submit_goes_on_where_the_killed_one_was(found: dict[str, Any], folder: Path) -> None:
-    records = read_journal(folder / "desk/root/emotune-cluster/results/tiny/journal.jsonl")
+    records = read_journal(LocalLog(folder / "desk/root/emotune-cluster/results/tiny/journal.jsonl"))
     epochs = [(one.config_id, one.epoch) for one in records if isinstance(one, EpochDone)]
     assert len(epochs) == len(set(epochs))
     assert [one.state for one in records if isinstance(one, Closed)] == ["finished"]
     status = json.loads((folder / "desk/root/status.json").read_text())
     assert status["state"] == "finished"
     assert {one["status"] for one in status["evaluations"]} == {"done"}
-    assert "is finished; nothing was left to do" in found["again"]["output"]
+    assert "was finished already; nothing was run" in found["again"]["output"]
 
 
 def test_nobody_gets_in_without_the_token(found: dict[str, Any], folder: Path) -> None:
@@ -78,7 +79,7 @@ def test_on_one_machine_ray_listens_to_nobody_else(found: dict[str, Any]) -> Non
 
 def test_the_batch_script_runs_a_search_from_beginning_to_end(found: dict[str, Any], folder: Path) -> None:
     assert found["slurm"]["code"] == 0
-    records = read_journal(folder / "desk/root/results/batch/journal.jsonl")
+    records = read_journal(LocalLog(folder / "desk/root/results/batch/journal.jsonl"))
     assert opened(records).concurrency == 3, "it ran on another Ray than the job's, which has three CPUs"
     assert [one.state for one in records if isinstance(one, Closed)] == ["finished"]
     assert not list((folder / "desk/root/.ray").glob("token-*")), "the token is gone with the job"

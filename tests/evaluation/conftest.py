@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.cli.finetune import single_run
+from emotune.cli.actions.single_run import single_run
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
@@ -13,13 +13,14 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
 from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import make_optimizer
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
+from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
-from emotune.study.study import Aim, Study
-from emotune.training.loop import never
+from emotune.study.resume import make_optimizer
+from emotune.study.study import Study, StudyObjective
+from emotune.training.loop import never_pause
 
 MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}
 TASK = {"kind": "classify", "hidden": (8, 6), "dropout": 0.1}
@@ -54,7 +55,11 @@ def cross_validate(
     shuffled: bool = False,
 ) -> None:
     """Train all folds, or the one of a fine-tuning, and keep journal and checkpoints as a search does."""
-    study = single_run(experiment, aim=Aim(metric="train/loss")) if single else folds_of(experiment, shuffled=shuffled)
+    study = (
+        single_run(experiment, aim=StudyObjective(metric="train/loss"))
+        if single
+        else folds_of(experiment, shuffled=shuffled)
+    )
     folder.path.mkdir(parents=True)
     with Journal.open(folder.journal, owner="test") as journal:
         journal.append(
@@ -82,7 +87,7 @@ def cross_validate(
                 checkpoints=folder.checkpoints(evaluation.config_id),
                 measure_test=True,
             )
-            for report in Worker(job).work(never):
+            for report in Worker(job).work(never_pause):
                 coordinator.report(evaluation.id, epoch=report.epoch, metrics=report.metrics)
             coordinator.complete(evaluation.id)
         coordinator.close(Closed(time=time.time(), state="finished" if finish else "interrupted"))
@@ -103,7 +108,7 @@ def pair(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     The ECG's have six last hidden units, the EEG's four.
     """
     storage = tmp_path_factory.mktemp("results")
-    ecg, eeg = (SearchFolder.of(name, storage=storage) for name in ("ecg-cv", "eeg-cv"))
+    ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(storage)) for name in ("ecg-cv", "eeg-cv"))
     cross_validate(unimodal(stores["ecg"]), ecg, shuffled=True)
     cross_validate(unimodal(stores["eeg"], task={**TASK, "hidden": (4,)}), eeg)
     return ecg, eeg

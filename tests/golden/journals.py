@@ -11,12 +11,13 @@ from click.testing import CliRunner
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from emotune.storage import LocalLog, LocalStorage
 from tests.golden.content import (
-    Changes,
+    MlflowContent,
     Opened,
     Optimizer,
-    Plan,
     Record,
+    RunUpdates,
     Study,
     deliver_all,
     emotune,
@@ -47,7 +48,7 @@ def decisions(name: str) -> dict[str, Any]:
 
     A search that has ended is extended first.
     """
-    records = read_journal(FOLDER / name / "journal.jsonl")
+    records = read_journal(LocalLog(FOLDER / name / "journal.jsonl"))
     first = _first(records)
     study = Study.model_validate(first.study)
     optimizer = make_optimizer(study, records=records, concurrency=first.concurrency)
@@ -77,11 +78,11 @@ def _asked(optimizer: Optimizer) -> Iterator[dict[str, Any]]:
 
 def mlflow_plan(name: str) -> dict[str, Any]:
     """Return the content of the MLflow runs, computed from a journal alone; metrics as [key, value, time, step]."""
-    records = read_journal(FOLDER / name / "journal.jsonl")
-    plan = Plan(kind=_first(records).purpose, provenance=PROVENANCE)
-    changes: Changes = {}
+    records = read_journal(LocalLog(FOLDER / name / "journal.jsonl"))
+    content = MlflowContent(kind=_first(records).purpose, provenance=PROVENANCE)
+    changes: RunUpdates = {}
     for record in records:
-        plan.absorb(record, changes)
+        content.add(record, changes)
     return {
         key: {
             "name": change.name,
@@ -103,9 +104,9 @@ def mlflow_stores() -> dict[str, Any]:
         uri = f"sqlite:///{storage}/mlflow.db"
         for name in NAMES:
             folder = _copy_journal(name, Path(storage))
-            records = read_journal(folder / "journal.jsonl")
+            records = read_journal(LocalLog(folder / "journal.jsonl"))
             purpose = _first(records).purpose
-            assert deliver_all(records, tracking_uri=uri, folder=folder, name=name, kind=purpose)
+            assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name=name, kind=purpose)
         return {name: _runs(MlflowClient(tracking_uri=uri), name) for name in NAMES}
 
 

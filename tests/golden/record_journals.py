@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from emotune.storage import LocalLog
 from tests.golden.content import Record, read_journal
 from tests.golden.journals import FOLDER
 from tests.golden.stores import prepare_store
@@ -106,7 +107,7 @@ def _waiting() -> Iterator[None]:
 
 def _records(name: str) -> list[Record]:
     journal = RESULTS / name / "journal.jsonl"
-    return read_journal(journal) if journal.exists() else []
+    return read_journal(LocalLog(journal)) if journal.exists() else []
 
 
 def _count(records: list[Record], kind: str) -> int:

@@ -45,13 +45,13 @@ def test_rows_equal_those_of_the_whole_sequence() -> None:
     chosen = encoder(signals, rows)
     everything = encoder(signals)
     for signal in range(3):
-        torch.testing.assert_close(chosen[signal], everything[signal, rows[signal]], rtol=0, atol=1e-6)
+        torch.testing.assert_close(chosen[signal], everything[signal, rows[signal]], rtol=0, atol=1e-5)
 
 
 def test_summary_is_the_class_representation() -> None:
     encoder = SMALL.build(channels=1).eval()
     signals = torch.randn(2, 1, 30)
-    torch.testing.assert_close(encoder.summarise(signals), encoder(signals)[:, 0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(encoder.summarise(signals), encoder(signals)[:, 0], rtol=0, atol=1e-5)
 
 
 def test_a_block_computes_what_torch_computes() -> None:

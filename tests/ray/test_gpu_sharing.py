@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emotune.search.records import EpochDone
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened, search_state
 from tests.ray.conftest import TINY
@@ -21,13 +22,13 @@ import ray
 from emotune.cli.search import search
 from emotune.cli import run_command
 from emotune.experiment import Experiment
-from emotune.runtime.cluster import gpu_sharing
+from emotune.runtime.cluster import capacity, gpu_sharing
 
 ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
 gpu_sharing.measure_on_gpu = functools.partial(gpu_sharing.measure_on_gpu, seconds=0.5)
 on_cpus = Experiment().with_values({"compute.device": "cpu"})
-assert gpu_sharing.find_seats(on_cpus, trials=1) == gpu_sharing.Seats(2, {"CPU": 1.0})
-print(json.dumps([gpu_sharing.find_seats(Experiment(), trials=trials).__dict__ for trials in (1, 2, 4)]))
+assert capacity.find_capacity(on_cpus, trials_per_gpu=1) == capacity.Capacity(2, {"CPU": 1.0})
+print(json.dumps([capacity.find_capacity(Experiment(), trials_per_gpu=count).__dict__ for count in (1, 2, 4)]))
 run_command(search)
 """
 
@@ -44,13 +45,13 @@ def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     one, two, four = json.loads(done.stdout.splitlines()[0])
-    assert one == {"number": 1, "takes": {"CPU": 1.0, "GPU": 1.0}}
-    assert two == {"number": 2, "takes": {"CPU": 1.0, "GPU": 0.5}}
-    assert four == {"number": 2, "takes": {"CPU": 1.0, "GPU": 0.25}}
+    assert one == {"slots": 1, "resources": {"CPU": 1.0, "GPU": 1.0}}
+    assert two == {"slots": 2, "resources": {"CPU": 1.0, "GPU": 0.5}}
+    assert four == {"slots": 2, "resources": {"CPU": 1.0, "GPU": 0.25}}
     told = done.stderr[done.stderr.index("evaluations will share a GPU") :].splitlines()
     measured = [int(line.split()[0]) for line in told[2:4]]
     assert measured == [1, 2], "the machine has no CPUs for 4"
-    records = read_journal(tmp_path / "packed" / "journal.jsonl")
+    records = read_journal(LocalLog(tmp_path / "packed" / "journal.jsonl"))
     assert search_state(records, alive=False) == "finished"
     assert opened(records).concurrency in {1, 2}
     shares = [one.metrics["train/peak_share"] for one in records if isinstance(one, EpochDone)]

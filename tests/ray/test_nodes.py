@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from ray.cluster_utils import Cluster
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Ended, EpochDone, Evaluation, Record, Resized
 from emotune.search.settings import SearchSettings
 from emotune.search.stopping import Resize
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.ray.conftest import Program, cluster_of
 from tests.search.checker import seen_in_virtual_time, violations
@@ -42,7 +43,7 @@ class Following:
 
     @property
     def records(self) -> list[Record]:
-        return read_journal(self._journal) if self._journal.exists() else []
+        return read_journal(LocalLog(self._journal)) if self._journal.exists() else []
 
     def wait(self, condition: Callable[[list[Record]], bool]) -> None:
         """Wait until something holds."""
@@ -92,7 +93,7 @@ def check_decisions(records: list[Record]) -> None:
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     state = optimizer.state()
     begun = SearchSettings.model_validate(state["settings"])

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from emotune.documents import load_document, parse
 from emotune.experiment import Experiment
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import EpochDone
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import read_journal
-from emotune.training.loop import never
+from emotune.training.loop import never_pause
 from emotune.training.workers import joined
 from tests.ray.conftest import Program, cluster_of
 
@@ -68,7 +69,12 @@ def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder.parent / "experiment.yaml").write_text(EXPERIMENT)
     settings = parse(load_document(folder.parent / "experiment.yaml").overridden([f"store={store}"]), Experiment)
     job = Job(
-        evaluation_id=0, config_id=0, from_epoch=0, to_epoch=EPOCHS, experiment=settings, checkpoints=folder
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=EPOCHS,
+        experiment=settings,
+        checkpoints=LocalStorage(folder),
     ).model_dump_json()
     multiprocessing.start_processes(train, args=(job,), nprocs=2, start_method="spawn")
     return folder
@@ -78,7 +84,7 @@ def train(rank: int, job: str) -> None:
     given = Job.model_validate_json(job)
     meeting = f"file://{given.checkpoints}.meeting"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    Worker(given, group=joined()).work(never)
+    Worker(given, group=joined()).work(never_pause)
     distributed.destroy_process_group()
 
 
@@ -90,7 +96,7 @@ def finish(process: subprocess.Popen) -> str:
 
 def epochs_of(program: Program, name: str) -> list[EpochDone]:
     journal = program.storage / name / "journal.jsonl"
-    return [one for one in read_journal(journal) if isinstance(one, EpochDone)] if journal.exists() else []
+    return [one for one in read_journal(LocalLog(journal)) if isinstance(one, EpochDone)] if journal.exists() else []
 
 
 def wait_for_epoch(program: Program, name: str, epoch: int, *, process: subprocess.Popen) -> None:
@@ -182,10 +188,19 @@ def test_from_four_workers_to_two_every_segment_is_seen_once_an_epoch(
     finish(program.run([*start, *arguments(program, experiment, "fewer", workers="1..2")]))
     check_notes(notes, rows=train_rows(experiment, program.store))
     check_mlflow(program, "fewer")
-    # rounding differs with the number of workers, and grows with the steps
-    fewer, expected = losses(checkpoints(program, "fewer")), losses(undisturbed)
-    np.testing.assert_allclose(fewer[:6], expected[:6], rtol=1e-5)
-    np.testing.assert_allclose(fewer, expected, rtol=1e-3)
+    check_losses(losses(checkpoints(program, "fewer")), expected=losses(undisturbed))
+
+
+def check_losses(found: np.ndarray, *, expected: np.ndarray) -> None:
+    """Of other workers: equal up to rounding, which differs with their number and the CPU, and grows with the steps.
+
+    At first it is 1e-7. Adam enlarges it: the sign of a gradient of nearly 0 moves a weight by the learning rate. From
+    the fifth epoch on it stays below 6e-5. Other rows, masks or dropouts change the next loss by 1e-3 and more, a wrong
+    share of a joint batch by 2e-4 and, two epochs later, by 1e-3.
+    """
+    bounds = np.minimum(1e-5 * 3.0 ** np.arange(EPOCHS), 5e-4)
+    apart = np.abs(found / expected - 1).max(axis=1)
+    assert (apart <= bounds).all(), apart
 
 
 def train_rows(experiment: Path, store: Path) -> list[int]:
@@ -194,17 +209,22 @@ def train_rows(experiment: Path, store: Path) -> list[int]:
 
 
 def check_notes(notes: Path, *, rows: list[int]) -> None:
-    """Of steps that were repeated after the kill, the last one counts, and had the same segments as before."""
+    """Of steps that were repeated after the kill, the last one counts, and had the same segments as before.
+
+    Of the step in which they were killed, some workers of the first four had told and some had not.
+    """
     lines = [json.loads(line) for file in notes.iterdir() for line in file.read_text().splitlines()]
     assert {line["shard"][1] for line in lines} == {4, 2}
-    steps: defaultdict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    steps: defaultdict[tuple[int, int], dict[int, Counter[int]]] = defaultdict(lambda: defaultdict(Counter))
     for line in lines:
-        steps[line["epoch"], line["step"]][line["shard"][1]] += line["rows"]
-    seen: defaultdict[int, list[int]] = defaultdict(list)
-    for (epoch, _), by_workers in steps.items():
+        steps[line["epoch"], line["step"]][line["shard"][1]].update(line["rows"])
+    killed_in = max(step for step, by_workers in steps.items() if 4 in by_workers)
+    seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for step, by_workers in steps.items():
         last = by_workers[min(by_workers)]
-        # of the step in which they were killed, some workers of the first four had told and some had not
-        assert all(set(part) <= set(last) for part in by_workers.values())
-        seen[epoch] += last
-    assert sorted(seen) == list(range(1, EPOCHS + 1))
-    assert all(sorted(one) == rows for one in seen.values())
+        if step == killed_in:
+            assert all(part <= last for part in by_workers.values())
+        else:
+            assert all(part == last for part in by_workers.values())
+        seen[step[0]] += last
+    assert seen == {epoch: Counter(rows) for epoch in range(1, EPOCHS + 1)}

@@ -12,11 +12,11 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import EpochDone, Evaluation
-from emotune.storage.logs import locked
+from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 from emotune.study.results import opened
+from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.ray.conftest import Program
 from tests.search.checker import seen_in_virtual_time, violations
@@ -55,7 +55,9 @@ def check_mlflow(program: Program, name: str, status: dict) -> None:
         "configuration": len(configurations),
         "search": 1,
     }
-    epochs = [one for one in read_journal(program.storage / name / "journal.jsonl") if isinstance(one, EpochDone)]
+    epochs = [
+        one for one in read_journal(LocalLog(program.storage / name / "journal.jsonl")) if isinstance(one, EpochDone)
+    ]
     for config_id in configurations:
         history = client.get_metric_history(by_config[str(config_id)].info.run_id, "val/loss")
         logged = sorted((point.step, point.value) for point in history)
@@ -66,14 +68,14 @@ def check_mlflow(program: Program, name: str, status: dict) -> None:
 
 def check_decisions(journal: Path) -> None:
     """Every decision of a search follows from the rules, its studied costs and what it could have seen."""
-    records = read_journal(journal)
+    records = read_journal(LocalLog(journal))
     first = opened(records)
     study = Study.model_validate(first.study)
     optimizer = make_optimizer(study, records=records, concurrency=first.concurrency)
     rows = optimizer.results()
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     seen = seen_in_virtual_time(optimizer.settings, rows, cost=cost)
     finished = study.budget.evaluations is None
@@ -94,7 +96,7 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     """
     finish(program.search("undisturbed", *settings, study=study, concurrency=2))
     undisturbed = program.status("undisturbed")
-    count = len(read_journal(program.storage / "undisturbed" / "journal.jsonl"))
+    count = len(read_journal(LocalLog(program.storage / "undisturbed" / "journal.jsonl")))
     journal = program.storage / "killed" / "journal.jsonl"
     where = random.Random(count)
     process = program.search("killed", *settings, study=study, concurrency=2)
@@ -102,7 +104,7 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     process.kill()
     process.wait()
     if asked:
-        known = len(read_journal(journal))
+        known = len(read_journal(LocalLog(journal)))
         process = program.search("killed", *settings, study=study, concurrency=2)
         wait_for_records(journal, where.randrange(known + 1, count - 3), process=process)
         process.send_signal(signal.SIGTERM)
@@ -129,7 +131,7 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
 def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Program) -> None:
     journal = program.storage / "held" / "journal.jsonl"
     journal.parent.mkdir(parents=True)
-    with locked(journal, owner="the first"):
+    with LocalLog(journal).lock(owner="the first"):
         process = program.search("held")
         output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (2, "")
@@ -144,7 +146,7 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
     process = program.search("workers", *sets, concurrency=2)
     journal = program.storage / "workers" / "journal.jsonl"
     wait_for_records(journal, 1, process=process)
-    while len({one.evaluation_id for one in read_journal(journal) if isinstance(one, EpochDone)}) < 2:
+    while len({one.evaluation_id for one in read_journal(LocalLog(journal)) if isinstance(one, EpochDone)}) < 2:
         time.sleep(0.01)
     workers = [child for child in psutil.Process(process.pid).children(recursive=True) if is_trial(child)]
     assert len(workers) == 2

@@ -1,4 +1,4 @@
-"""Promises of a search whose results lie in a bucket: killed, moved and cut off from it, nothing is lost."""
+"""Promises of a search whose results are in a bucket: nothing is lost by a kill, a move or an outage."""
 
 import json
 import subprocess
@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 import emotune
-from emotune.study.folder import SearchFolder, storage_folder
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from tests.ray.conftest import Program
 from tests.ray.test_search import finish, table_of
-from tests.storage.conftest import Server, bucket, place, server
+from tests.support.s3 import Server
 
-__all__ = ["bucket", "place", "server"]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-AWAY_SECONDS = 8.0
-"""So long the server is away in the middle of the search."""
+OUTAGE_S = 8.0
+"""Seconds that the server is down in the middle of the search."""
 
 
 def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Popen) -> None:
@@ -32,34 +32,34 @@ def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Po
 
 
 def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
-    program: Program, server: Server, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: Program, s3_server: Server, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another machine is one with another cache; on the first one workers may live on for a moment."""
     few = ("--evaluations", "5")
     reference = program.search("undisturbed", *few)
-    first = program.search("moved", *few, "--storage", place)
-    folder = SearchFolder.of("moved", storage=storage_folder(place))
+    first = program.search("moved", *few, "--storage", s3_url)
+    folder = SearchFolder.of("moved", storage=open_storage(s3_url))
     wait_for_records(folder, 5, process=first)
     first.kill()
     first.wait()
     monkeypatch.setenv("EMOTUNE_CACHE", str(tmp_path / "second"))
     finish(reference)
     undisturbed = program.status("undisturbed")
-    known = len(read_journal(SearchFolder.of("moved", storage=storage_folder(place)).journal))
+    known = len(read_journal(SearchFolder.of("moved", storage=open_storage(s3_url)).journal))
     assert known >= 5
-    second = program.search("moved", *few, "--storage", place)
-    wait_for_records(SearchFolder.of("moved", storage=storage_folder(place)), known + 2, process=second)
-    server.kill()
-    time.sleep(AWAY_SECONDS)
-    server.restart()
+    second = program.search("moved", *few, "--storage", s3_url)
+    wait_for_records(SearchFolder.of("moved", storage=open_storage(s3_url)), known + 2, process=second)
+    s3_server.kill()
+    time.sleep(OUTAGE_S)
+    s3_server.restart()
     assert "whether moved, pid" in finish(second)
     monkeypatch.setenv("EMOTUNE_CACHE", str(tmp_path / "third"))
-    process = program.start("status", "moved", "--storage", place, "--json")
+    process = program.start("status", "moved", "--storage", s3_url, "--json")
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     moved = json.loads(out)
     assert table_of(moved) == table_of(undisturbed)
     assert moved["state"] == "finished"
-    encoder = emotune.load_encoder("moved", storage=place)
+    encoder = emotune.load_encoder("moved", storage=s3_url)
     assert not encoder.training
     assert list((tmp_path / "third").rglob("weights.safetensors"))

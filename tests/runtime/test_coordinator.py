@@ -1,4 +1,4 @@
-"""Promises of the coordinator: whatever is killed when, the history of the search is the same."""
+"""The coordinator: after a kill at any record, the history of the search is the same."""
 
 import itertools
 import random
@@ -9,12 +9,24 @@ from pathlib import Path
 import pytest
 
 from emotune.errors import SearchFailedError
-from emotune.runtime.coordinator import INFRASTRUCTURE_RETRIES, RETRIES, SAME_FAILURES, Coordinator
-from emotune.runtime.driver import make_optimizer
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.runtime.coordinator import MAX_SIMILAR_FAILURES, Coordinator
+from emotune.runtime.failures import RULES
+from emotune.search.records import (
+    RECORD,
+    Closed,
+    Ended,
+    EpochDone,
+    Evaluation,
+    Failure,
+    FailureKind,
+    Opened,
+    Record,
+    Started,
+)
+from emotune.storage import LocalLog, Log
 from emotune.study.journal import Journal
 from emotune.study.results import evaluation_results, find_best, shortfall, status_document
-from emotune.study.resume import software_changes
+from emotune.study.resume import make_optimizer, software_changes
 from emotune.study.study import Study
 
 STUDY = Study.model_validate(
@@ -40,14 +52,14 @@ def loss_of(evaluation: Evaluation, epoch: int) -> float:
     return float("nan") if rate > 0.02 else (rate - 0.01) ** 2 + 0.1 * layers + 1 / epoch
 
 
-def drive(path: Path, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:
-    """Run or go on with a search; the driver dies right after writing the record of a number."""
+def drive(log: Log, *, die_at: int | None = None, concurrency: int = 1) -> list[Record]:
+    """Run or resume a search; the driver dies right after it has written the record with a number."""
 
     def die(record: Record, number: int) -> None:
         if number == die_at and number >= known:
             raise Killed
 
-    with Journal.open(path, owner="test") as journal:
+    with Journal.open(log, owner="test") as journal:
         known = len(journal)
         if not journal.records:
             journal.append(opening(concurrency))
@@ -63,7 +75,7 @@ def opening(concurrency: int) -> Opened:
 
 
 def work(coordinator: Coordinator) -> None:
-    """Carry evaluations out, the last one handed out first, re-reporting a configuration's earlier epochs."""
+    """Run evaluations, the last one handed out first, and report a configuration's earlier epochs again."""
     out: list[Evaluation] = []
     while not coordinator.finished:
         while (evaluation := coordinator.next_evaluation()) is not None:
@@ -85,22 +97,22 @@ def epochs(records: list[Record]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
-def test_killed_at_any_record_it_ends_the_same(tmp_path: Path, concurrency: int) -> None:
-    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=concurrency)
+def test_a_search_killed_at_any_record_ends_with_the_same_history(tmp_path: Path, concurrency: int) -> None:
+    undisturbed = drive(LocalLog(tmp_path / "undisturbed.jsonl"), concurrency=concurrency)
     expected = table(undisturbed)
     assert {status for _, status, *_ in expected} == {"done", "failed"}
     for number in [1, *random.Random(concurrency).sample(range(2, len(undisturbed)), 9)]:
-        path = tmp_path / f"killed-{number}.jsonl"
+        log = LocalLog(tmp_path / f"killed-{number}.jsonl")
         with pytest.raises(Killed):
-            drive(path, die_at=number, concurrency=concurrency)
-        records = drive(path, concurrency=concurrency)
+            drive(log, die_at=number, concurrency=concurrency)
+        records = drive(log, concurrency=concurrency)
         assert table(records) == expected
         assert epochs(records) == epochs(undisturbed)
         assert len(set(epochs(records))) == len(epochs(records))
 
 
 def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None:
-    results = evaluation_results(drive(tmp_path / "j.jsonl"))
+    results = evaluation_results(drive(LocalLog(tmp_path / "j.jsonl")))
     best = find_best(results, mode="min")
     top = [one.objective for one in results if one.evaluation.to_epoch == 9 and one.objective is not None]
     assert best is not None
@@ -111,7 +123,7 @@ def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None
 
 
 def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
-    """Let all evaluations that train so long have failed."""
+    """Return the records as if all evaluations up to an epoch had failed."""
     there = {one.evaluation.id for one in evaluation_results(records) if one.evaluation.to_epoch == epochs}
     failed = {"status": "failed", "objective": None, "error": "out of memory"}
     return [
@@ -120,8 +132,8 @@ def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
     ]
 
 
-def test_without_a_result_at_the_largest_budget_it_says_so(tmp_path: Path) -> None:
-    records = drive(tmp_path / "j.jsonl")
+def test_a_search_without_a_result_at_the_largest_budget_has_a_warning(tmp_path: Path) -> None:
+    records = drive(LocalLog(tmp_path / "j.jsonl"))
     closed = Closed(time=0, state="finished")
     assert shortfall([*records, closed]) is None
     fallen = without_results_at(9, records)
@@ -153,13 +165,13 @@ def test_other_software_is_named_package_by_package() -> None:
 def test_a_wall_clock_that_jumps_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jumps: list[float]
 ) -> None:
-    undisturbed = drive(tmp_path / "undisturbed.jsonl", concurrency=2)
+    undisturbed = drive(LocalLog(tmp_path / "undisturbed.jsonl"), concurrency=2)
     wall, steps = itertools.count(), itertools.cycle(jumps)
     monkeypatch.setattr(time, "time", lambda: 1e9 + next(wall) + next(steps))
     for number in range(5, len(undisturbed), 17):
         with pytest.raises(Killed):
-            drive(tmp_path / "jumping.jsonl", die_at=number, concurrency=2)
-    records = drive(tmp_path / "jumping.jsonl", concurrency=2)
+            drive(LocalLog(tmp_path / "jumping.jsonl"), die_at=number, concurrency=2)
+    records = drive(LocalLog(tmp_path / "jumping.jsonl"), concurrency=2)
     times = [one.time for one in records[1:]]
     assert times != sorted(times)
     assert table(records) == table(undisturbed)
@@ -168,9 +180,9 @@ def test_a_wall_clock_that_jumps_decides_nothing(
 
 
 @pytest.fixture
-def open_desk(tmp_path: Path) -> Callable[[], Coordinator]:
+def open_coordinator(tmp_path: Path) -> Callable[[], Coordinator]:
     def make() -> Coordinator:
-        journal = Journal.open(tmp_path / "j.jsonl", owner="test")
+        journal = Journal.open(LocalLog(tmp_path / "j.jsonl"), owner="test")
         if not journal.records:
             journal.append(opening(1))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
@@ -179,99 +191,146 @@ def open_desk(tmp_path: Path) -> Callable[[], Coordinator]:
     return make
 
 
-@pytest.mark.parametrize(("infrastructure", "tries"), [(False, RETRIES), (True, INFRASTRUCTURE_RETRIES)])
-def test_a_broken_evaluation_is_tried_again_and_then_counts_as_failed(
-    open_desk: Callable[[], Coordinator], *, infrastructure: bool, tries: int
+LOST = Failure(kind="worker_lost", message="boom")
+RETRIED = [kind for kind, rule in RULES.items() if not (rule.stops_search or rule.is_result)]
+STOPPING = [kind for kind, rule in RULES.items() if rule.stops_search]
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+def test_a_failed_evaluation_is_retried_by_the_rule_of_its_kind_and_then_recorded(
+    open_coordinator: Callable[[], Coordinator], kind: FailureKind
 ) -> None:
-    coordinator = open_desk()
+    coordinator, failure = open_coordinator(), Failure(kind=kind, message="boom")
     first = coordinator.next_evaluation()
     assert first is not None
-    for _ in range(tries):
-        coordinator.fail(first.id, error="boom", infrastructure=infrastructure)
+    for _ in range(RULES[kind].retries):
+        coordinator.fail(first.id, failure)
         assert coordinator.next_evaluation() == first
-    coordinator.fail(first.id, error="boom", infrastructure=infrastructure)
+    coordinator.fail(first.id, failure)
+    ended = coordinator._journal.records[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.status, ended.error, ended.failure_kind) == ("failed", "boom", kind)
     second = coordinator.next_evaluation()
     assert second is not None
     assert second.id == 1
     assert coordinator.optimizer.results() == [(first, None)]
 
 
+def test_a_diverged_evaluation_is_a_result_and_never_retried(open_coordinator: Callable[[], Coordinator]) -> None:
+    coordinator = open_coordinator()
+    for number in range(MAX_SIMILAR_FAILURES + 1):
+        evaluation = coordinator.next_evaluation()
+        assert evaluation is not None
+        coordinator.fail(evaluation.id, Failure(kind="diverged", message="the loss is infinite"))
+        assert len(coordinator.optimizer.results()) == number + 1
+    ended = [record for record in coordinator._journal.records if isinstance(record, Ended)]
+    assert {record.failure_kind for record in ended} == {"diverged"}
+
+
 @pytest.mark.parametrize("progress", ["epochs", "a newer checkpoint", "the same checkpoint"])
-def test_who_makes_progress_may_break_off_for_ever(open_desk: Callable[[], Coordinator], progress: str) -> None:
-    coordinator = open_desk()
+def test_progress_resets_the_retries(open_coordinator: Callable[[], Coordinator], progress: str) -> None:
+    coordinator = open_coordinator()
     first = coordinator.next_evaluation()
     assert first is not None
     steps = {"a newer checkpoint": 1}.get(progress, 0)
-    for attempt in range(1, INFRASTRUCTURE_RETRIES + 3):
+    retries = RULES["worker_lost"].retries
+    for attempt in range(1, retries + 3):
         if progress == "epochs":
             coordinator.report(first.id, epoch=attempt, metrics={"val/loss": 1.0})
         else:
-            coordinator.note_progress(first.id, saved=(0, attempt * steps))
-        coordinator.fail(first.id, error="boom", infrastructure=True)
+            coordinator.update_saved(first.id, saved=(0, attempt * steps))
+        coordinator.fail(first.id, LOST)
         following = coordinator.next_evaluation()
-        assert (following == first) == (progress != "the same checkpoint" or attempt <= INFRASTRUCTURE_RETRIES)
+        assert (following == first) == (progress != "the same checkpoint" or attempt <= retries)
         if following != first:
             return
     assert progress != "the same checkpoint"
 
 
 def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
-    open_desk: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
+    open_coordinator: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coordinator, now = open_desk(), iter([10.0, 13.0, 1000.0, 1005.0])
+    coordinator, now = open_coordinator(), iter([10.0, 13.0, 1000.0, 1005.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(now))
     evaluation = coordinator.next_evaluation()
     assert evaluation is not None
-    coordinator.fail(evaluation.id, error="boom", infrastructure=True)
+    coordinator.fail(evaluation.id, LOST)
     assert coordinator.next_evaluation() == evaluation
     seen: list[Record] = []
     coordinator._observers = [lambda record, number: seen.append(record)]
-    coordinator.complete(evaluation.id, diverged="too large")
+    coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
     assert [one.seconds for one in seen if isinstance(one, Ended)] == [8.0]
 
 
-def fail_for_good(coordinator: Coordinator, *, error: str) -> None:
-    for _ in range(RETRIES + 1):
+def fail_for_good(coordinator: Coordinator, *, message: str) -> None:
+    for _ in range(RULES["program_error"].retries + 1):
         evaluation = coordinator.next_evaluation()
         assert evaluation is not None
-        coordinator.fail(evaluation.id, error=error, infrastructure=False)
+        coordinator.fail(evaluation.id, Failure(kind="program_error", message=message))
 
 
-def test_failures_of_one_kind_in_a_row_stop_the_search(open_desk: Callable[[], Coordinator]) -> None:
-    coordinator = open_desk()
-    for number in range(SAME_FAILURES - 1):
-        fail_for_good(coordinator, error=f"out of disk {number}")
-    with pytest.raises(SearchFailedError, match=r"5 evaluations in a row failed in the same way.*out of disk 4"):
-        fail_for_good(coordinator, error="out of disk 4")
+def test_similar_failures_in_a_row_stop_the_search(open_coordinator: Callable[[], Coordinator]) -> None:
+    coordinator = open_coordinator()
+    for number in range(MAX_SIMILAR_FAILURES - 1):
+        fail_for_good(coordinator, message=f"wrong shape {number}")
+    with pytest.raises(SearchFailedError, match=r"5 evaluations in a row failed in the same way.*wrong shape 4"):
+        fail_for_good(coordinator, message="wrong shape 4")
 
 
-@pytest.mark.parametrize("kind", ["Storage", "StorageAway"])
-@pytest.mark.parametrize(("infrastructure", "tries"), [(False, RETRIES), (True, INFRASTRUCTURE_RETRIES)])
-def test_a_full_disk_stops_the_search_and_counts_against_nobody(
-    open_desk: Callable[[], Coordinator], kind: str, *, infrastructure: bool, tries: int
+def test_different_failures_do_not_stop_the_search(open_coordinator: Callable[[], Coordinator]) -> None:
+    coordinator = open_coordinator()
+    for letter in "abcdefg":
+        fail_for_good(coordinator, message=f"wrong {letter}")
+    assert len(coordinator.optimizer.results()) == 7
+
+
+@pytest.mark.parametrize("kind", STOPPING)
+def test_a_storage_failure_stops_the_search_and_is_no_result(
+    open_coordinator: Callable[[], Coordinator], kind: FailureKind
 ) -> None:
-    coordinator = open_desk()
-    error = f"worker 0 of the group: emotune.errors.{kind}Error: epoch-000001 could not be written"
-    for _ in range(tries):
+    coordinator = open_coordinator()
+    failure = Failure(kind=kind, message="epoch-000001 could not be written")
+    for _ in range(RULES[kind].retries):
         assert coordinator.next_evaluation() is not None
-        coordinator.fail(0, error=error, infrastructure=infrastructure)
+        coordinator.fail(0, failure)
     coordinator.next_evaluation()
     with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
-        coordinator.fail(0, error=error, infrastructure=infrastructure)
+        coordinator.fail(0, failure)
     assert coordinator.optimizer.results() == []
-    assert [one.kind for one in coordinator._journal.records] == ["opened", "started"]
+    assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]
 
 
-def test_a_missing_metric_is_named(open_desk: Callable[[], Coordinator]) -> None:
-    coordinator = open_desk()
+def test_records_of_an_earlier_version_have_the_same_bytes_and_the_same_status(tmp_path: Path) -> None:
+    """An `Ended` record without ``failure_kind`` is read, written and shown as before."""
+    line = (
+        b'{"kind":"ended","time":3.0,"evaluation_id":0,"config_id":0,"status":"failed","objective":null,'
+        b'"seconds":1.5,"error":"ValueError: boom"}'
+    )
+    old = RECORD.validate_json(line)
+    assert isinstance(old, Ended)
+    assert old.failure_kind is None
+    assert RECORD.dump_json(old) == line
+    records = drive(LocalLog(tmp_path / "j.jsonl"))
+    assert any(record.failure_kind == "diverged" for record in records if isinstance(record, Ended))
+    earlier = [
+        record.model_copy(update={"failure_kind": None}) if isinstance(record, Ended) else record for record in records
+    ]
+    read = [RECORD.validate_json(RECORD.dump_json(record)) for record in earlier]
+    assert read == earlier
+    assert not any(b"failure_kind" in RECORD.dump_json(record) for record in read)
+    assert status_document(read, alive=False) == status_document(records, alive=False)
+
+
+def test_a_missing_metric_is_named(open_coordinator: Callable[[], Coordinator]) -> None:
+    coordinator = open_coordinator()
     evaluation = coordinator.next_evaluation()
     assert evaluation is not None
-    with pytest.raises(SearchFailedError, match="'val/loss' is not reported; there are train/loss, val/f1"):
+    with pytest.raises(SearchFailedError, match="'val/loss' is not reported; reported are train/loss, val/f1"):
         coordinator.report(evaluation.id, epoch=1, metrics={"val/f1": 1.0, "train/loss": 2.0})
 
 
-def test_status_says_what_is_known(tmp_path: Path) -> None:
-    records = drive(tmp_path / "j.jsonl")
+def test_status_has_state_budget_and_mlflow_runs(tmp_path: Path) -> None:
+    records = drive(LocalLog(tmp_path / "j.jsonl"))
     document = status_document(records, alive=False, mlflow_runs={0: "abc"})
     assert document["state"] == "interrupted"
     assert document["budget"] == {"min": 1, "max": 9, "eta": 3, "brackets": None, "evaluations": None, "unit": "epochs"}

@@ -1,51 +1,61 @@
-"""How many evaluations share a GPU: as many as are worth while, and no more than fit."""
+"""The number of evaluations that share a GPU: the largest that raises the throughput and fits."""
 
 import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.runtime.cluster.gpu_sharing import COUNTS, GAIN, MEMORY_LIMIT, Packed, as_lines, choose, probe
+from emotune.runtime.cluster.gpu_sharing import (
+    COUNTS,
+    MAX_MEMORY_SHARE,
+    MIN_SPEEDUP,
+    SharingMeasurement,
+    as_lines,
+    choose,
+    probe,
+)
 
 speeds = st.lists(st.floats(1, 1e5), min_size=len(COUNTS), max_size=len(COUNTS))
 
 
-def measured_with(speeds: list[float], *, memory: float = 0.0) -> list[Packed]:
+def measured_with(speeds: list[float], *, memory: float = 0.0) -> list[SharingMeasurement]:
     by_count = dict(zip(COUNTS, speeds, strict=True))
-    return list(probe(lambda trials: Packed(trials, float(by_count[trials]), memory * trials)))
+    return list(probe(lambda trials: SharingMeasurement(trials, float(by_count[trials]), memory * trials)))
 
 
-def test_it_goes_on_while_more_are_faster_together() -> None:
+def test_the_number_grows_while_the_joint_throughput_does() -> None:
     assert choose(measured_with([100, 190, 350, 600])) == 8
     assert choose(measured_with([100, 190, 200, 600])) == 2
     assert choose(measured_with([100, 105, 200, 600])) == 1
 
 
-def test_nothing_is_measured_beyond_the_first_that_is_not_worth_while() -> None:
+def test_the_probe_ends_with_the_first_number_without_gain() -> None:
     assert [one.trials for one in measured_with([100, 190, 200, 600])] == [1, 2, 4]
 
 
-def test_what_would_not_fit_is_not_tried() -> None:
+def test_a_number_that_would_not_fit_is_not_measured() -> None:
     assert [one.trials for one in measured_with([100, 200, 400, 800], memory=0.2)] == [1, 2, 4]
     assert [one.trials for one in measured_with([100, 200, 400, 800], memory=0.9)] == [1]
 
 
-def test_what_did_not_fit_ends_it() -> None:
-    measured = list(probe(lambda trials: Packed(trials, 100.0 * trials) if trials < 4 else None))
+def test_a_number_that_did_not_fit_ends_the_probe() -> None:
+    measured = list(probe(lambda trials: SharingMeasurement(trials, 100.0 * trials) if trials < 4 else None))
     assert choose(measured) == 2
     assert choose(list(probe(lambda trials: None))) == 1
 
 
 @given(speeds=speeds, memory=st.floats(0, 1))
-def test_every_step_up_to_the_chosen_number_was_worth_while_and_fits(speeds: list[float], memory: float) -> None:
+def test_every_step_up_to_the_chosen_number_has_a_gain_and_fits(speeds: list[float], memory: float) -> None:
     measured = measured_with(speeds, memory=memory)
     chosen = choose(measured)
-    assert chosen == 1 or chosen * memory <= MEMORY_LIMIT * (1 + 1e-9)
+    assert chosen == 1 or chosen * memory <= MAX_MEMORY_SHARE * (1 + 1e-9)
     taken = [one for one in measured if one.trials <= chosen]
-    assert all(more.segments_per_second > GAIN * fewer.segments_per_second for fewer, more in itertools.pairwise(taken))
+    assert all(
+        more.segments_per_second > MIN_SPEEDUP * fewer.segments_per_second for fewer, more in itertools.pairwise(taken)
+    )
 
 
 def test_the_table_has_a_line_for_each_number() -> None:
-    head, *lines = as_lines([Packed(1, 100.0, 0.1), Packed(2, 180.0, 0.2)])
+    head, *lines = as_lines([SharingMeasurement(1, 100.0, 0.1), SharingMeasurement(2, 180.0, 0.2)])
     assert "segments/s" in head
     assert [line.split() for line in lines] == [["1", "100", "1.00", "10%"], ["2", "180", "1.80", "20%"]]

@@ -1,4 +1,4 @@
-"""Promises of how many workers a group gets, on a cluster whose resources the tests set."""
+"""The number of workers of a group, on a cluster whose resources the tests set."""
 
 import time
 from collections.abc import Iterator
@@ -10,13 +10,15 @@ import ray
 from ray._private.state import state as cluster_state
 
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.group_size import GROWTH_SECONDS, SETTLING_SECONDS, Size, obtainable, room, share
+from emotune.runtime.cluster.group_size import GROWTH_INTERVAL_S, RELEASE_TIMEOUT_S, GroupSize
+from emotune.runtime.cluster.resources import available_workers, worker_count, worker_resources
 from emotune.runtime.worker import Job
+from emotune.storage import LocalStorage
 
 
 @dataclass
-class Made:
-    """A cluster as Ray tells of it, and a clock that only sleeping and the test move."""
+class FakeCluster:
+    """The resources that Ray reports, and a clock that only sleeping and the test advance."""
 
     total: dict[str, float] = field(default_factory=lambda: {"CPU": 16.0})
     free: dict[str, float] = field(default_factory=lambda: {"CPU": 16.0})
@@ -28,8 +30,8 @@ class Made:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Made]:
-    made = Made()
+def cluster() -> Iterator[FakeCluster]:
+    made = FakeCluster()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "available_resources", lambda: made.free)
         patch.setattr(ray, "cluster_resources", lambda: made.total)
@@ -39,16 +41,16 @@ def cluster() -> Iterator[Made]:
         yield made
 
 
-def size(fewest: int, most: int, *, threads: int = 1) -> Size:
+def size(fewest: int, most: int, *, threads: int = 1) -> GroupSize:
     experiment = Experiment.model_validate({"compute": {"threads": threads}})
-    return Size(
+    return GroupSize(
         Job(
             evaluation_id=0,
             config_id=0,
             from_epoch=0,
             to_epoch=1,
             experiment=experiment,
-            checkpoints=Path("checkpoints"),
+            checkpoints=LocalStorage(Path("checkpoints")),
             workers=(fewest, most),
         )
     )
@@ -65,14 +67,14 @@ def size(fewest: int, most: int, *, threads: int = 1) -> Size:
         (1, (3, 3), 1, 3),
     ],
 )
-def test_a_group_gets_what_there_is_within_what_was_wished(
-    cluster: Made, free: int, wished: tuple[int, int], threads: int, chosen: int
+def test_a_group_gets_the_free_workers_within_its_range(
+    cluster: FakeCluster, free: int, wished: tuple[int, int], threads: int, chosen: int
 ) -> None:
     cluster.free = {"CPU": float(free)}
     assert size(*wished, threads=threads).choose() == chosen
 
 
-def test_room_that_is_just_being_given_back_is_waited_for_a_moment(cluster: Made, monkeypatch) -> None:
+def test_resources_that_are_being_released_are_waited_for(cluster: FakeCluster, monkeypatch) -> None:
     chooser, begun = size(1, 4), cluster.now
 
     def free() -> dict[str, float]:
@@ -80,21 +82,21 @@ def test_room_that_is_just_being_given_back_is_waited_for_a_moment(cluster: Made
 
     monkeypatch.setattr(ray, "available_resources", free)
     assert chooser.choose() == 4
-    assert cluster.now - begun < SETTLING_SECONDS
+    assert cluster.now - begun < RELEASE_TIMEOUT_S
 
 
-def test_fewer_are_asked_for_after_there_was_no_room_and_people_are_told(cluster: Made) -> None:
+def test_after_a_group_could_not_start_the_next_is_smaller_and_the_user_gets_a_message(cluster: FakeCluster) -> None:
     cluster.total = {"CPU": 3.0}
     chooser = size(2, 8)
-    told = chooser.note_no_room(8)
-    assert "waiting for 2 workers: the cluster has room for 3 in all" in told
+    message = chooser.reduce(8)
+    assert "waiting for 2 workers: the cluster has resources for 3 in all" in message
     assert chooser.choose() == 7
-    chooser.note_no_room(2)
+    chooser.reduce(2)
     assert chooser.choose() == 2
-    assert chooser.choose() == 8, "that there was no room counts once"
+    assert chooser.choose() == 8, "the failed start counts once"
 
 
-def test_a_small_group_looks_for_room_again_and_less_often_where_none_came(cluster: Made) -> None:
+def test_a_small_group_checks_for_resources_at_intervals_that_double_without_success(cluster: FakeCluster) -> None:
     cluster.free = {"CPU": 1.0}
     chooser, waited = size(1, 4), []
     for _ in range(9):
@@ -103,28 +105,28 @@ def test_a_small_group_looks_for_room_again_and_less_often_where_none_came(clust
         while not chooser.could_grow(1):
             cluster.now += 1
         waited.append(cluster.now - since)
-    first, longest = GROWTH_SECONDS
+    first, longest = GROWTH_INTERVAL_S
     assert waited == pytest.approx([min(first * 2**number, longest) for number in range(9)], abs=1.1)
     cluster.free = {"CPU": 4.0}
     assert chooser.choose() == 4
     cluster.now += first
-    assert chooser.could_grow(3), "growth that came resets the patience"
+    assert chooser.could_grow(3), "successful growth resets the interval"
 
 
-def test_a_group_does_not_grow_beyond_the_wish_or_without_room(cluster: Made) -> None:
+def test_a_group_does_not_grow_beyond_its_maximum_or_without_resources(cluster: FakeCluster) -> None:
     chooser = size(1, 4)
-    cluster.now += 10 * GROWTH_SECONDS[1]
+    cluster.now += 10 * GROWTH_INTERVAL_S[1]
     assert not chooser.could_grow(4)
     cluster.free = {"CPU": 0.5}
     assert not chooser.could_grow(2)
 
 
-def test_a_worker_takes_a_gpu_where_there_are_any_and_its_threads_otherwise(cluster: Made) -> None:
-    assert share(3) == {"CPU": 3.0}
-    assert room({"CPU": 16.0}, threads=3) == obtainable(3) == 5
+def test_a_worker_uses_a_gpu_if_there_are_any_and_a_cpu_per_thread_otherwise(cluster: FakeCluster) -> None:
+    assert worker_resources(3) == {"CPU": 3.0}
+    assert worker_count({"CPU": 16.0}, threads=3) == available_workers(3) == 5
     cluster.total = {"CPU": 16.0, "GPU": 2.0}
-    assert share(3) == {"GPU": 1.0, "CPU": 1.0}
-    assert room({"CPU": 16.0}, threads=3) == 0
-    assert obtainable(3) == 2
+    assert worker_resources(3) == {"GPU": 1.0, "CPU": 1.0}
+    assert worker_count({"CPU": 16.0}, threads=3) == 0
+    assert available_workers(3) == 2
     cluster.promised = {"CPU": 64.0, "GPU": 8.0}
-    assert obtainable(3) == 8, "the autoscaler's promise counts"
+    assert available_workers(3) == 8, "the autoscaler's promise counts"

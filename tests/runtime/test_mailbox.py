@@ -1,54 +1,62 @@
-"""Promises of the post: jobs are given out once, letters arrive once, and nobody gets work after the end."""
-
-from typing import Any
+"""The mailbox: jobs and reports arrive once and in order, and no job is handed out after a stop."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.runtime.mailbox import Letter, Mail, Post, Word
+from emotune.runtime.mailbox import Instruction, Mailbox, MailboxContents
+from emotune.runtime.step_report import StepReport
+from emotune.search.records import Failure
 
 
-def letter(number: int) -> Letter:
-    return {"reports": [number], "saved": None, "finished": False, "diverged": None}
+def report(number: int) -> StepReport:
+    return StepReport(saved=(number, 0))
 
 
-ACTIONS = st.lists(st.sampled_from(["hand in", "ask", "deliver", "collect"]))
+ACTIONS = st.lists(st.sampled_from(["submit", "request", "deliver", "collect"]))
 
 
 @given(actions=ACTIONS)
-def test_jobs_and_letters_arrive_once_and_in_order(actions: list[str]) -> None:
-    post = Post()
-    given_in, delivered = [0, 0]
+def test_jobs_and_reports_arrive_once_and_in_order(actions: list[str]) -> None:
+    mailbox = Mailbox()
+    submitted, delivered = 0, 0
     jobs: list[str] = []
-    letters: list[Any] = []
+    reports: list[StepReport] = []
     for action in actions:
-        if action == "hand in":
-            post.hand_in(f"job {given_in}")
-            given_in += 1
+        if action == "submit":
+            mailbox.submit(f"job {submitted}")
+            submitted += 1
         elif action == "deliver":
-            assert not post.deliver(letter(delivered))
+            assert not mailbox.deliver(report(delivered))
             delivered += 1
-        elif action == "ask":
-            jobs += [job for job in [post.ask(2).job] if job is not None]
+        elif action == "request":
+            jobs += [job for job in [mailbox.request(2).job] if job is not None]
         else:
-            letters += post.collect().letters
-    letters += post.collect().letters
-    while (job := post.ask(2).job) is not None:
+            reports += mailbox.collect().reports
+    reports += mailbox.collect().reports
+    while (job := mailbox.request(2).job) is not None:
         jobs.append(job)
-    assert jobs == [f"job {number}" for number in range(given_in)]
-    assert [one["reports"] for one in letters] == [[number] for number in range(delivered)]
+    assert jobs == [f"job {number}" for number in range(submitted)]
+    assert reports == [report(number) for number in range(delivered)]
 
 
-def test_a_group_that_shall_end_is_told_so_wherever_it_asks_and_gets_no_more_jobs() -> None:
-    post = Post()
-    post.hand_in("job")
-    post.stop()
-    assert post.deliver(letter(0))
-    assert post.ask(1) == Word(None, stop=True)
+def test_after_a_stop_the_group_gets_no_job_and_the_instruction_to_end() -> None:
+    mailbox = Mailbox()
+    mailbox.submit("job")
+    mailbox.stop()
+    assert mailbox.deliver(report(0))
+    assert mailbox.request(1) == Instruction(None, stop=True)
 
 
-def test_a_group_has_begun_with_its_first_question() -> None:
-    post = Post()
-    assert post.collect() == Mail(0, [])
-    assert post.ask(3) == Word(None, stop=False)
-    assert post.collect() == Mail(3, [])
+def test_a_group_has_begun_with_its_first_request() -> None:
+    mailbox = Mailbox()
+    assert mailbox.collect() == MailboxContents(0, [], {})
+    assert mailbox.request(3) == Instruction(None, stop=False)
+    assert mailbox.collect() == MailboxContents(3, [], {})
+
+
+def test_last_reports_are_kept_by_rank() -> None:
+    mailbox = Mailbox()
+    last = StepReport(failure=Failure(kind="program_error", message="boom"), ends_worker=True)
+    mailbox.deliver_last(1, last)
+    assert mailbox.collect().last_reports == {1: last}
+    assert mailbox.collect().last_reports == {1: last}

@@ -1,4 +1,4 @@
-"""Promises of the adapter to Ray Tune: workers stay warm, nobody waits in vain, nothing is carried out twice."""
+"""The adapter to Ray Tune: workers are reused, no trial waits in vain, no evaluation is trained twice."""
 
 import random
 from collections.abc import Iterator
@@ -11,15 +11,20 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.trial import TrialState
 from emotune.runtime.tune_adapter import CoordinatorSearcher
 from emotune.runtime.worker import Job
 from emotune.search import Optimizer
-from emotune.search.records import Ended, Evaluation, Opened
+from emotune.search.records import Ended, Evaluation, Failure, Opened, Started
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
-from emotune.study.study import Aim
+from emotune.study.study import StudyObjective
+from emotune.training.loop import EpochReport
 from tests.search.searching import mixed_space
 
 CPUS = 16.0
+LOST = Failure(kind="node_lost", message="The actor died because its node has died.")
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +40,19 @@ def job_of(evaluation: Evaluation) -> Job:
             "from_epoch": evaluation.from_epoch,
             "to_epoch": evaluation.to_epoch,
             "experiment": {},
-            "checkpoints": ".",
+            "checkpoints": LocalStorage(Path()),
         }
     )
 
 
 class Cluster:
-    """What Tune does with a searcher: trials that get workers, report and end, in any order."""
+    """Tune as its searcher sees it: trials get workers, report and end, in any order."""
 
     def __init__(self, folder: Path, *, concurrency: int, **options: Any) -> None:
-        self.journal = Journal.open(folder / "journal.jsonl", owner="test")
+        self.journal = Journal.open(LocalLog(folder / "journal.jsonl"), owner="test")
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
-        coordinator = Coordinator(optimizer, journal=self.journal, aim=Aim(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=self.journal, aim=StudyObjective(metric="val/loss", mode="min"))
         self.stop = False
         self.searcher = CoordinatorSearcher(
             coordinator, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop
@@ -57,34 +62,34 @@ class Cluster:
         self._names = (f"trial-{number}" for number in range(10**6))
 
     def ask(self, *, warm: bool) -> bool:
-        """Ask for a trial as Tune does; a cold one waits for a worker."""
+        """Request a trial as Tune does; without a warm worker it waits for one."""
         name = next(self._names)
         found = self.searcher.suggest(name)
         if not isinstance(found, dict):
             return False
         self.trials[name] = Job.model_validate_json(found["job"])
         if warm:
-            self.searcher.started(name)
+            self.searcher.on_worker_ready(name)
         else:
             self.waiting.append(name)
         return True
 
     def start(self, name: str) -> None:
         self.waiting.remove(name)
-        self.searcher.started(name)
+        self.searcher.on_worker_ready(name)
 
     def step(self, name: str) -> bool:
-        """Let a trial finish, or idle if it has; tell whether it was ended.
+        """Let a trial finish, or idle if it has finished, and return whether it was ended.
 
-        Its worker goes on with the next evaluation, or with a trial that has no worker.
+        Its worker then trains the next evaluation, or that of a trial without a worker.
         """
         job = self.trials[name]
-        reports = [{"epoch": epoch, "metrics": {"val/loss": 1 / epoch}} for epoch in range(1, job.to_epoch + 1)]
-        ended = self.searcher.take(name, result={"reports": reports, "diverged": None, "finished": True})
+        reports = tuple(EpochReport(epoch, {"val/loss": 1 / epoch}) for epoch in range(1, job.to_epoch + 1))
+        ended = self.searcher.process_report(name, StepReport(reports=reports, finished=True))
         if ended:
             del self.trials[name]
             if not self.ask(warm=True):
-                assert self.waiting, "a worker was let go, and there was nothing for it"
+                assert self.waiting, "a worker was released without a trial for it"
                 self.start(self.waiting[0])
         return ended
 
@@ -102,7 +107,7 @@ def two(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def test_a_finished_worker_waits_for_those_that_start(two: Cluster) -> None:
+def test_a_finished_worker_is_kept_while_other_workers_start(two: Cluster) -> None:
     first, second = two.waiting
     two.start(first)
     assert not two.step(first)
@@ -112,39 +117,78 @@ def test_a_finished_worker_waits_for_those_that_start(two: Cluster) -> None:
     assert two.step(first)
 
 
-def test_on_a_full_cluster_it_does_not_wait(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_full_cluster_a_starting_trial_gets_the_worker(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 1.0})
     first, _ = two.waiting
     two.start(first)
     assert two.step(first)
-    assert not two.waiting, "who had no worker has this one"
+    assert not two.waiting, "the trial without a worker has this one"
 
 
-def test_it_waits_for_a_start_only_so_long(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emotune.runtime.tune_adapter.START_SECONDS", 0.0)
+def test_a_start_is_waited_for_until_a_timeout(two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotune.runtime.tune_adapter.START_TIMEOUT_S", 0.0)
     two.start(two.waiting[0])
     assert two.step(next(iter(two.trials)))
 
 
-def test_what_an_idle_worker_was_told_is_no_failure_when_it_dies(two: Cluster) -> None:
+def test_the_death_of_an_idle_worker_is_no_failure_of_its_evaluation(two: Cluster) -> None:
     first, second = two.waiting
     two.start(first)
     two.step(first)
-    two.searcher.fail(first, "The actor died because its node has died.")
+    two.searcher.on_worker_lost(first, LOST)
     del two.trials[first]
     assert two.ended() == [0]
     two.start(second)
     assert two.ask(warm=False), "its place is taken by a new worker"
 
 
-def test_a_stop_that_is_asked_for_hands_out_nothing_more(two: Cluster) -> None:
+def test_a_worker_that_failed_gets_no_other_evaluation(two: Cluster) -> None:
+    """Its process raises in its next step, so its evaluation is tried again in a new one."""
+    first, _ = two.waiting
+    two.start(first)
+    failure = Failure(kind="program_error", message="ValueError: boom")
+    assert not two.searcher.process_report(first, StepReport(failure=failure, ends_worker=True))
+    assert first not in two.searcher.trials
+    two.searcher.on_worker_lost(first, LOST)
+    del two.trials[first]
+    assert two.ask(warm=False)
+    assert [job.evaluation_id for job in two.trials.values()] == [1, 0]
+    assert two.ended() == []
+
+
+def test_a_diverged_evaluation_is_recorded_and_its_worker_is_reused(two: Cluster) -> None:
+    for name in list(two.waiting):
+        two.start(name)
+    first = next(iter(two.trials))
+    failure = Failure(kind="diverged", message="the loss is infinite")
+    assert two.searcher.process_report(first, StepReport(failure=failure))
+    ended = [record for record in two.journal.records if isinstance(record, Ended)]
+    assert [(record.error, record.failure_kind) for record in ended] == [("the loss is infinite", "diverged")]
+    assert two.ask(warm=True)
+
+
+def test_a_machine_that_regains_access_gets_evaluations_again(two: Cluster) -> None:
+    first, second = two.waiting
+    two.start(first)
+    two.start(second)
+    assert not two.searcher.process_report(first, StepReport(inaccessible="node b cannot access the results"))
+    assert two.searcher.trials[first].state is TrialState.INACCESSIBLE
+    assert two.searcher.process_report(first, StepReport(finished=True)), "its worker gets the evaluation it had"
+    started = [record for record in two.journal.records if isinstance(record, Started)]
+    assert len(started) == 2
+    del two.trials[first]
+    assert two.ask(warm=True)
+    assert [job.evaluation_id for job in two.trials.values()] == [1, 0]
+
+
+def test_after_a_stop_request_no_evaluation_is_handed_out(two: Cluster) -> None:
     for name in list(two.waiting):
         two.start(name)
     two.stop = True
     assert not two.ask(warm=False)
     for name in list(two.trials):
         assert not two.step(name)
-    assert two.searcher.over
+    assert two.searcher.is_over
     assert two.searcher.suggest("late") == Searcher.FINISHED
     assert two.ended() == [0, 1]
 
@@ -159,7 +203,7 @@ def test_any_order_of_starts_ends_and_deaths_ends_the_search(
     deaths = 3
     with cluster.journal:
         for _ in range(5000):
-            if cluster.searcher.over:
+            if cluster.searcher.is_over:
                 break
             while cluster.ask(warm=False):
                 assert len(cluster.trials) <= concurrency
@@ -169,40 +213,40 @@ def test_any_order_of_starts_ends_and_deaths_ends_the_search(
             elif deaths and choose.random() < 0.1:
                 deaths -= 1
                 del cluster.trials[name]
-                cluster.searcher.fail(name, "The actor died because its node has died.")
+                cluster.searcher.on_worker_lost(name, LOST)
             else:
                 cluster.step(name)
             assert len(cluster.trials) <= concurrency
-        assert cluster.searcher.over
+        assert cluster.searcher.is_over
         assert sorted(cluster.ended()) == list(range(len(cluster.ended())))
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_workers_that_do_not_see_the_results_get_nothing_and_cost_no_attempt(
+def test_workers_without_access_get_no_evaluations_and_no_failures(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
-    """Of two machines one is blind: what it was given is carried out by the other, and nothing fails."""
+    """One of two machines has no access: its evaluations are trained by the other, and nothing fails."""
     draw = random.Random(seed)
-    cluster = Cluster(tmp_path_factory.mktemp("blind"), concurrency=2, brackets=1)
-    blind: set[str] = set()
+    cluster = Cluster(tmp_path_factory.mktemp("inaccessible"), concurrency=2, brackets=1)
+    inaccessible: set[str] = set()
     handed_back = 0
     for _ in range(2000):
-        if cluster.searcher.over:
+        if cluster.searcher.is_over:
             break
         cluster.ask(warm=False)
         for name in [*cluster.waiting]:
             cluster.start(name)
-            if len(blind) < 7 and draw.random() < 0.5:
-                blind.add(name)
+            if len(inaccessible) < 7 and draw.random() < 0.5:
+                inaccessible.add(name)
                 handed_back += 1
         for name in [*cluster.trials]:
-            if name not in blind:
+            if name not in inaccessible:
                 cluster.step(name)
                 continue
-            result = {"reports": [], "diverged": None, "finished": False, "blind": "node b does not see it"}
-            assert not cluster.searcher.take(name, result=result)
-    assert cluster.searcher.over
+            report = StepReport(inaccessible="node b cannot access the results")
+            assert not cluster.searcher.process_report(name, report)
+    assert cluster.searcher.is_over
     ended = [record for record in cluster.journal.records if isinstance(record, Ended)]
     assert {record.status for record in ended} == {"done"}
     cluster.journal.close()

@@ -1,4 +1,4 @@
-"""Promises of the watchdog: who hangs is found, and who is only slow is left alone."""
+"""The watchdog: a trial that hangs is found, a slow one is not."""
 
 from pathlib import Path
 
@@ -7,13 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import make_optimizer
+from emotune.runtime.step_report import StepReport
 from emotune.runtime.tune_adapter import CoordinatorSearcher
-from emotune.runtime.watchdog import BEFORE_ANY, EPOCHS, LONGEST_LOOK, Watchdog
+from emotune.runtime.watchdog import FIRST_EPOCH_FACTOR, MAX_POLL_S, SILENT_EPOCHS, Watchdog
 from emotune.runtime.worker import Job
-from emotune.search.records import Ended, Evaluation
+from emotune.search.records import Ended, Evaluation, Failure
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
+from emotune.study.resume import make_optimizer
+from emotune.training.loop import EpochReport
 from tests.runtime.test_coordinator import STUDY, opening
+
+EPOCH = (EpochReport(1, {"val/loss": 1.0}),)
+DIED = Failure(kind="worker_lost", message="The actor died unexpectedly before finishing this task.")
 
 
 class Clock:
@@ -29,26 +35,26 @@ def clock() -> Clock:
 
 
 def wait(watchdog: Watchdog, clock: Clock, seconds: float) -> dict[str, float]:
-    """Let time go by with a look every few seconds, and return who was found to hang."""
+    """Advance the clock with a poll every 5 s, and return the trials that were found to hang."""
     found: dict[str, float] = {}
     for _ in range(round(seconds / 5)):
         clock.now += 5
-        found |= watchdog.hanging()
+        found |= watchdog.find_hung()
     return found
 
 
-def test_who_is_silent_for_its_patience_hangs_and_is_named_once(clock: Clock) -> None:
+def test_a_trial_that_is_silent_beyond_its_limit_hangs_and_is_returned_once(clock: Clock) -> None:
     watchdog = Watchdog(clock)
     for trial in "01":
-        watchdog.begin(trial, cost=1.0, patience=600.0)
+        watchdog.watch(trial, cost=1.0, silence_limit=600.0)
     for _ in range(3):
         assert wait(watchdog, clock, 10) == {}
-        watchdog.heard("0", epochs=5)
-        watchdog.heard("1", epochs=5)
+        watchdog.record_report("0", epochs=5)
+        watchdog.record_report("1", epochs=5)
     while wait(watchdog, clock, 590) == {}:
-        watchdog.heard("0", epochs=1)
-    watchdog.heard("0", epochs=1)
-    assert wait(watchdog, clock, 590) == {}, "the other one was named once"
+        watchdog.record_report("0", epochs=1)
+    watchdog.record_report("0", epochs=1)
+    assert wait(watchdog, clock, 590) == {}, "the other trial was returned once"
     assert wait(watchdog, clock, 20) == {"0": 605}
 
 
@@ -57,46 +63,46 @@ def test_who_is_silent_for_its_patience_hangs_and_is_named_once(clock: Clock) ->
 def test_slow_epochs_of_a_slow_search_do_not_hang(epoch: float, cost: float) -> None:
     clock = Clock()
     watchdog = Watchdog(clock)
-    watchdog.begin("0", cost=1.0, patience=60.0)
+    watchdog.watch("0", cost=1.0, silence_limit=60.0)
     wait(watchdog, clock, epoch)
-    watchdog.heard("0", epochs=1)
-    watchdog.end("0")
-    watchdog.begin("1", cost=cost, patience=60.0)
-    limit = max(60, EPOCHS * epoch * cost)
+    watchdog.record_report("0", epochs=1)
+    watchdog.unwatch("0")
+    watchdog.watch("1", cost=cost, silence_limit=60.0)
+    limit = max(60, SILENT_EPOCHS * epoch * cost)
     assert wait(watchdog, clock, 0.8 * limit) == {}
     assert list(wait(watchdog, clock, 0.4 * limit + 20)) == ["1"]
 
 
-def test_while_nothing_is_known_it_waits_longer(clock: Clock) -> None:
+def test_the_limit_is_longer_before_the_first_epoch(clock: Clock) -> None:
     watchdog = Watchdog(clock)
-    watchdog.begin("0", cost=1.0, patience=60.0)
-    assert wait(watchdog, clock, 60 * BEFORE_ANY - 10) == {}
+    watchdog.watch("0", cost=1.0, silence_limit=60.0)
+    assert wait(watchdog, clock, 60 * FIRST_EPOCH_FACTOR - 10) == {}
     assert list(wait(watchdog, clock, 20)) == ["0"]
 
 
-def test_no_patience_is_for_ever_and_who_has_ended_does_not_hang(clock: Clock) -> None:
+def test_without_a_limit_and_after_its_end_no_trial_hangs(clock: Clock) -> None:
     watchdog = Watchdog(clock)
-    watchdog.begin("0", cost=1.0, patience=0.0)
-    watchdog.begin("1", cost=1.0, patience=60.0)
-    watchdog.heard("1", epochs=1)
-    watchdog.end("1")
-    watchdog.heard("1", epochs=1)
+    watchdog.watch("0", cost=1.0, silence_limit=0.0)
+    watchdog.watch("1", cost=1.0, silence_limit=60.0)
+    watchdog.record_report("1", epochs=1)
+    watchdog.unwatch("1")
+    watchdog.record_report("1", epochs=1)
     assert wait(watchdog, clock, 100_000) == {}
 
 
-def test_a_driver_that_was_suspended_accuses_nobody(clock: Clock) -> None:
+def test_no_trial_hangs_because_the_driver_was_suspended(clock: Clock) -> None:
     watchdog = Watchdog(clock)
-    watchdog.begin("0", cost=1.0, patience=60.0)
+    watchdog.watch("0", cost=1.0, silence_limit=60.0)
     clock.now += 1
-    watchdog.heard("0", epochs=1)
-    for _ in range(int(60 / LONGEST_LOOK)):
+    watchdog.record_report("0", epochs=1)
+    for _ in range(int(60 / MAX_POLL_S)):
         clock.now += 10_000
-        assert watchdog.hanging() == {}
+        assert watchdog.find_hung() == {}
     assert wait(watchdog, clock, 10) == {"0": pytest.approx(65)}
 
 
-def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, clock: Clock) -> None:
-    with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
+def test_an_evaluation_that_hangs_twice_has_failed_with_the_reason(tmp_path: Path, clock: Clock) -> None:
+    with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(1))
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, aim=STUDY.objective
@@ -105,21 +111,20 @@ def test_an_evaluation_that_hangs_twice_has_failed_and_says_why(tmp_path: Path, 
         searcher._watchdog = watchdog = Watchdog(clock)
         for trial in ("first", "second"):
             searcher.suggest(trial)
-            searcher.started(trial)
-            report = {"epoch": 1, "metrics": {"val/loss": 1.0}}
-            searcher.take(trial, result={"reports": [report], "finished": False, "diverged": None})
+            searcher.on_worker_ready(trial)
+            searcher.process_report(trial, StepReport(reports=EPOCH))
             wait(watchdog, clock, 600)
             clock.now += 5
-            assert searcher.hanging() == {trial}
-            assert searcher.hanging() == set()
-            searcher.fail(trial, "The actor died unexpectedly before finishing this task.")
+            assert searcher.mark_hung() == {trial}
+            assert searcher.mark_hung() == set()
+            searcher.on_worker_lost(trial, DIED)
         assert coordinator.optimizer.results() == [(coordinator.optimizer.results()[0][0], None)]
         assert isinstance(journal.records[-1], Ended)
-        assert journal.records[-1].error == "hung: no epoch in 605 s"
+        assert (journal.records[-1].failure_kind, journal.records[-1].error) == ("hung", "hung: no epoch in 605 s")
 
 
-def test_a_worker_that_hangs_while_it_has_nothing_to_do_is_found_too(tmp_path: Path, clock: Clock) -> None:
-    with Journal.open(tmp_path / "journal.jsonl", owner="test") as journal:
+def test_an_idle_worker_that_hangs_is_found(tmp_path: Path, clock: Clock) -> None:
+    with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(2))
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, aim=STUDY.objective
@@ -127,20 +132,19 @@ def test_a_worker_that_hangs_while_it_has_nothing_to_do_is_found_too(tmp_path: P
         searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_requested=lambda: False)
         searcher._watchdog = Watchdog(clock)
         searcher.suggest("trial")
-        searcher.started("trial")
+        searcher.on_worker_ready("trial")
         coordinator.stopping = True
         clock.now += 1
-        report = {"epoch": 1, "metrics": {"val/loss": 1.0}}
-        searcher.take("trial", result={"reports": [report], "finished": True, "diverged": None})
+        searcher.process_report("trial", StepReport(reports=EPOCH, finished=True))
         for _ in range(200):
             clock.now += 5
-            searcher.take("trial", result={"reports": [], "finished": True, "diverged": None})
-            assert searcher.hanging() == set()
+            searcher.process_report("trial", StepReport(finished=True))
+            assert searcher.mark_hung() == set()
         for _ in range(121):
             clock.now += 5
-            hanging = searcher.hanging()
+            hanging = searcher.mark_hung()
         assert hanging == {"trial"}
-        searcher.fail("trial", "The actor died unexpectedly before finishing this task.")
+        searcher.on_worker_lost("trial", DIED)
         assert [loss for _, loss in coordinator.optimizer.results()] == [1.0]
 
 
@@ -151,5 +155,5 @@ def job_of(evaluation: Evaluation) -> Job:
         from_epoch=evaluation.from_epoch,
         to_epoch=evaluation.to_epoch,
         experiment=STUDY.base.with_values(evaluation.values),
-        checkpoints=Path("nowhere"),
+        checkpoints=LocalStorage(Path("nowhere")),
     )

@@ -1,11 +1,19 @@
-"""Promises of a worker: it pauses when it is asked to, however short its epochs are."""
+"""A worker pauses when it has to, and reports an exception as a failure before it raises it."""
 
 from pathlib import Path
+
+import pytest
 
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.runtime.worker import Job, Worker
+from emotune.errors import DataError, TrainingDivergedError
+from emotune.experiment import Experiment
+from emotune.runtime import worker as worker_module
+from emotune.runtime.step_report import StepReport
+from emotune.runtime.worker import EvaluationTrainable, Job, Worker
+from emotune.search.records import Failure
+from emotune.storage import LocalStorage
 from tests.training.conftest import tiny_experiment
 
 
@@ -15,10 +23,59 @@ def test_it_pauses_between_epochs_of_a_single_step(tmp_path: Path) -> None:
     prepare("synthetic", folder=None, store=store, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
     experiment = tiny_experiment(store, batch_size=1000)
     job = Job(
-        evaluation_id=0, config_id=0, from_epoch=0, to_epoch=6, experiment=experiment, checkpoints=tmp_path / "run"
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=6,
+        experiment=experiment,
+        checkpoints=LocalStorage(tmp_path / "run"),
     )
     worker = Worker(job)
     assert [report.epoch for report in worker.work(lambda: True)] == [1]
     answers = iter([False, False, True])
     assert [report.epoch for report in worker.work(lambda: next(answers))] == [2, 3, 4]
     assert not worker.finished
+
+
+def test_an_exception_is_reported_as_a_failure_and_then_ends_the_worker(tmp_path: Path) -> None:
+    experiment = Experiment(store=str(tmp_path / "absent"))
+    job = Job(
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=1,
+        experiment=experiment,
+        checkpoints=LocalStorage(tmp_path),
+    )
+    trainable = EvaluationTrainable({"job": job.model_dump_json()})
+    report = StepReport.from_result(trainable.step())
+    assert report.failure is not None
+    assert report.failure.kind == "program_error"
+    assert report.failure.message.startswith("DataError: ")
+    assert report.ends_worker
+    with pytest.raises(DataError):
+        trainable.step()
+    trainable.cleanup()
+
+
+def test_after_divergence_the_worker_idles_and_can_be_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(worker: object) -> StepReport:
+        raise TrainingDivergedError("the loss is infinite")
+
+    monkeypatch.setattr(worker_module, "Worker", lambda job: None)
+    monkeypatch.setattr(worker_module, "_train", diverge)
+    job = Job(
+        evaluation_id=0,
+        config_id=0,
+        from_epoch=0,
+        to_epoch=1,
+        experiment=Experiment(),
+        checkpoints=LocalStorage(tmp_path),
+    )
+    trainable = EvaluationTrainable({"job": job.model_dump_json()})
+    diverged = StepReport(failure=Failure(kind="diverged", message="the loss is infinite"))
+    assert StepReport.from_result(trainable.step()) == diverged
+    assert StepReport.from_result(trainable.step()) == StepReport(finished=True)
+    assert trainable.reset_config({"job": job.model_dump_json()})
+    assert StepReport.from_result(trainable.step()) == diverged
+    trainable.cleanup()

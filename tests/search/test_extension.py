@@ -12,7 +12,7 @@ from emotune.errors import DamageError, SettingsError
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Extended, Record, Started
 from emotune.search.stopping import Amount, extension, parse_amount
-from emotune.study.replay import optimizer_from_records
+from emotune.study.resume import optimizer_from_records
 from tests.search.checker import violations
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
 

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Evaluation, Optimizer
-from emotune.search.records import EpochDone, Record
+from emotune.search.records import EpochDone, Failure, Record
+from emotune.storage import LocalLog
 from emotune.study.journal import Journal, read_journal
-from emotune.study.replay import optimizer_from_records
 from emotune.study.results import evaluation_results
-from emotune.study.study import Aim
+from emotune.study.resume import optimizer_from_records
+from emotune.study.study import StudyObjective
 from tests.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
 from tests.search.searching import MIXED, documents, loss_of, space_of
 
@@ -53,7 +54,7 @@ class Search:
 
     def drive(self, path: Path, *, records: int | None = None) -> Optimizer:
         """Go on with the search; the driver dies as soon as it has written so many records."""
-        with Journal.open(path, owner="test") as journal:
+        with Journal.open(LocalLog(path), owner="test") as journal:
             last = None if records is None else len(journal) + records
 
             def die(_: Record, number: int) -> None:
@@ -63,7 +64,7 @@ class Search:
             optimizer = optimizer_from_records(
                 self.space, journal.records, settings={**self.options, "cost": self.cost}
             )
-            coordinator = Coordinator(optimizer, journal=journal, aim=Aim(), observers=[die])
+            coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(), observers=[die])
             self.work(coordinator)
             return optimizer
 
@@ -87,9 +88,9 @@ class Search:
         loss = loss_of(evaluation, failures=self.failures)
         if loss is None:
             kind = "".join("abcdefghij"[int(digit)] for digit in str(evaluation.id))
-            coordinator.fail(evaluation.id, error=f"broken {kind}", infrastructure=False)
+            coordinator.fail(evaluation.id, Failure(kind="program_error", message=f"broken {kind}"))
         elif loss == math.inf:
-            coordinator.complete(evaluation.id, diverged="too large")
+            coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
         else:
             for epoch in range(1, evaluation.to_epoch + 1):
                 coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
@@ -158,7 +159,7 @@ def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
             kills += 1
             if search.chance.random() < 0.5:
                 tear(folder / "killed.jsonl", search.chance)
-    expected, found = read_journal(folder / "whole.jsonl"), read_journal(folder / "killed.jsonl")
+    expected, found = read_journal(LocalLog(folder / "whole.jsonl")), read_journal(LocalLog(folder / "killed.jsonl"))
     assert table(found) == table(expected)
     assert epochs(found) == epochs(expected)
     assert len(set(epochs(found))) == len(epochs(found)), "no epoch is recorded twice"

@@ -12,7 +12,7 @@ from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Record, Started
 from emotune.search.space import copy_of
-from emotune.study.replay import optimizer_from_records
+from emotune.study.resume import optimizer_from_records
 from tests.search.checker import violations
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
 

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError
-from emotune.runtime.cluster.following import LOOK_SECONDS, SHRINK_SECONDS, Following
+from emotune.runtime.cluster.capacity import POLL_INTERVAL_S, SHRINK_DELAY_S, ElasticConcurrency
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Record, Resized, Started
 from emotune.search.stopping import Resize
-from emotune.study.replay import optimizer_from_records
+from emotune.study.resume import optimizer_from_records
 from tests.search.checker import seen_in_virtual_time, violations
 from tests.search.searching import loss_of, mixed_space, run_to_the_end, table
 
@@ -148,16 +148,16 @@ def test_a_search_that_has_grown_can_be_extended() -> None:
 def test_the_cluster_is_followed_up_at_once_and_down_when_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     now, there = [0.0], [4]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    following = Following(lambda: there[0], there=4)
+    concurrency = ElasticConcurrency(lambda: there[0], slots=4)
 
     def after(seconds: float, *, places: int) -> int:
         now[0] += seconds
         there[0] = places
-        return following.look()
+        return concurrency.poll()
 
-    assert after(LOOK_SECONDS / 2, places=6) == 4, "it is not looked at all the time"
-    assert after(LOOK_SECONDS, places=6) == 6
-    assert after(LOOK_SECONDS, places=2) == 6
-    assert after(SHRINK_SECONDS - 2 * LOOK_SECONDS, places=6) == 6, "back in time"
-    assert after(LOOK_SECONDS, places=2) == 6
-    assert after(SHRINK_SECONDS + LOOK_SECONDS, places=2) == 2
+    assert after(POLL_INTERVAL_S / 2, places=6) == 4, "it is not looked at all the time"
+    assert after(POLL_INTERVAL_S, places=6) == 6
+    assert after(POLL_INTERVAL_S, places=2) == 6
+    assert after(SHRINK_DELAY_S - 2 * POLL_INTERVAL_S, places=6) == 6, "back in time"
+    assert after(POLL_INTERVAL_S, places=2) == 6
+    assert after(SHRINK_DELAY_S + POLL_INTERVAL_S, places=2) == 2

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from emotune.errors import BusyError, DamageError, SearchFailedError
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Record, Started
+from emotune.storage import LocalLog
 from emotune.study.journal import Journal, read_journal
-from emotune.study.replay import optimizer_from_records
+from emotune.study.resume import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, table
 
 SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 18, "concurrency": 2, "seed": 3}
@@ -38,7 +39,7 @@ def result_of(evaluation: Evaluation) -> Ended:
 
 def drive(path: Path, *, records: int | None = None) -> Optimizer:
     """Search with a journal until the end, or until so many records were written by this driver."""
-    with Journal.open(path, owner="test") as journal:
+    with Journal.open(LocalLog(path), owner="test") as journal:
         optimizer = optimizer_from_records(mixed_space(), journal.records, settings=SEARCH)
         last = len(journal) + (records if records is not None else 10**6)
         while not optimizer.finished and len(journal) < last:
@@ -69,14 +70,14 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
         EpochDone(time=1, evaluation_id=0, config_id=0, epoch=1, metrics={"val/loss": None, "x": 1 / 3}),
         Closed(time=2, state="interrupted", reason="\x00\r\n\u2028"),
     ]
-    with Journal.open(tmp_path / "j.jsonl", owner="test") as journal:
+    with Journal.open(LocalLog(tmp_path / "j.jsonl"), owner="test") as journal:
         for number, record in enumerate(records):
             journal.append(record, durable=number > 0)
-    found = read_journal(tmp_path / "j.jsonl")
+    found = read_journal(LocalLog(tmp_path / "j.jsonl"))
     assert found == records
     assert isinstance(found[0], Started)
     assert [type(value) for value in found[0].evaluation.values.values()] == [type(v) for v in values.values()]
-    assert read_journal(tmp_path / "none.jsonl") == []
+    assert read_journal(LocalLog(tmp_path / "none.jsonl")) == []
 
 
 def test_a_driver_killed_after_any_record_changes_nothing(tmp_path: Path, whole: bytes) -> None:
@@ -97,9 +98,9 @@ def test_a_last_record_torn_at_any_byte_is_cut_off(
     path = tmp_path / "journal.jsonl"
     for length in range(len(last)):
         path.write_bytes(b"".join(lines) + last[:length])
-        assert len(read_journal(path)) == len(lines), "reading does not change it"
+        assert len(read_journal(LocalLog(path))) == len(lines), "reading does not change it"
         caplog.clear()
-        with caplog.at_level(logging.WARNING), Journal.open(path, owner="test") as journal:
+        with caplog.at_level(logging.WARNING), Journal.open(LocalLog(path), owner="test") as journal:
             assert len(journal) == len(lines)
             assert ("cut off" in caplog.text) == (length > 0)
         assert path.read_bytes() == b"".join(lines)
@@ -117,10 +118,10 @@ def test_a_flipped_bit_is_damage_with_line_and_byte(tmp_path: Path, whole: bytes
     path.write_bytes(damaged)
     line = whole[:byte].count(b"\n") + 1
     with pytest.raises(DamageError, match=rf"journal.jsonl, line {line}, byte \d+: .*backup") as caught:
-        read_journal(path)
+        read_journal(LocalLog(path))
     assert "\n" not in str(caught.value)
     with pytest.raises(DamageError):
-        Journal.open(path, owner="test")
+        Journal.open(LocalLog(path), owner="test")
     assert path.read_bytes() == damaged, "nothing is lost"
 
 
@@ -130,7 +131,7 @@ def test_a_journal_cut_anywhere_goes_on_to_the_same_end(tmp_path: Path, whole: b
     path = tmp_path / "journal.jsonl"
     path.write_bytes(whole[: int(cut * len(whole))])
     lines = path.read_bytes().count(b"\n")
-    assert len(read_journal(path)) == lines
+    assert len(read_journal(LocalLog(path))) == lines
     drive(path)
     assert path.read_bytes() == whole
 
@@ -154,20 +155,20 @@ def test_lines_that_are_whole_but_not_as_written_are_damage(tmp_path: Path, whol
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"".join(lines))
     with pytest.raises(DamageError, match=r"journal.jsonl, line [45], byte [1-9]\d+: "):
-        Journal.open(path, owner="test")
+        Journal.open(LocalLog(path), owner="test")
     assert path.read_bytes() == b"".join(lines), "nothing is lost"
 
 
 def test_without_its_first_record_it_does_not_begin_anew(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[1:]))
-    with pytest.raises(DamageError, match="line 1, byte 0: record 1 stands where 0 should"):
-        Journal.open(path, owner="test")
+    with pytest.raises(DamageError, match="line 1, byte 0: record 1 was read, expected record 0"):
+        Journal.open(LocalLog(path), owner="test")
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal.open(path, owner="test") as journal:
+    with Journal.open(LocalLog(path), owner="test") as journal:
         journal.append(Closed(time=0, state="finished"))
         before = path.read_bytes()
         old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -179,23 +180,24 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, old)
         assert path.read_bytes() == before
         journal.append(Closed(time=2, state="finished"))
-        assert [record.time for record in read_journal(path)] == [0, 2]
+        assert [record.time for record in read_journal(LocalLog(path))] == [0, 2]
 
 
 def test_only_one_driver_at_a_time_and_the_other_learns_who(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal.open(path, owner="first"):
+    with Journal.open(LocalLog(path), owner="first"):
         with pytest.raises(BusyError, match=rf"first, pid {os.getpid()} on .* since 20\d\d-"):
-            Journal.open(path, owner="second")
-        assert read_journal(path) == []
-    Journal.open(path, owner="second").close()
+            Journal.open(LocalLog(path), owner="second")
+        assert read_journal(LocalLog(path)) == []
+    Journal.open(LocalLog(path), owner="second").close()
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
+from emotune.storage import LocalLog
 from emotune.study.journal import Journal
-with Journal.open(Path(sys.argv[1]), owner="holder"):
+with Journal.open(LocalLog(Path(sys.argv[1])), owner="holder"):
     print("open", flush=True)
     time.sleep(60)
 """
@@ -207,9 +209,9 @@ def test_the_lock_of_a_killed_driver_is_gone(tmp_path: Path) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         with pytest.raises(BusyError, match=f"pid {holder.pid}"):
-            Journal.open(path, owner="test")
+            Journal.open(LocalLog(path), owner="test")
         os.kill(holder.pid, signal.SIGKILL)
-    with Journal.open(path, owner="test") as journal:
+    with Journal.open(LocalLog(path), owner="test") as journal:
         journal.append(Closed(time=0, state="finished"))
 
 
@@ -221,7 +223,7 @@ def race(path: Path, barrier: Any, results: Any, number: int) -> None:
     for each in range(ROUNDS):
         barrier.wait(60)
         try:
-            with Journal.open(path, owner=f"racer {number}") as journal:
+            with Journal.open(LocalLog(path), owner=f"racer {number}") as journal:
                 journal.append(Closed(time=number, state="finished"), durable=False)
                 results.put((each, "", number, os.getpid()))
                 barrier.wait(60)
@@ -246,7 +248,7 @@ def test_of_two_drivers_at_once_one_gets_it_and_the_other_learns_who(tmp_path: P
     for process in both:
         process.join(60)
     assert [process.exitcode for process in both] == [0, 0]
-    assert [record.time for record in read_journal(path)] == winners
+    assert [record.time for record in read_journal(LocalLog(path))] == winners
 
 
 def test_a_search_put_aside_at_the_same_moment_is_not_begun_beside_its_new_driver(
@@ -263,4 +265,4 @@ def test_a_search_put_aside_at_the_same_moment_is_not_begun_beside_its_new_drive
 
     monkeypatch.setattr(fcntl, "flock", rename_first)
     with pytest.raises(BusyError, match="put aside by another driver"):
-        Journal.open(path, owner="late")
+        Journal.open(LocalLog(path), owner="late")

@@ -10,11 +10,12 @@ import pytest
 
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.runtime import driver
-from emotune.runtime.cluster.gpu_sharing import Seats
+from emotune.runtime.cluster.capacity import Capacity
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, Extended, Record, Started
 from emotune.search.stopping import Amount
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import opened, search_state, status_document
@@ -32,11 +33,11 @@ def without_ray(coordinator: Coordinator, *args: Any, **options: Any) -> None:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
-    monkeypatch.setattr(driver, "connect_places", lambda base, **options: lambda: Seats(2, {}))
+    monkeypatch.setattr(driver, "connect_for_search", lambda base, **options: lambda: Capacity(2, {}))
     monkeypatch.setattr(driver, "_search", without_ray)
 
     def call(study: Study = STUDY, *, name: str = "s", die_at: int | None = None, **options: Any) -> list[Record]:
-        folder = SearchFolder.of(name, storage=tmp_path)
+        folder = SearchFolder.of(name, storage=LocalStorage(tmp_path))
         known = len(read_journal(folder.journal))
 
         def die(record: Record, number: int) -> None:
@@ -88,7 +89,7 @@ def test_an_unfinished_search_goes_on_first(
         search(die_at=20)
     with caplog.at_level(logging.WARNING):
         records = search(amounts=MORE)
-    assert "not finished: it goes on" in caplog.text
+    assert "not finished: it resumes without the extension" in caplog.text
     assert table(records) == expected
     assert not any(isinstance(one, Extended) for one in records)
 
@@ -157,7 +158,7 @@ def test_what_does_not_fit_is_named(search: Callable[..., list[Record]]) -> None
 
 def test_failures_are_never_taken(search: Callable[..., list[Record]], tmp_path: Path) -> None:
     search(name="old")
-    records = read_journal(tmp_path / "old" / "journal.jsonl")
+    records = read_journal(LocalLog(tmp_path / "old" / "journal.jsonl"))
     best = with_earlier(STUDY, sources={"old": records}).earlier[0]
     numbers = [one.evaluation.id for one in records if isinstance(one, Started) and one.evaluation.values == best]
     failed = [

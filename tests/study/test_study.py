@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from emotune.errors import SettingsError, StudyChangedError
-from emotune.runtime.driver import make_optimizer
 from emotune.search.records import Opened
 from emotune.study.preview import count_rungs, preview
-from emotune.study.resume import check_unchanged
+from emotune.study.resume import check_unchanged, make_optimizer
 from emotune.study.study import SEARCH_SPACES, Study, find_study, load_study
 
 GOOD = """\
@@ -67,7 +66,7 @@ MISTAKES = {
         r"study.yaml:4:47: optim.lr = 0.5 is not in the space, which has 0.0001 to 0.01",
     ),
     "not YAML": ("seed: 7", "seed: [7", r"study.yaml:\d+:\d+"),
-    "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"leaves nothing of 9 epochs"),
+    "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"but the run has 9 epochs"),
     "epochs below the last rung": ("base:", "base:\n  epochs: 5", r"base.epochs: 5 is less than budget.max 9"),
 }
 

@@ -1,4 +1,4 @@
-"""A made-up journal with everything in it, and what MLflow says about one."""
+"""A synthetic journal with all kinds of records, and the content that MLflow has of a search."""
 
 import shutil
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from mlflow.entities import ViewType
 from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
+from emotune.storage import LocalStorage
 from emotune.tracking.mlflow import deliver_all
 
 
@@ -107,7 +108,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its tables, which take seconds to make."""
     file = tmp_path_factory.mktemp("template") / "mlflow.db"
     folder = tmp_path_factory.mktemp("folder")
-    assert deliver_all(JournalWriter().records, tracking_uri=f"sqlite:///{file}", folder=folder, name="template")
+    assert deliver_all(
+        JournalWriter().records, tracking_uri=f"sqlite:///{file}", folder=LocalStorage(folder), name="template"
+    )
     return file
 
 

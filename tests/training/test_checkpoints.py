@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from emotune.data.store import SegmentStore
 from emotune.errors import DamageError, StorageError
 from emotune.experiment import Experiment
+from emotune.storage import LocalStorage
 from emotune.training.checkpoints import (
     export_weights,
     generations,
@@ -22,7 +23,8 @@ from emotune.training.checkpoints import (
     restore,
     save_checkpoint,
 )
-from emotune.training.loop import TrainState, fit
+from emotune.training.loop import TrainState
+from tests.support.training import train_until
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +33,11 @@ def state(store: SegmentStore) -> TrainState:
         {"model": {"channels": (2, 4), "kernels": (3, 3), "feedforward": 4}, "folds": {"segments": 8}, "epochs": 40}
     )
     training_data = experiment.training_data(store)
-    begun = experiment.begin(training_data)
-    fit(begun, training_data, experiment.plan(), until=1, report=lambda report, state: None)
-    return begun
+    return train_until(experiment.begin(training_data), training_data, experiment, until=1)
 
 
 def saved(root: Path, state: TrainState) -> Path:
-    return save_checkpoint(root, state, about={"note": "x"})
+    return save_checkpoint(LocalStorage(root), state, about={"note": "x"})
 
 
 def test_two_generations_are_kept(tmp_path: Path, state: TrainState) -> None:
@@ -45,8 +45,8 @@ def test_two_generations_are_kept(tmp_path: Path, state: TrainState) -> None:
     for _ in range(4):
         saved(tmp_path, longer)
         longer.history.append(longer.history[-1])
-    assert [folder.name for folder in generations(tmp_path)] == ["epoch-000004", "epoch-000003"]
-    assert newest_checkpoint(tmp_path, up_to=3) == tmp_path / "epoch-000003"
+    assert generations(LocalStorage(tmp_path)) == ["epoch-000004", "epoch-000003"]
+    assert newest_checkpoint(LocalStorage(tmp_path), up_to=3) == tmp_path / "epoch-000003"
 
 
 @settings(deadline=None, max_examples=60)
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     newer = saved(tmp_path, TrainState(state.objective, state.optimiser, state.history * 2))
     (newer / "weights.safetensors").write_bytes(b"short")
     with caplog.at_level(logging.WARNING):
-        assert newest_checkpoint(tmp_path) == older
+        assert newest_checkpoint(LocalStorage(tmp_path)) == older
     assert "epoch-000002 is damaged" in caplog.text
     with pytest.raises(DamageError, match="epoch-000002"):
         restore(newer, state)

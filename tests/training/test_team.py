@@ -13,6 +13,7 @@ from emotune.data.batches import Batch
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment
+from emotune.storage import LocalStorage
 from emotune.tasks.base import Objective
 from emotune.training.checkpoints import newest_checkpoint, read_state, restore, save_checkpoint
 from emotune.training.loop import train_epoch
@@ -54,15 +55,15 @@ def work(rank: int, size: int, experiment: Experiment, root: Path, stop: tuple[i
     group = joined()
     training_data = experiment.training_data(SegmentStore.open(Path(experiment.store)))
     state = experiment.begin(training_data)
-    newest = newest_checkpoint(root / "run")
+    newest = newest_checkpoint(LocalStorage(root / "run"))
     if newest is not None:
         restore(newest, state)
     seen = Witness(state.objective, root / f"seen-{rank}-of-{size}")
     state.network = group.wrap(seen)
     while state.position < stop:
-        train_epoch(state, training_data, experiment.plan(), group=group, pause=lambda: state.position >= stop)
+        train_epoch(state, training_data, experiment.training_plan(), group=group, pause=lambda: state.position >= stop)
     if rank == 0:
-        save_checkpoint(root / "run", state, about={})
+        save_checkpoint(LocalStorage(root / "run"), state, about={})
     if size > 1:
         state.network = None  # outliving its process group, it can wait for gloo's thread for ever (torch 2.13)
         distributed.destroy_process_group()
@@ -75,7 +76,7 @@ def together(size: int, experiment: Experiment, root: Path, *, stop: tuple[int, 
 
 
 def outcome(root: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    newest = newest_checkpoint(root / "run")
+    newest = newest_checkpoint(LocalStorage(root / "run"))
     assert newest is not None
     history = [report["metrics"] for report in read_state(newest)["history"]]
     return load_file(newest / "weights.safetensors"), history
@@ -109,4 +110,6 @@ def test_workers_that_come_and_go_end_where_one_worker_does(store: SegmentStore,
 def test_more_workers_than_segments_of_a_batch_are_refused(store: SegmentStore, experiment: Experiment) -> None:
     training_data = experiment.training_data(store)
     with pytest.raises(SettingsError, match="cannot be shared out among 99 workers"):
-        train_epoch(experiment.begin(training_data), training_data, experiment.plan(), group=WorkerGroup(0, 99))
+        train_epoch(
+            experiment.begin(training_data), training_data, experiment.training_plan(), group=WorkerGroup(0, 99)
+        )

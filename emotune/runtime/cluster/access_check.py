@@ -1,70 +1,169 @@
-"""Before a search begins: does every node of the cluster see what it needs?"""
+"""Check that every machine can access what a search needs: its results, for writing too, and the segment stores.
+
+The driver writes a random token into a file of the search's folder. A machine that reads the same token has the
+same folder. All nodes are checked before the search starts, and each worker is checked when it gets a job.
+"""
 
 import logging
+import socket
+import uuid
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 
-from emotune.errors import SettingsError
+from emotune.base import Settings
+from emotune.data.store import read_about
+from emotune.errors import DataError, SettingsError, StorageAwayError, StorageRefusedError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.nodes import alive_nodes, ask_node, name_of
-from emotune.runtime.cluster.visibility import Requirements, announce, missing
-from emotune.storage.remote import remote_of
+from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
+from emotune.storage import Storage, StorageField
 from emotune.study.folder import SearchFolder
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 60.0
-"""So long the nodes have for their answers; who has not answered is asked again when it gets its first work."""
+MARKER = "driver"
+"""File in a search's folder that holds the driver's token."""
+
+REPLY_TIMEOUT_S = 60.0
+"""Time for the nodes to reply before the search starts; a node without a reply is checked with its first job."""
 
 
-def muster(folder: SearchFolder, base: Experiment) -> Requirements:
-    """Tell the nodes how to know the search's folder, and refuse to begin unless all see that and the stores.
+class InaccessibleError(Exception):
+    """This machine cannot access what the search needs."""
+
+
+class Requirements(Settings):
+    """What every machine that works for a search must be able to access."""
+
+    folder: StorageField
+    """The search's folder."""
+    token: str
+    """The driver's token, which is also in the folder's marker file."""
+    stores: dict[str, str]
+    """Fingerprints of segment stores by their paths."""
+
+
+def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
+    """Write the search's marker, and refuse to start if a node cannot access the folder or a store.
 
     Args:
         folder: The search's folder.
         base: With the stores and their fingerprints.
 
     Returns:
-        What nodes must see; those that join later are asked when they get work.
+        What nodes must be able to access; nodes that join later are checked when they get a job.
 
     Raises:
-        SettingsError: Naming the nodes and what they do not see.
+        SettingsError: Naming the nodes and what they cannot access.
     """
-    named = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
-    requirements = announce(folder.path, stores={path: value for path, value in named if path and value})
+    stores = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
+    requirements = write_marker(folder.storage, stores={path: value for path, value in stores if path and value})
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
-        _ask([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
+        _check([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
     return requirements
 
 
-def _ask(nodes: list[dict[str, Any]], requirements: Requirements) -> None:
-    asked = {ask_node(node, _look, requirements.model_dump_json()): name_of(node) for node in nodes}
-    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
-    for one in silent:
-        logger.warning("node %s has not answered within %.0f s", asked[one], LOOK_SECONDS)
-    found = {asked[one]: answer for one in answered if (answer := _answer(one))}
-    if found:
-        blind = "; ".join(f"node {name} does not see {' and '.join(what)}" for name, what in found.items())
-        if remote_of(requirements.folder) is None:
+def write_marker(folder: Storage, *, stores: dict[str, str]) -> Requirements:
+    """Write a new token into a search's folder, and return what machines must be able to access.
+
+    Args:
+        folder: The search's folder.
+        stores: Fingerprints of segment stores by their paths.
+    """
+    token = uuid.uuid4().hex
+    folder.write(MARKER, token.encode())
+    return Requirements(folder=folder, token=token, stores=stores)
+
+
+def check_access(requirements: Requirements | None) -> None:
+    """Refuse to work on a machine that cannot access what the search needs.
+
+    After the first success only the marker is read again.
+
+    Raises:
+        InaccessibleError: Naming the machine and what it cannot access.
+    """
+    if requirements is None or (
+        requirements.token in _checked_tokens and _has_marker(requirements.folder, token=requirements.token)
+    ):
+        return
+    missing = find_missing(requirements)
+    if missing:
+        raise InaccessibleError(f"node {this_node_name()} cannot access {' and '.join(missing)}")
+    _checked_tokens.add(requirements.token)
+
+
+def find_missing(requirements: Requirements) -> list[str]:
+    """Return descriptions of what this machine cannot access of a search's requirements."""
+    return [*_missing_folder(requirements.folder, token=requirements.token), *_missing_stores(requirements.stores)]
+
+
+def this_node_name() -> str:
+    """Return this machine's host name and its address in the cluster."""
+    return f"{socket.gethostname()} ({ray.util.get_node_ip_address()})"
+
+
+_checked_tokens: set[str] = set()
+
+
+def _has_marker(folder: Storage, *, token: str) -> bool:
+    """Return whether the marker is still there; a bucket is not read again, as its users wait for it themselves."""
+    try:
+        return not folder.mounted or folder.read(MARKER) == token.encode()
+    except OSError:
+        return False
+
+
+def _missing_folder(folder: Storage, *, token: str) -> list[str]:
+    name = f"the results in {folder}"
+    try:
+        if folder.read(MARKER) != token.encode():
+            return [name]
+        folder.check_writable()
+    except (OSError, StorageAwayError, StorageRefusedError) as error:
+        return [f"{name} for writing ({error})"]
+    return []
+
+
+def _missing_stores(stores: dict[str, str]) -> list[str]:
+    return [f"the segment store {path}" for path, fingerprint in stores.items() if _fingerprint(path) != fingerprint]
+
+
+def _fingerprint(path: str) -> str | None:
+    try:
+        return read_about(Path(path)).fingerprint
+    except (DataError, OSError):
+        return None
+
+
+def _check(nodes: list[dict[str, Any]], requirements: Requirements) -> None:
+    names = {run_on_node(node, _find_missing, requirements.model_dump_json()): node_name(node) for node in nodes}
+    replied, silent = ray.wait(list(names), num_returns=len(names), timeout=REPLY_TIMEOUT_S)
+    for reference in silent:
+        logger.warning("node %s did not reply within %.0f s", names[reference], REPLY_TIMEOUT_S)
+    missing = {names[reference]: parts for reference in replied if (parts := _result(reference))}
+    if missing:
+        nodes_text = "; ".join(f"node {name} cannot access {' and '.join(parts)}" for name, parts in missing.items())
+        if requirements.folder.mounted:
             advice = (
                 "give a --storage and a --store that are shared by all nodes, such as an NFS folder, or s3:// results"
             )
         else:
-            advice = "give every node the keys and the address of the bucket (AWS_*), and a --store that all nodes see"
-        raise SettingsError(f"{blind}; {advice}, or start without those nodes")
+            advice = "give every node the keys and the address of the bucket (AWS_*), and a --store on all nodes"
+        raise SettingsError(f"{nodes_text}; {advice}, or start without those nodes")
 
 
-def _answer(one: Any) -> list[str]:
+def _find_missing(requirements: str) -> list[str]:
+    return find_missing(Requirements.model_validate_json(requirements))
+
+
+def _result(reference: Any) -> list[str]:
     try:
-        return ray.get(one)
+        return ray.get(reference)
     except (NodeDiedError, TaskUnschedulableError):
-        return []  # it is gone
+        return []  # the node has left the cluster
     except RayError as error:
-        return [f"emotune itself as it is here ({str(error).strip().splitlines()[-1]})"]
-
-
-def _look(requirements: str) -> list[str]:
-    return missing(Requirements.model_validate_json(requirements))
+        return [f"the same emotune as this machine ({str(error).strip().splitlines()[-1]})"]

@@ -1,61 +1,121 @@
-"""How many evaluations run at a time: as many as were asked for, or as the cluster has room for."""
+"""Number of evaluations that run at a time: a fixed number, or the capacity of the cluster.
 
+Elastic concurrency follows the cluster: nodes that join are used at once, and a node that leaves counts as gone
+after `SHRINK_DELAY_S`, because a node that restarts is back by then.
+"""
+
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.gpu_sharing import Seats, TrialsPerGpu, find_seats, settle_trials
-from emotune.runtime.cluster.group_size import obtainable
-from emotune.runtime.tuner import connect_for
+from emotune.runtime.cluster.connect import connect_for_groups
+from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu, choose_trials_per_gpu
+from emotune.runtime.cluster.resources import available_resources, available_workers, gpu_count
 from emotune.search.records import Record
 from emotune.study.results import opened, present_concurrency
 
+POLL_INTERVAL_S = 1.0
+"""Interval at which the driver reads the capacity of the cluster."""
+
+SHRINK_DELAY_S = 30.0
+"""Time for which the capacity must be smaller before the concurrency is reduced."""
+
 
 @dataclass(frozen=True)
-class Seating:
+class Capacity:
+    """What the cluster offers a search."""
+
+    slots: int
+    """Evaluations that can run at a time."""
+    resources: dict[str, float]
+    """Ray resources of one evaluation; empty for a group's trial, whose workers use resources themselves."""
+
+
+@dataclass(frozen=True)
+class Concurrency:
     """How many evaluations run at a time."""
 
-    number: int
-    takes: Mapping[str, float]
-    """What one takes of the cluster's resources; empty for a group's trial."""
+    slots: int
+    resources: Mapping[str, float]
+    """Ray resources of one evaluation; empty for a group's trial."""
     elastic: bool
-    """Whether the search decides for as many as there are now, rather than for as many as at its start."""
-    places: Callable[[], int] | None
-    """Tells for how many there is room, if their number follows the cluster."""
+    """Whether the search decides for the present number of slots, rather than for that of its start."""
+    current_slots: Callable[[], int] | None
+    """Returns the present number of slots, if the concurrency follows the cluster."""
 
 
-def connect_places(
+def connect_for_search(
     base: Experiment, *, trials: int | None, workers: tuple[int, int] | None, trials_per_gpu: TrialsPerGpu
-) -> Callable[[], Seats]:
+) -> Callable[[], Capacity]:
     """Connect to the cluster.
 
     Args:
-        base: What all evaluations share.
-        trials: Evaluations at a time, if that is fixed.
-        workers: Fewest and most workers that share an evaluation; None: one, without a group.
+        base: Experiment that all evaluations share.
+        trials: Evaluations at a time, if that number is fixed.
+        workers: Fewest and most workers of an evaluation; None: one worker, without a group.
         trials_per_gpu: Evaluations that share a GPU.
 
     Returns:
-        What tells what the cluster offers, or would if it grew as it may.
+        A function that returns the present capacity, at the maximum that the cluster's autoscaler may reach.
     """
     threads = base.compute.threads
-    connect_for(workers, threads=threads, trials=trials)
+    connect_for_groups(workers, threads=threads, trials=trials)
     if workers is not None:
         most = workers[1]
-        return lambda: Seats(max(1, obtainable(threads) // most), {})
-    number = settle_trials(trials_per_gpu, base)
-    return lambda: find_seats(base, trials=number)
+        return lambda: Capacity(max(1, available_workers(threads) // most), {})
+    sharing = choose_trials_per_gpu(trials_per_gpu, base)
+    return lambda: find_capacity(base, trials_per_gpu=sharing)
 
 
-def choose_seating(records: Sequence[Record], concurrency: int | None, *, places: Callable[[], Seats]) -> Seating:
+def find_capacity(base: Experiment, *, trials_per_gpu: int) -> Capacity:
+    """Return the capacity for evaluations with one worker: a CPU for each, and a share of a GPU if there are any."""
+    cpus, gpus = int(available_resources().get("CPU", 1)), gpu_count(base)
+    if not gpus:
+        return Capacity(max(1, cpus), {"CPU": 1.0})
+    return Capacity(max(1, min(cpus, gpus * trials_per_gpu)), {"CPU": 1.0, "GPU": 1 / trials_per_gpu})
+
+
+def choose_concurrency(
+    records: Sequence[Record], concurrency: int | None, *, capacity: Callable[[], Capacity]
+) -> Concurrency:
     """Choose how many evaluations run at a time.
 
     Args:
         records: The journal.
-        concurrency: The number asked for by who starts or goes on with the search, if any.
-        places: What the cluster offers.
+        concurrency: The number given to this driver, if any.
+        capacity: Returns the present capacity of the cluster.
     """
-    there, elastic = places(), opened(records).elastic
+    present, elastic = capacity(), opened(records).elastic
     if concurrency is None and elastic:
-        return Seating(there.number, there.takes, elastic=True, places=lambda: places().number)
-    return Seating(concurrency or present_concurrency(records), there.takes, elastic=elastic, places=None)
+        return Concurrency(present.slots, present.resources, elastic=True, current_slots=lambda: capacity().slots)
+    slots = concurrency or present_concurrency(records)
+    return Concurrency(slots, present.resources, elastic=elastic, current_slots=None)
+
+
+class ElasticConcurrency:
+    """The number of slots, smoothed over time: increases count at once, decreases after `SHRINK_DELAY_S`.
+
+    Args:
+        current_slots: Returns the present number of slots.
+        slots: The number of slots at first.
+    """
+
+    def __init__(self, current_slots: Callable[[], int], *, slots: int) -> None:
+        self._current_slots = current_slots
+        self._slots = slots
+        self._polled_at = time.monotonic()
+        self._sufficient_at = self._polled_at
+
+    def poll(self) -> int:
+        """Return the number of slots; the cluster is read at most once per `POLL_INTERVAL_S`."""
+        now = time.monotonic()
+        if now - self._polled_at < POLL_INTERVAL_S:
+            return self._slots
+        self._polled_at = now
+        slots = self._current_slots()
+        if slots >= self._slots:
+            self._sufficient_at = now
+        if slots > self._slots or now - self._sufficient_at > SHRINK_DELAY_S:
+            self._slots, self._sufficient_at = slots, now
+        return self._slots

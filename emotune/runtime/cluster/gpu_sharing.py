@@ -1,8 +1,8 @@
-"""Several evaluations on one GPU: how many, from a short probe.
+"""Number of evaluations that share a GPU, measured by a short probe.
 
-A small network leaves most of a GPU idle, and several processes fill it together. How many are worth
-while depends on the network and on the GPU, so it is measured with the processes and the shares of a
-GPU that the search itself will have.
+A small network leaves most of a GPU idle, and several processes use it together. How many of them raise the
+throughput depends on the network and on the GPU. The probe measures it with the processes and the shares of a GPU
+that the search itself will use.
 """
 
 import logging
@@ -20,176 +20,149 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from emotune.data.batches import batch_count
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.group_size import obtainable_resources
+from emotune.runtime.cluster.resources import cpus_per_gpu, gpu_count
 from emotune.training.loop import evaluate, train_epoch
 
 logger = logging.getLogger(__name__)
 
 TrialsPerGpu = int | Literal["auto"]
-"""Evaluations that share a GPU; ``auto``: as many as a probe finds worth while."""
+"""Evaluations that share a GPU; ``auto``: the number that the probe chooses."""
 
 COUNTS: tuple[int, ...] = (1, 2, 4, 8)
-"""Numbers that are tried."""
+"""Numbers of evaluations that are measured, in this order."""
 
-GAIN = 1.1
-"""A larger number is worth while if all together train so many times as many segments per second."""
+MIN_SPEEDUP = 1.1
+"""Smallest ratio of joint throughputs (segments/s) for which the larger number is preferred."""
 
-MEMORY_LIMIT = 0.85
-"""Share of a GPU's memory that a number may be expected to take; the rest is for larger configurations."""
+MAX_MEMORY_SHARE = 0.85
+"""Largest share of a GPU's memory that the probe may be expected to use; the search has larger configurations."""
 
-PROBE_SECONDS = 5.0
-"""Time for which each number is measured, beside the starts of its processes."""
+PROBE_DURATION_S = 5.0
+"""Time for which each number is measured, without the start of its processes."""
 
-MEASURED_SEGMENTS = 128
-"""Validation segments that each process measures first, as that takes most memory."""
+PROBE_SEGMENTS = 128
+"""Validation segments that each process evaluates first, because evaluation needs most memory."""
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What so many evaluations on one GPU came to."""
+class SharingMeasurement:
+    """Throughput and memory of a number of evaluations on one GPU."""
 
     trials: int
     segments_per_second: float
-    """Of all together."""
+    """Joint throughput of all evaluations."""
     memory_share: float = 0.0
     """Share of the GPU's memory that was in use."""
 
 
-def probe(measure: Callable[[int], Packed | None], *, counts: Sequence[int] = COUNTS) -> Iterator[Packed]:
-    """Measure larger and larger numbers, as long as that may be worth while.
+def probe(
+    measure: Callable[[int], SharingMeasurement | None], *, counts: Sequence[int] = COUNTS
+) -> Iterator[SharingMeasurement]:
+    """Measure increasing numbers of evaluations until one brings no gain.
 
-    It ends with a number that is not worth while, or before one whose memory is not expected to suffice.
+    The probe also ends before a number whose memory use is expected to exceed `MAX_MEMORY_SHARE`.
 
     Args:
-        measure: Measures a number of evaluations; None if they did not fit.
-        counts: Numbers to try, rising.
+        measure: Measures a number of evaluations; returns None if they did not fit.
+        counts: Numbers to measure, increasing.
     """
-    before: Packed | None = None
+    previous: SharingMeasurement | None = None
     for trials in counts:
-        if before is not None and before.memory_share * trials / before.trials > MEMORY_LIMIT:
+        if previous is not None and previous.memory_share * trials / previous.trials > MAX_MEMORY_SHARE:
             return
-        packed = measure(trials)
-        if packed is None:
+        measurement = measure(trials)
+        if measurement is None:
             return
-        yield packed
-        if before is not None and not is_worth_while(packed, before):
+        yield measurement
+        if previous is not None and not is_faster(measurement, previous):
             return
-        before = packed
+        previous = measurement
 
 
-def is_worth_while(more: Packed, fewer: Packed) -> bool:
-    """Tell whether more evaluations at a time are so much faster together that it is worth while."""
-    return more.segments_per_second > GAIN * fewer.segments_per_second
+def is_faster(larger: SharingMeasurement, smaller: SharingMeasurement) -> bool:
+    """Return whether the larger number raises the joint throughput by more than a factor of `MIN_SPEEDUP`."""
+    return larger.segments_per_second > MIN_SPEEDUP * smaller.segments_per_second
 
 
-def choose(measured: Sequence[Packed]) -> int:
-    """Return the largest number that is worth while, going up from the smallest; 1 if nothing was measured."""
+def choose(measurements: Sequence[SharingMeasurement]) -> int:
+    """Return the largest number up to which every step was faster; 1 without measurements."""
     chosen = 1
-    for number, packed in enumerate(measured):
-        if number and not is_worth_while(packed, measured[number - 1]):
+    for number, measurement in enumerate(measurements):
+        if number and not is_faster(measurement, measurements[number - 1]):
             break
-        chosen = packed.trials
+        chosen = measurement.trials
     return chosen
 
 
-def as_lines(measured: Sequence[Packed]) -> list[str]:
-    """Return what was measured as a table of plain text."""
-    head = f"{'trials per GPU':>14} {'segments/s':>10} {'of one':>7} {'memory':>7}"
-    one = measured[0].segments_per_second if measured else 1.0
+def as_lines(measurements: Sequence[SharingMeasurement]) -> list[str]:
+    """Return the measurements as a table of plain text."""
+    header = f"{'trials per GPU':>14} {'segments/s':>10} {'of one':>7} {'memory':>7}"
+    single = measurements[0].segments_per_second if measurements else 1.0
     return [
-        head,
+        header,
         *(
-            f"{packed.trials:>14} {packed.segments_per_second:>10.4g} {packed.segments_per_second / one:>7.2f} "
-            f"{packed.memory_share:>7.0%}"
-            for packed in measured
+            f"{row.trials:>14} {row.segments_per_second:>10.4g} {row.segments_per_second / single:>7.2f} "
+            f"{row.memory_share:>7.0%}"
+            for row in measurements
         ),
     ]
 
 
-def settle_trials(asked: TrialsPerGpu, base: Experiment) -> int:
-    """Return how many evaluations share a GPU of the cluster; 1 where there is none.
+def choose_trials_per_gpu(option: TrialsPerGpu, base: Experiment) -> int:
+    """Return how many evaluations share a GPU of the cluster; 1 without GPUs.
 
     Args:
-        asked: What a person asked for.
-        base: What is trained in the probe.
+        option: The number given by the user, or ``auto``.
+        base: Experiment that the probe trains.
     """
-    if not gpus_for(base):
+    if not gpu_count(base):
         return 1
-    if asked != "auto":
-        return asked
-    measured = list(probe(lambda trials: measure_on_gpu(base, trials=trials)))
-    chosen = choose(measured)
-    logger.info("%s", "\n".join([f"{chosen} evaluations will share a GPU, as was measured:", *as_lines(measured)]))
+    if option != "auto":
+        return option
+    measurements = list(probe(lambda trials: measure_on_gpu(base, trials=trials)))
+    chosen = choose(measurements)
+    logger.info("%s", "\n".join([f"{chosen} evaluations will share a GPU, as measured:", *as_lines(measurements)]))
     return chosen
 
 
-@dataclass(frozen=True)
-class Seats:
-    """What the cluster offers evaluations."""
-
-    number: int
-    """How many there is room for at a time."""
-    takes: dict[str, float]
-    """What one takes of the cluster's resources; empty for a group's trial, whose workers take what they need."""
-
-
-def gpus_for(base: Experiment) -> int:
-    """Return how many GPUs evaluations may use: those of the cluster, and those it may get."""
-    return 0 if base.compute.device == "cpu" else int(obtainable_resources().get("GPU", 0))
-
-
-def find_seats(base: Experiment, *, trials: int) -> Seats:
-    """Return what evaluations get, so many to a GPU: a CPU each, and where there are GPUs a share of one."""
-    cpus, gpus = int(obtainable_resources().get("CPU", 1)), gpus_for(base)
-    if not gpus:
-        return Seats(max(1, cpus), {"CPU": 1.0})
-    return Seats(max(1, min(cpus, gpus * trials)), {"CPU": 1.0, "GPU": 1 / trials})
-
-
-def measure_on_gpu(base: Experiment, *, trials: int, seconds: float = PROBE_SECONDS) -> Packed | None:
+def measure_on_gpu(base: Experiment, *, trials: int, seconds: float = PROBE_DURATION_S) -> SharingMeasurement | None:
     """Train the base experiment in several processes that share one GPU of the cluster.
 
     Args:
-        base: What to train.
+        base: Experiment to train.
         trials: Number of processes.
-        seconds: For how long to measure.
+        seconds: Duration of the measurement.
 
     Returns:
-        What they came to, or None if no node has the CPUs for them, or the GPU not the memory.
+        The measurement, or None if no node has enough CPUs, or the GPU not enough memory.
     """
     if trials > cpus_per_gpu():
         return None
     group = placement_group([{"CPU": trials, "GPU": 1}])
     ray.get(group.ready())
-    place = PlacementGroupSchedulingStrategy(group)
-    actor = ray.remote(num_cpus=1, num_gpus=1 / trials)(Prober)
-    probers: list[Any] = [
-        actor.options(scheduling_strategy=place).remote(base.model_dump_json()) for _ in range(trials)
+    strategy = PlacementGroupSchedulingStrategy(group)
+    actor = ray.remote(num_cpus=1, num_gpus=1 / trials)(ProbeWorker)
+    workers: list[Any] = [
+        actor.options(scheduling_strategy=strategy).remote(base.model_dump_json()) for _ in range(trials)
     ]
     try:
-        ray.get([prober.prepare.remote() for prober in probers])
-        speeds = ray.get([prober.train.remote(seconds) for prober in probers])
-        shares = ray.get([prober.memory_share.remote() for prober in probers])
+        ray.get([worker.prepare.remote() for worker in workers])
+        speeds = ray.get([worker.train.remote(seconds) for worker in workers])
+        shares = ray.get([worker.memory_share.remote() for worker in workers])
     except torch.OutOfMemoryError:
         return None
     finally:
-        for prober in probers:
-            ray.kill(prober)
+        for worker in workers:
+            ray.kill(worker)
         remove_placement_group(group)
-    return Packed(trials=trials, segments_per_second=sum(speeds), memory_share=max(shares))
+    return SharingMeasurement(trials=trials, segments_per_second=sum(speeds), memory_share=max(shares))
 
 
-def cpus_per_gpu() -> int:
-    """Return the most CPUs per GPU that a node has, at least 1."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return max([1, *(int(node.get("CPU", 0) // node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1)])
-
-
-class Prober:
-    """One of the processes of a probe.
+class ProbeWorker:
+    """One process of a probe.
 
     Args:
-        base: What to train, as JSON.
+        base: Experiment to train, as JSON.
     """
 
     def __init__(self, base: str) -> None:
@@ -198,17 +171,17 @@ class Prober:
         store = SegmentStore.open(Path(self.experiment.store))
         self.training_data = self.experiment.training_data(store)
         self.state = self.experiment.begin_untrained(self.training_data)
-        self.plan = self.experiment.plan()
+        self.plan = self.experiment.training_plan()
 
     def prepare(self) -> None:
-        """Measure once and make one step, so that nothing is done for the first time later."""
-        measured = self.training_data.fold.val[:MEASURED_SEGMENTS]
-        if len(measured):
-            evaluate(self.state.objective, self.training_data, measured, prefix="val", paths=self.state.paths)
+        """Evaluate once and make one step, so that the measurement contains no first-time work."""
+        rows = self.training_data.fold.val[:PROBE_SEGMENTS]
+        if len(rows):
+            evaluate(self.state.objective, self.training_data, rows, prefix="val", execution=self.state.execution)
         train_epoch(self.state, self.training_data, self.plan, pause=lambda: True)
 
     def train(self, seconds: float) -> float:
-        """Train for about so long, and return the segments per second."""
+        """Train for a number of seconds, and return the throughput in segments per second."""
         begun = time.monotonic()
         before = self._steps()
         while time.monotonic() < begun + seconds:

@@ -1,30 +1,29 @@
-"""How many workers a group has: as many as are wished for, as there is room for, and as the cluster will give."""
+"""Number of workers of a group: between the fewest and the most that a job allows, as the cluster has resources."""
 
 import time
-from collections.abc import Mapping
 
 import ray
-from ray._private.state import state as cluster_state
 
+from emotune.runtime.cluster.resources import worker_count
 from emotune.runtime.worker import Job
 
-GROWTH_SECONDS = (60.0, 3600.0)
-"""So long a group with fewer workers than wished works before it is looked for room for more: at first, and at most,
-as the time doubles whenever more did not come."""
+GROWTH_INTERVAL_S = (60.0, 3600.0)
+"""Shortest and longest interval at which a group that is smaller than its maximum checks for free resources.
+
+The interval doubles after each restart that did not give more workers."""
+
+RELEASE_TIMEOUT_S = 5.0
+"""Longest time for the cluster to release the resources of a group that has ended."""
+
+POLL_INTERVAL_S = 0.2
+"""Interval at which the free resources are read until they are released."""
 
 
-SETTLING_SECONDS = 5.0
-"""So long it may take until the cluster counts as free what a group that has ended had taken."""
-
-LOOK_SECONDS = 0.2
-"""So often it is looked for that."""
-
-
-class Size:
-    """Chooses the number of workers of one group after the other.
+class GroupSize:
+    """Chooses the number of workers for the successive groups of a trial.
 
     Args:
-        job: The fewest and the most workers, and what each of them takes.
+        job: With the fewest and the most workers, and the threads of a worker.
     """
 
     def __init__(self, job: Job) -> None:
@@ -32,67 +31,40 @@ class Size:
         self._fewest, self._most = job.workers
         self._threads = job.experiment.compute.threads
         self._limit = self._most
-        self._grown_from = 0
-        self._patience = GROWTH_SECONDS[0]
-        self._looked = time.monotonic()
+        self._size_before_growth = 0
+        self._interval = GROWTH_INTERVAL_S[0]
+        self._checked_at = time.monotonic()
 
     def choose(self) -> int:
-        """Return how many workers the next group shall have; at least the fewest, if they have to wait for room."""
-        until = time.monotonic() + SETTLING_SECONDS
-        while (there := self._free()) < self._limit > self._fewest and time.monotonic() < until:
-            time.sleep(LOOK_SECONDS)
-        size = max(self._fewest, min(self._limit, there))
+        """Return the number of workers of the next group; the fewest if there are resources for less."""
+        deadline = time.monotonic() + RELEASE_TIMEOUT_S
+        while (free := self._free_workers()) < self._limit > self._fewest and time.monotonic() < deadline:
+            time.sleep(POLL_INTERVAL_S)
+        size = max(self._fewest, min(self._limit, free))
         self._limit = self._most
-        self._looked = time.monotonic()
-        if size > self._grown_from:
-            self._patience = GROWTH_SECONDS[0]
+        self._checked_at = time.monotonic()
+        if size > self._size_before_growth:
+            self._interval = GROWTH_INTERVAL_S[0]
         return size
 
-    def _free(self) -> int:
-        return room(ray.available_resources(), threads=self._threads)
+    def _free_workers(self) -> int:
+        return worker_count(ray.available_resources(), threads=self._threads)
 
     def could_grow(self, size: int) -> bool:
-        """Tell whether to start a working group anew, as there is room for more; less often where that was in vain."""
-        if size >= self._most or time.monotonic() - self._looked < self._patience:
+        """Return whether to restart a group of a size, because resources for another worker are free."""
+        if size >= self._most or time.monotonic() - self._checked_at < self._interval:
             return False
-        self._looked = time.monotonic()
-        if self._free() < 1:
+        self._checked_at = time.monotonic()
+        if self._free_workers() < 1:
             return False
-        self._grown_from, self._patience = size, min(2 * self._patience, GROWTH_SECONDS[1])
+        self._size_before_growth, self._interval = size, min(2 * self._interval, GROWTH_INTERVAL_S[1])
         return True
 
-    def note_no_room(self, size: int) -> str:
-        """Take note that there was no room for so many workers after all, and return what people should know."""
+    def reduce(self, size: int) -> str:
+        """Make the next group smaller, because one of a size could not start, and return a message for the user."""
         self._limit = max(self._fewest, size - 1)
-        there = room(ray.cluster_resources(), threads=self._threads)
+        total = worker_count(ray.cluster_resources(), threads=self._threads)
         return (
-            f"waiting for {self._fewest} workers: the cluster has room for {there} in all. The run goes on when enough "
-            "of it is free; or stop it and give fewer --workers"
+            f"waiting for {self._fewest} workers: the cluster has resources for {total} in all. The run resumes when "
+            "enough of them are free; or stop it and give fewer --workers"
         )
-
-
-def obtainable(threads: int) -> int:
-    """Return how many workers the cluster has room for, or would have if it grew as its autoscaler may."""
-    return room(obtainable_resources(), threads=threads)
-
-
-def obtainable_resources() -> dict[str, float]:
-    """Return the resources of the cluster, or what it would have if it grew as its autoscaler may, by name."""
-    promised = cluster_state.get_max_resources_from_cluster_config() or {}
-    there = ray.cluster_resources()
-    return {name: max(there.get(name, 0.0), promised.get(name, 0.0)) for name in there.keys() | promised.keys()}
-
-
-def has_gpus() -> bool:
-    """Tell whether the cluster has GPUs, or may get some: then every worker of a group gets one."""
-    return obtainable_resources().get("GPU", 0) >= 1
-
-
-def share(threads: int) -> dict[str, float]:
-    """Return what a worker of a group takes of the cluster: a GPU where there are any, and a CPU per thread."""
-    return {"GPU": 1.0, "CPU": 1.0} if has_gpus() else {"CPU": float(threads)}
-
-
-def room(resources: Mapping[str, float], *, threads: int) -> int:
-    """Return how many workers resources suffice for, as if they were all on one node."""
-    return min(int(resources.get(name, 0) // amount) for name, amount in share(threads).items())
