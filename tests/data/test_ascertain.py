@@ -207,7 +207,7 @@ def test_the_table_can_lie_elsewhere(corpus: Path, save_table: Callable[[Path, T
 
 
 def test_a_table_that_was_asked_for_must_be_there(corpus: Path) -> None:
-    with pytest.raises(DataError, match=r"mine\.xls is not there"):
+    with pytest.raises(DataError, match=r"mine\.xls does not exist"):
         read_all(corpus, quality_table="mine.xls")
 
 

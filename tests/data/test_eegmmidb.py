@@ -155,7 +155,7 @@ def test_a_run_that_is_there_under_two_names_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "S001R01.edf")
     write_run(tmp_path / "S001R02.edf")
     shutil.copy(tmp_path / "S001R01.edf", tmp_path / "S002R01.edf")
-    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf are the same, byte by byte; take one"):
+    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf are the same, byte by byte; remove one"):
         read_all(tmp_path)
 
 
