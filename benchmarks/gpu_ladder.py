@@ -14,7 +14,7 @@ from benchmarks.reference_model import ReferenceTraining
 from benchmarks.training_cases import Case, made_up_material
 from emotune.experiment import Experiment
 from emotune.models.transformer import TransformerEncoder, take_rows
-from emotune.training.execution import Paths
+from emotune.training.execution import ExecutionPlan
 from emotune.training.loop import EpochReport, TrainingData, TrainState, train_epoch
 
 BATCHES = 4
@@ -32,7 +32,7 @@ class Step:
 
     Attributes:
         name: What is new.
-        paths: How the fast path computes; None: what `Experiment` chooses.
+        execution: How the fast path computes; None: what `Experiment` chooses.
         reference: Train the reference.
         autocast: The reference in bfloat16.
         compiled: The reference through ``torch.compile``.
@@ -41,7 +41,7 @@ class Step:
     """
 
     name: str
-    paths: Paths | None = None
+    execution: ExecutionPlan | None = None
     reference: bool = False
     autocast: bool = False
     compiled: bool = False
@@ -100,7 +100,7 @@ class Ladder:
     @property
     def plain(self) -> Step:
         """The fast path without what makes it fast."""
-        return Step("fast path: float32, all rows", Paths(device=self._device), all_rows=True)
+        return Step("fast path: float32, all rows", ExecutionPlan(device=self._device), all_rows=True)
 
     @property
     def last(self) -> Step:
@@ -120,16 +120,16 @@ class Ladder:
         if on_gpu:
             yield Step("reference: torch.compile", reference=True, autocast=True, resident=True, compiled=True)
         yield self.plain
-        paths = Paths(device=self._device, precision="bf16")
-        yield Step("bfloat16", paths, all_rows=True)
-        yield Step("only the rows that are read", paths)
-        paths = replace(paths, fused_optimiser=True)
-        yield Step("fused optimiser", paths)
+        execution = ExecutionPlan(device=self._device, precision="bf16")
+        yield Step("bfloat16", execution, all_rows=True)
+        yield Step("only the rows that are read", execution)
+        execution = replace(execution, fused_optimiser=True)
+        yield Step("fused optimiser", execution)
         if on_gpu:
-            paths = replace(paths, fixed_rows=True)
-            yield Step("a fixed number of rows", paths)
-            yield Step("data on the device", paths, resident=True)
-            yield Step("torch.compile", replace(paths, compiled=True), resident=True)
+            execution = replace(execution, fixed_rows=True)
+            yield Step("a fixed number of rows", execution)
+            yield Step("data on the device", execution, resident=True)
+            yield Step("torch.compile", replace(execution, compiled=True), resident=True)
         yield self.last
 
     def climb(self, step: Step) -> Climbed | str:
@@ -164,7 +164,7 @@ class Ladder:
         experiment = experiment if dropout else experiment.with_values(NO_DROPOUT)
         state = begin(experiment, training_data, step=step)
         there = training_data.resident(self._device) if step.resident else training_data
-        return lambda: train_epoch(state, there, experiment.plan())
+        return lambda: train_epoch(state, there, experiment.training_plan())
 
     def _speed(self, epoch: Callable[[], object]) -> float:
         for _ in range(2):  # compilers and kernel choosers have done their work then
@@ -191,13 +191,13 @@ class Ladder:
 
 def begin(experiment: Experiment, training_data: TrainingData, *, step: Step) -> TrainState:
     """Begin a training that computes as a step says."""
-    if step.paths is None:
+    if step.execution is None:
         state = experiment.begin_untrained(training_data)
     else:
         objective = experiment.with_values({"compute.compile": "off"}).begin_untrained(training_data).objective
-        step.paths.prepare(objective)
-        optimiser = experiment.optim.build(objective, fused=step.paths.fused_optimiser)
-        state = TrainState(objective, optimiser, paths=step.paths)
+        step.execution.prepare(objective)
+        optimiser = experiment.optim.build(objective, fused=step.execution.fused_optimiser)
+        state = TrainState(objective, optimiser, execution=step.execution)
     if step.all_rows:
         encoder = state.objective.encoder
         assert isinstance(encoder, TransformerEncoder)

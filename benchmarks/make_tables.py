@@ -83,7 +83,7 @@ def train_ecg(values: Values, *, training_data: TrainingData) -> Iterator[float]
     silent = training_data.without_validation()
     for _ in range(EPOCHS):
         try:
-            train_epoch(state, silent, experiment.plan())
+            train_epoch(state, silent, experiment.training_plan())
         except TrainingDivergedError:
             return
         yield evaluate(reference, training_data, training_data.fold.val, prefix="val")["val/loss"]

@@ -37,7 +37,7 @@ from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record,
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results
-from emotune.tracking.cursor import read_cursor
+from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
 KINDS = ("undisturbed", "server", "database")
@@ -159,11 +159,14 @@ def rate(records: Sequence[Record], *, name: str, server: Mlflow, folder: Path) 
     mirror = MlflowMirror(server.uri, folder=LocalStorage(single), name=single.name)
     half = len(records) // 2
     mirror.catch_up(records[:half])
-    until(lambda: read_cursor(LocalStorage(single)).delivered == half, what=lambda: "MLflow does not get the journal")
+    until(
+        lambda: read_delivery_state(LocalStorage(single)).delivered == half,
+        what=lambda: "MLflow does not get the journal",
+    )
     begin = time.monotonic()
     for number in range(half, half + SINGLE):
         mirror(records[number], number)
-        while read_cursor(LocalStorage(single)).delivered <= number:
+        while read_delivery_state(LocalStorage(single)).delivered <= number:
             time.sleep(0.005)
     seconds = time.monotonic() - begin
     mirror.close(60)

@@ -60,7 +60,10 @@ class Task:
     def train(self, state: TrainState, training_data: TrainingData, *, group: WorkerGroup) -> None:
         """Train for an epoch, that is for all steps."""
         train_epoch(
-            state, training_data, self.case.experiment(batch_size=self.batch, **self.settings).plan(), group=group
+            state,
+            training_data,
+            self.case.experiment(batch_size=self.batch, **self.settings).training_plan(),
+            group=group,
         )
 
 

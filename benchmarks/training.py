@@ -91,17 +91,17 @@ def measure(case: Case, *, seconds: float, device: torch.device, compute: Mappin
     plain_steps, fast_steps = STEPS[case.size]
     training_data = made_up_material(case, segments=batch * fast_steps)
     state = experiment.begin_untrained(training_data)
-    there = training_data.resident(state.paths.device)
+    there = training_data.resident(state.execution.device)
     plain = reference_for(experiment, state, training_data.shortened(batch * plain_steps), device=device)
     programs: dict[str, Callable[[], object]] = {
         "reference": lambda: plain_epoch(plain),
-        "fast": lambda: train_epoch(state, there, experiment.plan()),
+        "fast": lambda: train_epoch(state, there, experiment.training_plan()),
     }
     segments = {"reference": batch * plain_steps, "fast": batch * fast_steps}
     rounds = side_by_side(programs, segments=segments, seconds=seconds)
     return Measured(
         case=asdict(case),
-        about={"batch": batch, "paths": str(state.paths)},
+        about={"batch": batch, "paths": str(state.execution)},
         flops=case.flops(),
         speeds={name: one.speeds(device.type) for name, one in rounds.items()},
         wall={name: one.wall_speed() for name, one in rounds.items()},

@@ -94,7 +94,7 @@ def experiment_of(*, size: str, dropout: float, threads: int) -> Experiment:
 def fast_losses(experiment: Experiment, training_data: TrainingData, *, precision: str = "auto") -> Iterator[float]:
     """Train with the library's loop and yield the loss of each step."""
     experiment = experiment.with_values({"compute.precision": precision})
-    state, plan = experiment.begin_untrained(training_data), experiment.plan()
+    state, plan = experiment.begin_untrained(training_data), experiment.training_plan()
     segments = len(training_data.fold.train)
     while state.epoch < EPOCHS:
         before = sum(state.progress.losses)
@@ -114,7 +114,7 @@ def reference_losses(
         draw: Seed of its dropout.
         nudge: Each weight is changed by so much, relative, in a random direction.
     """
-    state, plan, task = experiment.begin_untrained(training_data), experiment.plan(), experiment.task
+    state, plan, task = experiment.begin_untrained(training_data), experiment.training_plan(), experiment.task
     plain = reference_for(experiment, state, training_data, device=torch.device("cpu"))
     plain.network.train()
     steps = len(training_data.fold.train) // BATCH

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from mlflow import MlflowClient
 
-from emotune.cli.status import read_status
+from emotune.cli.actions.status import read_status
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
@@ -251,7 +251,7 @@ def check(bench: Bench) -> None:
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     rows = optimizer.results()
     wrong = violations(

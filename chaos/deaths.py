@@ -78,7 +78,7 @@ def terminated(bench: Bench, total: int) -> None:
     code = driver.wait()
     require(code == 128 + signal.SIGTERM, f"exit code {code}")
     require(time.monotonic() - since < 25, "it took longer than a scheduler waits")
-    require("Go on with" in driver.errors, "it did not say how to go on")
+    require("Resume with" in driver.errors, "the driver did not print how to resume")
     bench.search().finish()
 
 

@@ -1,12 +1,11 @@
-"""What ``import emotune`` offers; the heavy parts are loaded when they are first used."""
+"""The functions that ``import emotune`` offers. Each imports torch and the like when it is called."""
 
-import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emotune.encoders import PretrainedEncoder
+    from emotune.evaluation.encoders import PretrainedEncoder
 
 
 def load_encoder(
@@ -15,22 +14,22 @@ def load_encoder(
     """Load a pre-trained encoder.
 
     Args:
-        source: A search by name (its best configuration), a checkpoint folder, or an MLflow run.
-        storage: Where searches are kept, a folder or ``s3://BUCKET/PREFIX``; by default
-            ``$EMOTUNE_STORAGE`` or ``results``.
-        tracking_uri: The MLflow server that knows the run; by default ``$MLFLOW_TRACKING_URI`` or
-            the database beside the results.
+        source: Name of a search (its best configuration is used), a checkpoint folder, or an MLflow run.
+        storage: Folder of the searches, or ``s3://BUCKET/PREFIX``; by default ``$EMOTUNE_STORAGE`` or ``results``.
+        tracking_uri: The MLflow server or database with the run; by default ``$MLFLOW_TRACKING_URI`` or the
+            database in the storage folder.
 
     Returns:
-        A torch module in evaluation mode, with ``embed(signal, fs)``.
+        A torch module in evaluation mode, with the method ``embed(signal, fs)``.
 
     Raises:
-        SettingsError: There is nothing of that name.
-        DamageError: The checkpoint is not what was written.
+        SettingsError: There is no such search, folder or run.
+        DamageError: The checkpoint does not match its checksums.
     """
-    encoders = importlib.import_module("emotune.encoders")
-    open_storage = importlib.import_module("emotune.storage").open_storage
+    from emotune.evaluation.encoders import PretrainedEncoder
+    from emotune.storage import open_storage
+    from emotune.tracking.encoders import find_encoder
+
     results = open_storage(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.local('mlflow.db')}"
-    checkpoint = encoders.find_encoder(str(source), storage=results, tracking_uri=uri)
-    return encoders.PretrainedEncoder(checkpoint)
+    return PretrainedEncoder(find_encoder(str(source), storage=results, tracking_uri=uri))

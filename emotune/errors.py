@@ -4,6 +4,9 @@ The message of each is one line: what was given, what was expected, what to type
 traceback and exits with ``exit_code``: 2 if the input is to be changed, 1 if the same command may work later.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class EmotuneError(Exception):
     """Base of all errors that a user can act on."""
@@ -80,3 +83,9 @@ class StorageError(EmotuneError):
 
 class TrainingDivergedError(Exception):
     """The loss is not finite. This is the worst result of an evaluation, not an error of the program: no retry."""
+
+
+def suggestion(word: str, *, among: Iterable[str]) -> str:
+    """Return an ending of an error message such as ``. Did you mean 'lr'?``; empty if no word is similar."""
+    close = difflib.get_close_matches(word, list(among), n=1)
+    return f". Did you mean {close[0]!r}?" if close else ""

@@ -18,42 +18,45 @@ from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
 from emotune.models.features import check_features
-from emotune.models.weights import hand_over
+from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.training.checkpoints import read_weights
-from emotune.training.execution import Compute, Paths, choose_device, choose_paths
-from emotune.training.loop import Plan, TrainingData, TrainState
+from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
+from emotune.training.loop import TrainingData, TrainingPlan, TrainState
 from emotune.training.optim import FALLING_TO_ZERO, Optim
+
+COST_INPUT = (1, 1280)
+"""Channels and samples of the signal that `Experiment.cost` counts operations for: one ECG lead, 10 s at 128 Hz."""
 
 
 class Start(Settings):
-    """Where the encoder's weights come from."""
+    """The source of a pre-trained encoder's weights."""
 
     encoder: str
-    """A search, a run or a checkpoint whose encoder is taken over, sizes included."""
+    """Search, run or checkpoint whose encoder is used, with its sizes and weights."""
 
     second: str | None = None
-    """Another one for the second half of the folds; ``encoder`` is for the first half then. Each must not have seen
-    the half that it is tested on (``folds.without``)."""
+    """Search, run or checkpoint for the second half of the folds; ``encoder`` is then for the first half. An encoder
+    must be pre-trained without the half of the folds that it is tested on (``folds.without``)."""
 
     weights: Literal["pretrained", "scratch"] = "pretrained"
-    """``scratch``: the same network with freshly drawn weights, for comparison."""
+    """Initial weights; ``scratch``: the same network with newly drawn weights, for comparison."""
 
     sha256: str | None = None
-    """Hash of the encoder's weights; filled in when the run is prepared."""
+    """SHA-256 of the weights of ``encoder``; filled in when the run is prepared."""
 
     second_sha256: str | None = None
-    """The same of the second one."""
+    """SHA-256 of the weights of ``second``; filled in when the run is prepared."""
 
     def which(self, folds: Folds) -> Literal["encoder", "second"]:
-        """Tell which of the two a fold starts from."""
+        """Return which of the two encoders the fold ``folds.index`` starts from."""
         in_second = folds.index is not None and folds.index >= folds.count // 2
         return "second" if in_second and self.second is not None else "encoder"
 
 
 class Experiment(Settings):
-    """Everything that decides a run's result, and ``compute``, which does not."""
+    """All settings of a training run: those that determine its result, and ``compute``, which does not."""
 
     store: str = ""
     """Folder of the segment store."""
@@ -62,44 +65,44 @@ class Experiment(Settings):
     """Fingerprint of the store's content; filled in when the run is prepared."""
 
     partner: str = ""
-    """Folder of another store: only moments that it has too are used, for instance those with ECG and EEG."""
+    """Folder of a second store; only moments that both stores have are used, for instance those with ECG and EEG."""
 
     partner_fingerprint: str | None = None
     """Fingerprint of the partner's content; filled in when the run is prepared."""
 
     folds: Folds = Folds()
-    """Which segments train, validate and test."""
+    """Division of the segments into training, validation and test."""
 
     model: Model = Transformer()
     """The encoder."""
 
     task: Task = MaskedValues()
-    """What is learnt."""
+    """The task: what the network is trained to predict."""
 
     optim: Optim = Optim()
-    """The optimiser and its schedule."""
+    """The optimiser and its learning-rate schedule."""
 
     epochs: int = Field(default=500, ge=1)
-    """Epochs of the whole run, and so of the learning-rate schedule."""
+    """Epochs of the whole run and of the learning-rate schedule."""
 
     batch_size: int = Field(default=128, ge=1)
-    """Segments per optimiser step, of all workers together."""
+    """Segments per optimiser step, all workers together."""
 
     seed: int = Field(default=0, ge=0)
-    """Seed of the weights, the order of the data, the masks and the dropout."""
+    """Seed of the initial weights, the order of the segments, the masks and the dropout."""
 
     start: Start | None = None
     """A pre-trained encoder to start from."""
 
     compute: Compute = Compute()
-    """How the work is done."""
+    """How the run is computed: device, precision, threads."""
 
     @model_validator(mode="after")
     def _check_warmup(self) -> "Experiment":
         if self.optim.schedule in FALLING_TO_ZERO and self.optim.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"optim.warmup_epochs: {self.optim.warmup_epochs} was given, which leaves nothing of {self.epochs} "
-                "epochs; give a smaller one or more epochs"
+                f"optim.warmup_epochs: {self.optim.warmup_epochs} was given, but the run has {self.epochs} epochs; "
+                "give a smaller number, or more epochs"
             )
         return self
 
@@ -107,7 +110,7 @@ class Experiment(Settings):
     def _check_model(self) -> "Experiment":
         if self.task.kind == "masked_values" and self.model.kind != "transformer":
             raise ValueError(
-                f"task.kind: masked_values predicts single samples, which model.kind: {self.model.kind} cannot; "
+                f"task.kind: masked_values predicts samples, which model.kind: {self.model.kind} cannot; "
                 "use model.kind: transformer or another task"
             )
         return self
@@ -115,13 +118,19 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _check_start(self) -> "Experiment":
         if self.start is not None and self.model.kind == "features":
-            raise ValueError("start: has no effect with model.kind: features, whose models are trained; remove it")
+            raise ValueError(
+                "start: has no effect with model.kind: features, whose models are already trained; remove it"
+            )
         return self
 
     def digest(self) -> str:
-        """Hash what decides the result: all settings but ``compute`` and where things lie on this machine.
+        """Return a hash of the settings that determine the result.
 
-        The store counts by its fingerprint and a pre-trained encoder by its hash.
+        These are all settings but ``compute`` and paths of this machine. The store is represented by its fingerprint
+        and a pre-trained encoder by its SHA-256.
+
+        Returns:
+            The first 16 hexadecimal digits of a SHA-256.
         """
         content = self.model_dump(
             mode="json", exclude={"compute": True, "store": True, "partner": True, "start": {"encoder", "second"}}
@@ -129,7 +138,7 @@ class Experiment(Settings):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def with_values(self, values: Mapping[str, Any]) -> "Experiment":
-        """Return a copy with other values, given by dotted name such as ``optim.lr``.
+        """Return a copy with other values, by dotted name such as ``optim.lr``.
 
         Raises:
             SettingsError: A name is unknown, or a value is not allowed.
@@ -137,34 +146,45 @@ class Experiment(Settings):
         content = self.model_dump(mode="json")
         for name, value in values.items():
             _check_name(name, self)
-            place = content
+            section = content
             *path, last = name.split(".")
             for key in path:
-                place = place[key]
-            place[last] = value.item() if isinstance(value, np.generic) else value
+                section = section[key]
+            section[last] = value.item() if isinstance(value, np.generic) else value
         try:
             return Experiment.model_validate(content)
         except ValidationError as error:
             details = "; ".join(
-                f"{_dotted(one['loc'])}{one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+                f"{_dotted(entry['loc'])}{entry['msg'].removeprefix('Value error, ')}" for entry in error.errors()
             )
             given = ", ".join(f"{name} = {value}" for name, value in values.items())
             raise SettingsError(f"{given}: {details}") from error
 
     def in_fold(self, number: int) -> "Experiment":
-        """Return a copy that is tested on another fold; features are those of its models then."""
+        """Return a copy that is tested on another fold; with ``model.kind: features``, on that fold's features."""
         fold = {"model.fold": number} if self.model.kind == "features" else {}
         return self.with_values({"folds.index": number, **fold})
 
-    def plan(self) -> Plan:
-        """Return what the loop needs to know."""
-        return Plan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
+    def cost(self) -> float:
+        """Return the virtual seconds of one epoch: the operations of one forward pass on `COST_INPUT`.
+
+        Only ratios between the configurations of a search count. The input has a fixed size because recorded
+        decisions follow from these numbers: the optimiser orders the ends of running evaluations by virtual time, so
+        an old journal replays only if the same configuration costs the same, whatever store the search runs on.
+        """
+        channels, samples = COST_INPUT
+        return self.model.flops(channels=channels, samples=samples)
+
+    def training_plan(self) -> TrainingPlan:
+        """Return the settings that the training loop reads."""
+        return TrainingPlan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
 
     def training_data(self, store: SegmentStore) -> TrainingData:
-        """Choose and label the segments that are learnt from.
+        """Return the segments that train, validate and test, with their labels.
 
         Raises:
-            DataError: The store is not the one the experiment was prepared for, or lacks labels.
+            DataError: The store has another fingerprint than ``fingerprint``, or lacks labels.
+            SettingsError: The store does not fit the model or the folds.
         """
         _check_fingerprint(store, self.fingerprint)
         among = None
@@ -176,15 +196,15 @@ class Experiment(Settings):
         fold = split(store.index, self.folds, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
-            labels = _deal_anew(labels, rows=fold.train, folds=self.folds)
+            labels = _permuted(labels, rows=fold.train, folds=self.folds)
         return TrainingData(store=store, fold=fold, labels=labels).resident(choose_device(self.compute))
 
     def begin(self, training_data: TrainingData, *, encoder_weights: Path | None = None) -> TrainState:
-        """Make the networks and the optimiser, at epoch 0.
+        """Return networks and optimiser at epoch 0, with pre-trained weights if ``start`` names an encoder.
 
         Args:
-            training_data: What will be learnt from.
-            encoder_weights: Checkpoint folder of the pre-trained encoder, if ``start`` names one.
+            training_data: The data of the run.
+            encoder_weights: Checkpoint folder of the pre-trained encoder; required with ``start``.
 
         Raises:
             SettingsError: The pre-trained encoder has other sizes.
@@ -192,50 +212,54 @@ class Experiment(Settings):
         state = self.begin_untrained(training_data)
         if self.start is not None and self.start.weights == "pretrained":
             assert encoder_weights is not None
-            hand_over(read_weights(encoder_weights), state.objective.encoder, source=self.start.encoder)
+            load_pretrained(read_weights(encoder_weights), state.objective.encoder, source=self.start.encoder)
         return state
 
     def begin_untrained(self, training_data: TrainingData) -> TrainState:
-        """Make the networks with freshly drawn weights, and the optimiser, at epoch 0."""
+        """Return networks with newly drawn weights, and the optimiser, at epoch 0.
+
+        Weights are a function of ``seed``; torch's global generator is left as it was.
+        """
         channels = training_data.store.signal.shape[1]
         train_labels = None if training_data.labels is None else training_data.labels[training_data.fold.train]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
-        paths = self.paths(training_data.store)
-        paths.prepare(objective)
-        return TrainState(objective, self.optim.build(objective, fused=paths.fused_optimiser), paths=paths)
+        execution = self.execution(training_data.store)
+        execution.prepare(objective)
+        return TrainState(objective, self.optim.build(objective, fused=execution.fused_optimiser), execution=execution)
 
-    def paths(self, store: SegmentStore) -> Paths:
-        """Choose how to compute on this machine.
+    def execution(self, store: SegmentStore) -> ExecutionPlan:
+        """Return how the experiment is computed on this machine.
 
         Raises:
-            SettingsError: A GPU is asked for and there is none.
+            SettingsError: ``compute.device: cuda`` was given and torch finds no GPU.
         """
         channels, samples = store.signal.shape[1:]
-        return choose_paths(self.compute, self.model, channels=channels, samples=samples)
+        return choose_execution(self.compute, self.model, channels=channels, samples=samples)
 
 
 def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:
     if expected not in {None, store.fingerprint}:
         raise DataError(
-            f"the store {store.path} has the fingerprint {store.fingerprint[:12]}, where this run was started on "
+            f"the store {store.path} has the fingerprint {store.fingerprint[:12]}, but this run was started on "
             f"{str(expected)[:12]}. Give the store it was started on, or a new name"
         )
 
 
-def _deal_anew(
+def _permuted(
     labels: Float[np.ndarray, " segment"], *, rows: Int64[np.ndarray, " row"], folds: Folds
 ) -> Float[np.ndarray, " segment"]:
-    dealt = labels.copy()
+    """Return a copy of the labels in which those of the given rows are permuted among them, differently per fold."""
+    permuted = labels.copy()
     number = -1 if folds.index is None else folds.index
-    dealt[rows] = labels[stream(folds.seed, "shuffled", number).permutation(rows)]
-    return dealt
+    permuted[rows] = labels[stream(folds.seed, "shuffled", number).permutation(rows)]
+    return permuted
 
 
 def setting_names(settings: BaseModel, *, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted names of all settings that hold a value, such as ``optim.lr``."""
+    """Yield the dotted names of all settings, such as ``optim.lr``; a section itself has no name."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
@@ -257,5 +281,5 @@ def _check_name(name: str, experiment: Experiment) -> None:
     raise SettingsError(f"no setting is called {name!r}.{hint}")
 
 
-def _dotted(place: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in place) + ": " if place else ""
+def _dotted(location: tuple[str | int, ...]) -> str:
+    return ".".join(str(part) for part in location) + ": " if location else ""

@@ -20,17 +20,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import emotune
-from emotune.cli import complain
 from emotune.cli import emotune as program
+from emotune.cli.output import print_error
 from emotune.data.corpora.formats import read_file
 from emotune.data.store import ABOUT_FILE, SIGNAL_FILE, SegmentStore
-from emotune.encoders import PretrainedEncoder, find_encoder
 from emotune.errors import DamageError, DataError, SettingsError
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.files import safe_name
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from emotune.tracking.encoders import download_encoder
+from emotune.tracking.encoders import download_encoder, find_encoder
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
 from emotune.training.loop import TrainState
 from tests.training.conftest import store, tiny_experiment
@@ -235,7 +235,7 @@ def test_no_command_writes_anything_under_a_name_that_leads_elsewhere(
 
 
 def test_a_name_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    complain("store\x1b[2J\x1b]0;title\x07.npy: no such file, [bold]really[/bold], ärgerlich")
+    print_error("store\x1b[2J\x1b]0;title\x07.npy: no such file, [bold]really[/bold], ärgerlich")
     assert capsys.readouterr().err == "emotune: store?[2J?]0;title?.npy: no such file, [bold]really[/bold], ärgerlich\n"
 
 

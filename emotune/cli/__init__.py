@@ -1,4 +1,10 @@
-"""The one program: ``emotune``. Commands are loaded when they are called, so that each answers soon."""
+"""The command line: the program ``emotune``.
+
+A module ``cli/NAME.py`` declares a command: its options and its help page. It imports nothing heavy, so that
+``emotune NAME --help`` is printed quickly. What the command does is in ``cli/actions/`` (a short command needs no
+module there), and is imported inside the command's function. To add a command, write its module and add it to
+`COMMANDS`.
+"""
 
 import atexit
 import gc
@@ -7,31 +13,32 @@ import logging
 import sys
 
 import click
-from rich.console import Console
 
+from emotune.cli.output import print_error
 from emotune.errors import EmotuneError
 
 COMMANDS = {
     "data": ("emotune.cli.data", "Prepare and describe segment stores."),
     "search": ("emotune.cli.search", "Search the best configuration of a study."),
-    "status": ("emotune.cli.status", "Show all searches, or one in full."),
-    "stop": ("emotune.cli.status", "Ask a running search to stop."),
+    "status": ("emotune.cli.status", "Print one line per search, or all evaluations of one."),
+    "stop": ("emotune.cli.status", "Stop a running search."),
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),
-    "pretrain": ("emotune.cli.pretrain", "Pre-train once, with several workers."),
-    "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder once."),
+    "pretrain": ("emotune.cli.pretrain", "Pre-train a model, with one or several workers."),
+    "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder."),
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
-    "fuse": ("emotune.cli.fuse", "Join what ECG and EEG models make of each moment."),
-    "predict": ("emotune.cli.predict", "Tell high from low in one recording."),
-    "reproduce": ("emotune.cli.reproduce", "Fill a table of the papers."),
-    "report": ("emotune.cli.report", "Write one self-contained page about a search."),
-    "compare": ("emotune.cli.report", "Show the scores of several runs side by side."),
-    "sync": ("emotune.cli.report", "Deliver to MLflow what it has missed."),
-    "doctor": ("emotune.cli.doctor", "Tell what is installed, reachable or mis-set."),
+    "fuse": ("emotune.cli.fuse", "Compute fusion features with ECG and EEG models."),
+    "predict": ("emotune.cli.predict", "Predict arousal and valence of a recording."),
+    "reproduce": ("emotune.cli.reproduce", "Reproduce a table of the papers."),
+    "report": ("emotune.cli.report", "Write an HTML page about a search."),
+    "compare": ("emotune.cli.report", "Compare the scores of several runs."),
+    "sync": ("emotune.cli.report", "Send missing records to MLflow."),
+    "doctor": ("emotune.cli.doctor", "Check installation, services and settings."),
 }
+"""Module and one sentence by command, in the order of the help page."""
 
 
 class Commands(click.Group):
-    """The commands of the table, each imported when it is first needed."""
+    """The commands of `COMMANDS`, each imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table."""
@@ -39,7 +46,7 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
+        """Import a command; None if there is none of that name."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -71,26 +78,20 @@ def main() -> None:
 
 
 def run_command(command: click.Command) -> None:
-    """Run a command and exit: 0, 2 for the user's mistakes in one line, 1 for anything else."""
-    atexit.register(gc.freeze)  # what lives till the end is not searched for garbage then, for seconds
+    """Run a command and exit: with 0, with 2 and one line for a user's mistake, with 1 for any other error."""
+    atexit.register(gc.freeze)  # else the last garbage collection spends seconds on objects that live to the end
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    # The result of a GPU probe is an answer the user asked for.
+    # --trials-per-gpu auto logs the number it measured.
     logging.getLogger("emotune.runtime.cluster.gpu_sharing").setLevel(logging.INFO)
     try:
         code = command.main(standalone_mode=False)
     except EmotuneError as error:
-        complain(str(error))
+        print_error(str(error))
         code = error.exit_code
     except click.ClickException as error:
-        complain(error.format_message())
+        print_error(error.format_message())
         code = 2
     except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
+        print_error("interrupted")
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def complain(message: str) -> None:
-    """Print an error on stderr, as it is but for what would command the terminal: names may be a stranger's."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "?" for character in message)
-    Console(stderr=True, highlight=False).print(f"emotune: {shown}", markup=False, soft_wrap=True)

@@ -1,18 +1,46 @@
 """``emotune data``: corpora and segment stores."""
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from emotune.cli.description import document_of, print_corpora, print_corpus, print_description
-from emotune.cli.options import find_store, json_option, print_json
-from emotune.cli.prepare import prepare
-from emotune.data.corpora.table import CORPORA
-from emotune.data.description import describe as describe_store
-from emotune.data.inspection import write_picture
-from emotune.data.prepare.prepare import find_reader
-from emotune.data.store import SegmentStore
+from emotune.cli.options import json_option, run_options, set_option
+
+MODALITIES = ("ecg", "eeg")
+"""Choices of ``--modality``: `emotune.data.recording.Modality`, which is slow to import."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """The options of ``emotune data prepare``."""
+
+    corpus: str
+    """Name of the corpus."""
+
+    raw_dir: Path | None
+    """Folder with its files."""
+
+    store: str
+    """Path of the store to write."""
+
+    modality: str | None
+    """Signals to read."""
+
+    seconds: float | None
+    """Length of a segment."""
+
+    append: bool
+    """Add to an existing store."""
+
+    strict: bool
+    """Stop at the first recording that cannot be used."""
+
+    workers: int | None
+    """Number of processes."""
+
+    assignments: tuple[str, ...]
+    """Settings to replace, as ``KEY=VALUE``."""
 
 
 @click.group()
@@ -27,50 +55,78 @@ def data() -> None:
     """
 
 
-data.add_command(prepare)
+@data.command()
+@click.argument("corpus")
+@click.argument("raw_dir", required=False, type=click.Path(path_type=Path))
+@run_options(
+    PrepareRequest,
+    click.option(
+        "--store", required=True, envvar="EMOTUNE_STORE", show_envvar=True, help="Folder to write the segments to."
+    ),
+    click.option("--modality", type=click.Choice(MODALITIES), help="Signals to read.  [default: ecg]"),
+    click.option("--seconds", type=float, help="Length of a segment in seconds.  [default: 10]"),
+    click.option("--append", is_flag=True, help="Add the corpus to an existing store, to train on several corpora."),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Stop at a damaged file or an implausible signal; by default it is listed and left out.",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: one per core]"),
+    set_option,
+)
+def prepare(request: PrepareRequest) -> int:
+    """Filter, resample, standardise and cut the recordings of CORPUS in RAW_DIR.
+
+    --set replaces settings of the preparation (rate, band, order) and of the corpus
+    (see `emotune data list CORPUS`). After an interruption the same command resumes.
+
+    \b
+    Example:
+      emotune data prepare synthetic --store stores/demo --set subjects=20
+      emotune data prepare folder recordings/ --store stores/eeg --modality eeg
+      emotune data prepare dreamer downloads/ --store stores/pool
+      emotune data prepare pspm-vis downloads/ --store stores/pool --append
+    """
+    from emotune.cli.actions.prepare import prepare_and_print
+
+    prepare_and_print(request)
+    return 0
 
 
 @data.command("list")
 @click.argument("corpus", required=False)
 @json_option
 def list_corpora(corpus: str | None, *, as_json: bool) -> None:
-    """List the corpora that can be read, or show CORPUS in full, with its settings.
+    """List the supported corpora, or describe CORPUS with all its settings.
 
     \b
     Example:
       emotune data list
       emotune data list folder
     """
-    if corpus is not None:
-        reader = find_reader(corpus)
-        print_json(document_of(reader, in_full=True)) if as_json else print_corpus(reader)
-    elif as_json:
-        print_json([document_of(reader) for reader in CORPORA.values()])
+    from emotune.cli.actions.describe import print_corpora, print_corpus
+
+    if corpus is None:
+        print_corpora(as_json=as_json)
     else:
-        print_corpora(CORPORA)
+        print_corpus(corpus, as_json=as_json)
 
 
 @data.command()
 @click.argument("store")
 @json_option
-@click.option("--verify", is_flag=True, help="Read every byte and compare it with what was written.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw segments to judge by eye.")
+@click.option("--verify", is_flag=True, help="Read the whole store and compare it with its checksums.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw some segments, for inspection by eye."
+)
 def describe(store: str, *, as_json: bool, verify: bool, plot: Path | None) -> None:
-    """Describe a segment store: what is in it, how its ratings are spread, what was left out.
+    """Describe a segment store: its content, the distribution of its ratings, and what was left out.
 
     \b
     Example:
       emotune data describe stores/demo
       emotune data describe stores/demo --plot demo.png
     """
-    opened = SegmentStore.open(find_store(store))
-    if verify:
-        opened.verify()
-    if plot is not None:
-        write_picture(opened, file=plot)
-    description = describe_store(opened)
-    if as_json:
-        print_json(dataclasses.asdict(description))
-    else:
-        left_out = [one for source in opened.about.sources for one in source.left_out]
-        print_description(description, left_out=left_out)
+    from emotune.cli.actions.describe import describe_and_print
+
+    describe_and_print(store, verify=verify, plot=plot, as_json=as_json)

@@ -1,22 +1,94 @@
-"""Options that several commands share, and the three things that the machine decides."""
+"""Options that several commands share, their types, and the value that a command receives.
 
-import json
+This module imports nothing heavy: ``emotune COMMAND --help`` imports it.
+"""
+
+import functools
 import re
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
 from emotune.errors import SettingsError
-from emotune.search.stopping import Amount, parse_amount
-from emotune.storage import Storage, open_storage
-from emotune.study.folder import SearchFolder, find_searches
-from emotune.tracking.cursor import has_password, public_uri
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """The options of a command that trains, as they were given. A command without an option has its default."""
+
+    storage: str
+    """Folder with the results, or ``s3://BUCKET/PREFIX``."""
+
+    tracking_uri: str | None = None
+    """MLflow server or database; None: a database in the storage folder."""
+
+    name: str | None = None
+    """Name of the run."""
+
+    store: str | None = None
+    """Path of the segment store."""
+
+    concurrency: int | None = None
+    """Evaluations or folds that run at the same time."""
+
+    workers: tuple[int, int] | None = None
+    """Smallest and largest number of workers that share the run."""
+
+    precision: str | None = None
+    """Replaces ``compute.precision``."""
+
+    assignments: tuple[str, ...] = ()
+    """Settings to replace, as ``KEY=VALUE``."""
+
+    as_json: bool = False
+    """Print one JSON document."""
+
+    fresh: bool = False
+    """Move old results of the same name away and start again."""
+
+
+Request = TypeVar("Request")
+
+
+def run_options(request: type[Request], *options: Decorator) -> Callable[[Callable[[Request], int]], Decorator]:
+    """Add options to a command, and pass the values of all its parameters as one request.
+
+    Args:
+        request: Type of the request; it has a field for each parameter of the command.
+        options: Options in the order of the help page, after those of decorators above this one.
+    """
+
+    def decorate(command: Callable[[Request], int]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def call_with_request(**values: Any) -> int:
+            return command(request(**values))
+
+        decorated: Callable[..., Any] = call_with_request
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _check_no_password(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
+    """Refuse a password on the command line, where every user of the machine can read it."""
+    if uri and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+        from emotune.tracking.uri import has_password, public_uri
+
+        if has_password(uri):
+            raise SettingsError(
+                f"--tracking-uri {public_uri(uri)}: the URI contains a password, and every user of this machine can "
+                "read a command line; leave the password out and set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or set MLFLOW_TRACKING_URI to the whole URI"
+            )
+    return uri
+
 
 storage_option = click.option(
     "--storage",
@@ -25,48 +97,61 @@ storage_option = click.option(
     show_default=True,
     show_envvar=True,
     metavar="DIR_OR_URL",
-    help="Folder that holds the results, which the driver and all workers see, or s3://BUCKET/PREFIX.",
+    help="Folder with the results, which the driver and all workers can access, or s3://BUCKET/PREFIX.",
 )
-
-
-def _without_password(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
-    """Refuse a password on the command line, where every user of the machine can read it."""
-    given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-    if uri and given and has_password(uri):
-        raise SettingsError(
-            f"--tracking-uri {public_uri(uri)}: everybody on this machine can read a password on a command line; leave "
-            "it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the whole MLFLOW_TRACKING_URI"
-        )
-    return uri
-
-
 tracking_option = click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
     metavar="URI",
-    callback=_without_password,
-    help="MLflow server or database; its password comes from MLFLOW_TRACKING_PASSWORD.  "
-    "[default: sqlite database in the storage folder]",
+    callback=_check_no_password,
+    help="MLflow server or database. The password is read from MLFLOW_TRACKING_PASSWORD.  "
+    "[default: SQLite database in the storage folder]",
 )
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
-    help="Of matrix products and activations; replaces the experiment's compute.precision.",
+    help="Precision of matrix products and activations; replaces compute.precision of the experiment.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 set_option = click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; may be given several times."
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; can be given several times."
+)
+fresh_option = click.option(
+    "--fresh", is_flag=True, help="Start again under the same name; old results are kept under another name."
+)
+folds_at_a_time_option = click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    help="Folds that run at the same time.  [default: the number of CPUs of the cluster]",
+)
+encoder_option = click.option("--encoder", help="Search, checkpoint folder or MLflow run whose encoder is fine-tuned.")
+scratch_option = click.option(
+    "--scratch", is_flag=True, help="Train the same network from random weights, for comparison."
 )
 
 
+def store_option(document: Literal["study", "experiment"]) -> Decorator:
+    """Return the option ``--store``, which replaces the store that a document names."""
+    return click.option(
+        "--store", help=f"Segment store; replaces the store of the {document}.  [default: EMOTUNE_STORE]"
+    )
+
+
+def name_option(kind: str, *, default: str) -> Decorator:
+    """Return the option ``--name`` of a kind of run."""
+    return click.option("--name", help=f"Name of the {kind}.  [default: {default}]")
+
+
 class AmountType(click.ParamType):
-    """A number, or ``+N`` for so many more."""
+    """A number, or ``+N`` for N more."""
 
     name = "[+]N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
-        """Read what was given."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the `emotune.search.stopping.Amount` that a text means."""
+        from emotune.search.stopping import parse_amount
+
         try:
             return parse_amount(value)
         except SettingsError as error:
@@ -82,11 +167,11 @@ class WorkersType(click.ParamType):
     name = "N|A..B"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Read what was given."""
+        """Return the smallest and the largest number."""
         match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(value))
         fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= fewest <= most:
-            self.fail(f"{value!r} is neither a number of workers nor a range such as 2..8", param, ctx)
+            self.fail(f"{value!r} was given; expected a number of workers, or a range such as 2..8", param, ctx)
         return fewest, most
 
 
@@ -99,46 +184,12 @@ class TrialsType(click.ParamType):
     name = "N|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["auto"]:
-        """Read what was given."""
+        """Return the number, or ``auto``."""
         if value == "auto":
             return "auto"
         if not re.fullmatch(r"[1-9]\d*", str(value)):
-            self.fail(f"{value!r} is neither a number of evaluations nor auto", param, ctx)
+            self.fail(f"{value!r} was given; expected a number of evaluations, or auto", param, ctx)
         return int(value)
 
 
 TRIALS = TrialsType()
-
-
-def find_store(store: str) -> Path:
-    """Return the folder of a store given by path."""
-    return Path(store).expanduser().absolute()
-
-
-def find_folder(name: str, *, storage: str) -> SearchFolder:
-    """Return the folder of an existing search.
-
-    Raises:
-        SettingsError: There is no such search.
-    """
-    root = open_storage(storage)
-    folder = SearchFolder.of(name, storage=root)
-    if not folder.begun:
-        known = ", ".join(found.name for found in find_searches(root))
-        raise SettingsError(f"there is no search {name!r} in {root}; there are: {known or 'none'}")
-    return folder
-
-
-def default_tracking_uri(uri: str | None, *, storage: Storage) -> str:
-    """Return the tracking URI, by default a database beside the results."""
-    return uri or f"sqlite:///{storage.local('mlflow.db')}"
-
-
-def print_json(document: Any) -> None:
-    """Print one JSON document on stdout."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
-
-
-def console() -> Console:
-    """Return a console for people, on stderr, so that stdout carries answers only."""
-    return Console(stderr=True, highlight=False)

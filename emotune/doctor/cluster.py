@@ -1,92 +1,109 @@
-"""What the hosts of a cluster say, held against each other, and whether its dashboard is open to anybody."""
+"""Checks of a cluster: versions and clocks of its hosts against the driver's, and access to its dashboard."""
 
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from emotune.doctor.finding import Finding, doubtful, fine, wrong
-from emotune.doctor.host import COMPARED, Report
+from emotune.doctor.findings import Finding, failure, ok, warning
+from emotune.doctor.host import COMPARED, HostReport
 
-CLOCK_SECONDS = 2.0
-"""Clocks that are further apart make the times of a table misleading; nothing is decided by them."""
+MAX_CLOCK_OFFSET_S = 2.0
+"""Largest accepted offset of a host's clock from the driver's. Clocks only affect the times shown in tables."""
+
+
+REQUEST_TIMEOUT_S = 5
+"""Timeout of the request to the dashboard."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a host said of itself and, in seconds since 1970, of the time."""
+class HostReply:
+    """The report and the clock of a host of the cluster."""
 
     host: str
-    report: Report
+    report: HostReport
     clock: float
-    asked: float
-    """When it was asked for its time, by the driver's clock."""
-    came: float
-    """When the answer to that came, by the driver's clock."""
+    """The host's clock (s since 1970)."""
+    sent: float
+    """Time at which the driver sent the request for the clock (s since 1970, driver's clock)."""
+    received: float
+    """Time at which the driver received the reply (s since 1970, driver's clock)."""
 
 
-def compare(answers: list[Answer], *, ours: Mapping[str, str]) -> Iterator[Finding]:
-    """Return what is to be said of each host of a cluster.
+def compare_hosts(replies: list[HostReply], *, driver_versions: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the findings of each host: its own checks, and its versions and clock against the driver's.
 
     Args:
-        answers: What the hosts say of themselves.
-        ours: The driver's versions.
+        replies: Report and clock of each host.
+        driver_versions: The driver's versions.
     """
-    for answer in answers:
-        said = [*answer.report.findings, _versions(answer.report.versions, ours=ours), _clock(answer)]
-        yield from (replace(finding, host=answer.host) for finding in said)
+    for reply in replies:
+        findings = [
+            *reply.report.findings,
+            _check_versions(reply.report.versions, expected=driver_versions),
+            _check_clock(reply),
+        ]
+        yield from (replace(finding, host=reply.host) for finding in findings)
 
 
-def _versions(theirs: Mapping[str, str], *, ours: Mapping[str, str]) -> Finding:
-    other = [f"{name} {theirs[name]} in place of {ours[name]}" for name in COMPARED if theirs[name] != ours[name]]
-    if other:
-        return wrong("versions", ", ".join(other), "bring all hosts to the same: ray up again, or the same image")
-    return fine("versions", "those of the driver")
+def _check_versions(installed: Mapping[str, str], *, expected: Mapping[str, str]) -> Finding:
+    different = [
+        f"{name} {installed[name]} in place of {expected[name]}"
+        for name in COMPARED
+        if installed[name] != expected[name]
+    ]
+    if different:
+        return failure(
+            "versions",
+            ", ".join(different),
+            "install the same versions on all hosts: run ray up again, or use one image",
+        )
+    return ok("versions", "the same as the driver's")
 
 
-def _clock(answer: Answer) -> Finding:
-    """Compare clocks as well as the time that the answer took allows."""
-    ahead = answer.clock - (answer.asked + answer.came) / 2
-    unsure = (answer.came - answer.asked) / 2
-    said = f"{ahead:+.1f} s from the driver's (within {unsure:.1f} s)"
-    if abs(ahead) - unsure > CLOCK_SECONDS:
-        return doubtful("clock", said, "let the hosts keep time (chrony, systemd-timesyncd)")
-    return fine("clock", said)
+def _check_clock(reply: HostReply) -> Finding:
+    """Check the offset ``clock - (sent + received) / 2``, known to within ``(received - sent) / 2``."""
+    offset = reply.clock - (reply.sent + reply.received) / 2
+    uncertainty = (reply.received - reply.sent) / 2
+    observed = f"{offset:+.1f} s from the driver's (within {uncertainty:.1f} s)"
+    if abs(offset) - uncertainty > MAX_CLOCK_OFFSET_S:
+        return warning("clock", observed, "synchronise the hosts' clocks (chrony, systemd-timesyncd)")
+    return ok("clock", observed)
 
 
 def check_dashboard(address: str | None, *, loopback_only: bool) -> Finding:
-    """Check whether Ray's dashboard, through which programs can be started, answers to anybody.
+    """Check that Ray's dashboard, which can start programs, requires a token.
 
     Args:
-        address: Host and port, if there is a dashboard.
-        loopback_only: Whether it listens on this machine alone.
+        address: Host and port; None if there is no dashboard.
+        loopback_only: True if it only accepts connections from this machine.
     """
     if not address:
-        return fine("dashboard", "none")
-    where = f"http://{address}" + (" (this machine only)" if loopback_only else "")
+        return ok("dashboard", "none")
+    url = f"http://{address}" + (" (this machine only)" if loopback_only else "")
     status = _status_without_token(f"http://{address}/api/jobs/")
     if status in {401, 403}:
-        return fine("dashboard", f"{where}: refuses who has no token")
+        return ok("dashboard", f"{url}: refuses requests without a token")
     if status == 0:
-        return doubtful("dashboard", f"{where} does not answer", "look at its log in Ray's session folder")
+        return warning("dashboard", f"{url}: no response", "read dashboard.log in Ray's session folder")
     if loopback_only:
-        return doubtful(
+        return warning(
             "dashboard",
-            f"{where}: every user of this machine can start programs",
-            "RAY_AUTH_MODE=token where Ray starts",
+            f"{url}: every user of this machine can start programs",
+            "set RAY_AUTH_MODE=token where Ray is started",
         )
-    return wrong(
+    return failure(
         "dashboard",
-        f"{where}: whoever reaches it can start programs",
-        "RAY_AUTH_MODE=token where Ray starts, or --dashboard-host=127.0.0.1 and an SSH tunnel",
+        f"{url}: everybody who can connect to it can start programs",
+        "set RAY_AUTH_MODE=token where Ray is started, or use --dashboard-host=127.0.0.1 and an SSH tunnel",
     )
 
 
 def _status_without_token(url: str) -> int:
-    """Return the status of an answer; 0 if there is none."""
+    """Return the HTTP status of a request without a token; 0 without a response."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status
+        with urllib.request.urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
+            return response.status
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:

@@ -1,4 +1,4 @@
-"""What can be seen on one host alone: versions, GPU, memory, the storage folder, Ray's token."""
+"""Checks of one host: packages, GPU, memory, ports, storage folder, segment store and Ray's token."""
 
 import contextlib
 import functools
@@ -23,68 +23,68 @@ import torch
 from packaging.requirements import Requirement
 
 from emotune.data.store import SegmentStore
-from emotune.doctor.finding import Finding, doubtful, fine, wrong
+from emotune.doctor.findings import Finding, failure, ok, warning
 from emotune.errors import DataError
 
 GIBIBYTE = 2**30
-SPARE_BYTES = 5 * GIBIBYTE
-"""A storage folder with less room than this is soon full."""
-OPEN_FILES = 4096
-"""Ray opens thousands of files and connections on a head node."""
+MIN_FREE_BYTES = 5 * GIBIBYTE
+"""Free space of the storage folder below which a warning is given."""
+MIN_OPEN_FILES = 4096
+"""Limit of open files below which a warning is given; Ray's head opens thousands of files and connections."""
 PORTS = (6379, 8265)
-"""Where Ray's head and its dashboard listen unless told otherwise."""
+"""Default ports of Ray's head and of its dashboard."""
 SERVERS = {
     "ray": re.compile(r"ray::|ray-dashboard|ray\.|.*/ray/(core|dashboard|_private|autoscaler|util)/"),
     "mlflow": re.compile(r"(.*/)?mlflow$|mlflow\."),
 }
-"""How one of a server's words begins, on the command line of a process of its own."""
+"""Pattern by server that a word of its processes' command lines begins with."""
 COMPARED = ("emotune", "python", "ray", "torch")
-"""What has to be the same on all hosts."""
+"""Packages whose versions must be the same on all hosts."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a host says of itself."""
+class HostReport:
+    """The findings and versions of a host."""
 
     findings: tuple[Finding, ...]
     versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Places:
-    """What a host should see."""
+class HostPaths:
+    """Paths that are checked on a host."""
 
     storage: Path | None
-    """Folder of the results; None if they lie in a bucket."""
+    """Storage folder; None if the storage is a bucket."""
     store: Path | None
-    """Segment store; None if none was named."""
+    """Segment store; None if none was given."""
     marker: str | None = None
-    """A file that the driver has written into the storage folder."""
+    """Name of a file that the driver has written into the storage folder."""
 
 
-def examine_host(places: Places) -> Report:
-    """Look at this host."""
+def check_host(paths: HostPaths) -> HostReport:
+    """Run all checks of this host."""
     findings = (
         *check_packages(),
         check_gpu(),
         check_memory(),
         check_open_files(),
         check_ports(os.environ),
-        *([] if places.storage is None else check_storage(places.storage, marker=places.marker)),
-        *([] if places.store is None else [check_store(places.store)]),
+        *([] if paths.storage is None else check_storage(paths.storage, marker=paths.marker)),
+        *([] if paths.store is None else [check_store(paths.store)]),
     )
-    return Report(findings, versions())
+    return HostReport(findings, versions())
 
 
 def read_clock() -> float:
-    """Return this host's time, in seconds since 1970."""
+    """Return this host's clock (s since 1970)."""
     return time.time()
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that have to be the same on all hosts; emotune's with a hash of its code."""
-    found = {name: importlib.metadata.version(name) for name in COMPARED if name != "python"}
-    return found | {"emotune": f"{found['emotune']} ({_hash_of_code()})", "python": platform.python_version()}
+    """Return the versions of `COMPARED`; that of emotune with a hash of its code."""
+    installed = {name: importlib.metadata.version(name) for name in COMPARED if name != "python"}
+    return installed | {"emotune": f"{installed['emotune']} ({_hash_of_code()})", "python": platform.python_version()}
 
 
 @functools.cache
@@ -98,24 +98,24 @@ def _hash_of_code() -> str:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Check that what emotune requires is there, in versions that it works with."""
-    said = f"emotune {versions()['emotune']}, Python {platform.python_version()}"
-    unfit = [problem for text in importlib.metadata.requires("emotune") or [] if (problem := _unfit(text))]
-    if unfit:
-        yield wrong("packages", f"{said}; {', '.join(unfit)}", "install the locked ones: make setup")
+    """Check that the packages emotune requires are installed in supported versions."""
+    observed = f"emotune {versions()['emotune']}, Python {platform.python_version()}"
+    problems = [problem for text in importlib.metadata.requires("emotune") or [] if (problem := _problem_of(text))]
+    if problems:
+        yield failure("packages", f"{observed}; {', '.join(problems)}", "install the locked versions: make setup")
     else:
-        ours = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("ray", "torch", "mlflow"))
-        yield fine("packages", f"{said}, {ours}")
+        versions_text = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("ray", "torch", "mlflow"))
+        yield ok("packages", f"{observed}, {versions_text}")
     try:
         importlib.import_module("hpbandster.optimizers.config_generators.bohb")
     except ImportError as error:
-        yield wrong(
-            "hpbandster", f"cannot be imported: {error}", "make setup (it installs ./packaging/netifaces first)"
+        yield failure(
+            "hpbandster", f"cannot be imported: {error}", "run make setup, which installs ./packaging/netifaces first"
         )
 
 
-def _unfit(text: str) -> str | None:
-    """Return what is wrong with a requirement; nothing if it is fulfilled, or an extra's."""
+def _problem_of(text: str) -> str | None:
+    """Return the problem with a requirement; None if it is met, or belongs to an extra."""
     requirement = Requirement(text)
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None
@@ -124,123 +124,140 @@ def _unfit(text: str) -> str | None:
     except importlib.metadata.PackageNotFoundError:
         return f"{requirement.name} is missing"
     fits = requirement.specifier.contains(version, prereleases=True)
-    return None if fits else f"{requirement.name} {version} does not fit {requirement.specifier}"
+    return None if fits else f"{requirement.name} {version} does not meet {requirement.specifier}"
 
 
 def check_gpu() -> Finding:
-    """Check that a GPU can be used if there is one."""
+    """Check that torch can use the host's GPUs, if it has any."""
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        kinds = ", ".join(f"{one.name} {one.total_memory / GIBIBYTE:.0f} GiB" for one in names)
-        return fine("gpu", f"{kinds}; bfloat16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}")
+        devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        descriptions = ", ".join(f"{device.name} {device.total_memory / GIBIBYTE:.0f} GiB" for device in devices)
+        return ok("gpu", f"{descriptions}; bfloat16 {'yes' if torch.cuda.is_bf16_supported() else 'no'}")
     if shutil.which("nvidia-smi") is None:
-        return fine("gpu", f"none; trains on {os.cpu_count()} CPUs")
+        return ok("gpu", f"none; training uses {os.cpu_count()} CPUs")
     if torch.version.cuda is None:
-        return wrong("gpu", "the host has one, but torch is a CPU build", "install torch's CUDA build of that version")
-    return wrong("gpu", "torch cannot use it", "see what nvidia-smi and CUDA_VISIBLE_DEVICES say")
+        return failure(
+            "gpu", "the host has a GPU, but torch is a CPU build", "install the CUDA build of the same torch version"
+        )
+    return failure("gpu", "torch cannot use the GPU", "check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES")
 
 
 def check_memory() -> Finding:
-    """Check for room in memory, and in the memory that Ray's processes share."""
+    """Check free memory, and the size of the shared memory that Ray's processes use."""
     free = psutil.virtual_memory().available / GIBIBYTE
     shared = shutil.disk_usage("/dev/shm").total / GIBIBYTE if Path("/dev/shm").exists() else free
-    said = f"{free:.1f} GiB free, shared memory {shared:.1f} GiB"
+    observed = f"{free:.1f} GiB free, shared memory {shared:.1f} GiB"
     if shared < 1:
-        return doubtful("memory", said, "give containers more: docker run --shm-size=4g (compose: shm_size)")
+        return warning(
+            "memory", observed, "increase shared memory of containers: docker run --shm-size=4g (compose: shm_size)"
+        )
     if free < 2:
-        return doubtful("memory", said, "fewer evaluations at a time (--concurrency), or end other programs")
-    return fine("memory", said)
+        return warning("memory", observed, "reduce --concurrency, or end other programs")
+    return ok("memory", observed)
 
 
 def check_open_files() -> Finding:
-    """Check how many files a process may open."""
+    """Check the limit of open files of a process."""
     allowed = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[0]
-    if 0 <= allowed < OPEN_FILES:
-        return doubtful("open files", f"at most {allowed}", f"ulimit -n {OPEN_FILES} where Ray is started")
-    return fine("open files", f"at most {allowed}" if allowed >= 0 else "no limit")
+    if 0 <= allowed < MIN_OPEN_FILES:
+        return warning("open files", f"at most {allowed}", f"run ulimit -n {MIN_OPEN_FILES} where Ray is started")
+    return ok("open files", f"at most {allowed}" if allowed >= 0 else "no limit")
 
 
 def check_ports(environment: Mapping[str, str]) -> Finding:
-    """Check who listens: that Ray's usual ports are Ray's, and that what is open to other machines asks for a token.
+    """Check that Ray's default ports are free or Ray's, and that servers open to other machines require a token.
 
     Args:
         environment: The environment variables.
     """
-    listening: list[Any] = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
-    programs = {one.laddr.port: _program(one.pid) for one in listening}
+    listening: list[Any] = [
+        connection for connection in psutil.net_connections("tcp") if connection.status == psutil.CONN_LISTEN
+    ]
+    programs = {connection.laddr.port: _program(connection.pid) for connection in listening}
     taken = [f"{port} by {programs[port]}" for port in PORTS if programs.get(port, "ray") not in SERVERS]
     if taken:
-        ports = ", ".join(taken)
-        return doubtful("ports", f"taken: {ports}", "end it, or give Ray other ports (--port, --dashboard-port)")
-    beyond = {one.laddr.port for one in listening if not ipaddress.ip_address(one.laddr.ip).is_loopback}
-    opened = {name: sorted(port for port in beyond if programs[port] == name) for name in SERVERS}
-    said = "; ".join(f"{name} for other machines on {_in_brief(ports)}" for name, ports in opened.items() if ports)
+        return warning(
+            "ports",
+            f"in use: {', '.join(taken)}",
+            "end that program, or give Ray other ports (--port, --dashboard-port)",
+        )
+    public = {
+        connection.laddr.port for connection in listening if not ipaddress.ip_address(connection.laddr.ip).is_loopback
+    }
+    opened = {name: sorted(port for port in public if programs[port] == name) for name in SERVERS}
+    observed = "; ".join(
+        f"{name} open to other machines on {_first_ports(ports)}" for name, ports in opened.items() if ports
+    )
     if opened["ray"] and environment.get("RAY_AUTH_MODE") == "disabled":
-        return wrong("ports", said, "RAY_AUTH_MODE=token, or --node-ip-address=127.0.0.1 where Ray is started")
+        return failure(
+            "ports", observed, "set RAY_AUTH_MODE=token, or use --node-ip-address=127.0.0.1 where Ray is started"
+        )
     if opened["mlflow"]:
-        return doubtful("ports", said, "let MLflow ask for passwords (docs/containers.md), or listen on 127.0.0.1")
-    return fine("ports", said or "nothing of Ray or MLflow is open to other machines")
+        return warning(
+            "ports", observed, "enable passwords in MLflow (docs/containers.md), or let it listen on 127.0.0.1"
+        )
+    return ok("ports", observed or "no server of Ray or MLflow is open to other machines")
 
 
-def _in_brief(ports: Sequence[int]) -> str:
+def _first_ports(ports: Sequence[int]) -> str:
     return ", ".join(map(str, ports[:3])) + (f" and {len(ports) - 3} more" if len(ports) > 3 else "")
 
 
 def _program(process: int | None) -> str:
-    """Return who a process is: ``ray``, ``mlflow`` or its name; what is not told is somebody else's."""
+    """Return ``ray``, ``mlflow`` or the name of a process; None as process is one of another user."""
     try:
         words = [] if process is None else psutil.Process(process).cmdline()
         name = "another user" if process is None else psutil.Process(process).name()
     except psutil.Error:
-        return "somebody who has just ended"
+        return "a program that has just ended"
     return server_of(words) or name
 
 
 def server_of(words: Sequence[str]) -> str | None:
-    """Tell by its command line which server a process belongs to: ``ray``, ``mlflow`` or neither.
+    """Return the server that a process belongs to, by its command line: ``ray``, ``mlflow`` or None.
 
     Args:
-        words: The command line; a file that merely has the server's name in it does not count.
+        words: The command line; an argument that only contains the server's name is ignored.
     """
-    return next((server for server, own in SERVERS.items() if any(map(own.match, words))), None)
+    return next((server for server, pattern in SERVERS.items() if any(map(pattern.match, words))), None)
 
 
 def check_storage(storage: Path, *, marker: str | None = None) -> Iterator[Finding]:
-    """Check that results can be kept in a folder, and that it is the one the driver sees.
+    """Check that the storage folder can be written, and that it is the driver's.
 
     Args:
         storage: The folder.
-        marker: Name of a file that the driver has written there; None on the driver itself.
+        marker: Name of a file that the driver has written there; None on the driver.
     """
     if marker is not None and not (storage / marker).exists():
-        yield wrong(
-            "storage", f"{storage} is not what the driver sees", "mount the same folder on all hosts, or use s3://"
+        yield failure(
+            "storage", f"{storage} is not the driver's folder", "mount the same folder on all hosts, or use s3://"
         )
         return
-    there = next(folder for folder in (storage, *storage.parents) if folder.exists())
-    draft = there / f".doctor-{uuid.uuid4().hex}"
+    existing = next(folder for folder in (storage, *storage.parents) if folder.exists())
+    draft = existing / f".doctor-{uuid.uuid4().hex}"
     try:
         with draft.open("wb") as file:
             file.write(b"doctor")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        yield wrong("storage", f"{storage} cannot be written: {error.strerror}", "choose another with --storage")
+        yield failure("storage", f"{storage} cannot be written: {error.strerror}", "give another folder with --storage")
         return
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
-    free = shutil.disk_usage(there).free
-    new = "" if there == storage else "made by the first search, "
-    said = f"{storage} ({filesystem_of(there)}): {new}writable, {free / GIBIBYTE:.0f} GiB free"
-    if free < SPARE_BYTES:
-        yield doubtful("storage", said, "make room, or choose another with --storage")
+    free = shutil.disk_usage(existing).free
+    creation = "" if existing == storage else "created by the first search, "
+    observed = f"{storage} ({filesystem_of(existing)}): {creation}writable, {free / GIBIBYTE:.0f} GiB free"
+    if free < MIN_FREE_BYTES:
+        yield warning("storage", observed, "free some space, or give another folder with --storage")
     else:
-        yield fine("storage", said)
+        yield ok("storage", observed)
 
 
 def filesystem_of(path: Path) -> str:
-    """Return the kind of file system that a path lies on, as the kernel calls it."""
+    """Return the type of a path's file system, for instance ``ext4`` or ``nfs4``."""
     resolved = path.resolve()
     mounts = [part for part in psutil.disk_partitions(all=True) if resolved.is_relative_to(part.mountpoint)]
     return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else "unknown"
@@ -251,12 +268,12 @@ def check_store(store: Path) -> Finding:
     try:
         about = SegmentStore.open(store)
     except DataError as error:
-        return wrong("store", str(error), "prepare it with `emotune data prepare`, or name another with --store")
-    return fine("store", f"{store}: {about.fingerprint[:12]}")
+        return failure("store", str(error), "prepare it with `emotune data prepare`, or give another with --store")
+    return ok("store", f"{store}: {about.fingerprint[:12]}")
 
 
 def check_token(environment: Mapping[str, str]) -> Finding:
-    """Check how Ray's token is set and kept.
+    """Check that Ray requires a token, and that only this user can read it.
 
     Args:
         environment: The environment variables.
@@ -264,16 +281,18 @@ def check_token(environment: Mapping[str, str]) -> Finding:
     mode = environment.get("RAY_AUTH_MODE", "")
     path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if mode == "disabled":
-        return doubtful(
-            "token", "RAY_AUTH_MODE=disabled: whoever reaches Ray's ports runs code here", "RAY_AUTH_MODE=token"
+        return warning(
+            "token",
+            "RAY_AUTH_MODE=disabled: everybody who can connect to Ray's ports can run code here",
+            "set RAY_AUTH_MODE=token",
         )
     if environment.get("RAY_AUTH_TOKEN"):
-        return fine("token", "in RAY_AUTH_TOKEN")
+        return ok("token", "in RAY_AUTH_TOKEN")
     if not path.exists():
         if mode == "token":
-            return wrong("token", f"RAY_AUTH_MODE=token, but there is no {path}", "ray get-auth-token --generate")
-        return fine("token", "none yet; Ray makes one when a search starts Ray on this machine")
+            return failure("token", f"RAY_AUTH_MODE=token, but there is no {path}", "run ray get-auth-token --generate")
+        return ok("token", "none yet; Ray creates one when a search starts Ray on this machine")
     rights = stat.S_IMODE(path.stat().st_mode)
     if rights & 0o077:
-        return doubtful("token", f"{path} can be read by others ({rights:o})", f"chmod 600 {path}")
-    return fine("token", f"{path}, for this user only")
+        return warning("token", f"{path} can be read by other users ({rights:o})", f"run chmod 600 {path}")
+    return ok("token", f"{path}, readable by this user only")

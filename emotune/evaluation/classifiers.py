@@ -1,4 +1,4 @@
-"""Classifiers that a cross-validation or a fine-tuning has trained, and who was on which side of their folds."""
+"""The trained classifiers of a cross-validation or a fine-tuning, and the folds they were trained and tested on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,23 +25,23 @@ class Classifier:
     """A classifier, trained to its last epoch."""
 
     fold: int
-    """The fold whose test segments it was not trained on."""
+    """Number of the fold; its test segments were not trained on."""
     experiment: Experiment
     checkpoint: Path
     sha256: str
-    """Hash of its weights."""
+    """SHA-256 of its weights file."""
 
     @property
     def task(self) -> Classify:
-        """What it tells apart."""
+        """The classification task: target, threshold and head."""
         assert isinstance(self.experiment.task, Classify)
         return self.experiment.task
 
     def load(self, store: SegmentStore) -> ClassifyObjective:
-        """Make its network with the weights of the checkpoint, in evaluation mode.
+        """Build the network with the weights of the checkpoint, in evaluation mode.
 
         Raises:
-            DamageError: The checkpoint is not what was written.
+            DamageError: The checkpoint was changed after it was written.
         """
         objective = self.experiment.begin_untrained(self.experiment.training_data(store)).objective
         assert isinstance(objective, ClassifyObjective)
@@ -55,26 +55,26 @@ class Classifiers:
 
     name: str
     store: SegmentStore
-    each: tuple[Classifier, ...]
-    """In the order of the folds."""
+    members: tuple[Classifier, ...]
+    """One classifier per fold, in the order of the folds."""
 
     @property
-    def numbers(self) -> list[int]:
-        """Their folds."""
-        return [one.fold for one in self.each]
+    def fold_numbers(self) -> list[int]:
+        """Number of each classifier's fold."""
+        return [member.fold for member in self.members]
 
 
 @dataclass(frozen=True, eq=False)
 class FoldMembership:
-    """Who trained and who tested, moment by moment, whatever the number of leads.
+    """The training and test moments of each fold; the leads of a moment count as one.
 
     Attributes:
-        moments: Names of the moments that were used, ascending.
-        rows: Rows of the store that were used.
-        moment_of: For each of these rows, which moment it is of.
-        trained: Whether a fold's classifier was trained on a moment.
-        tested: Whether a moment is in a fold's test set.
-        labels: High (1) or low (0).
+        moments: Names of the moments in any fold, ascending.
+        rows: Rows of the store in any fold.
+        moment_of: Position in ``moments`` of each of these rows.
+        trained: True where a moment is in a fold's training set.
+        tested: True where a moment is in a fold's test set.
+        labels: Label of each moment, high (1) or low (0).
     """
 
     moments: np.ndarray
@@ -86,37 +86,43 @@ class FoldMembership:
 
 
 def read_classifiers(folder: SearchFolder) -> Classifiers:
-    """Find the classifiers of a finished cross-validation, or of a finished fine-tuning.
+    """Read the classifiers of a finished cross-validation, or of a finished fine-tuning.
 
-    Of a cross-validation that was also done with shuffled labels, those with the true labels are taken.
+    Folds with shuffled labels are left out.
 
     Raises:
-        SettingsError: It is neither, or not finished, or a checkpoint is gone.
-        DataError: Its store is not the one it was trained on.
+        SettingsError: The search is neither, is not finished, or has lost a checkpoint.
+        DataError: The store cannot be opened.
     """
     if not folder.begun:
         raise SettingsError(f"there is no cross-validation {folder.name!r} in {folder.root}")
     records = read_journal(folder.journal)
     if not records or opened(records).purpose not in {"fold", "finetune"}:
-        raise SettingsError(f"{folder.name!r} is no cross-validation; make one with `emotune crossval`")
-    evaluations = [one for one in _finished(records, name=folder.name) if not one.values.get("task.shuffled", False)]
-    found = sorted((_classifier(one, folder) for one in evaluations), key=lambda one: one.fold)
-    first = found[0].experiment
+        raise SettingsError(f"{folder.name!r} is not a cross-validation; run one with `emotune crossval`")
+    evaluations = [
+        evaluation
+        for evaluation in _finished_evaluations(records, name=folder.name)
+        if not evaluation.values.get("task.shuffled", False)
+    ]
+    members = sorted(
+        (_read_classifier(evaluation, folder) for evaluation in evaluations), key=lambda member: member.fold
+    )
+    first = members[0].experiment
     if first.task.kind != "classify":
-        raise SettingsError(f"{folder.name!r} was trained for task {first.task.kind!r}, where 'classify' is needed")
-    return Classifiers(name=folder.name, store=SegmentStore.open(Path(first.store)), each=tuple(found))
+        raise SettingsError(f"{folder.name!r} was trained for task {first.task.kind!r}, expected 'classify'")
+    return Classifiers(name=folder.name, store=SegmentStore.open(Path(first.store)), members=tuple(members))
 
 
-def _finished(records: Sequence[Record], *, name: str) -> list[Evaluation]:
+def _finished_evaluations(records: Sequence[Record], *, name: str) -> list[Evaluation]:
     results = evaluation_results(records)
-    undone = [one for one in results if one.status != "done"]
-    if undone or search_state(records, alive=False) != "finished":
-        left = f", {len(undone)} of {len(results)} runs have no result" if undone else ""
-        raise SettingsError(f"{name!r} is not finished{left}; start it again, it goes on where it stopped")
-    return [one.evaluation for one in results]
+    unfinished = [result for result in results if result.status != "done"]
+    if unfinished or search_state(records, alive=False) != "finished":
+        count = f", {len(unfinished)} of {len(results)} runs have no result" if unfinished else ""
+        raise SettingsError(f"{name!r} is not finished{count}; start it again to resume it")
+    return [result.evaluation for result in results]
 
 
-def _classifier(evaluation: Evaluation, folder: SearchFolder) -> Classifier:
+def _read_classifier(evaluation: Evaluation, folder: SearchFolder) -> Classifier:
     checkpoint = newest_checkpoint(folder.checkpoints(evaluation.config_id))
     if checkpoint is None or checkpoint.name != f"epoch-{evaluation.to_epoch:06d}":
         raise SettingsError(
@@ -127,29 +133,29 @@ def _classifier(evaluation: Evaluation, folder: SearchFolder) -> Classifier:
     fold = experiment.folds.index
     if fold is None or fold != evaluation.values.get("folds.index", fold):
         raise SettingsError(
-            f"{checkpoint} is of fold {fold}, where the journal says {evaluation.values.get('folds.index')}; "
+            f"{checkpoint} is of fold {fold}, expected fold {evaluation.values.get('folds.index')} as in the journal; "
             "start the cross-validation again with --fresh"
         )
     return Classifier(fold, experiment, checkpoint, sha256_of(checkpoint / "weights.safetensors"))
 
 
 def fold_membership(classifiers: Classifiers) -> FoldMembership:
-    """Tell of each moment which folds' classifiers were trained on it, and which folds test it.
+    """Return the training and test moments of each fold.
 
     Raises:
-        DataError: The store is not the one they were trained on.
+        DataError: The store is not the one the classifiers were trained on.
     """
     index = classifiers.store.index
-    trained, tested, used = (np.zeros((len(index), len(classifiers.each)), dtype=bool) for _ in range(3))
+    trained, tested, used = (np.zeros((len(index), len(classifiers.members)), dtype=bool) for _ in range(3))
     labels = np.full(len(index), np.nan)
-    for place, one in enumerate(classifiers.each):
-        training_data = one.experiment.training_data(classifiers.store)
+    for column, member in enumerate(classifiers.members):
+        training_data = member.experiment.training_data(classifiers.store)
         assert training_data.labels is not None
         labels = training_data.labels
         fold = training_data.fold
-        trained[fold.train, place] = True
-        tested[fold.test, place] = True
-        used[np.concatenate([fold.train, fold.val, fold.test]), place] = True
+        trained[fold.train, column] = True
+        tested[fold.test, column] = True
+        used[np.concatenate([fold.train, fold.val, fold.test]), column] = True
     rows = np.flatnonzero(used.any(axis=1))
     moments, first, moment_of = np.unique(
         unit_keys(index.iloc[rows], by="moment"), return_index=True, return_inverse=True
@@ -158,26 +164,27 @@ def fold_membership(classifiers: Classifiers) -> FoldMembership:
         moments=moments,
         rows=rows,
         moment_of=moment_of.astype(np.int64),
-        trained=_any_lead(trained[rows], moment_of=moment_of, count=len(moments)),
-        tested=_any_lead(tested[rows], moment_of=moment_of, count=len(moments)),
+        trained=_combine_leads(trained[rows], moment_of=moment_of, count=len(moments)),
+        tested=_combine_leads(tested[rows], moment_of=moment_of, count=len(moments)),
         labels=labels[rows[first]],
     )
 
 
-def _any_lead(
+def _combine_leads(
     flags: Bool[np.ndarray, "row fold"], *, moment_of: Int64[np.ndarray, " row"], count: int
 ) -> Bool[np.ndarray, "moment fold"]:
-    gathered = np.zeros((count, flags.shape[1]), dtype=bool)
-    np.logical_or.at(gathered, moment_of, flags)
-    return gathered
+    combined = np.zeros((count, flags.shape[1]), dtype=bool)
+    np.logical_or.at(combined, moment_of, flags)
+    return combined
 
 
-def what_decides(classifiers: Classifiers) -> Mapping[str, object]:
-    """Describe classifiers by what decides their answers: weights, experiments and store."""
+def identity_of(classifiers: Classifiers) -> Mapping[str, object]:
+    """Return what determines the outputs of classifiers: weights, experiments and store."""
     return {
         "name": classifiers.name,
         "store": classifiers.store.fingerprint,
         "folds": [
-            {"fold": one.fold, "experiment": one.experiment.digest(), "weights": one.sha256} for one in classifiers.each
+            {"fold": member.fold, "experiment": member.experiment.digest(), "weights": member.sha256}
+            for member in classifiers.members
         ],
     }

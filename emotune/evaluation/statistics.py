@@ -1,4 +1,4 @@
-"""Means with confidence intervals, and tests between paired results."""
+"""Means with confidence intervals, and paired tests."""
 
 import math
 from collections.abc import Sequence
@@ -8,37 +8,38 @@ from scipy import stats
 
 from emotune.base import Settings
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
+"""Confidence level of all intervals (probability)."""
 
 
 class Interval(Settings):
-    """A mean and half the width of its confidence interval (95 %)."""
+    """A mean and the half width of its 95 % confidence interval."""
 
     mean: float
     half_width: float | None
-    """None if there is a single value."""
+    """None for a single value."""
 
     @property
     def text(self) -> str:
-        """Return it as in the papers' tables, for instance ``.88 ±5.4e-3``."""
+        """Mean and half width with three decimals, for instance ``0.880 ±0.005``."""
         return f"{self.mean:.3f}" if self.half_width is None else f"{self.mean:.3f} ±{self.half_width:.3f}"
 
 
 class Comparison(Settings):
-    """A paired t-test: the mean difference (second minus first), its interval and the two-sided probability."""
+    """A paired t-test: the mean difference (second minus first), its interval, ``t`` and the two-sided ``p``."""
 
     difference: Interval
     t: float | None
     p: float | None
-    """None if there are fewer than two pairs, or all differ by the same amount."""
+    """None for fewer than two pairs, or if all differences are equal."""
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Return the mean and its t interval with ``len(values) - 1`` degrees of freedom.
+    """Return the mean and its t interval, ``mean ± t(0.975, n - 1) * s / sqrt(n)``.
 
-    The standard deviation is that with ``n - 1`` in the denominator. The folds of a cross-validation
-    share training data, so the interval tells how much the folds differ, and is too narrow for what
-    another sample of people would give.
+    ``s`` is the standard deviation with ``n - 1`` in the denominator. The folds of a cross-validation
+    share training data: the interval describes how much the folds differ, and is too narrow as an
+    interval for another sample of people.
 
     Source:
         Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-D: for ten folds 0.7154 times the
@@ -48,16 +49,16 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     if count < 2:
         return Interval(mean=mean, half_width=None)
-    factor = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) / math.sqrt(count)
+    factor = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, count - 1)) / math.sqrt(count)
     return Interval(mean=mean, half_width=factor * float(np.std(values, ddof=1)))
 
 
 def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Compare two results fold by fold.
+    """Return the paired t-test of two results over the same folds.
 
     Args:
         first: A value per fold.
-        second: The other's value of the same folds.
+        second: A value per fold, in the same order.
     """
     differences = np.subtract(second, first)
     interval = mean_interval(differences.tolist())

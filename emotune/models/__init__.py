@@ -1,4 +1,4 @@
-"""The table of encoders: one settings class each, which builds its module."""
+"""The table of models: a settings class per encoder, which builds its module."""
 
 from typing import Annotated, Any
 
@@ -15,12 +15,15 @@ MODELS: tuple[type[ModelSettings], ...] = (Transformer, ConvNet, Features)
 
 
 def kind(given: Any) -> str:
-    """Return which model is meant: the Transformer, unless another one is named."""
+    """Return the name of the model that settings or their JSON describe; without ``kind`` it is the Transformer.
+
+    Studies and checkpoints on disk may lack ``kind``: the Transformer was the only model at first.
+    """
     return given.get("kind", "transformer") if isinstance(given, dict) else getattr(given, "kind", "transformer")
 
 
 class _KindsInSchema:
-    """Notes in the schema which ``kind`` is which model, as pydantic does where the kind must be given."""
+    """Adds to the JSON schema which ``kind`` is which model, as pydantic does for discriminators without a default."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         mapping = {model.model_fields["kind"].default: f"#/$defs/{model.__name__}" for model in MODELS}

@@ -1,9 +1,14 @@
 """Scaled dot-product attention: explicit on CPUs, torch's fused kernels elsewhere.
 
-On a CPU torch's fused kernel takes no dropout and is several times slower in bfloat16 than plain
-matrix products. The explicit path goes through a few heads at a time, so that scores stay in the
-cache, and keeps only the probabilities for the way back: with dropout, the dropped ones carry a
-minus sign.
+Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.1. Per head, with queries Q, keys K, values V and the
+width d of a head:
+
+    P = softmax(Q K^T / sqrt(d))        result = dropout(P) V
+
+On a CPU torch's fused kernel has no dropout, and in bfloat16 it is several times slower than plain
+matrix products. The explicit path processes a few heads at a time, so that their scores fit in the
+cache, and saves only P for the backward pass. Dropout needs no mask beside it: since P >= 0, its sign bit is
+free, and dropped probabilities are saved with a minus sign.
 """
 
 import math
@@ -15,21 +20,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from emotune.models.dropout import Bits, Dropout
+from emotune.models.dropout import Dropout, Masks
 
 Kernel = Literal["explicit", "fused"]
-GROUP = 2**21
-"""Attention probabilities that are worked on at a time."""
+"""``explicit``: the matrix products of this module; ``fused``: torch's ``scaled_dot_product_attention``."""
 
-FUSED = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
-"""What may be used on a GPU: torch raises an error rather than falling back on its slow path."""
+GROUP_PROBABILITIES = 2**21
+"""Attention probabilities that the explicit path processes at a time: 8 MiB in float32, for a CPU's cache."""
+
+FUSED_BACKENDS = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+"""Kernels that may be used on a GPU. Without the slow one ("math"), torch raises an error where none of them fits."""
 
 
 class Attention(nn.Module):
     """Scaled dot-product attention with dropout of the probabilities.
 
+    Attributes:
+        kernel: How attention is computed; None chooses the faster kernel at each call.
+
     Args:
-        dropout: Dropout rate.
+        dropout: Dropout rate of the probabilities.
     """
 
     def __init__(self, dropout: float) -> None:
@@ -39,85 +49,98 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "batch head row part"],
-        key: Float[Tensor, "batch head step part"],
+        query: Float[Tensor, "batch head row head_width"],
+        key: Float[Tensor, "batch head step head_width"],
         value: Float[Tensor, "batch head step value"],
     ) -> Float[Tensor, "batch head row value"]:
-        """Return ``dropout(softmax(query @ key.T / sqrt(part))) @ value`` for each head.
-
-        `kernel` says how, if it is not None.
-        """
+        """Return ``dropout(softmax(query @ key.T / sqrt(head_width))) @ value`` for each head."""
         if (self.kernel or self._best_kernel(query)) == "explicit":
-            bits = self.dropout.bits(query.shape[0], parts=query.shape[1]) if self.dropout.active else None
-            return _Explicit.apply(query, key, value, bits, self.dropout.scale)
+            masks = self.dropout.masks(query.shape[0], heads=query.shape[1]) if self.dropout.active else None
+            return _Explicit.apply(query, key, value, masks, self.dropout.scale)
         rate = self.dropout.rate if self.dropout.active else 0.0
         if query.device.type == "cpu":
             return functional.scaled_dot_product_attention(query, key, value, dropout_p=rate)
-        with sdpa_kernel(FUSED):
+        with sdpa_kernel(FUSED_BACKENDS):
             return functional.scaled_dot_product_attention(query, key, value, dropout_p=rate)
 
     def _best_kernel(self, query: Tensor) -> Kernel:
-        """Return the faster one; a traced network is to hold torch's own operations only."""
+        """Return the faster kernel.
+
+        A compiled or exported network must consist of torch's own operations, so it gets the fused kernel. On a CPU
+        the fused kernel is the faster one only without dropout, without gradients and in float32.
+        """
         if query.device.type != "cpu" or torch.compiler.is_compiling():
             return "fused"
         return "explicit" if query.requires_grad or self.dropout.active or query.element_size() == 2 else "fused"
 
 
 class _Explicit(torch.autograd.Function):
-    """Attention as matrix products, the way of FlashAttention (arXiv:2205.14135) but with the probabilities kept.
+    """Attention as matrix products, in the manner of FlashAttention (arXiv:2205.14135), but with saved probabilities.
 
-    Backward, with probabilities P, kept ones K and D = rowsum(gradient * result):
-    ``dscores = K * (gradient @ value.T) - P * D``.
+    With probabilities P, M = P where dropout keeps it and 0 elsewhere, the dropout's scale c, the result O and its
+    gradient G:
+
+        O = c M V
+        dV = c M^T G
+        dS = M * (c G V^T) - P * D,  D = rowsum(G * O)      the softmax's gradient
+        dQ = dS K / sqrt(d),     dK = dS^T Q / sqrt(d)
+
+    D is rowsum(P * dP) of the usual formula, computed from the result (FlashAttention, appendix B.2): it needs no
+    second pass over the probabilities.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bits: Bits | None, scale: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, masks: Masks | None, scale: float) -> Tensor:
         leading = query.shape[:2]
         query, key, value = (states.flatten(0, 1) for states in (query, key, value))
-        shape, kept_for_later = torch.Size((query.shape[1], key.shape[1])), any(ctx.needs_input_grad)
+        shape, save = torch.Size((query.shape[1], key.shape[1])), any(ctx.needs_input_grad)
         groups = _groups(len(query), shape.numel())
-        probabilities = query.new_empty(len(query if kept_for_later else groups[0]), *shape)
+        # without a backward pass, all groups share the memory of one
+        probabilities = query.new_empty(len(query if save else groups[0]), *shape)
         result = query.new_empty(*query.shape[:2], value.shape[2])
         for group in groups:
-            ours = slice(group.start, group.stop)
-            own = probabilities[ours if kept_for_later else slice(len(group))]
-            _scores(query[ours], key[ours], out=own)
-            torch.softmax(own, -1, out=own)
-            kept = own if bits is None else _mark_dropped(own, bits, group)
-            torch.bmm(kept, value[ours], out=result[ours])
-        if bits is not None:
+            heads = slice(group.start, group.stop)
+            scores = probabilities[heads if save else slice(len(group))]
+            _scores(query[heads], key[heads], out=scores)
+            torch.softmax(scores, -1, out=scores)
+            kept = scores if masks is None else _mark_dropped(scores, masks, group)
+            torch.bmm(kept, value[heads], out=result[heads])
+        if masks is not None:
             result.mul_(scale)
         ctx.save_for_backward(query, key, value, probabilities, result)
-        ctx.scale, ctx.dropping, ctx.leading = scale, bits is not None, leading
+        ctx.scale, ctx.dropping, ctx.leading = scale, masks is not None, leading
         return result.unflatten(0, leading)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, probabilities, result = ctx.saved_tensors
         gradient = gradients[0].flatten(0, 1)
+        # D is a sum over many products: bfloat16 would lose it, so it is summed in float32
         products = (gradient * result).sum(-1, keepdim=True, dtype=torch.float32).to(result.dtype)
         if ctx.dropping:
             gradient = gradient * ctx.scale
         dquery, dkey, dvalue = (torch.empty_like(states) for states in (query, key, value))
         for group in _groups(len(probabilities), probabilities[0].numel()):
-            ours = slice(group.start, group.stop)
-            own, dscores = probabilities[ours], torch.bmm(gradient[ours], value[ours].transpose(1, 2))
+            heads = slice(group.start, group.stop)
+            marked, dscores = probabilities[heads], torch.bmm(gradient[heads], value[heads].transpose(1, 2))
             if ctx.dropping:
-                kept = _positive(own)
-                torch.bmm(kept.transpose(1, 2), gradient[ours], out=dvalue[ours])
-                dscores.mul_(kept).addcmul_(torch.abs(own, out=kept), products[ours], value=-1)
+                kept = _positive(marked)
+                torch.bmm(kept.transpose(1, 2), gradient[heads], out=dvalue[heads])
+                # the memory of M is used again, for P
+                dscores.mul_(kept).addcmul_(torch.abs(marked, out=kept), products[heads], value=-1)
             else:
-                torch.bmm(own.transpose(1, 2), gradient[ours], out=dvalue[ours])
-                dscores.sub_(products[ours]).mul_(own)
-            torch.bmm(dscores, key[ours], out=dquery[ours])
-            torch.bmm(dscores.transpose(1, 2), query[ours], out=dkey[ours])
+                torch.bmm(marked.transpose(1, 2), gradient[heads], out=dvalue[heads])
+                dscores.sub_(products[heads]).mul_(marked)
+            torch.bmm(dscores, key[heads], out=dquery[heads])
+            torch.bmm(dscores.transpose(1, 2), query[heads], out=dkey[heads])
         factor = 1 / math.sqrt(query.shape[-1])
-        dquery, dkey, dvalue = (one.unflatten(0, ctx.leading) for one in (dquery * factor, dkey * factor, dvalue))
+        dquery, dkey, dvalue = (states.unflatten(0, ctx.leading) for states in (dquery * factor, dkey * factor, dvalue))
         return dquery, dkey, dvalue, None, None
 
 
-def _groups(heads: int, each: int) -> list[range]:
-    size = max(1, GROUP // each)
+def _groups(heads: int, probabilities: int) -> list[range]:
+    """Return consecutive heads (of all signals) in groups; each head has this number of probabilities."""
+    size = max(1, GROUP_PROBABILITIES // probabilities)
     return [range(start, min(start + size, heads)) for start in range(0, heads, size)]
 
 
@@ -125,9 +148,9 @@ def _scores(query: Tensor, key: Tensor, *, out: Tensor) -> None:
     torch.baddbmm(out, query, key.transpose(1, 2), beta=0, alpha=1 / math.sqrt(query.shape[-1]), out=out)
 
 
-def _mark_dropped(probabilities: Tensor, bits: Bits, group: range) -> Tensor:
-    """Give the dropped ones a minus sign, in place, and return the probabilities with zeros in their place."""
-    dropped = bits.dropped(group, length=probabilities[0].numel()).view(probabilities.shape)
+def _mark_dropped(probabilities: Tensor, masks: Masks, group: range) -> Tensor:
+    """Set the sign bit of the dropped probabilities, in place, and return a copy with zeros in their place."""
+    dropped = masks.dropped(group, length=probabilities[0].numel()).view(probabilities.shape)
     if probabilities.element_size() == 2:
         probabilities.view(torch.int16).bitwise_or_(dropped.bitwise_left_shift_(15))
     else:
@@ -136,6 +159,10 @@ def _mark_dropped(probabilities: Tensor, bits: Bits, group: range) -> Tensor:
 
 
 def _positive(marked: Tensor) -> Tensor:
-    """Return zeros in place of the dropped ones; as whole numbers, which compare in the same way but faster."""
-    whole = torch.int16 if marked.element_size() == 2 else torch.int32
-    return marked.view(whole).clamp_min(0).view(marked.dtype)
+    """Return a copy with zeros in place of the marked probabilities.
+
+    The bits are compared as integers: a float with its sign bit set is a negative integer, too, and comparing
+    integers is faster.
+    """
+    integer = torch.int16 if marked.element_size() == 2 else torch.int32
+    return marked.view(integer).clamp_min(0).view(marked.dtype)

@@ -1,4 +1,4 @@
-"""What the tasks need of an encoder, and everything else of its settings."""
+"""The interfaces of encoders and of their settings."""
 
 from abc import ABC, abstractmethod
 
@@ -9,26 +9,34 @@ from emotune.base import Settings
 
 
 class Encoder(nn.Module, ABC):
-    """Signals to representations."""
+    """A network that maps signals to representations; what the tasks require of every model."""
 
     channels: int
-    """Channels of the signals."""
+    """Number of channels of the signals."""
 
     width: int
-    """Size of a representation."""
+    """Number of features of a representation."""
 
     @abstractmethod
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
-        """Return one representation of each signal as a whole."""
+        """Return one representation of each whole signal."""
 
 
 class ModelSettings(Settings, ABC):
-    """Base of the encoders' settings."""
+    """Base class of the encoders' settings; a subclass per model, listed in `emotune.models.MODELS`."""
 
     @abstractmethod
     def flops(self, *, channels: int, samples: int) -> float:
-        """Return the floating-point operations of one forward pass of one signal (a multiply-add is 2)."""
+        """Return the floating-point operations of one forward pass of one signal (a multiply-add counts as 2).
+
+        Args:
+            channels: Channels of the signal.
+            samples: Samples per channel.
+        """
 
     @abstractmethod
     def build(self, *, channels: int) -> Encoder:
-        """Make the encoder for signals of so many channels, with freshly drawn weights."""
+        """Return an encoder for signals with this number of channels, with newly drawn weights.
+
+        Weights are drawn from torch's global generator.
+        """

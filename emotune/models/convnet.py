@@ -1,8 +1,10 @@
-"""The convolutional network that the papers compare with: three pairs of convolutions and a maximum over time.
+"""The baseline of the papers, a convolutional network: three pairs of convolutions and a maximum over time.
+
+    signals -> [conv k, leaky ReLU, dropout] x 2 -> max-pool -> ... -> maximum over time (global max-pooling)
 
 Source: Sarkar & Etemad, "Self-Supervised ECG Representation Learning for Emotion Recognition",
 IEEE Transactions on Affective Computing 2020 (arXiv:2002.03898), as in its authors' published
-TensorFlow code. Not confirmed: the slope of the leaky ReLU, which that code leaves to TensorFlow's
+TensorFlow code. Not confirmed: the slope of the leaky ReLU. That code leaves it to TensorFlow's
 default, taken here to be 0.2.
 """
 
@@ -19,31 +21,34 @@ from emotune.models.dropout import Dropout
 
 
 class ConvNet(ModelSettings):
-    """Pairs of convolutions with pooling between them; the defaults are the published sizes (329,152 parameters)."""
+    """Pairs of convolutions with max-pooling between pairs; the defaults are the published sizes.
+
+    These are 329,152 parameters for one channel.
+    """
 
     kind: Literal["convnet"] = "convnet"
 
     channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
-    """Output channels of each pair of convolutions; the last one is the width."""
+    """Output channels of each pair of convolutions; the last number is the width of the representation."""
 
     kernels: tuple[int, ...] = Field(default=(32, 16, 8), min_length=1)
-    """Kernel sizes of each pair, in samples."""
+    """Kernel size of each pair of convolutions, in samples."""
 
     pool: int = Field(default=8, ge=1)
-    """Samples over which the maximum is taken between two pairs."""
+    """Window of the max-pooling between two pairs, in samples."""
 
     pool_stride: int = Field(default=2, ge=1)
-    """Samples from one such maximum to the next."""
+    """Stride of the max-pooling, in samples."""
 
     slope: float = Field(default=0.2, ge=0, lt=1)
-    """Slope of the leaky ReLU below zero; 0 is the plain ReLU."""
+    """Slope of the leaky ReLU for negative inputs; 0 gives the plain ReLU."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout of whole channels after each convolution."""
+    """Dropout rate of whole channels after each convolution."""
 
     @property
     def width(self) -> int:
-        """Size of a representation."""
+        """Number of features of a representation."""
         return self.channels[-1]
 
     @model_validator(mode="after")
@@ -57,7 +62,10 @@ class ConvNet(ModelSettings):
         return self
 
     def flops(self, *, channels: int, samples: int) -> float:
-        """Return the floating-point operations of one forward pass of one signal (a multiply-add is 2)."""
+        """Return the floating-point operations of one forward pass of one signal (a multiply-add counts as 2).
+
+        Convolutions are counted: 2 * length * output channels * kernel * input channels, for both of each pair.
+        """
         total, before = 0, channels
         for length, after, kernel in zip(self.lengths(samples), self.channels, self.kernels, strict=True):
             total += 2 * length * after * kernel * (before + after)
@@ -65,22 +73,25 @@ class ConvNet(ModelSettings):
         return float(total)
 
     def lengths(self, samples: int) -> list[int]:
-        """Return how long the signal is in each pair of convolutions; 0 or less if it is too short."""
-        found = [samples]
+        """Return the length of the signal in each pair of convolutions, in samples; 0 or less if it is too short.
+
+        Max-pooling without padding makes ``floor((length - pool) / stride) + 1`` of a length.
+        """
+        lengths = [samples]
         for _ in self.channels[1:]:
-            found.append((found[-1] - self.pool) // self.pool_stride + 1)
-        return found
+            lengths.append((lengths[-1] - self.pool) // self.pool_stride + 1)
+        return lengths
 
     def build(self, *, channels: int) -> "ConvNetEncoder":
-        """Make the encoder for signals of so many channels, with freshly drawn weights."""
+        """Return an encoder for signals with this number of channels, with newly drawn weights."""
         return ConvNetEncoder(self, channels=channels)
 
 
 class ConvNetEncoder(Encoder):
-    """Signals of any length to one representation each, the maximum of every channel over time.
+    """Signals of any length to one representation each: the maximum over time of every channel.
 
-    Zero padding keeps the length; where it cannot be the same on both sides there is one more zero
-    on the right. Weights are drawn as by TensorFlow: Glorot's uniform distribution, biases zero.
+    Zero padding keeps the length ("same"). An even kernel needs an odd number of zeros, and TensorFlow puts the odd
+    one on the right. Weights are drawn as by TensorFlow: Glorot's uniform distribution, biases zero.
 
     Args:
         settings: Sizes.
@@ -102,10 +113,10 @@ class ConvNetEncoder(Encoder):
         draw_like_tensorflow(self)
 
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
-        """Return the maximum of every channel of the last pair over time.
+        """Return the maximum over time of every channel of the last pair.
 
         Raises:
-            SettingsError: The signals are too short to be pooled so often.
+            SettingsError: The signals are too short for the pooling.
         """
         settings = self.settings
         if min(settings.lengths(signals.shape[2])) < 1:
@@ -115,6 +126,7 @@ class ConvNetEncoder(Encoder):
             )
         features = signals
         for number, convolution in enumerate(self.convolutions):
+            # convolutions 2, 4, ... begin a new pair
             if number and number % 2 == 0:
                 features = functional.max_pool1d(features, settings.pool, settings.pool_stride)
             features = self._convolve(convolution, features)
@@ -130,7 +142,11 @@ class ConvNetEncoder(Encoder):
 
 
 def draw_like_tensorflow(module: nn.Module) -> None:
-    """Draw weights from Glorot's uniform distribution and set biases to zero, in all layers of a module."""
+    """Draw new weights in all layers of a module as TensorFlow does by default.
+
+    Weights are from Glorot's uniform distribution, U(-a, a) with ``a = sqrt(6 / (fan_in + fan_out))``; biases are 0.
+    torch's default is another one (Kaiming's), which gives the network other losses at the start.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv1d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

@@ -1,9 +1,11 @@
-"""Dropout whose draws belong to the segments, and which costs little on a CPU.
+"""Dropout whose random numbers belong to the segments, and which is cheap on a CPU.
 
-What is drawn for a segment is a function of the step's seed and of the segment's place in the joint
-batch alone, so that several workers together draw what one worker draws. On a CPU torch spends 5 ns
-on each element; here 16 bits are drawn for each, four at a time, and masks are applied to the bits
-of the numbers.
+The numbers of a segment are a function of the seed of the optimiser step and of the segment's position in the
+joint batch alone. So several workers, each with a part of the joint batch, draw what one worker draws, and a run
+resumes with other workers and the same numbers.
+
+On a CPU torch's dropout takes 5 ns per element. Here 16 random bits are drawn per element, four elements at a time,
+and masks multiply the bits of 16-bit numbers as integers.
 """
 
 from collections.abc import Iterator
@@ -17,23 +19,28 @@ from torch.nn import functional
 
 from emotune.randomness import derive_seed
 
-STRIDE = 210306068529402873165736369884012333109
-"""The golden section of 2**128: multiples of it lie far apart in PCG64's period, as NumPy's ``jumped`` has it."""
+STREAM_STRIDE = 210306068529402873165736369884012333109
+"""Distance between neighbouring streams in PCG64's period of 2**128, in numbers.
 
-LEVELS = 2**16
-"""Dropout rates are exact to one in so many."""
+It is 2**128 divided by the golden ratio, as in NumPy's ``PCG64.jumped``: multiples of it, modulo the period, lie far
+apart.
+"""
+
+RATE_LEVELS = 2**16
+"""Dropout rates are rounded to multiples of 1 / RATE_LEVELS, as 16 bits are drawn per element."""
 
 
-class Draws:
-    """The random numbers of one optimiser step: a stream for each dropout, segment and part (head) of it.
+class DropoutStreams:
+    """The random numbers of one optimiser step: a stream for each dropout, segment and attention head.
 
-    A longer stream begins with the shorter one. The n-th dropout of the forward pass has the n-th
-    number, so that streams do not depend on which worker asks.
+    Every stream is a position in the period of one PCG64 generator. A longer stream begins with the shorter one, so
+    padding rows at the end change nothing. The n-th dropout of the forward pass uses the streams with number n, on
+    every worker.
 
     Args:
-        seed: Seed of the step.
-        first: Place of the batch's first segment in the joint batch.
-        count: Segments of the batch.
+        seed: Seed of the optimiser step.
+        first: Position of the batch's first segment in the joint batch.
+        count: Number of segments of the batch.
     """
 
     def __init__(self, *, seed: int, first: int, count: int) -> None:
@@ -44,68 +51,74 @@ class Draws:
         self._dropouts = 0
 
     def next_dropout(self) -> int:
-        """Return the number of the next dropout in the forward pass."""
+        """Return the number of the next dropout in the forward pass, counted from 1."""
         self._dropouts += 1
         return self._dropouts
 
-    def numbers(self, which: range, *, dropout: int, parts: int, length: int) -> Int16[Tensor, "stream length"]:
-        """Draw 16-bit numbers, each as probable as any other.
+    def numbers(self, streams: range, *, dropout: int, heads: int, length: int) -> Int16[Tensor, "stream length"]:
+        """Draw uniformly distributed 16-bit numbers.
 
         Args:
-            which: Numbers of the streams; stream i is that of part ``i % parts`` of entry
-                ``i // parts`` of the batch. A batch may hold its segments several times (views).
-            dropout: As from `next_dropout`.
-            parts: Streams of each entry.
-            length: Numbers of each stream.
+            streams: Numbers of the streams: stream i is that of head ``i % heads`` of entry
+                ``i // heads`` of the batch. A batch may hold its segments several times (views).
+            dropout: Number of the dropout, from `next_dropout`.
+            heads: Streams per entry.
+            length: Numbers per stream.
         """
-        words = -(-length // 4)
-        if len(which) == 1:
-            drawn = self._draw(self._place(which[0], dropout=dropout, parts=parts), words)[None]
+        words = -(-length // 4)  # one 64-bit word gives four numbers
+        if len(streams) == 1:  # an array that is not copied
+            drawn = self._draw(self._index(streams[0], dropout=dropout, heads=heads), words)[None]
         else:
-            drawn = np.empty((len(which), words), dtype=np.uint64)
-            for row, stream in enumerate(which):
-                drawn[row] = self._draw(self._place(stream, dropout=dropout, parts=parts), words)
+            drawn = np.empty((len(streams), words), dtype=np.uint64)
+            for row, stream in enumerate(streams):
+                drawn[row] = self._draw(self._index(stream, dropout=dropout, heads=heads), words)
         return torch.from_numpy(drawn).view(torch.int16)[:, :length]
 
-    def _place(self, stream: int, *, dropout: int, parts: int) -> int:
-        entry, part = divmod(stream, parts)
+    def _index(self, stream: int, *, dropout: int, heads: int) -> int:
+        """Return a number for (dropout, view, head, position in the joint batch) that no other combination has."""
+        entry, head = divmod(stream, heads)
         view, segment = divmod(entry, self._count)
-        return ((dropout << 24 | view) << 24 | part) << 40 | self._first + segment
+        return ((dropout << 24 | view) << 24 | head) << 40 | self._first + segment
 
-    def _draw(self, place: int, words: int) -> np.ndarray:
-        start = place * STRIDE
+    def _draw(self, index: int, words: int) -> np.ndarray:
+        start = index * STREAM_STRIDE
         self._generator.advance((start - self._position) % 2**128)
         self._position = start + words
         return self._generator.random_raw(words)
 
 
 class Dropout(nn.Module):
-    """Sets elements, or whole channels, to zero at random and scales the others up, while training.
+    """Dropout of elements or of whole channels: in training mode, zeros at random and the others over (1 - rate).
 
-    Equal in distribution to ``torch.nn.Dropout``, with the rate rounded to 2**-16. On a CPU the
-    draws are those of `seed_dropout`; without it, on other devices and in compiled networks, of
+    Equal in distribution to ``torch.nn.Dropout``, with the rate rounded to a multiple of 2**-16. On a CPU the
+    random numbers are those of `seed_dropout`. Without it, on other devices and in compiled networks, they are of
     torch's generator.
 
     Args:
         rate: Share of the elements that become zero.
         channels: Whether whole channels (the second dimension) become zero together.
+
+    Attributes:
+        dropped: Rate in units of 1 / RATE_LEVELS.
+        scale: Factor of the elements that are kept.
+        streams: Random numbers of the present step; None draws from torch's generator.
     """
 
     def __init__(self, rate: float, *, channels: bool = False) -> None:
         super().__init__()
         self.rate = rate
         self.channels = channels
-        self.dropped = min(round(rate * LEVELS), LEVELS - 1)
-        self.scale = 1 / (1 - self.dropped / LEVELS)
-        self.draws: Draws | None = None
+        self.dropped = min(round(rate * RATE_LEVELS), RATE_LEVELS - 1)
+        self.scale = 1 / (1 - self.dropped / RATE_LEVELS)
+        self.streams: DropoutStreams | None = None
 
     @property
     def active(self) -> bool:
-        """Whether anything is dropped at present."""
+        """Whether elements are dropped: in training mode, at a rate above 0."""
         return self.training and self.dropped > 0
 
     def forward(self, states: Float[Tensor, "entry ..."]) -> Float[Tensor, "entry ..."]:
-        """Drop elements."""
+        """Return the states with some elements dropped."""
         if not self.active:
             return states
         if _by_torch(states):
@@ -113,7 +126,7 @@ class Dropout(nn.Module):
         return _Drop.apply(states, self._mask(states), self.scale)
 
     def add(self, states: Float[Tensor, "*shape"], *, branch: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Return the states plus what is left of a branch."""
+        """Return ``states + dropout(branch)``, in one operation: a residual sum."""
         if not self.active:
             return states + branch
         if _by_torch(branch):
@@ -121,27 +134,32 @@ class Dropout(nn.Module):
         return _AddDropped.apply(states, branch, self._mask(branch), self.scale)
 
     def rectify(self, states: Float[Tensor, "entry ..."]) -> Float[Tensor, "entry ..."]:
-        """Drop elements of the states' positive part."""
+        """Return ``dropout(relu(states))``, in one operation."""
         if not self.active or _by_torch(states):
             return self(functional.relu(states))
         return _DropRectified.apply(states, self._mask(states), self.scale)
 
-    def bits(self, entries: int, *, parts: int) -> "Bits":
-        """Return the source of masks for something that applies them itself, on a CPU."""
-        return Bits(self._draws_for(entries), parts=parts, dropped=self.dropped)
+    def masks(self, entries: int, *, heads: int) -> "Masks":
+        """Return the masks of one forward pass on a CPU, for a caller that applies them by itself.
+
+        Args:
+            entries: Entries of the batch.
+            heads: Masks per entry.
+        """
+        return Masks(self._streams_for(entries), heads=heads, dropped=self.dropped)
 
     def extra_repr(self) -> str:
-        """Return what the printed module shows."""
+        """Return the text in the printed module."""
         return f"{self.rate}, channels={self.channels}"
 
-    def _draws_for(self, entries: int) -> Draws:
-        if self.draws is not None:
-            return self.draws
-        return Draws(seed=int(torch.randint(2**62, ()).item()), first=0, count=entries)
+    def _streams_for(self, entries: int) -> DropoutStreams:
+        if self.streams is not None:
+            return self.streams
+        return DropoutStreams(seed=int(torch.randint(2**62, ()).item()), first=0, count=entries)
 
     def _mask(self, states: Tensor) -> Int16[Tensor, "entry ..."]:
         shape = states.shape[:2] + (1,) * (states.ndim - 2) if self.channels else states.shape
-        kept = self.bits(shape[0], parts=1).kept(range(shape[0]), length=shape[1:].numel())
+        kept = self.masks(shape[0], heads=1).kept(range(shape[0]), length=shape[1:].numel())
         return kept.view(shape) if kept.is_contiguous() else kept.reshape(shape)
 
     def _drop_with_torch(self, states: Tensor) -> Tensor:
@@ -149,47 +167,50 @@ class Dropout(nn.Module):
         return drop(states, self.rate)
 
 
-class Bits:
-    """Masks of one dropout in one forward pass, stream by stream (see `Draws.numbers`)."""
+class Masks:
+    """Masks of one dropout in one forward pass, stream by stream (see `DropoutStreams.numbers`).
 
-    def __init__(self, draws: Draws, *, parts: int, dropped: int) -> None:
-        self._draws = draws
-        self._dropout = draws.next_dropout()
-        self._parts = parts
-        self._threshold = dropped - LEVELS // 2
+    A 16-bit number, -32768 to 32767, drops its element if it lies among the ``dropped`` lowest.
+    """
 
-    def kept(self, which: range, *, length: int) -> Int16[Tensor, "stream length"]:
-        """Return 1 for what is kept and 0 for what is dropped."""
-        return self._numbers(which, length).ge_(self._threshold)
+    def __init__(self, streams: DropoutStreams, *, heads: int, dropped: int) -> None:
+        self._streams = streams
+        self._dropout = streams.next_dropout()
+        self._heads = heads
+        self._threshold = dropped - RATE_LEVELS // 2
 
-    def dropped(self, which: range, *, length: int) -> Int16[Tensor, "stream length"]:
-        """Return 1 for what is dropped and 0 for what is kept."""
-        return self._numbers(which, length).lt_(self._threshold)
+    def kept(self, streams: range, *, length: int) -> Int16[Tensor, "stream length"]:
+        """Return 1 for elements that are kept and 0 for those that are dropped."""
+        return self._numbers(streams, length).ge_(self._threshold)
 
-    def _numbers(self, which: range, length: int) -> Tensor:
-        return self._draws.numbers(which, dropout=self._dropout, parts=self._parts, length=length)
+    def dropped(self, streams: range, *, length: int) -> Int16[Tensor, "stream length"]:
+        """Return 1 for elements that are dropped and 0 for those that are kept."""
+        return self._numbers(streams, length).lt_(self._threshold)
+
+    def _numbers(self, streams: range, length: int) -> Tensor:
+        return self._streams.numbers(streams, dropout=self._dropout, heads=self._heads, length=length)
 
 
 def seed_dropout(module: nn.Module, *, seed: int, first: int, count: int) -> None:
-    """Decide what the dropouts of a module draw in its next forward pass.
+    """Set the random numbers of a module's dropouts for its next forward pass.
 
-    On a CPU the draws of a segment depend on the seed and its place in the joint batch alone. On
-    other devices, and in compiled networks, they are torch's own, seeded from the seed and the first
-    place: several workers draw something else than one, equal in distribution only.
+    On a CPU the numbers of a segment depend on the seed and its position in the joint batch alone. On
+    other devices, and in compiled networks, torch draws them; its generator is seeded from the seed and the first
+    position. Several workers then draw other numbers than one worker, with the same distribution.
 
     Args:
         module: The network.
         seed: Seed of the optimiser step.
-        first: Place of the batch's first segment in the joint batch.
-        count: Segments of the batch; the network's batches may hold each several times.
+        first: Position of the batch's first segment in the joint batch.
+        count: Segments of the batch; the network's input may hold each several times (views).
     """
     dropouts = list(_active_dropouts(module))
     if not dropouts:
         return
     torch.manual_seed(derive_seed(seed, "first", first))
-    draws = Draws(seed=seed, first=first, count=count)
+    streams = DropoutStreams(seed=seed, first=first, count=count)
     for dropout in dropouts:
-        dropout.draws = draws
+        dropout.streams = streams
 
 
 def _active_dropouts(module: nn.Module) -> Iterator[Dropout]:
@@ -201,13 +222,18 @@ def _by_torch(states: Tensor) -> bool:
 
 
 def _keep(states: Tensor, mask: Tensor) -> Tensor:
-    """Multiply by a mask of zeros and ones; of 16-bit numbers the bits, which is several times faster."""
+    """Return the states times a mask of zeros and ones.
+
+    The bits of 16-bit floats are multiplied as integers, which gives the same result several times faster.
+    """
     if states.element_size() == 2:
         return (states.view(torch.int16) * mask).view(states.dtype)
     return states * mask
 
 
 class _Drop(torch.autograd.Function):
+    """``scale * mask * states``; saves the mask only."""
+
     @staticmethod
     def forward(ctx: Any, states: Tensor, mask: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(mask)
@@ -221,6 +247,8 @@ class _Drop(torch.autograd.Function):
 
 
 class _AddDropped(torch.autograd.Function):
+    """``states + scale * mask * branch``; saves the mask only."""
+
     @staticmethod
     def forward(ctx: Any, states: Tensor, branch: Tensor, mask: Tensor, scale: float) -> Tensor:
         ctx.save_for_backward(mask)
@@ -234,6 +262,8 @@ class _AddDropped(torch.autograd.Function):
 
 
 class _DropRectified(torch.autograd.Function):
+    """``scale * mask * relu(states)``; saves the result, whose zeros are those of the mask and of the ReLU together."""
+
     @staticmethod
     def forward(ctx: Any, states: Tensor, mask: Tensor, scale: float) -> Tensor:
         result = _keep(functional.relu(states), mask).mul_(scale)

@@ -1,4 +1,4 @@
-"""Features that were computed before: what frozen models made of a moment, for late fusion.
+"""Features computed beforehand by frozen models, for late fusion of ECG and EEG.
 
 Source: Vazquez-Rodriguez et al., "Emotion Recognition with Pre-Trained Transformers Using
 Multimodal Signals", ACII 2022 (hal-03897400), section 3.3: the last hidden activations of the ECG
@@ -18,74 +18,78 @@ from emotune.errors import SettingsError
 from emotune.models.base import Encoder, ModelSettings
 
 TRAINED_ON = "trained_on"
-"""Column of a feature store's index: a digit per fold, 1 if one of its models was trained on the moment."""
+"""Column of a feature store's index: a digit per fold, 1 if a model of the fold was trained on the moment."""
 
 
 def fold_name(fold: int) -> str:
-    """Return the name of a fold's features among the channels of a feature store."""
+    """Return the name of the channel of a feature store that holds a fold's features."""
     return f"fold {fold}"
 
 
 class Features(ModelSettings):
-    """The features of a store that `emotune fuse` has made, as they are; nothing is trained."""
+    """The features in a store that `emotune fuse` has written, unchanged; nothing is trained."""
 
     kind: Literal["features"] = "features"
 
     fold: int = Field(default=0, ge=0)
-    """Whose models' features: those of the fold that is tested, ``folds.index``."""
+    """Fold whose models computed the features; must equal ``folds.index``, the fold that is tested."""
 
     width: int = Field(default=576, ge=1)
-    """Features of a moment: the last hidden units of both models."""
+    """Number of features of a moment: the last hidden units of both models together."""
 
     def flops(self, *, channels: int, samples: int) -> float:
-        """Return one operation per feature: handing them over costs the same in all configurations."""
+        """Return one operation per feature, so that all configurations cost the same."""
         del channels
         return float(samples)
 
     def build(self, *, channels: int) -> "FeaturesEncoder":
-        """Make the encoder for features of so many folds."""
+        """Return an encoder for the features of this number of folds."""
         return FeaturesEncoder(self, channels=channels)
 
 
 class FeaturesEncoder(Encoder):
-    """Picks a fold's features; it has no parameters.
+    """Selection of a fold's features; no parameters.
 
     Raises:
-        SettingsError: There are no features of this fold.
+        SettingsError: The store has no features of this fold.
     """
 
     def __init__(self, settings: Features, *, channels: int) -> None:
         super().__init__()
         if settings.fold >= channels:
-            raise SettingsError(f"model.fold: {settings.fold} was given, but there are features of {channels} folds")
+            raise SettingsError(
+                f"model.fold: {settings.fold} was given, but the store has features of {channels} folds, 0 to "
+                f"{channels - 1}"
+            )
         self.channels = channels
         self.width = settings.width
         self.fold = settings.fold
 
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
-        """Return the fold's features."""
+        """Return the fold's features: of a feature store, a channel is a fold and a sample is a feature."""
         return signals[:, self.fold]
 
 
 def check_features(model: ModelSettings, *, store: SegmentStore, fold: Fold, number: int | None) -> None:
-    """Refuse features with another encoder, and features of a model that has seen what it is measured on.
+    """Check that model and store belong together and that no feature model was trained on what it is measured on.
 
     Args:
         model: The settings of the encoder.
-        store: Where the segments or features are.
-        fold: Who trains, validates and tests.
-        number: Which fold that is.
+        store: The store of segments or features.
+        fold: The segments that train, validate and test.
+        number: Index of that fold.
 
     Raises:
-        SettingsError: Model and store do not belong together, or the fold is not the one of the features.
+        SettingsError: Only one of model and store is of features, the features are of another width or fold, or
+            their models were trained on validation or test moments.
     """
     if not isinstance(model, Features):
         if store.holds_features:
-            raise SettingsError(f"{store.path} holds features; it needs model.kind: features")
+            raise SettingsError(f"{store.path} holds features, not segments; it needs model.kind: features")
         return
     if not store.holds_features:
         raise SettingsError(
-            f"model.kind: features needs a store of features, as `emotune fuse` makes; not {store.path}"
+            f"model.kind: features was given, but {store.path} holds segments; give a store that `emotune fuse` wrote"
         )
     if model.width != store.about.width:
         raise SettingsError(
@@ -94,17 +98,17 @@ def check_features(model: ModelSettings, *, store: SegmentStore, fold: Fold, num
         )
     if number is None or model.fold != number or number >= len(store.channels):
         raise SettingsError(
-            f"model.fold: {model.fold} and folds.index: {number} were given; both must be the same, and there are "
-            f"features of {', '.join(store.channels)}"
+            f"model.fold: {model.fold} and folds.index: {number} were given; give the same number for both; "
+            f"the store has features of {', '.join(store.channels)}"
         )
-    seen = store.index[TRAINED_ON].str[number].to_numpy() == "1"
-    _check_unseen(seen, rows=fold.test, what="test")
-    _check_unseen(seen, rows=fold.val, what="validation")
+    trained_on = store.index[TRAINED_ON].str[number].to_numpy() == "1"
+    _check_held_out(trained_on, rows=fold.test, part="test")
+    _check_held_out(trained_on, rows=fold.val, part="validation")
 
 
-def _check_unseen(seen: np.ndarray, *, rows: np.ndarray, what: str) -> None:
-    if seen[rows].any():
+def _check_held_out(trained_on: np.ndarray, *, rows: np.ndarray, part: str) -> None:
+    if trained_on[rows].any():
         raise SettingsError(
-            f"the models whose features these are were trained on {seen[rows].sum()} of {len(rows)} {what} moments; "
-            "give the same folds (by, count, seed, validation) as they had"
+            f"the models that computed these features were trained on {trained_on[rows].sum()} of {len(rows)} {part} "
+            "moments; give the same folds (by, count, seed, validation) as in their training"
         )

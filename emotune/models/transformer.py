@@ -1,12 +1,17 @@
 """The ECG and EEG Transformer: a convolutional stem, a class token, positions, encoder blocks.
 
 Source: Vazquez-Rodriguez et al., "Transformer-Based Self-Supervised Learning for Emotion
-Recognition", ICPR 2022 (arXiv:2204.05103), sections III and IV-C. Where the paper leaves a choice
-open, the docstrings say what was chosen.
+Recognition", ICPR 2022 (arXiv:2204.05103), sections III and IV-C. For a signal x_1, ..., x_s:
+
+    F = stem(X) = {f_1, ..., f_s}                          a feature per sample
+    Z = {CLS + pe_0, f_1 + pe_1, ..., f_s + pe_s}          equation 1
+    E = {e_CLS, e_1, ..., e_s} = blocks(LayerNorm(Z))      equation 2
+
+The paper leaves some choices open. The docstrings and comments state each of them.
 """
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,21 +22,30 @@ from torch.nn import functional
 from emotune.models.attention import Attention
 from emotune.models.base import Encoder, ModelSettings
 from emotune.models.dropout import Dropout
-from emotune.models.norm import LayerNorm
 
 Rows = Int64[Tensor, "batch row"]
+"""Numbers of representations, per signal: 0 is ``e_CLS``, i is ``e_i``, that of sample i - 1."""
+
+CLASS_TOKEN_STD = 0.02
+"""Standard deviation of the initial class token, as in BERT (arXiv:1810.04805); the paper gives none."""
+
+WAVELENGTH_RATIO = 10_000.0
+"""Longest over shortest wavelength of the position encoding; the shortest is 2 pi steps."""
 
 
 class Transformer(ModelSettings):
-    """A convolutional stem followed by a Transformer encoder; the defaults are the published sizes."""
+    """A convolutional stem followed by a Transformer encoder; the defaults are the published sizes.
+
+    With the head of `emotune.tasks.MaskedValues` these are 2,445,953 parameters for ECG.
+    """
 
     kind: Literal["transformer"] = "transformer"
 
     channels: tuple[int, ...] = Field(default=(64, 128, 256), min_length=1)
-    """Output channels of the stem's convolutions; the last one is the width of the Transformer."""
+    """Output channels of each convolution of the stem; the last number is the width of the Transformer."""
 
     kernels: tuple[int, ...] = Field(default=(65, 33, 17), min_length=1)
-    """Odd kernel sizes of the stem's convolutions, in samples."""
+    """Kernel size of each convolution of the stem, in samples; odd numbers."""
 
     layers: int = Field(default=2, ge=1, le=48)
     """Number of Transformer blocks."""
@@ -43,14 +57,14 @@ class Transformer(ModelSettings):
     """Hidden units of the blocks' feed-forward networks."""
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout after the stem, after the positions and inside the blocks."""
+    """Dropout rate after the stem, after the position encoding and inside the blocks."""
 
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout of attention probabilities; 0 is much faster on a CPU."""
+    """Dropout rate of the attention probabilities; 0 is much faster on a CPU."""
 
     @property
     def width(self) -> int:
-        """Size of a representation."""
+        """Number of features of a representation."""
         return self.channels[-1]
 
     @model_validator(mode="after")
@@ -62,16 +76,24 @@ class Transformer(ModelSettings):
         even = [kernel for kernel in self.kernels if kernel < 1 or kernel % 2 == 0]
         if even:
             raise ValueError(
-                f"kernels {self.kernels}: {even[0]} is not odd and positive, so outputs would not align with inputs"
+                f"kernels {self.kernels}: {even[0]} is not odd and positive, so outputs would not align with inputs; "
+                "give odd kernel sizes"
             )
         if min(self.channels) < 1 or self.width % 2:
-            raise ValueError(f"channels {self.channels} must be positive, and the last one even")
+            raise ValueError(f"channels {self.channels}: give positive numbers, the last one even")
         if self.width % self.heads:
-            raise ValueError(f"heads: {self.heads} does not divide the width {self.width} (the last of channels)")
+            raise ValueError(
+                f"heads: {self.heads} does not divide the width {self.width} (the last of channels); give a divisor"
+            )
         return self
 
     def flops(self, *, channels: int, samples: int) -> float:
-        """Return the floating-point operations of one forward pass of one signal (a multiply-add is 2)."""
+        """Return the floating-point operations of one forward pass of one signal (a multiply-add counts as 2).
+
+        Matrix products and convolutions are counted, for all rows of all blocks. Per block, with n steps of width d
+        and a feed-forward network of h units: 8 n d^2 (four projections), 4 n^2 d (scores and weighted values) and
+        4 n d h (two linear layers).
+        """
         steps, width = samples + 1, self.width
         sizes = [channels, *self.channels]
         stem = sum(
@@ -82,15 +104,18 @@ class Transformer(ModelSettings):
         return float(stem + self.layers * block)
 
     def build(self, *, channels: int) -> "TransformerEncoder":
-        """Make the encoder for signals of so many channels, with freshly drawn weights."""
+        """Return an encoder for signals with this number of channels, with newly drawn weights."""
         return TransformerEncoder(self, channels=channels)
 
 
 class Stem(nn.Module):
-    """Convolutions of stride 1 that keep the length, so that feature i belongs to sample i.
+    """Convolutions of stride 1 that keep the length, so that feature f_i belongs to sample x_i.
 
-    The first layer is convolution, LayerNorm, ReLU; the output is LayerNorm after the last ReLU.
-    LayerNorm is taken over the channels at each time step. Zero padding of half a kernel.
+    The published kernels give a receptive field of 113 samples, 0.88 s at 128 Hz: about one heartbeat.
+
+    The paper places LayerNorm "on the first layer" and on the output, without the order or the axis. Here the first
+    layer is convolution, LayerNorm, ReLU, and the output is LayerNorm after the last ReLU. LayerNorm is over the
+    channels at each time step, as in the Transformer. Zero padding is half a kernel on both sides.
     """
 
     def __init__(self, settings: Transformer, *, channels: int) -> None:
@@ -104,7 +129,7 @@ class Stem(nn.Module):
         self.last_norm = LayerNorm(settings.width)
 
     def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch time width"]:
-        """Return a feature for each sample."""
+        """Return a feature vector for each sample."""
         first, *others = self.convolutions
         features = _convolve(first, signals.transpose(1, 2))
         features = functional.relu(self.first_norm(features))
@@ -116,17 +141,25 @@ class Stem(nn.Module):
 def _convolve(
     convolution: nn.Module, features: Float[Tensor, "batch time before"]
 ) -> Float[Tensor, "batch time after"]:
-    """Convolve along time, the channels of a sample side by side in memory: up to 1.6 times faster so (oneDNN)."""
+    """Convolve along time, as a 2-D convolution over an image one pixel high.
+
+    Conv1d has no memory format with the channels last, conv2d has: oneDNN computes it up to 1.6 times faster, and
+    the features need no transposition before LayerNorm.
+    """
     assert isinstance(convolution, nn.Conv1d)
-    picture = features[:, None].permute(0, 3, 1, 2)
+    image = features[:, None].permute(0, 3, 1, 2)
     kernel = convolution.weight[:, :, None].contiguous(memory_format=torch.channels_last)
     padding = (0, convolution.weight.shape[2] // 2)
-    return functional.conv2d(picture, kernel, convolution.bias, padding=padding).permute(0, 2, 3, 1)[:, 0]
+    return functional.conv2d(image, kernel, convolution.bias, padding=padding).permute(0, 2, 3, 1)[:, 0]
 
 
 class Block(nn.Module):
-    """One post-norm encoder block with ReLU, "almost identical" to Vaswani et al. 2017.
+    """One encoder block with LayerNorm after each residual sum (post-norm) and ReLU.
 
+        y = LayerNorm(x + dropout(attention(x)))
+        z = LayerNorm(y + dropout(W_2 dropout(ReLU(W_1 y + b_1)) + b_2))
+
+    The paper's block is "almost identical" to that of Vaswani et al. 2017 (arXiv:1706.03762), section 3.1.
     Dropout acts on attention probabilities, on both residual branches and inside the feed-forward
     network, as in ``torch.nn.TransformerEncoderLayer``.
     """
@@ -147,7 +180,11 @@ class Block(nn.Module):
     def forward(
         self, inputs: Float[Tensor, "batch step width"], rows: Rows | None = None
     ) -> Float[Tensor, "batch row width"]:
-        """Encode all steps, or only those that ``rows`` names (each still attends to all steps)."""
+        """Return the representations of all steps, or of ``rows`` only.
+
+        Every row attends to all steps, so a row has the same value whichever others are computed. Only queries and
+        the feed-forward network are computed for fewer rows; keys and values are computed for all steps.
+        """
         queried = inputs if rows is None else take_rows(inputs, rows)
         outputs = self.attention_norm(self.dropout.add(queried, branch=self._attend(queried, inputs)))
         hidden = self.dropout.rectify(self.widen(outputs))
@@ -156,7 +193,9 @@ class Block(nn.Module):
     def _attend(
         self, queried: Float[Tensor, "batch row width"], inputs: Float[Tensor, "batch step width"]
     ) -> Float[Tensor, "batch row width"]:
+        """Return multi-head attention from the queried rows to all steps (Vaswani et al. 2017, section 3.2.2)."""
         width = inputs.shape[-1]
+        # one weight holds the three projections, as in torch.nn.MultiheadAttention; rows may need queries only
         query_weight, key_value_weight = self.project_in.weight.split([width, 2 * width])
         query_bias, key_value_bias = self.project_in.bias.split([width, 2 * width])
         query = self._by_head(functional.linear(queried, query_weight, query_bias))
@@ -164,12 +203,14 @@ class Block(nn.Module):
         attended = self.attention(query, self._by_head(key), self._by_head(value))
         return self.project_out(attended.transpose(1, 2).flatten(2))
 
-    def _by_head(self, states: Float[Tensor, "batch step width"]) -> Float[Tensor, "batch head step part"]:
+    def _by_head(self, states: Float[Tensor, "batch step width"]) -> Float[Tensor, "batch head step head_width"]:
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class TransformerEncoder(Encoder):
     """Signals to representations: ``e_CLS`` and one for each sample (equations 1 and 2).
+
+    The paper names dropout "after" the position encoding; here LayerNorm comes first, as in BERT.
 
     Args:
         settings: Sizes and dropout.
@@ -181,7 +222,7 @@ class TransformerEncoder(Encoder):
         self.channels = channels
         self.width = settings.width
         self.stem = Stem(settings, channels=channels)
-        self.class_token = nn.Parameter(torch.randn(settings.width) * 0.02)
+        self.class_token = nn.Parameter(torch.randn(settings.width) * CLASS_TOKEN_STD)
         self.position_norm = LayerNorm(settings.width)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
         self.dropout = Dropout(settings.dropout)
@@ -189,15 +230,16 @@ class TransformerEncoder(Encoder):
     def forward(
         self, signals: Float[Tensor, "batch channel time"], rows: Rows | None = None
     ) -> Float[Tensor, "batch row width"]:
-        """Encode signals.
+        """Return representations of signals.
 
         Args:
-            signals: Standardised signals.
+            signals: Standardised signals (zero mean, unit variance).
             rows: Which representations to return, per signal: 0 is ``e_CLS``, i is that of
-                sample i - 1. The last block is computed for these only, which changes nothing
-                else. None returns all, time + 1 of them.
+                sample i - 1 (counted from 0). Only the last block is computed for fewer rows, since the
+                blocks below it provide its keys and values. None returns all time + 1 of them.
         """
         features = self.dropout(self.stem(signals))
+        # equation 1; the class token comes first and so has position 0
         token = self.class_token.expand(signals.shape[0], 1, -1)
         steps = torch.cat([token.to(features.dtype), features], dim=1)
         positions = sinusoids(steps.shape[1], self.width, dtype=steps.dtype, device=steps.device)
@@ -208,13 +250,13 @@ class TransformerEncoder(Encoder):
         return last(states, rows)
 
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
-        """Return ``e_CLS`` only; the last block is computed for one row."""
+        """Return ``e_CLS``; the last block is computed for one row."""
         rows = torch.zeros(signals.shape[0], 1, dtype=torch.int64, device=signals.device)
         return self(signals, rows)[:, 0]
 
 
 def take_rows(states: Float[Tensor, "batch step width"], rows: Rows) -> Float[Tensor, "batch row width"]:
-    """Pick representations by number, for each signal its own."""
+    """Return the representations with the given numbers, which may differ between signals."""
     return states.gather(1, rows[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
@@ -222,7 +264,40 @@ def take_rows(states: Float[Tensor, "batch step width"], rows: Rows) -> Float[Te
 def sinusoids(
     steps: int, width: int, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
 ) -> Float[Tensor, "step width"]:
-    """Return the fixed positions of Vaswani et al. 2017, section 3.5: sines in even columns, cosines in odd."""
-    wavelengths = torch.exp(torch.arange(0, width, 2) * (-torch.log(torch.tensor(10_000.0)) / width))
-    angles = torch.arange(steps)[:, None] * wavelengths[None, :]
+    """Return the fixed position encoding of Vaswani et al. 2017, section 3.5.
+
+    ``pe[i, 2 j] = sin(i / 10000^(2 j / width))`` and ``pe[i, 2 j + 1] = cos(i / 10000^(2 j / width))``.
+    """
+    frequencies = torch.exp(torch.arange(0, width, 2) * (-torch.log(torch.tensor(WAVELENGTH_RATIO)) / width))
+    angles = torch.arange(steps)[:, None] * frequencies[None, :]
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(device=device, dtype=dtype)
+
+
+class LayerNorm(nn.LayerNorm):
+    """``torch.nn.LayerNorm`` with gradients of scale and shift that are summed in float32 for bfloat16 inputs, too.
+
+    On a CPU torch sums them in bfloat16, over all time steps of a batch. The relative error was about 0.1: bfloat16
+    keeps 8 bits, so a sum over thousands of steps loses the small terms.
+    """
+
+    def forward(self, input: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
+        """Normalise over the last dimension."""
+        if input.device.type == "cpu" and input.dtype == torch.bfloat16 and torch.is_grad_enabled():
+            return _Normalise.apply(input, self.weight, self.bias, self.eps)
+        return super().forward(input)
+
+
+class _Normalise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
+        normalised, mean, rstd = torch.native_layer_norm(states, weight.shape, weight, bias, epsilon)
+        ctx.save_for_backward(states, mean, rstd, weight, bias)
+        return normalised
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        states, mean, rstd, weight, bias = ctx.saved_tensors
+        inward, scale, shift = torch.ops.aten.native_layer_norm_backward(
+            gradients[0].float(), states.float(), weight.shape, mean, rstd, weight, bias, [True, True, True]
+        )
+        return inward.to(states.dtype), scale, shift, None

@@ -1,4 +1,4 @@
-"""Handing a pre-trained encoder over: every parameter matched, or an error."""
+"""Loading the weights of a pre-trained encoder: every parameter matches, or an error is raised."""
 
 from collections.abc import Mapping
 
@@ -10,20 +10,20 @@ PREFIX = "encoder."
 
 
 def encoder_part(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the encoder's share of an objective's weights, under the encoder's own names."""
+    """Return the encoder's part of an objective's weights, by the encoder's parameter names."""
     return {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
 
 
-def hand_over(weights: Mapping[str, Tensor], encoder: nn.Module, *, source: str) -> None:
-    """Load pre-trained weights into an encoder of the same shape.
+def load_pretrained(weights: Mapping[str, Tensor], encoder: nn.Module, *, source: str) -> None:
+    """Load pre-trained weights into an encoder of the same sizes, in place.
 
     Args:
-        weights: Weights of a whole objective, the encoder's under ``encoder.``.
+        weights: Weights of a whole objective by name; the encoder's names begin with ``encoder.``.
         encoder: The encoder that receives them.
-        source: Where the weights are from, for the message.
+        source: Name of the search, run or checkpoint that they are from, for the error message.
 
     Raises:
-        SettingsError: A parameter is missing, left over or of another shape.
+        SettingsError: A parameter is missing, is superfluous or has another shape.
     """
     given = encoder_part(weights)
     own = encoder.state_dict()

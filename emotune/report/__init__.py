@@ -1,1 +1,1 @@
-"""Tables, pictures and the page about a search, from its journal alone."""
+"""Tables, figures and the HTML page of a search, computed from its journal alone."""

@@ -1,4 +1,4 @@
-"""Pictures of a search as SVG that takes the colours of the page it stands in."""
+"""Figures of a search as SVG in the colours of the surrounding page."""
 
 import io
 import re
@@ -11,11 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emotune.report.tables import incumbents, leaderboard, learning_curves, objective_of
+from emotune.report.journal_tables import incumbents, leaderboard, learning_curves, objective_of
 from emotune.search.records import Record
 
-_INK = "#010203"  # becomes the page's text colour
-_ACCENT = "#010204"  # becomes the page's accent colour
+_INK = "#010203"
+"""Placeholder that is replaced by the page's text colour."""
+
+_ACCENT = "#010204"
+"""Placeholder that is replaced by the page's accent colour."""
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -34,11 +37,12 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 
-_MOST_PANELS = 9
+MAX_PANELS = 9
+"""Number of searched values that are drawn at most."""
 
 
 def draw_learning_curves(records: Sequence[Record]) -> str | None:
-    """Draw the objective over the epochs for every configuration, the best in colour; None without data."""
+    """Return the objective against the epoch per configuration, the best one in colour; None without data."""
     objective = objective_of(records)
     curves = learning_curves(records)
     curves = curves[curves["metric"] == objective.metric]
@@ -64,24 +68,26 @@ def draw_learning_curves(records: Sequence[Record]) -> str | None:
 
 
 def draw_incumbents(records: Sequence[Record]) -> str | None:
-    """Draw the best result over the epochs in all, a dot where its own rise; None without data."""
+    """Return the incumbent against all trained epochs, a dot where its epochs increase; None without data."""
     table = incumbents(records)
     if table.empty:
         return None
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(width=7.5, height=2.8)
         axes.step(table["trained"], table["objective"], where="post", color=_ACCENT, linewidth=2.2)
-        rises = table[table["epochs"].diff().fillna(1) > 0]
-        axes.plot(rises["trained"], rises["objective"], "o", color=_ACCENT)
-        for epochs, trained, best in zip(rises["epochs"], rises["trained"], rises["objective"], strict=True):
+        increases = table[table["epochs"].diff().fillna(1) > 0]
+        axes.plot(increases["trained"], increases["objective"], "o", color=_ACCENT)
+        for epochs, trained, best in zip(
+            increases["epochs"], increases["trained"], increases["objective"], strict=True
+        ):
             axes.annotate(f"{epochs} epochs", (trained, best), xytext=(5, 5), textcoords="offset points")
         axes.margins(y=0.2)
-        axes.set(xlabel="epochs trained in all", ylabel=f"best {objective_of(records).metric}")
+        axes.set(xlabel="total epochs trained", ylabel=f"best {objective_of(records).metric}")
         return _svg(figure, salt="incumbents")
 
 
 def draw_values(records: Sequence[Record]) -> str | None:
-    """Draw the objective over each searched number, larger dots for longer training; None without data."""
+    """Return the objective against each searched number, larger dots for more epochs; None without data."""
     objective = objective_of(records)
     table = leaderboard(records).dropna(subset=["objective"])
     names = [
@@ -90,7 +96,7 @@ def draw_values(records: Sequence[Record]) -> str | None:
         if pd.api.types.is_numeric_dtype(table[name])
         and not pd.api.types.is_bool_dtype(table[name])
         and len(set(table[name].dropna())) > 1
-    ][:_MOST_PANELS]
+    ][:MAX_PANELS]
     if not names or len(table) < 3:
         return None
     rows = -(-len(names) // 3)
@@ -108,12 +114,12 @@ def draw_values(records: Sequence[Record]) -> str | None:
 
 def _scatter(axes: Axes, table: pd.DataFrame, *, name: str) -> None:
     best = table["config"].iloc[0]
-    table = table.dropna(subset=[name])  # a value that does not apply to a configuration
+    table = table.dropna(subset=[name])  # configurations without this value
     values = table[name].astype(float)
     sizes = 14 + 60 * table["epochs"] / table["epochs"].max()
     axes.scatter(values, table["objective"], s=sizes, color=_INK, alpha=0.4, linewidths=0)
-    chosen = table["config"] == best
-    axes.scatter(values[chosen], table["objective"][chosen], s=sizes[chosen], color=_ACCENT, zorder=3)
+    is_best = table["config"] == best
+    axes.scatter(values[is_best], table["objective"][is_best], s=sizes[is_best], color=_ACCENT, zorder=3)
     low, high = min(values), max(values)
     if low > 0 and high / low >= 30:
         axes.set_xscale("log")
@@ -126,7 +132,7 @@ def _figure(*, width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, *, salt: str) -> str:
-    """Return a figure as SVG to stand inside a page: own ids, no addresses, no fixed colours or size."""
+    """Return a figure as SVG for inclusion in a page: unique ids, no links, no fixed colours or size."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""One self-contained page about a search, made from its journal alone."""
+"""One self-contained HTML page about a search, computed from its journal alone."""
 
 import dataclasses
 import time
@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from emotune.files import write_atomically
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
-from emotune.report.tables import held_out_scores, leaderboard, objective_of, rank_agreement, trusted_rungs
+from emotune.report.journal_tables import held_out_scores, leaderboard, objective_of, rank_agreement, rung_weights
 from emotune.report.template import PAGE
 from emotune.search.records import Record
 from emotune.search.stopping import in_words
@@ -28,31 +28,37 @@ from emotune.study.results import (
     shortfall,
 )
 
-_MOST_ROWS = 200
+MAX_ROWS = 200
+"""Rows of a table that are shown at most."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Column:
-    """Head of a column."""
+class PageColumn:
+    """The heading of a column."""
 
     title: str
     number: bool
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-    """A table as the page shows it."""
+class PageTable:
+    """A table of the page."""
 
-    columns: list[Column]
+    columns: list[PageColumn]
     rows: list[list[str]]
     left_out: int
+    """Number of rows that are not shown."""
 
 
 def write_report(records: Sequence[Record], out: Path) -> None:
-    """Write the page about a search, whole or not at all.
+    """Write the page about a search atomically.
 
-    It loads nothing from anywhere, follows the reader's light or dark setting, and escapes all that comes
-    from the journal.
+    The page loads no other resource, follows the light or dark setting of the browser, and escapes all text of
+    the journal.
+
+    Args:
+        records: The journal of the search.
+        out: The file to write.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(PAGE).render(_content(records))
@@ -80,7 +86,7 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
         "figures": _figures(records),
         "leaderboard": _table(leaderboard(records)),
         "agreement": _table(rank_agreement(records)),
-        "trust": _table(trusted_rungs(records)),
+        "rung_weights": _table(rung_weights(records)),
         "failures": _table(_failures(results)),
         "study": yaml.safe_dump(first.study, sort_keys=False, allow_unicode=True),
         "software": _table(pd.DataFrame(first.software.items(), columns=["package", "version"])),
@@ -93,51 +99,51 @@ def _content(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _facts(records: Sequence[Record], results: Sequence[EvaluationResult]) -> list[tuple[str, str]]:
-    ended = [one for one in results if one.status != "running"]
-    epochs = sum(one.evaluation.to_epoch - one.evaluation.from_epoch for one in ended)
+    ended = [result for result in results if result.status != "running"]
+    epochs = sum(result.evaluation.to_epoch - result.evaluation.from_epoch for result in ended)
     return [
-        ("configurations", str(len({one.evaluation.config_id for one in results}))),
+        ("configurations", str(len({result.evaluation.config_id for result in results}))),
         ("evaluations ended", str(len(ended))),
-        ("of them failed", str(sum(one.status == "failed" for one in ended))),
+        ("failed evaluations", str(sum(result.status == "failed" for result in ended))),
         ("epochs trained", str(epochs)),
-        ("of work", _span(sum((one.seconds or 0.0 for one in ended), start=0.0))),
+        ("total training time", _span(sum((result.seconds or 0.0 for result in ended), start=0.0))),
         ("from first to last record", _span(records[-1].time - records[0].time)),
     ]
 
 
 def _figures(records: Sequence[Record]) -> list[tuple[str, str, Markup]]:
-    """Return title, explanation and picture of what there is to see."""
+    """Return title, explanation and SVG of each figure that has data."""
     drawn = [
         (
             "Learning curves",
-            "The objective after every epoch, one line per configuration.",
+            "The objective after each epoch, one line per configuration.",
             draw_learning_curves(records),
         ),
         (
             "Progress",
-            "The best result of those trained longest, as the search went on.",
+            "The best result of the configurations trained longest, against the total of trained epochs.",
             draw_incumbents(records),
         ),
         (
             "Searched values",
-            "One dot per configuration; larger dots were trained longer.",
+            "One dot per configuration; a larger dot means more epochs.",
             draw_values(records),
         ),
     ]
-    # Markup is right here: the pictures are matplotlib's, which escapes the names it writes.
+    # The SVG needs no escaping: matplotlib escapes the names in it.
     return [(title, text, Markup(svg)) for title, text, svg in drawn if svg is not None]
 
 
 def _failures(results: Sequence[EvaluationResult]) -> pd.DataFrame:
-    failed = [one for one in results if one.status == "failed"]
-    rows = [(one.evaluation.config_id, one.evaluation.to_epoch, one.error or "") for one in failed]
-    return pd.DataFrame(rows, columns=["config", "to epoch", "why"])
+    failed = [result for result in results if result.status == "failed"]
+    rows = [(result.evaluation.config_id, result.evaluation.to_epoch, result.error or "") for result in failed]
+    return pd.DataFrame(rows, columns=["config", "to epoch", "error"])
 
 
-def _table(frame: pd.DataFrame) -> Table:
-    shown = frame.head(_MOST_ROWS)
-    return Table(
-        columns=[Column(str(name), pd.api.types.is_numeric_dtype(shown[name])) for name in shown.columns],
+def _table(frame: pd.DataFrame) -> PageTable:
+    shown = frame.head(MAX_ROWS)
+    return PageTable(
+        columns=[PageColumn(str(name), pd.api.types.is_numeric_dtype(shown[name])) for name in shown.columns],
         rows=[[_cell(value) for value in row] for row in shown.astype(object).itertuples(index=False)],
         left_out=len(frame) - len(shown),
     )
@@ -157,8 +163,8 @@ def _clock(seconds: float) -> str:
 
 def _span(seconds: float) -> str:
     """Return a duration in its two largest units."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes} min {seconds_left} s" if minutes else f"{seconds_left} s"

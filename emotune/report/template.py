@@ -1,4 +1,4 @@
-"""The page's HTML, as a Jinja2 template; it loads nothing, and its policy forbids it to."""
+"""The Jinja2 template of the page; its content security policy forbids loading other resources."""
 
 PAGE = """\
 <!doctype html>
@@ -53,10 +53,10 @@ summary { cursor: pointer; }
 <td{% if column.number %} class="number"{% elif cell|length > 60 %} class="text"{% endif %}>{{ cell }}</td>
 {%- endfor %}</tr>{% endfor %}
 </tbody></table></div>
-{% if table.left_out %}<p class="dim">{{ table.left_out }} more are left out here.</p>{% endif %}
+{% if table.left_out %}<p class="dim">{{ table.left_out }} more rows are not shown.</p>{% endif %}
 {% endmacro %}
 <h1>{{ name }}</h1>
-<p class="dim">A search by emotune, {{ state }}. Begun {{ begun }} UTC, last heard of {{ last }} UTC.</p>
+<p class="dim">A search with emotune, {{ state }}. Started {{ begun }} UTC, last record {{ last }} UTC.</p>
 <div class="facts">{% for title, value in facts -%}
 <div><b>{{ value }}</b><span>{{ title }}</span></div>
 {%- endfor %}</div>
@@ -65,12 +65,12 @@ summary { cursor: pointer; }
 {% if warning %}<p><b>{{ warning }}</b></p>{% endif %}
 {% if best %}
 <p>Configuration {{ best.config_id }}: {{ metric }} {{ best_objective }} after {{ best.epochs }} epochs.
-{{ direction }} is better; only configurations that were trained longest are compared.</p>
+{{ direction }} is better; only the configurations trained longest are compared.</p>
 {{ show(best_values) }}
 {% else %}<p>No evaluation has a result yet.</p>{% endif %}
 
 {% if scores.rows %}<h2>Held-out scores</h2>
-<p class="dim">Metrics on test data, as of each configuration's last epoch that has them.</p>
+<p class="dim">Metrics on test data, from the last epoch of each configuration that has them.</p>
 {{ show(scores) }}{% endif %}
 
 {% for title, text, svg in figures %}
@@ -78,27 +78,27 @@ summary { cursor: pointer; }
 {% endfor %}
 
 <h2>Leaderboard</h2>
-<p class="dim">One row per configuration. Those trained longest come first, the best of them at the top.</p>
+<p class="dim">One row per configuration, sorted by trained epochs, then by objective.</p>
 {{ show(leaderboard, best=true) }}
 
-{% if agreement.rows %}<h2>Do short trainings foretell long ones?</h2>
-<p class="dim">Spearman's rank correlation between rungs, over the configurations that reached both: 1 is
-perfect agreement, 0 none. As only the better ones are promoted, it is lower than it would be among all.</p>
+{% if agreement.rows %}<h2>Rank correlation between rungs</h2>
+<p class="dim">Spearman's rank correlation of the objectives at two rungs, over the configurations evaluated at both: 1
+for equal orders, 0 for no relation. It is lower than among all configurations, because only the best are promoted.</p>
 {{ show(agreement) }}{% endif %}
 
-{% if trust.rows %}<h2>Trust in the rungs</h2>
-<p class="dim">How much each rung counts when new configurations are chosen: 1 if its order is that of the longer
-trainings, 0 if it says nothing about them.</p>
-{{ show(trust) }}{% endif %}
+{% if rung_weights.rows %}<h2>Weight of each rung</h2>
+<p class="dim">Weight of each rung in the choice of new configurations: 1 if it orders the configurations as the largest
+budget does, 0 if the orders are unrelated.</p>
+{{ show(rung_weights) }}{% endif %}
 
 {% if failures.rows %}<h2>Failures</h2>{{ show(failures) }}{% endif %}
 
-<h2>How it was made</h2>
+<h2>Study and versions</h2>
 <details><summary>Study</summary><pre>{{ study }}</pre></details>
 <details><summary>Versions</summary>{{ show(software) }}</details>
 <p class="dim">Study digest {{ digest }}, seed {{ seed }}, concurrency {{ concurrency }}.
-{%- if warm_start %} It began with the best configurations of {{ warm_start }}.{% endif %}
-{%- if limits %} It was extended, up to {{ limits }}.{% endif %}</p>
+{%- if warm_start %} Warm start: the best configurations of {{ warm_start }}.{% endif %}
+{%- if limits %} Extended to {{ limits }}.{% endif %}</p>
 </main></body>
 </html>
 """

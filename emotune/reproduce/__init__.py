@@ -1,1 +1,1 @@
-"""The papers' tables: which experiments fill them, and the published numbers beside ours."""
+"""The papers' tables: the experiments of each cell, and the published numbers beside ours."""

@@ -1,4 +1,4 @@
-"""The experiments behind a table's rows, at full size and as a rehearsal.
+"""The experiments behind a table's rows, at full scale and at the small scale of a smoke test.
 
 Sizes and schedules are those of the papers' sections IV-C and IV-D (ECG) and 4.3 (multimodal), and of
 Sarkar & Etemad's published code for the compared network; batch sizes, which the papers do not
@@ -16,20 +16,20 @@ from emotune.reproduce.published import Recipe, Target
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is."""
+    """Sizes of corpora, networks and trainings."""
 
     name: Literal["smoke", "full"]
     folds: int
     corpus: str
     """The labelled corpus."""
     arm: tuple[str, ...]
-    """Which ECG leads are classified; all if empty."""
+    """ECG leads that are classified; all if empty."""
     changes: dict[str, Any]
-    """Replacements in every experiment, by section."""
+    """Settings that replace those of the papers, by section."""
     epochs: dict[str, int]
-    """Epochs by stage."""
+    """Epochs by kind of training."""
     segments: dict[str, int]
-    """What is assumed of stores that are not there yet, by kind."""
+    """Assumed number of segments of stores that do not exist yet, by kind."""
 
 
 FULL = Scale(
@@ -69,7 +69,7 @@ def store_name(recipe: Recipe, *, scale: Scale, kind: StoreKind) -> str:
 
 
 def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"], stores: Path) -> Experiment:
-    """Return the pre-training of an encoder that has not seen a half of the labelled corpus."""
+    """Return the pre-training of an encoder on everything but one half of the labelled corpus."""
     without = {"corpus": scale.corpus, "half": half}
     folds = {"by": "subject", "count": scale.folds, "index": None, "validation": 0.0, "without": without}
     content: dict[str, Any] = {
@@ -115,7 +115,7 @@ def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path
 
 
 def fusion(*, scale: Scale, target: Target, store: Path, width: int) -> Experiment:
-    """Return the training of the network on the features of both models, without its folds."""
+    """Return the training of the fusion network on the features of both models, without its folds."""
     hidden = scale.changes.get("hidden", {}).get("fused", [64, 32])
     task = {"kind": "classify", "target": target, "hidden": hidden, "dropout": 0.1}
     optim = {"lr": 1e-5, "schedule": "step", "step_epochs": 20, "warmup_epochs": 0, "weight_decay": 1e-5}
@@ -127,8 +127,8 @@ def fusion(*, scale: Scale, target: Target, store: Path, width: int) -> Experime
 def _experiment(
     content: dict[str, Any], *, task: dict[str, Any], optim: dict[str, Any], epochs: int, scale: Scale
 ) -> Experiment:
-    changed = {**optim, **scale.changes.get("optim", {})}
-    return Experiment.model_validate({**content, "task": task, "optim": changed, "epochs": epochs})
+    settings = {**optim, **scale.changes.get("optim", {})}
+    return Experiment.model_validate({**content, "task": task, "optim": settings, "epochs": epochs})
 
 
 def _model(recipe: Recipe, *, scale: Scale) -> dict[str, Any]:

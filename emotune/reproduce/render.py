@@ -8,60 +8,63 @@ import pandas as pd
 
 from emotune.evaluation.crossval import CrossValidation
 from emotune.evaluation.statistics import Interval
-from emotune.reproduce.published import PRETEXT_PUBLISHED, TARGETS, Table, Target
+from emotune.reproduce.published import PRETEXT_PUBLISHED, TARGETS, PaperTable, Target
 
 METRICS = {"accuracy": "accuracy", "macro_f1": "F1"}
 Baseline = Literal["majority", "shuffled"]
 Results = Mapping[tuple[str, Target], CrossValidation]
-"""Our cross-validations by row and target."""
+"""Our cross-validations, by row and target."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A column of a table: a target and a metric."""
+class TableColumn:
+    """A pair of columns of a table, ours and published: target and metric."""
 
     target: Target
     metric: str
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """Heading of the column."""
         return f"{self.target} {METRICS[self.metric]}"
 
 
-PLACES = tuple(Place(target, metric) for target in TARGETS for metric in METRICS)
+COLUMNS = tuple(TableColumn(target, metric) for target in TARGETS for metric in METRICS)
 
 
-def frame_of(table: Table, results: Results) -> pd.DataFrame:
-    """Return the table: for each row and place ours and the published number, then what chance gives.
+def frame_of(table: PaperTable, results: Results) -> pd.DataFrame:
+    """Return the table with our and the published number of each column, and the baselines in the last rows.
 
-    Cells that are not there yet, or were not published, are empty.
+    Missing results, and numbers that were not published, are empty.
     """
     rows = []
     for row in table.rows:
         cells = {"": row.name}
-        for place in PLACES:
-            mine = results.get((row.name, place.target))
-            cells[place.title] = _text(mine.interval(place.metric) if mine is not None else None)
-            cells[f"{place.title}, published"] = _published(row.published.get((place.target, place.metric)))
+        for column in COLUMNS:
+            ours = results.get((row.name, column.target))
+            cells[column.title] = _text(ours.interval(column.metric) if ours is not None else None)
+            cells[f"{column.title}, published"] = _published(row.published.get((column.target, column.metric)))
         rows.append(cells)
-    chance: tuple[tuple[str, Baseline], ...] = (
+    baselines: tuple[tuple[str, Baseline], ...] = (
         ("always the more frequent label", "majority"),
         ("shuffled labels", "shuffled"),
     )
-    for title, of in chance:
+    for title, of in baselines:
         cells = {"": title}
-        for place in PLACES:
-            found = [one for (_, target), one in results.items() if target == place.target]
-            values = [one.interval(place.metric, of=of) for one in found]
-            known = [value for value in values if value is not None]
-            cells[place.title] = _text(known[-1] if known else None)
+        for column in COLUMNS:
+            intervals = [
+                result.interval(column.metric, of=of)
+                for (_, target), result in results.items()
+                if target == column.target
+            ]
+            available = [interval for interval in intervals if interval is not None]
+            cells[column.title] = _text(available[-1] if available else None)
         rows.append(cells)
     return pd.DataFrame(rows).fillna("")
 
 
 def pretext_frame(metrics: Mapping[str, float | None]) -> pd.DataFrame:
-    """Return the recognition of transformations: our accuracies on held-out people, and published ones."""
+    """Return the table of transformation recognition: our accuracies on test subjects, and the published ones."""
     ours = {
         name.removeprefix("test/"): f"{value:.4f}"
         for name, value in metrics.items()
@@ -69,7 +72,7 @@ def pretext_frame(metrics: Mapping[str, float | None]) -> pd.DataFrame:
     }
     rows = [{"": name, "ours": value, "published": ""} for name, value in sorted(ours.items())]
     rows += [
-        {"": f"accuracy, {name}", "ours": "", "published": f"{one:.4f}"} for name, one in PRETEXT_PUBLISHED.items()
+        {"": f"accuracy, {name}", "ours": "", "published": f"{value:.4f}"} for name, value in PRETEXT_PUBLISHED.items()
     ]
     return pd.DataFrame(rows)
 
@@ -86,7 +89,7 @@ def _published(value: tuple[float, float | None] | None) -> str:
 
 
 def as_markdown(frame: pd.DataFrame, *, title: str, notes: Sequence[str]) -> str:
-    """Return a Markdown page."""
+    """Return a table as a Markdown page."""
     lines = [f"# {title}", "", _line(frame.columns), _line("---" for _ in frame.columns)]
     lines += [_line(row) for row in frame.to_numpy().tolist()]
     return "\n".join([*lines, "", *(f"{note}\n" for note in notes)])
@@ -97,7 +100,7 @@ def _line(cells: Iterable[Any]) -> str:
 
 
 def as_latex(frame: pd.DataFrame, *, title: str) -> str:
-    """Return a LaTeX table (needs the package booktabs)."""
+    """Return a table as LaTeX (requires the package booktabs)."""
     body = [_row(frame.columns), r"\midrule", *(_row(row) for row in frame.to_numpy().tolist())]
     columns = "l" + "c" * (len(frame.columns) - 1)
     head = [r"\begin{table}", rf"\caption{{{_escape(title)}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
@@ -109,6 +112,6 @@ def _row(cells: Iterable[Any]) -> str:
 
 
 def _escape(text: str) -> str:
-    for sign in "&%_#":
-        text = text.replace(sign, "\\" + sign)
+    for character in "&%_#":
+        text = text.replace(character, "\\" + character)
     return text.replace("±", r"$\pm$")

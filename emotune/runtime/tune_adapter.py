@@ -144,7 +144,7 @@ class CoordinatorSearcher(Searcher):
         if trial is None or trial.state is not TrialState.STARTING:
             return
         trial.run()
-        cost = trial.job.experiment.model.flops(channels=1, samples=1280)
+        cost = trial.job.experiment.cost()
         self._watchdog.watch(trial_id, cost=cost, silence_limit=trial.job.experiment.compute.patience)
 
     def mark_hung(self) -> set[str]:

@@ -81,7 +81,7 @@ class Worker:
         self.job = job
         self.group = group
         self.training_data = open_training_data(job.experiment)
-        self.plan = job.experiment.plan()
+        self.plan = job.experiment.training_plan()
         if job.encoder is not None:
             fetch_checkpoint(job.encoder)
         encoder_weights = None if job.encoder is None else job.encoder.local()
@@ -107,7 +107,7 @@ class Worker:
         channels, samples = self.training_data.store.signal.shape[1:]
         flops = training_flops(self.job.experiment.model, channels=channels, samples=samples)
         device = next(self.state.objective.parameters()).device
-        return Meter(flops, device=device, dtype=self.state.paths.dtype, workers=self.group.size)
+        return Meter(flops, device=device, dtype=self.state.execution.dtype, workers=self.group.size)
 
     @property
     def finished(self) -> bool:
@@ -151,7 +151,12 @@ class Worker:
         if not len(rows):
             return {}
         return evaluate(
-            self.state.objective, self.training_data, rows, prefix="test", group=self.group, paths=self.state.paths
+            self.state.objective,
+            self.training_data,
+            rows,
+            prefix="test",
+            group=self.group,
+            execution=self.state.execution,
         )
 
     def save_when_due(self) -> None:
@@ -166,7 +171,7 @@ class Worker:
         if self.state.position == self.saved_position or self.group.rank:
             return
         started = time.monotonic()
-        about = describe(self.job.experiment, self.training_data) | {"computed": str(self.state.paths)}
+        about = describe(self.job.experiment, self.training_data) | {"computed": str(self.state.execution)}
         save_checkpoint(self.job.checkpoints, self.state, about=about)
         self.saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started

@@ -1,6 +1,21 @@
-"""The search: what to try next, and what came of it."""
+"""The search: which configuration to train next, and how far.
 
-from emotune.search.optimizer import Optimizer
+`Optimizer` is imported when it is first used: with ConfigSpace and scipy.stats that takes 1 s, and reading the
+records of a search needs none of it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from emotune.search.records import Evaluation
 
+if TYPE_CHECKING:
+    from emotune.search.optimizer import Optimizer
+
 __all__ = ["Evaluation", "Optimizer"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Optimizer":
+        return importlib.import_module("emotune.search.optimizer").Optimizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

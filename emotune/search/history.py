@@ -1,31 +1,37 @@
-"""What a sampler may know when it proposes a configuration."""
+"""What is known when a configuration is proposed: all configurations, as rows of numbers, and their results."""
 
 import bisect
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
+from ConfigSpace.hyperparameters import Hyperparameter, IntegerHyperparameter, NumericalHyperparameter
+from jaxtyping import Float
 
-from emotune.search.encoding import Encoding, Rows
 from emotune.search.records import Evaluation, Value
+from emotune.search.space import ends, is_unordered, plain
+
+Row = Float[np.ndarray, " dimension"]
+Rows = Float[np.ndarray, "row dimension"]
 
 Key = tuple[tuple[str, Value], ...]
 
 
 def key_of(values: Mapping[str, Value]) -> Key:
-    """Return what two configurations have in common exactly if they are equal."""
+    """Return a hashable key that is equal for equal configurations, and only for these."""
     return tuple(sorted(values.items()))
 
 
 class History:
-    """All configurations decided so far and the results that may be seen, in an order of their own.
+    """All configurations decided so far, and the results that a decision may depend on.
 
-    Results are kept by rung and in the order of the configurations' numbers, so that what is learnt
-    from them does not depend on the order in which they came.
+    Results are sorted by rung and configuration number, so that a model does not depend on the order in which
+    they were received.
 
     Args:
-        space: Where is searched.
-        earlier: Configurations known to be good before the search began, the best first.
+        space: The search space.
+        earlier: Configurations known to be good before the search, the best first.
     """
 
     def __init__(self, space: ConfigurationSpace, *, earlier: Sequence[dict[str, Value]] = ()) -> None:
@@ -39,29 +45,29 @@ class History:
         self._results: dict[int, list[tuple[int, float]]] = {}
         self._running: set[tuple[int, int]] = set()
         self.from_prior: set[int] = set()
-        """Configurations that were the default, known to be good, or near one of these."""
+        """Numbers of the configurations with origin ``default`` or ``prior``."""
 
     @property
     def configurations(self) -> list[dict[str, Value]]:
-        """Values of all configurations, by number."""
+        """All configurations, by number."""
         return self._configurations
 
     @property
     def running(self) -> list[int]:
-        """Numbers of the configurations with an evaluation whose result may not be seen yet."""
+        """Numbers of the configurations with an evaluation that has no result here yet."""
         return sorted({config_id for config_id, _ in self._running})
 
     @property
     def rungs(self) -> list[int]:
-        """The rungs that have results, the lowest first."""
+        """Rungs that have results, the lowest first."""
         return sorted(self._results)
 
     def results(self, rung: int) -> list[tuple[int, float]]:
-        """Return configuration and loss of each result of a rung, by number; failures have infinity."""
+        """Return configuration number and loss of each result of a rung, sorted; failures have the loss infinity."""
         return self._results[rung]
 
     def knows(self, values: Mapping[str, Value]) -> bool:
-        """Tell whether a configuration with these values was decided before, unless all of them were."""
+        """Return whether the configuration was decided before; False once the whole space was."""
         return len(self._keys) < self._size and key_of(values) in self._keys
 
     def vectors(self) -> Rows:
@@ -77,7 +83,7 @@ class History:
         return self._vectors[:count]
 
     def started(self, evaluation: Evaluation) -> None:
-        """Take note that an evaluation was decided."""
+        """Record the decision for an evaluation."""
         self._running.add((evaluation.config_id, evaluation.rung))
         if evaluation.config_id == len(self._configurations):
             self._configurations.append(evaluation.values)
@@ -86,6 +92,79 @@ class History:
             self._keys.add(key_of(evaluation.values))
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
-        """Take note of a result; a failure has the loss infinity."""
+        """Record a result; a failure has the loss infinity."""
         self._running.discard((evaluation.config_id, evaluation.rung))
         bisect.insort(self._results.setdefault(evaluation.rung, []), (evaluation.config_id, loss))
+
+
+class Encoding:
+    """A bijection between configurations and rows of numbers. Inactive values are NaN."""
+
+    def __init__(self, space: ConfigurationSpace) -> None:
+        self.names = list(space)
+        self.choices = np.array([len(ends(space[name])) if is_unordered(space[name]) else 0 for name in space])
+        """Number of choices of each dimension; 0 for numbers and ordered values."""
+        self._codes = [_code(space[name]) for name in space]
+
+    def encode(self, values: Mapping[str, Value]) -> Row:
+        """Return a configuration's row."""
+        pairs = zip(self.names, self._codes, strict=True)
+        return np.array([code.encode(values[name]) if name in values else math.nan for name, code in pairs])
+
+    def decode(self, row: Row) -> dict[str, Value]:
+        """Return the configuration of a row, all of whose dimensions must be active."""
+        triples = zip(self.names, self._codes, row.tolist(), strict=True)
+        return {name: code.decode(position) for name, code, position in triples}
+
+
+class RangeCode:
+    """A range of numbers mapped to [0, 1], by their logarithm if the range is logarithmic.
+
+    The integers ``lower .. upper`` divide [0, 1] into bins, and each is mapped to the middle of its bin.
+    """
+
+    def __init__(self, hyperparameter: NumericalHyperparameter) -> None:
+        margin = 0.5 if isinstance(hyperparameter, IntegerHyperparameter) else 0.0
+        self._is_integer = margin > 0
+        self._log = bool(hyperparameter.log)
+        self._ends = (plain(hyperparameter.lower), plain(hyperparameter.upper))
+        self._low = self._scaled(self._ends[0] - margin)
+        self._width = self._scaled(self._ends[1] + margin) - self._low
+
+    def encode(self, value: Value) -> float:
+        """Return the position of a value on [0, 1]."""
+        return (self._scaled(float(value)) - self._low) / self._width
+
+    def decode(self, position: float) -> Value:
+        """Return the value at a position on [0, 1]."""
+        scaled = self._low + position * self._width
+        value = math.exp(scaled) if self._log else scaled
+        bounded = min(max(value, self._ends[0]), self._ends[1])
+        return min(max(round(value), self._ends[0]), self._ends[1]) if self._is_integer else bounded
+
+    def _scaled(self, value: float) -> float:
+        return math.log(value) if self._log else value
+
+
+class LevelCode:
+    """A list of values: ordered ones mapped to the middle of their bin of [0, 1], others to their index."""
+
+    def __init__(self, values: list[Value], *, ordered: bool) -> None:
+        self._values = values
+        self._ordered = ordered
+
+    def encode(self, value: Value) -> float:
+        """Return the index of a value, or its position on [0, 1]."""
+        index = self._values.index(value)
+        return (index + 0.5) / len(self._values) if self._ordered else float(index)
+
+    def decode(self, position: float) -> Value:
+        """Return the value at an index, or at a position on [0, 1]."""
+        index = int(position * len(self._values)) if self._ordered else int(position)
+        return self._values[min(index, len(self._values) - 1)]
+
+
+def _code(hyperparameter: Hyperparameter) -> RangeCode | LevelCode:
+    if isinstance(hyperparameter, NumericalHyperparameter):
+        return RangeCode(hyperparameter)
+    return LevelCode(ends(hyperparameter), ordered=not is_unordered(hyperparameter))

@@ -1,16 +1,16 @@
-"""The search as a pure state machine: ask for work, tell results."""
+"""The search as a pure state machine: `Optimizer.ask` returns evaluations, `Optimizer.tell` records results."""
 
+import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from ConfigSpace import ConfigurationSpace
 
-from emotune.errors import DamageError, SettingsError
+from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.randomness import stream
 from emotune.search.clock import VirtualClock
 from emotune.search.history import History
-from emotune.search.models.acquisition import rung_weights
 from emotune.search.proposals import Proposal, sample
 from emotune.search.records import Evaluation, Value
 from emotune.search.schedule import Plan, plan_of
@@ -27,21 +27,21 @@ Cost = Callable[[dict[str, Value]], float]
 class Optimizer:
     """A search, as a function of the space, the settings and the losses.
 
-    `ask` gives the next piece of work, `tell` takes its result, in any order. Losses are minimised. There
-    is no hidden random state, no clock and no file, so that a search restored from `state` goes on as if
-    nothing had happened. In strict order decisions are made on a virtual clock with ``concurrency``
-    workers: the table of evaluations does not depend on the order in which results really come.
+    `ask` returns the next evaluation, `tell` records results in any order. Losses are minimised. There is no hidden
+    random state, no clock and no file, so that a search restored from `state` makes the same decisions. In strict
+    order decisions are made on a virtual clock with ``concurrency`` workers, so that the evaluations do not depend on
+    the order of the results.
 
     Args:
-        space: Where to search. It is copied.
+        space: The search space. It is copied.
         min_budget: Epochs of the first rung.
         max_budget: Epochs of the last rung.
-        eta: Factor between rungs; one in ``eta`` goes on.
+        eta: Factor between rungs; one in ``eta`` configurations is promoted.
         seed: Source of all randomness.
-        concurrency: How many evaluations may run at the same time.
+        concurrency: Number of evaluations that may run at a time.
         kind: A name in `emotune.search.settings.SEARCHERS`.
-        evaluations: End after so many evaluations; None for no such end.
-        brackets: End after so many brackets; None for no such end.
+        evaluations: Number of evaluations after which the search ends; None for no such limit.
+        brackets: Number of brackets after which the search ends; None for no such limit.
         options: Further fields of `emotune.search.settings.SearchSettings`, and ``cost``: the virtual
             seconds per epoch of a configuration (default: 1), which is not part of the state.
 
@@ -81,7 +81,7 @@ class Optimizer:
         self._history = History(self._space, earlier=self.settings.earlier)
 
     def ask(self) -> Evaluation | None:
-        """Return the next piece of work; None if a result has to be told first, or nothing is left."""
+        """Return the next evaluation; None if it depends on a missing result, or the search is over."""
         plan = self._next_plan()
         if plan is None:
             return None
@@ -90,15 +90,17 @@ class Optimizer:
         return evaluation
 
     def tell(self, evaluation_id: int, loss: SupportsFloat | None) -> None:
-        """Take the result of an evaluation. None, nan and infinities are failures.
+        """Record the result of an evaluation. None, nan and infinities are failures.
 
         Raises:
-            SettingsError: There is no such evaluation, or its result was told before.
+            SettingsError: There is no such evaluation, or it has a result.
         """
         if not 0 <= evaluation_id < len(self._evaluations):
-            raise SettingsError(f"there is no evaluation {evaluation_id}; {len(self._evaluations)} were asked for")
+            raise SettingsError(
+                f"evaluation {evaluation_id} does not exist; {len(self._evaluations)} were returned by ask"
+            )
         if evaluation_id not in self._running:
-            raise SettingsError(f"the result of evaluation {evaluation_id} was told before")
+            raise SettingsError(f"evaluation {evaluation_id} has a result; tell it once")
         value = math.inf if loss is None else float(loss)
         del self._running[evaluation_id]
         self._losses[evaluation_id] = value if math.isfinite(value) else math.inf
@@ -107,11 +109,11 @@ class Optimizer:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is running and nothing is left to ask."""
+        """Whether no evaluation runs and `ask` returns None."""
         return not self._running and self._next_plan() is None
 
     def extend(self, *, brackets: int | None = None, evaluations: int | None = None) -> None:
-        """Go on after the end, up to new limits.
+        """Continue a finished search up to new limits.
 
         Args:
             brackets: Brackets in all; None for no such limit.
@@ -131,16 +133,16 @@ class Optimizer:
         self._changes += (extension,)
 
     def resize(self, workers: int) -> Resize | None:
-        """Decide for more or fewer workers from now on; None if there are so many already."""
+        """Change the number of virtual workers; return the change, or None if the number is the same."""
         if workers == self.settings.concurrency:
             return None
-        self._next_plan()  # so that what has ended does not depend on whether anybody has asked since
+        self._next_plan()  # advances the clock, so that its time does not depend on earlier calls of ask
         change = Resize(after=len(self._evaluations), seen=self._clock.ended, workers=workers)
         self._resize(change)
         return change
 
     def _resize(self, change: Resize) -> None:
-        """Take note of other workers at the same virtual time at which it was decided."""
+        """Change the number of workers at the virtual time at which the change was decided."""
         while self._clock.ended < change.seen and self._clock.advance(known=self._losses):
             pass
         if self._clock.ended != change.seen:
@@ -150,44 +152,49 @@ class Optimizer:
         self._changes += (change,)
 
     def running(self) -> list[Evaluation]:
-        """Return what was asked for and not told yet, by number. A new driver dispatches these again."""
+        """Return the evaluations without a result, by number. A new driver starts these again."""
         return list(self._running.values())
 
     def results(self) -> list[tuple[Evaluation, float | None]]:
         """Return the evaluations that have a result, each with its loss; None for a failure."""
-        told = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
-        return [(evaluation, finite(self._losses[evaluation.id])) for evaluation in told]
+        ended = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
+        return [(evaluation, finite(self._losses[evaluation.id])) for evaluation in ended]
 
     def weights(self) -> dict[int, float]:
-        """Return how much each rung counts in the model ``rungs``, by its epochs; a low one misleads."""
-        return {self.settings.ladder[rung]: weight for rung, weight in rung_weights(self._history).items()}
+        """Return the weight of each rung in the model ``rungs``, by its budget in epochs; near 0 the rung misleads."""
+        acquisition = importlib.import_module("emotune.search.models.acquisition")
+        return {
+            self.settings.rung_budgets[rung]: weight for rung, weight in acquisition.rung_weights(self._history).items()
+        }
 
     def state(self) -> dict[str, Any]:
-        """Return everything that `from_state` needs, as plain JSON."""
+        """Return the settings, changes, evaluations and results as plain JSON, for `from_state`."""
         return SearchState(
             space=space_digest(self._space),
             settings=self._settings_at_first.model_dump(mode="json"),
-            extensions=tuple(each for each in self._changes if isinstance(each, Extension)),
-            resizes=tuple(each for each in self._changes if isinstance(each, Resize)),
+            extensions=tuple(change for change in self._changes if isinstance(change, Extension)),
+            resizes=tuple(change for change in self._changes if isinstance(change, Resize)),
             evaluations=[outcome_of(evaluation, losses=self._losses) for evaluation in self._evaluations],
-        ).as_document()
+        ).model_dump(mode="json")
 
     @classmethod
     def from_state(
         cls, space: ConfigurationSpace, state: Mapping[str, Any], *, cost: Cost | None = None
     ) -> "Optimizer":
-        """Restore a search without building any model again.
+        """Restore a search by replaying its decisions, without fitting a model.
 
         Args:
             space: The space it was started with.
-            state: What `state` returned.
+            state: A document of `state`.
             cost: The virtual cost it was started with.
 
         Raises:
-            StudyChangedError: The space is another one.
-            DamageError: It is no such state, or does not follow from its settings.
+            StudyChangedError: The space differs from that of the state.
+            DamageError: The document is not a state, or its decisions do not follow from its settings.
         """
-        parsed = parse_state(state, space=space)
+        parsed = parse_state(state)
+        if parsed.space != space_digest(space):
+            raise StudyChangedError("the search was started with another space; restore that or start afresh")
         optimizer = cls(space, **parsed.settings, cost=cost)
         evaluations = [outcome.evaluation for outcome in parsed.evaluations]
         optimizer.replay(evaluations, losses=parsed.losses, changes=parsed.changes)
@@ -196,12 +203,12 @@ class Optimizer:
     def replay(
         self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float], changes: Sequence[Change] = ()
     ) -> None:
-        """Take over earlier decisions and results, instead of deciding anew.
+        """Apply recorded decisions and results, and check that they follow from the settings.
 
         Args:
             evaluations: All decisions, by number.
             losses: Results by evaluation; infinity for a failure.
-            changes: What changed it on its way, in order.
+            changes: Extensions and resizes, in order.
 
         Raises:
             DamageError: A configuration is not in the space, or the search was not finished when it was
@@ -219,19 +226,19 @@ class Optimizer:
         self._replay_part(evaluations[len(self._evaluations) :])
 
     def _replay_part(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take over decisions that were made under the present limits."""
+        """Apply decisions that were made under the present limits."""
         for evaluation in evaluations:
             self._check_follows(evaluation)
             self._start(evaluation)
         if self.settings.order == "free":
-            for evaluation_id in (each.id for each in evaluations if each.id in self._losses):
+            for evaluation_id in (evaluation.id for evaluation in evaluations if evaluation.id in self._losses):
                 self._see(evaluation_id)
 
     def _check_follows(self, evaluation: Evaluation) -> None:
-        """Refuse a recorded decision that would have been another one."""
+        """Raise unless a recorded decision is the one that follows from the settings and results."""
         plan = self._next_plan() if self.settings.order == "strict" else plan_of(evaluation)
         is_promotion = plan is not None and plan.config_id in range(len(self._history.configurations))
-        rung = min(max(evaluation.rung, 0), len(self.settings.ladder) - 1)
+        rung = min(max(evaluation.rung, 0), len(self.settings.rung_budgets) - 1)
         recorded = Proposal(evaluation.values, evaluation.origin, rung)
         proposal = self._proposal(plan) if plan and is_promotion else recorded
         expected = self._evaluation(plan, proposal=proposal) if plan else None
@@ -251,12 +258,12 @@ class Optimizer:
         return self._offer() if len(self._running) < self.settings.concurrency else None
 
     def _offer(self) -> Plan | None:
-        """Return what the schedule would do next, within the limits."""
+        """Return the next plan of the schedule, None beyond the limits."""
         plan = self._schedule.next_plan()
         return None if self.settings.ends_before(plan.bracket) else plan
 
     def _proposal(self, plan: Plan) -> Proposal:
-        """Return the values of a plan: the configuration's own, or new ones."""
+        """Return the values of a promoted configuration, or a new configuration."""
         if plan.config_id is not None:
             return Proposal(self._history.configurations[plan.config_id], "promotion")
         number = len(self._history.configurations)
@@ -267,21 +274,21 @@ class Optimizer:
 
     def _evaluation(self, plan: Plan, *, proposal: Proposal) -> Evaluation:
         is_new = plan.config_id is None
-        ladder = self.settings.ladder
-        rung = proposal.rung if is_new and self.settings.chooses_start else plan.rung
+        budgets = self.settings.rung_budgets
+        rung = proposal.rung if is_new and self.settings.chooses_start_rung else plan.rung
         return Evaluation(
             id=len(self._evaluations),
             config_id=len(self._history.configurations) if plan.config_id is None else plan.config_id,
             bracket=plan.bracket,
             rung=rung,
-            from_epoch=0 if is_new else ladder[rung - 1],
-            to_epoch=ladder[rung],
+            from_epoch=0 if is_new else budgets[rung - 1],
+            to_epoch=budgets[rung],
             values=proposal.values,
             origin=proposal.origin,
         )
 
     def _start(self, evaluation: Evaluation) -> None:
-        """Take note of a decision."""
+        """Record a decision."""
         seconds = 1.0 if self._cost is None else self._cost(evaluation.values)
         if not (math.isfinite(seconds) and seconds > 0):
             raise SettingsError(f"cost must be a number above 0, not {seconds}, for {evaluation.values}")
@@ -295,6 +302,6 @@ class Optimizer:
         self._history.started(evaluation)
 
     def _see(self, evaluation_id: int) -> None:
-        """Let a result count in the decisions from now on."""
-        for listener in (self._schedule, self._history):
-            listener.ended(self._evaluations[evaluation_id], loss=self._losses[evaluation_id])
+        """Pass a result to the schedule and the history, on which decisions depend."""
+        for observer in (self._schedule, self._history):
+            observer.ended(self._evaluations[evaluation_id], loss=self._losses[evaluation_id])

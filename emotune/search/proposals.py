@@ -1,50 +1,46 @@
-"""Where new configurations come from."""
+"""New configurations: the default, those known to be good, then from the prior, at random, or from the model."""
 
 import logging
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from emotune.search.history import History
-from emotune.search.models.acquisition import RungsModel
-from emotune.search.models.hpbandster import HpBandSterModel
-from emotune.search.prior import prior_values
+from emotune.search.models import MODELS, model_class
+from emotune.search.models.base import Model
+from emotune.search.models.candidates import Neighbourhood, as_rows, as_values, nearby
 from emotune.search.records import Origin, Value
 from emotune.search.settings import SearchSettings
-from emotune.search.space import values_of
+from emotune.search.space import legal_values, values_of
 
 log = logging.getLogger(__name__)
 
-RANDOM_TRIES = 32
-"""How often a configuration that was decided before is drawn again; then the space counts as exhausted."""
+MAX_RANDOM_DRAWS = 32
+"""Further draws if a random configuration was decided before. After these the space counts as exhausted."""
+
+PRIOR_NEIGHBOURHOOD = Neighbourhood(0.5, 0.15)
+PRIOR_HALF_LIFE = 8
+"""Number of configurations after which the weight of the prior is halved, if its success does not change."""
+
+PRIOR_WINS, PRIOR_COMPARISONS = 3, 4
+"""Pseudo-counts: wins and comparisons of the prior before there are results."""
+
+MAX_PRIOR_DRAWS = 8
+"""Configurations that are drawn from the prior for one proposal; the first legal and new one is used."""
 
 Values = dict[str, Value]
 
 
-@runtime_checkable
-class Model(Protocol):
-    """What a model does, made of a space and a history for one decision."""
-
-    def __init__(self, space: ConfigurationSpace, *, history: History) -> None: ...
-
-    def propose(self, generator: np.random.Generator) -> Iterator[Values] | None:
-        """Return legal configurations, the most promising first; None as long as there are too few results."""
-        ...
-
-
-MODELS: dict[str, type[Model]] = {"hpbandster": HpBandSterModel, "rungs": RungsModel}
-
-
 class Proposal(NamedTuple):
-    """A new configuration. ``fell_back``: there was a model, but no legal proposal came from it."""
+    """A new configuration."""
 
     values: Values
     origin: Origin
     rung: int = 0
-    """Rung it begins on, where that is not the schedule's decision."""
+    """Rung it begins at, if the model chooses it."""
     fell_back: bool = False
+    """Whether it is random because the model made no legal proposal."""
 
 
 def sample(
@@ -52,38 +48,39 @@ def sample(
 ) -> Proposal:
     """Propose the next configuration.
 
-    The first one is the space's default, then come those known to be good. Then it is sometimes the turn of
-    the user's prior; of the others a share is random, and the rest comes from the model as soon as there is
-    one. Configurations that were decided before are avoided as long as that is possible.
+    The first one is the space's default, the next ones are those known to be good. Each later one is drawn near the
+    prior with probability `prior_weight`, else at random with probability `SearchSettings.random_share`, else it is
+    the model's first proposal. Until the model has enough results, random configurations replace its proposals.
+    Configurations that were decided before are not proposed again, until the space is exhausted.
 
     Args:
-        space: Where to look; its random state is used up.
-        history: All that may be known.
-        settings: The model, and the share of random configurations although there is a model.
+        space: The search space; its random state is changed.
+        history: Configurations and results so far.
+        settings: The model, and the fraction of random configurations.
         generator: Source of all randomness: equal arguments give equal proposals.
 
     Returns:
-        Legal values, where they truly came from, and on which rung they begin.
+        Legal values, their origin, and the rung they begin at.
     """
     given = _given(space, history=history)
     if settings.model not in MODELS:
         return given or Proposal(_random_values(space, history=history, generator=generator), "random")
-    model = MODELS[settings.model](space, history=history)
+    model = model_class(settings.model)(space, history=history)
     rung = 0
-    if isinstance(model, RungsModel) and settings.chooses_start:
-        rung = model.start_rung(ladder=settings.ladder, eta=settings.eta, generator=generator)
+    if settings.chooses_start_rung:
+        rung = model.start_rung(rung_budgets=settings.rung_budgets, eta=settings.eta, generator=generator)
     return (given or _proposal(model, space, history=history, settings=settings, generator=generator))._replace(
         rung=rung
     )
 
 
 def _given(space: ConfigurationSpace, *, history: History) -> Proposal | None:
-    """Return the default configuration, then those known to be good, then nothing."""
+    """Return the default configuration, then those known to be good, then None."""
     number = len(history.configurations)
     if number == 0:
         return Proposal(values_of(space.get_default_configuration()), "default")
-    known = history.earlier[number - 1 : number]
-    return Proposal(known[0], "prior") if known and not history.knows(known[0]) else None
+    earlier = history.earlier[number - 1 : number]
+    return Proposal(earlier[0], "prior") if earlier and not history.knows(earlier[0]) else None
 
 
 def _proposal(
@@ -108,16 +105,75 @@ def _proposal(
         if not history.knows(values):
             return Proposal(values, "model")
     if legal == 0:
-        log.warning("the model %s made no legal proposal; this configuration is random", settings.model)
+        log.warning(
+            "model %s: no legal proposal for configuration %d; it is random",
+            settings.model,
+            len(history.configurations),
+        )
     values = _random_values(space, history=history, generator=generator)
     return Proposal(values, "random", fell_back=legal == 0)
 
 
+def prior_values(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Values | None:
+    """Return a new configuration near a centre of the prior with probability `prior_weight`, else None.
+
+    The centres are the default configuration and those known to be good.
+
+    Source:
+        Mallik et al., "PriorBand", NeurIPS 2023 (arXiv:2306.12370), section 5, for sampling around a prior that is
+        weighted by its success; the weight is ours.
+    """
+    if generator.random() >= prior_weight(history):
+        return None
+    centres = [values_of(space.get_default_configuration()), *history.earlier]
+    encoding = history.encoding
+    rows = nearby(
+        as_rows(centres, encoding=encoding),
+        PRIOR_NEIGHBOURHOOD,
+        count=MAX_PRIOR_DRAWS,
+        choices=encoding.choices,
+        generator=generator,
+    )
+    for values in as_values(rows, space=space, encoding=encoding):
+        legal = legal_values(space, values=values)
+        if legal is not None and not history.knows(legal):
+            return legal
+    return None
+
+
+def prior_weight(history: History) -> float:
+    """Return the probability that the next configuration comes from the prior.
+
+    It is ``max(0, 2 p - 1) * h / (h + n)`` after n configurations, with ``h`` = `PRIOR_HALF_LIFE`. ``p`` is the share
+    of comparisons that the prior won, with the pseudo-counts `PRIOR_WINS` and `PRIOR_COMPARISONS`.
+    """
+    wins, comparisons = prior_comparisons(history)
+    success = 2 * (wins + PRIOR_WINS) / (comparisons + PRIOR_COMPARISONS) - 1
+    return max(0.0, success) * PRIOR_HALF_LIFE / (PRIOR_HALF_LIFE + len(history.configurations))
+
+
+def prior_comparisons(history: History) -> tuple[float, int]:
+    """Return the wins of the prior's configurations against all others, and the number of comparisons.
+
+    At each rung the median loss of the prior's configurations is compared with the loss of each other one. Equal
+    losses are half a win.
+    """
+    wins, comparisons = 0.0, 0
+    for rung in history.rungs:
+        losses = [loss for number, loss in history.results(rung) if number in history.from_prior]
+        others = np.array([loss for number, loss in history.results(rung) if number not in history.from_prior])
+        if losses:
+            median = float(np.median(losses))
+            wins += float((others > median).sum()) + float((others == median).sum()) / 2
+            comparisons += len(others)
+    return wins, comparisons
+
+
 def _random_values(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Values:
-    """Draw from the space's own distributions, if possible something new."""
+    """Draw from the distributions of the space, a new configuration if possible."""
     space.seed(int(generator.integers(2**32)))
     values = values_of(space.sample_configuration())
-    for _ in range(RANDOM_TRIES):
+    for _ in range(MAX_RANDOM_DRAWS):
         if not history.knows(values):
             break
         values = values_of(space.sample_configuration())

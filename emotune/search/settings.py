@@ -7,40 +7,35 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from emotune.base import Settings
-from emotune.errors import SettingsError
+from emotune.errors import SettingsError, suggestion
+from emotune.search.models import MODELS, model_class
+from emotune.search.models.base import Model, ScheduleName
 from emotune.search.records import Value
 from emotune.search.schedule import HyperBand, Promotion, Schedule, bracket_sizes, rungs
-from emotune.search.space import suggestion
 
-Model = Literal["hpbandster", "rungs", "none"]
-RANDOM_FRACTIONS: dict[str, float] = {"hpbandster": 1 / 3, "rungs": 0.2, "none": 1.0}
-"""Share of random configurations where the settings do not say one."""
-ALL_RANDOM, AS_SET = 10, 40
-"""With the model ``rungs`` so many first configurations are random, and from so many on only the share that is set.
-
-Led by a few results, Gaussian processes send most of the early configurations to the same corners.
-"""
+NO_MODEL = "none"
+"""Name of the model of searchers whose configurations are all random."""
 
 
 @dataclass(frozen=True)
 class Searcher:
-    """A combination of a schedule and a source of configurations. The first of each is the default."""
+    """A combination of schedules and models; the first of each is the default."""
 
-    schedules: tuple[Literal["sync", "async", "full"], ...]
-    models: tuple[Model, ...]
+    schedules: tuple[ScheduleName, ...]
+    models: tuple[str, ...]
     sentence: str
 
 
 SEARCHERS: dict[str, Searcher] = {
-    "bohb": Searcher(("async", "sync"), ("rungs", "hpbandster"), "successive halving with a model of what did well"),
-    "hyperband": Searcher(("sync",), ("none",), "random configurations in synchronous brackets"),
-    "asha": Searcher(("async",), ("none",), "random configurations, promoted as soon as they may be"),
-    "random": Searcher(("full",), ("none",), "random configurations, each trained to the end"),
+    "bohb": Searcher(("async", "sync"), tuple(MODELS), "successive halving with a model of what did well"),
+    "hyperband": Searcher(("sync",), (NO_MODEL,), "random configurations in synchronous brackets"),
+    "asha": Searcher(("async",), (NO_MODEL,), "random configurations, promoted as soon as they may be"),
+    "random": Searcher(("full",), (NO_MODEL,), "random configurations, each trained to the end"),
 }
 
 
 class SearchSettings(Settings):
-    """All that decides a search, besides the space and the losses."""
+    """All settings that determine a search, besides the space and the losses."""
 
     kind: str = "bohb"
     min_budget: int = Field(default=1, ge=1)
@@ -48,23 +43,25 @@ class SearchSettings(Settings):
     eta: int = Field(default=3, ge=2)
     seed: int = 0
     concurrency: int = Field(default=1, ge=1)
-    """How many evaluations run at the same time; in strict order it decides the results."""
+    """Number of evaluations that run at a time; in strict order the results depend on it."""
     evaluations: int | None = Field(default=None, ge=1)
-    """End after so many evaluations."""
+    """Number of evaluations after which the search ends; None: no such limit."""
     brackets: int | None = Field(default=None, ge=1)
-    """End after so many brackets; where there are none, after as many epochs as they would train."""
-    schedule: Literal["sync", "async", "full"] = "async"
-    """Rungs that wait to be full, promotion as soon as possible, or the full budget for everybody."""
-    model: Model = "rungs"
+    """Number of brackets after which the search ends; with ``async``, the epochs that these brackets train."""
+    schedule: ScheduleName = "async"
+    """``sync``: a rung is compared when it is complete; ``async``: promotion as early as possible; ``full``: each
+    configuration is trained to the full budget."""
+    model: str = "rungs"
+    """A name in `emotune.search.models.MODELS`, or ``none``."""
     order: Literal["strict", "free"] = "strict"
-    """Decide on a virtual clock (reproducible with several workers), or by what has come in."""
+    """``strict``: decide on a virtual clock (reproducible with several workers); ``free``: use each result at once."""
     random_fraction: float = Field(default=0.2, ge=0, le=1)
-    """Share of the configurations that is drawn at random although there is a model; see also `random_share`."""
+    """Fraction of random configurations beside those of the model; see also `random_share`."""
     earlier: tuple[dict[str, Value], ...] = ()
     """Configurations known to be good, the best first; legal in the space."""
 
     @property
-    def ladder(self) -> tuple[int, ...]:
+    def rung_budgets(self) -> tuple[int, ...]:
         """Budgets of the rungs, in epochs."""
         if self.schedule == "full":
             return (self.max_budget,)
@@ -72,15 +69,15 @@ class SearchSettings(Settings):
 
     @property
     def limits(self) -> dict[str, int | None]:
-        """When the search ends, by name."""
+        """Limits of the search, by name."""
         return {"brackets": self.brackets, "evaluations": self.evaluations}
 
     def ends_before(self, bracket: int) -> bool:
-        """Tell whether a bracket is beyond the last one."""
+        """Return whether a bracket is beyond the last one."""
         return self.brackets is not None and bracket >= self.brackets
 
     def is_over(self, *, evaluations: int, epochs: int) -> bool:
-        """Tell whether nothing more is begun after so many evaluations, and epochs trained in them."""
+        """Return whether the search starts nothing after a number of evaluations that train a number of epochs."""
         if self.evaluations is not None and evaluations >= self.evaluations:
             return True
         return self.brackets is not None and self.schedule == "async" and epochs >= self.bracket_epochs
@@ -88,76 +85,90 @@ class SearchSettings(Settings):
     @property
     def bracket_epochs(self) -> int:
         """Epochs of all brackets; 0 without a limit of brackets."""
-        ladder = self.ladder
+        budgets = self.rung_budgets
         total = 0
         for number in range(self.brackets or 0):
-            first, sizes = bracket_sizes(number, rung_count=len(ladder), eta=self.eta)
-            total += sizes[0] * ladder[first]
-            rising = range(first + 1, len(ladder))
-            total += sum(size * (ladder[rung] - ladder[rung - 1]) for size, rung in zip(sizes[1:], rising, strict=True))
+            first, sizes = bracket_sizes(number, rung_count=len(budgets), eta=self.eta)
+            total += sizes[0] * budgets[first]
+            promotions = zip(sizes[1:], range(first + 1, len(budgets)), strict=True)
+            total += sum(size * (budgets[rung] - budgets[rung - 1]) for size, rung in promotions)
         return total
 
-    def random_share(self, known: int) -> float:
-        """Return the share of random configurations after so many."""
-        if self.model != "rungs":
+    @property
+    def model_class(self) -> type[Model] | None:
+        """The model's class, with its capabilities; None if all configurations are random."""
+        return None if self.model == NO_MODEL else model_class(self.model)
+
+    def random_share(self, configurations: int) -> float:
+        """Return the probability that a configuration is random, after a number of configurations."""
+        if self.model_class is None:
             return self.random_fraction
-        left = min(max((AS_SET - known) / (AS_SET - ALL_RANDOM), 0.0), 1.0)
-        return self.random_fraction + (1 - self.random_fraction) * left
+        return self.model_class.random_share(random_fraction=self.random_fraction, configurations=configurations)
 
     @property
-    def chooses_start(self) -> bool:
-        """Whether the model chooses the rung on which a new configuration begins."""
-        return self.schedule == "async" and self.model == "rungs"
+    def chooses_start_rung(self) -> bool:
+        """Whether the model chooses the rung at which a new configuration begins."""
+        return self.schedule == "async" and self.model_class is not None and self.model_class.chooses_start_rung
 
     @property
-    def patient(self) -> bool:
-        """Whether asynchronous promotions are held to ``n // eta`` in all."""
-        return self.model == "rungs"
+    def patient_promotion(self) -> bool:
+        """Whether asynchronous promotions are limited to ``n // eta`` in all."""
+        return self.model_class is not None and self.model_class.patient_promotion
 
     @property
     def uses_prior(self) -> bool:
-        """Whether configurations near the default, and near those known to be good, are tried more often."""
-        return self.model == "rungs"
+        """Whether some configurations are drawn near the default and near those known to be good."""
+        return self.model_class is not None and self.model_class.uses_prior
+
+    @property
+    def weighs_rungs(self) -> bool:
+        """Whether the model learns from all rungs, each with a weight that is reported."""
+        return self.model_class is not None and self.model_class.weighs_rungs
 
     def new_schedule(self) -> Schedule:
-        """Return the schedule at its beginning; it has no end of its own, because that may be moved later."""
+        """Return a schedule without evaluations. It has no end, because the limits of a search can change."""
         if self.schedule == "async":
-            return Promotion(len(self.ladder), eta=self.eta, patient=self.patient)
-        return HyperBand(len(self.ladder), eta=self.eta)
+            return Promotion(len(self.rung_budgets), eta=self.eta, patient=self.patient_promotion)
+        return HyperBand(len(self.rung_budgets), eta=self.eta)
 
 
 def virtual_workers(concurrency: int, *, order: Literal["strict", "free"]) -> int:
-    """Return how many workers the search core decides for when so many evaluations run at a time.
+    """Return the number of virtual workers of a search that runs ``concurrency`` evaluations at a time.
 
-    In strict order a decision waits for all results that end before it in virtual time. Deciding for twice as
-    many workers, those waits are nearly gone: there is always an evaluation that needs none of the results
-    that are awaited. A single worker awaits nothing.
+    It is ``2 * concurrency`` in strict order with several workers, else ``concurrency``. In strict order a decision
+    waits for all results that end before it in virtual time. With twice as many virtual workers there is nearly
+    always an evaluation that depends on none of these results.
     """
     return 2 * concurrency if order == "strict" and concurrency > 1 else concurrency
 
 
 def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
-    """Combine a searcher of the table with options.
+    """Return the settings of a searcher, with the defaults of the searcher and of its model.
 
     Args:
         kind: A name in `SEARCHERS`.
-        options: Fields of `SearchSettings`; what is not given has the searcher's default.
+        options: Fields of `SearchSettings`.
 
     Raises:
-        SettingsError: There is no such searcher or option, it has a value that is impossible, or the
-            searcher has no use for it.
+        SettingsError: The searcher or an option is unknown, or an option has an impossible value or no effect.
     """
     if kind not in SEARCHERS:
         raise SettingsError(
             f"no searcher is called {kind!r}; there are {', '.join(SEARCHERS)}{suggestion(kind, among=SEARCHERS)}"
         )
     searcher = SEARCHERS[kind]
-    chosen = {"kind": kind, "schedule": searcher.schedules[0], "model": searcher.models[0], **options}
-    if chosen["model"] == "hpbandster" and "schedule" not in options:
-        chosen["schedule"] = "sync"  # BOHB as published
-    chosen.setdefault("random_fraction", RANDOM_FRACTIONS.get(chosen["model"], 1.0))
+    model = options.get("model", searcher.models[0])
+    if model not in searcher.models:
+        raise SettingsError(
+            f"searcher {kind!r} has no model {model!r}; it has {', '.join(searcher.models)}"
+            f"{suggestion(str(model), among=searcher.models)}"
+        )
+    defaults: dict[str, Any] = {"schedule": searcher.schedules[0], "random_fraction": 1.0}
+    if model != NO_MODEL:
+        capable = model_class(model)
+        defaults = {"schedule": capable.schedules[0], "random_fraction": capable.default_random_fraction}
     try:
-        settings = SearchSettings.model_validate(chosen)
+        settings = SearchSettings.model_validate({"kind": kind, "model": model, **defaults, **options})
     except ValidationError as error:
         raise SettingsError(_reason(error)) from error
     _check_use(searcher, options=options, settings=settings)
@@ -165,12 +176,15 @@ def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
 
 
 def _check_use(searcher: Searcher, *, options: Mapping[str, Any], settings: SearchSettings) -> None:
-    """Refuse options that the searcher does not have or that would have no effect."""
-    for name, offered in (("schedule", searcher.schedules), ("model", searcher.models)):
-        value = getattr(settings, name)
-        if value not in offered:
-            raise SettingsError(f"searcher {settings.kind!r} has no {name} {value!r}; it has {', '.join(offered)}")
-    if settings.model == "none" and "random_fraction" in options and settings.random_fraction < 1:
+    """Refuse a schedule that the searcher or its model does not have, and options that have no effect."""
+    schedules = [
+        name for name in searcher.schedules if settings.model_class is None or name in settings.model_class.schedules
+    ]
+    if settings.schedule not in schedules:
+        raise SettingsError(
+            f"searcher {settings.kind!r} has no schedule {settings.schedule!r}; it has {', '.join(schedules)}"
+        )
+    if settings.model == NO_MODEL and "random_fraction" in options and settings.random_fraction < 1:
         raise SettingsError(
             f"searcher {settings.kind!r} has no model, so that random_fraction has no effect; leave it out"
         )

@@ -1,73 +1,19 @@
-"""Search spaces: reading them, writing them down, and trying their edges."""
+"""Pure functions on ConfigSpace's search spaces and configurations."""
 
-import copy
-import difflib
 import hashlib
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ConfigSpace import (
-    CategoricalHyperparameter,
-    Configuration,
-    ConfigurationSpace,
-    Constant,
-    InCondition,
-    OrdinalHyperparameter,
-)
-from ConfigSpace.conditions import Condition, Conjunction
+from ConfigSpace import CategoricalHyperparameter, Configuration, ConfigurationSpace, Constant, OrdinalHyperparameter
 from ConfigSpace.hyperparameters import Hyperparameter, NumericalHyperparameter
-from ConfigSpace.read_and_write.dictionary import CONDITION_DECODERS, FORBIDDEN_DECODERS
 from ConfigSpace.types import NotSet
-from pydantic import TypeAdapter, ValidationError
 
-from emotune.errors import SettingsError
-from emotune.search.ranges import Hyperparameter as HyperparameterSettings
 from emotune.search.records import Value
 
-HYPERPARAMETER: TypeAdapter[HyperparameterSettings] = TypeAdapter(HyperparameterSettings)
 SECTIONS = ("hyperparameters", "conditions", "forbiddens")
-BOILERPLATE = ("name", "format_version", "python_module_version")
-REFUSALS = (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError)
-"""What ConfigSpace raises where it does not like what it is given; its own errors are ValueErrors."""
-ROLES = ("child", "parent", "name", "left", "right")
-KINDS = {"conditions": CONDITION_DECODERS, "forbiddens": FORBIDDEN_DECODERS}
-MOST_COMBINATIONS = 10_000
-
-
-def load_space(document: Mapping[str, Any]) -> ConfigurationSpace:
-    """Build a space from ConfigSpace's own serialised form.
-
-    Args:
-        document: ``hyperparameters``, and if need be ``conditions`` and ``forbiddens``, each a list.
-
-    Raises:
-        SettingsError: Something in it is impossible; the message names the hyperparameter.
-    """
-    unknown = set(document) - {*SECTIONS, *BOILERPLATE}
-    if unknown:
-        raise SettingsError(
-            f"space: unknown key {min(unknown)!r}; expected {', '.join(SECTIONS)}"
-            f"{suggestion(min(unknown), among=SECTIONS)}"
-        )
-    for section in SECTIONS:
-        if not isinstance(document.get(section, []), list):
-            raise SettingsError(f"space: {section} must be a list of entries, each with its type")
-    checked = [_checked(item) for item in document.get("hyperparameters", [])]
-    if not checked:
-        raise SettingsError("space: there is no hyperparameter to search; list at least one under hyperparameters")
-    for item in checked:
-        _decode({"hyperparameters": [item]}, blame=f"hyperparameter {item['name']!r}")
-    parts: dict[str, list[Any]] = {"hyperparameters": checked}
-    space = _decode(parts, blame="hyperparameters")
-    for section in SECTIONS[1:]:
-        for item in document.get(section, []):
-            about = _check_names(item, section=section, space=space)
-            parts[section] = [*parts.get(section, []), item]
-            space = _decode(parts, blame=f"{section} of {', '.join(about)}")
-    return space
+"""Keys of a space in ConfigSpace's serialised form."""
 
 
 def space_as_document(space: ConfigurationSpace) -> dict[str, Any]:
@@ -119,23 +65,6 @@ def active_values(space: ConfigurationSpace, *, values: Mapping[str, Value]) -> 
     return {name: value for name, value in active.items() if value is not NotSet}
 
 
-def edges(space: ConfigurationSpace) -> Iterator[dict[str, Value]]:
-    """Yield configurations that set each hyperparameter to each end of its range, or to each choice.
-
-    The others have their defaults, except those that have to change to make it active. Only legal
-    configurations come, each once, the default configuration first.
-    """
-    seen = set()
-    default = values_of(space.get_default_configuration())
-    settings = ((name, value) for name in space for value in ends(space[name]))
-    found = (_configuration_with(space, name=name, value=value) for name, value in settings)
-    for values in itertools.chain([default], found):
-        key = json.dumps(values, sort_keys=True)
-        if values is not None and key not in seen:
-            seen.add(key)
-            yield values
-
-
 def ends(hyperparameter: Hyperparameter) -> list[Value]:
     """Return both ends of a range, or all choices."""
     match hyperparameter:
@@ -153,113 +82,3 @@ def ends(hyperparameter: Hyperparameter) -> list[Value]:
 def is_unordered(hyperparameter: Hyperparameter) -> bool:
     """Tell whether a hyperparameter has choices without an order (a constant has one)."""
     return isinstance(hyperparameter, CategoricalHyperparameter | Constant)
-
-
-def suggestion(word: str, *, among: Iterable[str]) -> str:
-    """Return a question like ``. Did you mean 'lr'?``, or nothing if no word is like it."""
-    close = difflib.get_close_matches(word, list(among), n=1)
-    return f". Did you mean {close[0]!r}?" if close else ""
-
-
-def _checked(item: Any) -> dict[str, Any]:
-    """Check one hyperparameter by its kind and return it as ConfigSpace wants it."""
-    if not isinstance(item, dict):
-        raise SettingsError(f"space: a hyperparameter must be a mapping with name and type, not {item!r}")
-    name = item.get("name")
-    if item.get("q") is not None:
-        raise SettingsError(f"hyperparameter {name!r}: q: steps are not supported; use uniform_int or an ordinal")
-    try:
-        parsed = HYPERPARAMETER.validate_python({key: item[key] for key in item if key != "q"})
-    except ValidationError as error:
-        raise SettingsError(f"hyperparameter {name!r}: {_reason(error)}") from error
-    return parsed.model_dump(exclude_none=True)
-
-
-def _reason(error: ValidationError) -> str:
-    """Say in a few words what is wrong with a hyperparameter."""
-    first = error.errors()[0]
-    if first["type"] == "union_tag_invalid":
-        return f"type {first['ctx']['tag']!r} is not known; there are {first['ctx']['expected_tags']}"  # pyright: ignore[reportTypedDictNotRequiredAccess]
-    field = next((f"{part}: " for part in first["loc"][1:] if isinstance(part, str)), "")
-    if first["type"] in {"value_error", "missing", "extra_forbidden"}:
-        return field + first["msg"].removeprefix("Value error, ")
-    return f"{field}{first['msg']}, not {first['input']!r}"
-
-
-def _check_names(item: Any, *, section: str, space: ConfigurationSpace) -> list[str]:
-    """Return what hyperparameters a condition or forbidden clause speaks of; refuse unknown ones."""
-    if not isinstance(item, dict):
-        raise SettingsError(f"space: an entry of {section} must be a mapping with its type, not {item!r}")
-    if item.get("type") not in list(KINDS[section]):
-        raise SettingsError(
-            f"space: {section}: type {item.get('type')!r} is not known; there are {', '.join(KINDS[section])}"
-        )
-    names = [item[role] for role in ROLES if role in item]
-    for key in ("conditions", "clauses"):
-        parts = item.get(key, [])
-        if not isinstance(parts, list):
-            raise SettingsError(f"space: {section}: {key} must be a list, not {parts!r}")
-        names += [name for part in parts for name in _check_names(part, section=section, space=space)]
-    for name in names:
-        if name not in list(space):
-            raise SettingsError(
-                f"space: {section} speak of {name!r}, which is not a hyperparameter here"
-                f"{suggestion(str(name), among=space)}"
-            )
-    return list(dict.fromkeys(names))
-
-
-def _decode(document: dict[str, list[Any]], *, blame: str) -> ConfigurationSpace:
-    """Let ConfigSpace build a space; ``blame`` says whose fault a refusal is."""
-    try:
-        with np.errstate(over="raise", divide="raise", invalid="raise"):
-            # ConfigSpace takes apart what it is given
-            return ConfigurationSpace.from_serialized_dict(copy.deepcopy(document))
-    except REFUSALS as error:
-        reason = " ".join(f"{error} {error.__cause__ or ''}".split()) or type(error).__name__
-        raise SettingsError(f"space: {blame}: {reason}") from error
-
-
-def _configuration_with(space: ConfigurationSpace, *, name: str, value: Value) -> dict[str, Value] | None:
-    """Return a legal configuration with one value set and active, changing as little else as possible."""
-    ancestors = _ancestors(space, name=name)
-    options = [_worth_trying(space, name=ancestor) for ancestor in ancestors]
-    defaults = {other: plain(space[other].default_value) for other in space}
-    for combination in itertools.islice(itertools.product(*options), MOST_COMBINATIONS):
-        values = {**defaults, **dict(zip(ancestors, combination, strict=True)), name: value}
-        legal = legal_values(space, values=values)
-        if legal is not None and name in legal:
-            return legal
-    return None
-
-
-def _ancestors(space: ConfigurationSpace, *, name: str) -> list[str]:
-    """Return all hyperparameters that decide whether this one is active."""
-    found: dict[str, None] = {}
-    queue = [parent.name for parent in space.parents_of[name]]
-    while queue:
-        parent = queue.pop()
-        if parent not in found:
-            found[parent] = None
-            queue += [above.name for above in space.parents_of[parent]]
-    return list(found)
-
-
-def _worth_trying(space: ConfigurationSpace, *, name: str) -> list[Value]:
-    """Return the default, the ends and the values that conditions ask of a hyperparameter."""
-    asked = [
-        plain(value)
-        for condition in leaves(space.conditions)
-        if condition.parent.name == name
-        for value in (condition.value if isinstance(condition, InCondition) else [condition.value])
-    ]
-    return list(dict.fromkeys([plain(space[name].default_value), *asked, *ends(space[name])]))
-
-
-def leaves(conditions: Iterable[Condition | Conjunction]) -> Iterator[Condition]:
-    """Yield the simple conditions that conditions are made of."""
-    for condition in conditions:
-        if isinstance(condition, Conjunction):
-            yield from leaves(condition.components)
-        else:
-            yield condition

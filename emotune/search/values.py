@@ -6,10 +6,10 @@ from ConfigSpace import ConfigurationSpace
 from ConfigSpace.hyperparameters import Hyperparameter, IntegerHyperparameter, NumericalHyperparameter
 from ConfigSpace.types import NotSet
 
-from emotune.errors import DamageError, SettingsError
+from emotune.errors import DamageError, SettingsError, suggestion
 from emotune.search.records import Evaluation, Value
 from emotune.search.settings import SearchSettings
-from emotune.search.space import ends, legal_values, suggestion
+from emotune.search.space import ends, legal_values
 
 
 def fitted(space: ConfigurationSpace, *, values: Mapping[str, Value]) -> dict[str, Value]:

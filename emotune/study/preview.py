@@ -11,7 +11,7 @@ from emotune.data.store import SegmentStore
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Evaluation
 from emotune.study.study import Study
-from emotune.training.loop import Plan, evaluate, train_epoch
+from emotune.training.loop import TrainingPlan, evaluate, train_epoch
 
 PROBE_SEGMENTS = 96
 """Training segments, and validation segments, of the epoch whose time is measured."""
@@ -37,8 +37,8 @@ def preview(study: Study) -> list[Evaluation]:
     settings = study.search_settings()
     kind: str = settings.kind
     options: dict[str, Any] = {"schedule": settings.schedule}
-    if settings.model == "hpbandster":
-        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}
+    if settings.model_class is not None and not settings.uses_prior:
+        kind, options = {"sync": "hyperband", "async": "asha"}[settings.schedule], {}  # no model has to be fitted
     optimizer = Optimizer(
         study.configuration_space(),
         study.budget.min,
@@ -75,13 +75,15 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     training_data = study.base.training_data(store)
     state = study.base.begin_untrained(training_data)
     small = training_data.shortened(PROBE_SEGMENTS)
-    plan = Plan(optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0)
+    plan = TrainingPlan(
+        optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0
+    )
     train_epoch(state, small.shortened(8), plan)
     started = time.monotonic()
     train_epoch(state, small.without_validation(), plan)
     trained = time.monotonic() - started
     started = time.monotonic()
-    evaluate(state.objective, small, small.fold.val, prefix="val", paths=state.paths)
+    evaluate(state.objective, small, small.fold.val, prefix="val", execution=state.execution)
     measured = time.monotonic() - started
     shares = (
         len(training_data.fold.train) / len(small.fold.train),

@@ -6,11 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from emotune.base import Settings
-from emotune.search.history import History
-from emotune.search.models.acquisition import rung_weights
 from emotune.search.records import Evaluation
-from emotune.search.settings import search_settings
-from emotune.search.space import load_space
 
 MISLEADING_RESULTS = 20
 """Fewest results of a rung that is called misleading."""
@@ -54,6 +50,10 @@ def rung_reliability(
 
 
 def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
+    from emotune.search.history import History
+    from emotune.search.models.acquisition import rung_weights
+    from emotune.study.space import load_space
+
     sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
     history = History(load_space(study["space"]))
     # a history has no gaps, but a configuration may still run while later ones have ended
@@ -87,5 +87,7 @@ def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
 
 
 def _learns_from_rungs(study: Mapping[str, Any]) -> bool:
+    from emotune.search.settings import search_settings
+
     searcher = dict(study.get("searcher", {}))
-    return search_settings(searcher.pop("kind", "bohb"), searcher).model == "rungs"
+    return search_settings(searcher.pop("kind", "bohb"), searcher).weighs_rungs

@@ -12,41 +12,41 @@ from emotune.study.study import Study
 from emotune.training.checkpoints import read_state
 
 
-def resolve_study(study: Study, *, store: Path, encoders: Encoders) -> Study:
+def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders) -> Study:
     """Return a study with its stores' fingerprints and its encoders' sizes and hashes.
 
     Args:
         study: As read from its file.
-        store: Folder of the segment store.
+        store: The segment store.
         encoders: Checkpoints of the pre-trained encoders, if the study starts from any.
 
     Raises:
-        DataError: The store cannot be read, or has no labels for the task.
+        DataError: The partner store cannot be read, or the store has no labels for the task.
         SettingsError: There are too few subjects for the folds, or the two encoders differ in size.
     """
-    opened_store = SegmentStore.open(store)
-    base = study.base.model_copy(update={"store": str(store.absolute()), "fingerprint": opened_store.fingerprint})
+    base = study.base.model_copy(update={"store": str(store.path.absolute()), "fingerprint": store.fingerprint})
     if base.partner:
         partner = Path(base.partner).absolute()
         update = {"partner": str(partner), "partner_fingerprint": SegmentStore.open(partner).fingerprint}
         base = base.model_copy(update=update)
     if encoders and base.start is not None:
         base = _with_encoders(base, base.start, encoders=encoders)
-    base.training_data(opened_store)
+    base.training_data(store)
     return study.model_copy(update={"base": base})
 
 
-def check_workers(study: Study, *, workers: int) -> None:
+def check_workers(study: Study, *, store: SegmentStore, workers: int) -> None:
     """Refuse more workers per evaluation than a batch has segments.
 
     Args:
         study: The resolved study.
+        store: Its segment store.
         workers: Most workers of an evaluation.
 
     Raises:
         SettingsError: A batch has fewer segments.
     """
-    rows = study.base.training_data(SegmentStore.open(Path(study.base.store))).fold.train
+    rows = study.base.training_data(store).fold.train
     check_shares(len(rows), study.base.batch_size, workers=workers)
 
 

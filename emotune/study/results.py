@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from emotune.base import Settings
+from emotune.search.ranking import best
 from emotune.search.records import (
     Closed,
     Ended,
@@ -31,7 +32,7 @@ class EvaluationResult(Settings):
 
 
 class Incumbent(Settings):
-    """The best configuration: lowest (or highest) objective among those trained longest."""
+    """The best configuration, see `emotune.search.ranking.rank`."""
 
     config_id: int
     epochs: int
@@ -64,22 +65,15 @@ def _result(evaluation: Evaluation, end: Ended | None) -> EvaluationResult:
 
 
 def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | None:
-    """Return the best of the configurations that were trained longest, or None if none has a result."""
-    done = [one for one in results if one.status == "done" and one.objective is not None]
-    if not done:
-        return None
-    longest = max(one.evaluation.to_epoch for one in done)
-    sign = 1 if mode == "min" else -1
-    best = min(
-        (one for one in done if one.evaluation.to_epoch == longest),
-        key=lambda one: (sign * (one.objective or 0.0), one.evaluation.id),
+    """Return the best configuration, or None if none has a result."""
+    incumbent = best(
+        ((result.evaluation, result.objective) for result in results if result.status == "done"), mode=mode
     )
-    assert best.objective is not None
+    if incumbent is None:
+        return None
+    evaluation, objective = incumbent
     return Incumbent(
-        config_id=best.evaluation.config_id,
-        epochs=longest,
-        objective=best.objective,
-        values=best.evaluation.values,
+        config_id=evaluation.config_id, epochs=evaluation.to_epoch, objective=objective, values=evaluation.values
     )
 
 
@@ -88,12 +82,12 @@ def shortfall(records: Sequence[Record]) -> str | None:
     if search_state(records, alive=False) != "finished":
         return None
     study, results = opened(records).study, evaluation_results(records)
-    best, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
-    if best is None or best.epochs >= largest:
+    incumbent, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
+    if incumbent is None or incumbent.epochs >= largest:
         return None
     failed = sum(result.status == "failed" for result in results)
     why = f"{failed} evaluations failed" if failed else "it ended too early; give --brackets +1 or --evaluations +9"
-    return f"no configuration has a result at {largest} epochs, the best one only at {best.epochs}: {why}"
+    return f"no configuration has a result at {largest} epochs, the best one only at {incumbent.epochs}: {why}"
 
 
 def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running", "interrupted", "finished", "failed"]:
@@ -135,13 +129,20 @@ def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float |
 
 
 def status_document(
-    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None
+    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None, with_rungs: bool = True
 ) -> dict[str, Any]:
-    """Return the JSON document of ``emotune status NAME --json``."""
+    """Return the JSON document of ``emotune status NAME --json``.
+
+    Args:
+        records: The journal.
+        alive: Whether a driver holds the journal.
+        mlflow_runs: MLflow's run id by configuration number.
+        with_rungs: Include the reliability of the rungs; it takes a fit of the search's model.
+    """
     first = opened(records)
     results = evaluation_results(records)
     objective = first.study["objective"]
-    best = find_best(results, mode=objective["mode"])
+    incumbent = find_best(results, mode=objective["mode"])
     runs = mlflow_runs or {}
     return {
         "name": first.name,
@@ -152,9 +153,9 @@ def status_document(
         "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
         "evaluations": [_evaluation_document(result, runs) for result in results],
-        "best": None if best is None else best.model_dump(mode="json"),
+        "best": None if incumbent is None else incumbent.model_dump(mode="json"),
         "warning": shortfall(records),
-        "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)],
+        "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
     }
 
 

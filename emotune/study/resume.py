@@ -99,7 +99,7 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
     """
 
     def cost(values: dict[str, Any]) -> float:
-        return study.base.with_values(values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(values).cost()
 
     budget = study.budget
     return optimizer_from_records(

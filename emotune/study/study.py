@@ -17,8 +17,9 @@ from emotune.experiment import Experiment
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
 from emotune.search.settings import SearchSettings, search_settings
-from emotune.search.space import edges, load_space, space_as_document
+from emotune.search.space import space_as_document
 from emotune.search.values import fitted
+from emotune.study.space import edges, load_space
 
 SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
 

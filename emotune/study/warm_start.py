@@ -1,11 +1,12 @@
 """Warm start: a new search first tries the best configurations of earlier searches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from emotune.errors import SettingsError
 from emotune.search.history import key_of
-from emotune.search.records import Record, Value
+from emotune.search.ranking import Result, rank
+from emotune.search.records import Record
 from emotune.search.values import fitted
 from emotune.study.results import evaluation_results, opened
 from emotune.study.study import Study, StudyObjective
@@ -15,21 +16,18 @@ MOST_EARLIER = 10
 
 
 class Candidate(NamedTuple):
-    """A configuration of an earlier search. In ascending order the best is first."""
+    """A configuration of an earlier search with its last result."""
 
-    negative_epochs: int
-    """Minus the number of epochs that it was trained."""
-    loss: float
     source: int
-    config_id: int
-    values: dict[str, Value]
+    """Number of the search, in the order in which the searches were given."""
+    result: Result
 
 
 def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> Study:
     """Add the best configurations of earlier searches to ``earlier`` of a study.
 
-    At most `MOST_EARLIER` different configurations are taken: those trained longest first, and among them those with
-    the best objective. Configurations that failed are left out.
+    At most `MOST_EARLIER` different configurations are taken, in the order of `emotune.search.ranking.rank`; equal
+    losses of different searches are ordered by search. Configurations that failed are left out.
 
     Args:
         study: The new study.
@@ -48,13 +46,14 @@ def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> St
     space = study.configuration_space()
     taken = {key_of(fitted(space, values=values)): values for values in study.earlier}
     most = len(taken) + MOST_EARLIER
-    for candidate in sorted(candidates):
+    for candidate in sorted(candidates, key=lambda candidate: _order(candidate, mode=study.objective.mode)):
         if len(taken) == most:
             break
+        evaluation = candidate.result.evaluation
         try:
-            values = fitted(space, values=candidate.values)
+            values = fitted(space, values=evaluation.values)
         except SettingsError as error:
-            origin = f"--warm-start {names[candidate.source]}, configuration {candidate.config_id}"
+            origin = f"--warm-start {names[candidate.source]}, configuration {evaluation.config_id}"
             raise SettingsError(f"{origin}: {error}") from error
         taken.setdefault(key_of(values), values)
     return study.model_copy(update={"earlier": tuple(taken.values())})
@@ -73,11 +72,16 @@ def _candidates(name: str, *, records: Sequence[Record], source: int, target: St
     results = evaluation_results(records)
     failed = {result.evaluation.config_id for result in results if result.status == "failed"}
     last = {
-        result.evaluation.config_id: (result.evaluation, result.objective)
+        result.evaluation.config_id: Result(result.evaluation, result.objective)
         for result in results
         if result.objective is not None and result.evaluation.config_id not in failed
     }
     if not last:
         raise SettingsError(f"--warm-start {name}: it has no result yet; let it finish its first evaluations")
-    for evaluation, value in last.values():
-        yield Candidate(-evaluation.to_epoch, target.as_loss(value), source, evaluation.config_id, evaluation.values)
+    for result in last.values():
+        yield Candidate(source, result)
+
+
+def _order(candidate: Candidate, *, mode: Literal["min", "max"]) -> tuple[int, float, int, int]:
+    negative_epochs, loss, evaluation_id = rank(candidate.result, mode=mode)
+    return negative_epochs, loss, candidate.source, evaluation_id

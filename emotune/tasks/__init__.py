@@ -1,4 +1,4 @@
-"""The table of tasks: what is learnt, as a head and a loss on an encoder."""
+"""The table of tasks: a settings class per task, which builds a head and a loss on an encoder."""
 
 from typing import Annotated
 

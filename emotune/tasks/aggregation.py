@@ -1,10 +1,10 @@
-"""From the representations of a signal to the one that is classified.
+"""Aggregation of a signal's representations e_CLS, e_1, ..., e_s into the vector that is classified.
 
 Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section V-A and Table I, whose rows are
 ``class`` (CLS), ``last`` (last), ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups``
-(max-pool 2) and ``average-groups`` (avg-pool 2). Where the paper leaves a choice open: what is
-pooled are the representations of the samples, without that of the class token, and groups are
-stretches of time of equal length.
+(max-pool 2) and ``average-groups`` (avg-pool 2). The paper leaves two choices open. Here pooling is over
+e_1, ..., e_s without e_CLS, and groups are consecutive in time and of equal length: 1280 samples divide into 2 and
+into 4 groups, 1281 representations would not.
 """
 
 from typing import Literal
@@ -20,23 +20,28 @@ from emotune.models.transformer import TransformerEncoder
 Aggregate = Literal["class", "last", "max", "average", "max-groups", "average-groups"]
 
 MAX_GROUPS = 2
+"""Groups in time of ``max-groups``."""
+
 AVERAGE_GROUPS = 4
-NARROWED = 64
-"""Features that a representation is brought to before ``max-groups``."""
+"""Groups in time of ``average-groups``."""
+
+NARROWED_WIDTH = 64
+"""Features per representation after the linear layer of ``max-groups``."""
 
 
 class Aggregation(nn.Module):
-    """One vector per signal: a representation, or a pool of those of all samples.
+    """One vector per signal: one of its representations, or a pool over those of all samples.
 
     Attributes:
-        width: Size of the vector.
+        width: Number of features of the vector.
 
     Args:
-        kind: Which representation, or which pool.
-        encoder: What will give the representations; it does not become a part of this module.
+        kind: Which representation or which pool.
+        encoder: The encoder that will be passed to `forward`; it does not become a submodule, since the objective
+            has it already.
 
     Raises:
-        SettingsError: The encoder gives no representation of each sample, and the kind needs them.
+        SettingsError: The kind needs a representation per sample, and the encoder has only one per signal.
     """
 
     def __init__(self, kind: Aggregate, *, encoder: Encoder) -> None:
@@ -47,15 +52,15 @@ class Aggregation(nn.Module):
                 "use 'class', or model.kind: transformer"
             )
         self.kind: Aggregate = kind
-        self.narrow = nn.Linear(encoder.width, NARROWED) if kind == "max-groups" else nn.Identity()
-        self.width = {"max-groups": MAX_GROUPS * NARROWED, "average-groups": AVERAGE_GROUPS * encoder.width}.get(
+        self.narrow = nn.Linear(encoder.width, NARROWED_WIDTH) if kind == "max-groups" else nn.Identity()
+        self.width = {"max-groups": MAX_GROUPS * NARROWED_WIDTH, "average-groups": AVERAGE_GROUPS * encoder.width}.get(
             kind, encoder.width
         )
 
     def forward(
         self, signals: Float[Tensor, "batch channel time"], *, encoder: Encoder
     ) -> Float[Tensor, "batch aggregated"]:
-        """Encode signals; with ``class`` and ``last`` the last block is computed for one row only."""
+        """Return the vectors of signals; with ``class`` and ``last`` the last block is computed for one row only."""
         if self.kind == "class":
             return encoder.summarise(signals)
         assert isinstance(encoder, TransformerEncoder)

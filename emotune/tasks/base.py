@@ -1,4 +1,4 @@
-"""What the training loop needs of a task."""
+"""The interfaces of tasks: their settings, and the objective that the training loop trains."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from emotune.data.batches import Batch
 from emotune.models import Encoder
 
 Sums = dict[str, float]
-"""Numbers that may be added over batches and workers; metrics are computed from them at the end."""
+"""Sums by name. They are added over batches and workers; metrics are computed from the totals."""
 
 
 class Objective(nn.Module, ABC):
@@ -23,55 +23,60 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return a batch's share of the mean loss of the joint batch, to be minimised.
+        """Return a batch's part of the mean loss of the joint batch, a scalar that is minimised.
 
-        The shares of all parts of a joint batch add up to its mean loss.
+        The parts add up: ``sum of loss(part) = mean loss of the joint batch``.
 
         Args:
-            batch: Signals, and labels where the task has them.
-            generator: Source of everything random in the task itself (masks), in the same state for
-                all parts of a joint batch; what is drawn does not depend on how it is shared out.
+            batch: Signals, and labels if the task needs them.
+            generator: Source of the task's own random numbers (masks), in the same state for
+                all parts of a joint batch. Draw for the whole joint batch and use `Batch.own`, so that the numbers
+                do not depend on how the joint batch is divided.
         """
 
     def forward(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return `loss`: what several workers' gradients are averaged over (``DistributedDataParallel``)."""
+        """Return `loss`; ``DistributedDataParallel`` synchronises gradients only of calls through ``forward``."""
         return self.loss(batch, generator=generator)
 
     @abstractmethod
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return what `summarise` needs of one batch, as sums."""
+        """Return the sums of one batch that `summarise` computes metrics from."""
 
     @abstractmethod
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Turn the sums over all batches into metrics by name, ``loss`` among them."""
+        """Return metrics by name, ``loss`` among them, from the sums over all batches."""
 
 
 class TaskSettings(Settings, ABC):
-    """Base of the tasks' settings."""
+    """Base class of the tasks' settings; a subclass per task, listed in `emotune.tasks.TASKS`."""
 
     @abstractmethod
     def labels(self, index: pd.DataFrame) -> np.ndarray | None:
-        """Return a label for each segment of a store (NaN: none), or None if the task needs no labels."""
+        """Return a label for each segment of a store (NaN: no label), or None if the task needs no labels.
+
+        Args:
+            index: The store's index, a row per segment.
+        """
 
     @abstractmethod
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> Objective:
-        """Make the objective.
+        """Return the objective.
 
         Args:
             encoder: The network below the head.
-            channels: Channels of the signals.
-            labels: Labels of the training segments, as from `labels`.
+            channels: Number of channels of the signals.
+            labels: Labels of the training segments, from `labels`; None if the task needs none.
         """
 
     def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return what predictions that need no learning would score on a batch; nothing by default.
+        """Return the scores of predictions that need no learning on a batch; by default there are none.
 
         Args:
-            batch: Segments, in the order in which `Objective.measure` sees them.
-            generator: In the state in which `Objective.measure` finds it, so that masks are equal.
+            batch: The segments that `Objective.measure` receives, in the same order.
+            generator: A generator in the state that `Objective.measure` receives, so that masks are equal.
 
         Returns:
-            Sums by metric name, and under ``points`` what they are to be divided by.
+            Sums by metric name, and under ``points`` the number that divides them.
         """
         del batch, generator
         return {}

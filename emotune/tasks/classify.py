@@ -1,6 +1,12 @@
 """Fine-tuning: high or low arousal or valence, from an encoder's representations.
 
-Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D, equation 4;
+For a signal with label y (1: high, 0: low) and the output o of the network, with s the logistic function (equation 4):
+
+    loss = -w_p y log s(o) - (1 - y) log(1 - s(o)),    w_p = negatives / positives of the training segments
+
+The weight w_p gives both classes the same total weight.
+
+Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D;
 the EEG classifier (64 hidden units, dropout 0.6): Vazquez-Rodriguez et al. 2022 (hal-03897400), section 4.3.
 """
 
@@ -26,42 +32,42 @@ from emotune.tasks.base import Objective, Sums, TaskSettings
 
 
 class Classify(TaskSettings):
-    """Tell high from low ratings; the defaults are the published ECG classifier."""
+    """Classification of ratings as high or low; the defaults are the published ECG classifier."""
 
     kind: Literal["classify"] = "classify"
 
     target: Literal["arousal", "valence", "condition"] = "arousal"
-    """The rating that is predicted; or whether the ``condition`` is the one that ``high`` names."""
+    """What is predicted: the rating of arousal or valence, or whether the condition equals ``high``."""
 
     high: str = ""
-    """With target ``condition``: which one counts as high; segments of other conditions are low."""
+    """With target ``condition``: the condition that counts as high; all others count as low."""
 
     threshold: float | Literal["mean"] = "mean"
-    """A rating above this is high; ``mean`` is the mean over all rated recordings of the store."""
+    """Ratings above this number are high; ``mean``: the mean over all rated recordings of the store."""
 
     aggregate: Aggregate = "class"
-    """What is classified: the class token's representation (``class``, the table's CLS), that of the ``last`` sample,
-    or those of all samples pooled: ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups`` (max-pool 2: brought
-    to 64 features, then two halves) or ``average-groups`` (avg-pool 2: four quarters)."""
+    """What is classified: the representation of the class token (``class``) or of the ``last`` sample, or a pool over
+    all samples: ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups`` (max-pool 2: 64 features, maximum of
+    each half) or ``average-groups`` (avg-pool 2: average of each quarter)."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (1024, 512)
-    """Hidden units of the classifier's layers, as a list or, in a search space, as text such as ``1024-512``."""
+    """Hidden units of each layer of the classifier, as a list or, in a search space, as text such as ``1024-512``."""
 
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Dropout after each hidden layer of the classifier."""
+    """Dropout rate after each hidden layer of the classifier."""
 
     frozen: bool = False
-    """Train the classifier only and leave the encoder as it is."""
+    """Train the classifier only; the encoder's weights stay as they are."""
 
     shuffled: bool = False
-    """Train on labels that were dealt anew among the training segments: what there is without anything to learn."""
+    """Train on labels that are permuted among the training segments, which measures the accuracy by chance."""
 
     @model_validator(mode="after")
     def _refuse_what_has_no_effect(self) -> "Classify":
         if bool(self.high) != (self.target == "condition"):
             raise ValueError(
-                f"high: {self.high!r} with target: {self.target}; target: condition needs a condition as high, "
-                "and other targets have none"
+                f"high: {self.high!r} with target: {self.target}; with target: condition give a condition as high, "
+                "and with other targets remove it"
             )
         return self
 
@@ -75,10 +81,10 @@ class Classify(TaskSettings):
     def labels(self, index: pd.DataFrame) -> np.ndarray:
         """Return 1 (high), 0 (low) or NaN (not rated) for each segment.
 
-        The mean is taken over recordings, not segments, so that long recordings count once.
+        The mean is over recordings, not over segments, so that a long recording has no more weight than a short one.
 
         Raises:
-            DataError: No recording is rated, or all fall on one side.
+            DataError: No recording is rated, or all ratings are on one side of the threshold.
         """
         if self.target == "condition":
             return _by_condition(index["condition"].astype(str).to_numpy(), high=self.high)
@@ -97,7 +103,11 @@ class Classify(TaskSettings):
         return labels
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "ClassifyObjective":
-        """Make the objective; the positive class is weighted by negatives / positives of the labels."""
+        """Return the objective; the weight w_p of the positive class is negatives / positives of the labels.
+
+        Raises:
+            DataError: One of the classes has no training segment.
+        """
         del channels
         assert labels is not None
         positive = float((labels == 1).sum())
@@ -121,7 +131,7 @@ def _by_condition(conditions: np.ndarray, *, high: str) -> Float[np.ndarray, " s
 
 
 class ClassifyObjective(Objective):
-    """Weighted binary cross-entropy on a fully connected network over ``e_CLS``, or what is taken in its place."""
+    """Weighted binary cross-entropy of a fully connected network on the aggregated representations (``e_CLS``)."""
 
     def __init__(self, settings: Classify, encoder: Encoder, *, positive_weight: float) -> None:
         super().__init__()
@@ -138,14 +148,14 @@ class ClassifyObjective(Objective):
             encoder.requires_grad_(requires_grad=False)
 
     def train(self, mode: bool = True) -> "ClassifyObjective":  # noqa: FBT001, FBT002 (torch's signature)
-        """Switch to training; a frozen encoder stays in evaluation mode, without dropout."""
+        """Set training mode; a frozen encoder stays in evaluation mode, without dropout."""
         super().train(mode)
         if self.settings.frozen:
             self.encoder.eval()
         return self
 
     def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
-        """Return the logit of the high class."""
+        """Return the logit of the high class, in float32."""
         return self.head(self._aggregated(signals))[:, 0].float()
 
     def _aggregated(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch aggregated"]:
@@ -153,9 +163,9 @@ class ClassifyObjective(Objective):
 
     @torch.no_grad()
     def hidden_activations(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch hidden"]:
-        """Return what the last hidden layer hands on, without dropout whatever the present mode.
+        """Return the activations of the last hidden layer, without dropout in any mode.
 
-        Without hidden layers it is the representation itself. Late fusion joins these.
+        Late fusion concatenates these (hal-03897400, section 3.3). Without hidden layers they are the representation.
         """
         training = self.training
         self.eval()
@@ -165,7 +175,7 @@ class ClassifyObjective(Objective):
             self.train(training)
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return equation 4, averaged over the joint batch."""
+        """Return this batch's part of equation 4, averaged over the joint batch."""
         del generator
         return self._cross_entropy(self.logits(batch.signals), batch) / batch.joint_size
 
@@ -208,5 +218,5 @@ class ClassifyObjective(Objective):
 
 
 def ratio(part: float, whole: float) -> float:
-    """Return part / whole, and 0 for nothing of nothing (scikit-learn's convention)."""
+    """Return part / whole, and 0 if both are 0, as scikit-learn defines F1 and recall without samples."""
     return part / whole if whole else 0.0

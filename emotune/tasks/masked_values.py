@@ -1,6 +1,13 @@
 """Pre-training: hide spans of the signal and predict the hidden values.
 
-Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section III-C, equation 3.
+With the set M of hidden samples, their values x_j and the predicted ones x'_j (equation 3):
+
+    loss = (1 / N_m) * sum over j in M of (x'_j - x_j)^2
+
+N_m is the number of hidden values: hidden samples times channels. Hidden samples are set to zero in the input; there
+is no learnt mask token.
+
+Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section III-C.
 """
 
 from collections.abc import Mapping
@@ -9,53 +16,60 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from emotune.data.batches import Batch
+from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.models.transformer import TransformerEncoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
-from emotune.tasks.masking import hidden_rows, span_mask
 
 
 class MaskedValues(TaskSettings):
-    """Hide spans of the signal, on all channels at once, and predict the hidden values."""
+    """Prediction of hidden spans of the signal; a span is hidden on all channels."""
 
     kind: Literal["masked_values"] = "masked_values"
 
     start_probability: float = Field(default=0.0325, gt=0, lt=1)
-    """Share of the samples that start a hidden span."""
+    """Fraction of the samples that start a hidden span."""
 
     span: int = Field(default=20, ge=1)
     """Length of a hidden span, in samples."""
 
     head: int = Field(default=128, ge=1)
-    """Hidden units of the network that predicts the values."""
+    """Hidden units of the head, the network that predicts the values."""
 
     def labels(self, index: pd.DataFrame) -> np.ndarray | None:
-        """Return None: the signal is its own answer."""
+        """Return None: the task needs no labels, as the signal itself is predicted."""
         del index
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "MaskedValueObjective":
-        """Make the objective; the labels are not used."""
+        """Return the objective; the labels are not used."""
         del labels
         assert isinstance(encoder, TransformerEncoder)
         return MaskedValueObjective(self, encoder, channels=channels)
 
     def mask(self, batch: Batch, *, generator: torch.Generator) -> Bool[Tensor, "joint time"]:
-        """Draw which samples to hide of each signal of the joint batch."""
-        shape = (batch.joint_size, batch.signals.shape[2])
-        chance, span = self.start_probability, self.span
-        return span_mask(shape, start_probability=chance, span=span, generator=generator).to(batch.signals.device)
+        """Draw the hidden samples of every signal of the joint batch, True where a sample is hidden.
 
-    def most_hidden(self, steps: int) -> int:
-        """Return how many of a signal's samples can be hidden at most: when no spans overlap."""
+        Masks are drawn for the whole joint batch, so that they do not depend on the number of workers.
+        """
+        shape = (batch.joint_size, batch.signals.shape[2])
+        mask = span_mask(shape, start_probability=self.start_probability, span=self.span, generator=generator)
+        return mask.to(batch.signals.device)
+
+    def max_hidden(self, steps: int) -> int:
+        """Return the largest possible number of hidden samples of a signal: that of spans that do not overlap."""
         return min(steps, int(self.start_probability * steps) * self.span)
 
     def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return the errors, on the same masks, of predicting zero and of linear interpolation."""
+        """Return the summed squared errors of predicting zero and of linear interpolation, on the same masks.
+
+        Signals are standardised, so ``loss_zero`` is the error of predicting the mean, about 1 per value.
+        """
         mask = batch.own(self.mask(batch, generator=generator))
         hidden = mask[:, None].expand_as(batch.signals)
         signals = batch.signals.double()
@@ -68,7 +82,11 @@ class MaskedValues(TaskSettings):
 
 
 class MaskedValueObjective(Objective):
-    """Mean squared error at the hidden samples, from representations computed there only."""
+    """Mean squared error of the hidden values.
+
+    Representations are computed at the hidden samples only, as the loss reads no others: about half of the rows of
+    the last block.
+    """
 
     def __init__(self, settings: MaskedValues, encoder: TransformerEncoder, *, channels: int) -> None:
         super().__init__()
@@ -80,11 +98,14 @@ class MaskedValueObjective(Objective):
         )
 
     def pad_rows(self, *, fixed: bool) -> None:
-        """Say whether hidden rows are padded to the most there can be, or to what a batch needs."""
+        """Set whether hidden rows are padded to the largest possible number, or to what each batch needs.
+
+        A fixed number costs some rows, but a GPU need not wait for the mask to be read, and shapes never change.
+        """
         self._fixed_rows = fixed
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return equation 3, averaged over all hidden samples of the joint batch."""
+        """Return this batch's part of equation 3, the mean over all hidden values of the joint batch."""
         mask = self.settings.mask(batch, generator=generator)
         return self.squared_error(batch.signals, batch.own(mask)) / (mask.sum() * batch.signals.shape[1])
 
@@ -101,21 +122,89 @@ class MaskedValueObjective(Objective):
     def squared_error(
         self, signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, ""]:
-        """Return the summed squared error at the hidden samples."""
+        """Return the summed squared error of the hidden values."""
         assert isinstance(self.encoder, TransformerEncoder)
-        rows, weights = hidden_rows(mask, most=self.settings.most_hidden(mask.shape[1]) if self._fixed_rows else None)
+        rows, weights = hidden_rows(
+            mask, max_hidden=self.settings.max_hidden(mask.shape[1]) if self._fixed_rows else None
+        )
         shown = signals.masked_fill(mask[:, None], 0.0)
-        predicted = self.head(self.encoder(shown, rows + 1))
+        predicted = self.head(self.encoder(shown, rows + 1))  # row 0 is the class token
         target = signals.transpose(1, 2).gather(1, rows[:, :, None].expand(-1, -1, signals.shape[1]))
         return ((predicted - target).square() * weights[:, :, None]).sum()
+
+
+def span_mask(
+    shape: tuple[int, int], *, start_probability: float, span: int, generator: torch.Generator
+) -> Bool[Tensor, "batch step"]:
+    """Draw random spans of time steps to hide.
+
+    In every signal ``floor(start_probability * steps)`` different steps are drawn uniformly, and each
+    starts a hidden span. Spans may overlap, and the end of the signal cuts them. With the published
+    values (0.0325 and 20) 47.8 % of 1280 samples are hidden.
+
+    Args:
+        shape: Number of signals and number of time steps in each.
+        start_probability: Fraction of the steps that start a span, between 0 and 1.
+        span: Length of one span, in steps.
+        generator: Source of randomness; the mask is on its device.
+
+    Returns:
+        True where a step is hidden.
+
+    Raises:
+        SettingsError: The signals are too short for a single span.
+
+    Source:
+        Vazquez-Rodriguez et al. 2022, section III-C, after wav2vec 2.0 (arXiv:2006.11477), section
+        3.1. The paper says "around 47 %" hidden samples and leaves open how starts are drawn. Drawing
+        without replacement gives 47.8 %, with replacement 47.3 %.
+    """
+    signals, steps = shape
+    starts = int(start_probability * steps)
+    if starts < 1:
+        raise SettingsError(
+            f"task.start_probability: {start_probability} of {steps} samples is less than one hidden span; "
+            f"at least {1 / steps:.4g} is needed"
+        )
+    device = generator.device
+    # the indices of the largest of uniform numbers are a draw without replacement
+    chosen = torch.rand(shape, generator=generator, device=device).topk(starts, dim=1).indices
+    started = torch.zeros(signals, steps, device=device).scatter_(1, chosen, 1.0)
+    # a step is hidden if one of the span - 1 steps before it, or itself, is a start: a maximum over a window
+    covered = functional.pad(started, (span - 1, 0))[:, None]
+    return functional.max_pool1d(covered, kernel_size=span, stride=1)[:, 0].bool()
+
+
+def hidden_rows(
+    mask: Bool[Tensor, "batch step"], *, multiple: int = 32, max_hidden: int | None = None
+) -> tuple[Int64[Tensor, "batch row"], Float[Tensor, "batch row"]]:
+    """List the hidden steps of each signal, padded to a common number.
+
+    Args:
+        mask: True where a step is hidden.
+        multiple: The number of rows is rounded up to a multiple of this (and cut at all steps),
+            so that few different shapes occur: each costs a compilation or new memory.
+        max_hidden: Largest possible number of hidden steps. If it is given, this number of rows is returned, rounded
+            up: the call does not wait for a GPU to compute the mask, and the shape is always the same.
+
+    Returns:
+        Numbers of steps, the hidden ones first in order of time and then others as padding; and weights, 1 for
+        hidden steps and 0 for padding.
+    """
+    counts = mask.sum(dim=1)
+    needed = int(counts.max()) if max_hidden is None else max_hidden
+    rows = min(-(-needed // multiple) * multiple, mask.shape[1])
+    order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[:, :rows]
+    weights = torch.arange(rows, device=mask.device)[None] < counts[:, None]
+    return order, weights.float()
 
 
 def interpolate_linearly(
     signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
 ) -> Float[Tensor, "batch channel time"]:
-    """Fill the hidden samples by straight lines between their shown neighbours.
+    """Replace the hidden samples by straight lines between the nearest shown samples.
 
-    Before the first and after the last shown sample its value is held. A signal that is wholly
+    Before the first shown sample its value is used, and after the last one likewise. A signal that is entirely
     hidden becomes zero.
     """
     time = np.arange(signals.shape[2])

@@ -1,8 +1,17 @@
-"""Pre-training of the compared network: tell which of seven views of a signal one sees.
+"""Pre-training of the baseline: recognise which of seven transformations a signal has undergone.
+
+A view is a signal after one transformation. With the binary cross-entropy BCE_k of head k over all views, and the
+weights a_k of the tasks:
+
+    loss = sum over k of a_k BCE_k + l2 / 2 * sum over kernels of ||w||^2
+
+The transformations are pure functions: their random numbers come from the generator, and all channels of a signal
+are transformed alike.
 
 Source: Sarkar & Etemad 2020 (arXiv:2002.03898), as in its authors' published code.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -19,20 +28,20 @@ from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.models.convnet import draw_like_tensorflow
 from emotune.models.dropout import Dropout
-from emotune.tasks import transformations
 from emotune.tasks.base import Objective, Sums, TaskSettings
 
 VIEWS = ("original", "noise", "scaling", "negation", "reversal", "permutation", "warping")
-"""In the order of the heads, of ``task.weights`` and of the logits."""
+"""Names of the views, in the order of the heads, of ``task.weights`` and of the logits."""
 
+Signals = Float[Tensor, "batch channel time"]
 Weight = Annotated[float, Field(ge=0)]
 
 
 class RecogniseTransformation(TaskSettings):
-    """Seven heads, one for each view of a signal, each of which tells its own from the six others.
+    """Seven binary classifiers, one per view of a signal, on a common encoder; the defaults are the published values.
 
     Every segment gives all seven views, and all views of a batch of segments are one batch of the
-    network: 7 times ``batch_size`` signals. The defaults are the published values.
+    network: 7 times ``batch_size`` signals.
     """
 
     kind: Literal["recognise_transformation"] = "recognise_transformation"
@@ -41,16 +50,16 @@ class RecogniseTransformation(TaskSettings):
     """Signal-to-noise ratio of the noisy view, in dB."""
 
     scaling: float = Field(default=1.1, gt=0)
-    """What the scaled view is multiplied by."""
+    """Factor of the scaled view."""
 
     pieces: int = Field(default=20, ge=2)
-    """Pieces that the permuted view is cut into."""
+    """Number of pieces of the permuted view."""
 
     warp_pieces: int = Field(default=9, ge=2)
-    """Pieces of the warped view that are stretched or squeezed."""
+    """Number of pieces of the warped view; each is stretched or squeezed."""
 
     warp_factor: float = Field(default=1.05, gt=1, le=4)
-    """By what they are stretched or squeezed."""
+    """Factor by which pieces of the warped view are stretched, and by whose inverse they are squeezed."""
 
     weights: tuple[Weight, Weight, Weight, Weight, Weight, Weight, Weight] = (
         0.195, 0.195, 0.195, 0.0125, 0.0125, 0.195, 0.195,
@@ -61,39 +70,40 @@ class RecogniseTransformation(TaskSettings):
     """Hidden units of each of the two layers of a head."""
 
     dropout: float = Field(default=0.6, ge=0, lt=1)
-    """Dropout after each hidden layer of the heads."""
+    """Dropout rate after each hidden layer of the heads."""
 
     slope: float = Field(default=0.2, ge=0, lt=1)
-    """Slope of the heads' leaky ReLU below zero."""
+    """Slope of the heads' leaky ReLU for negative inputs."""
 
     l2: float = Field(default=1e-4, ge=0)
-    """Half of this times the squares of all kernels, encoder and heads, is added to the training loss: not of biases,
-    other than with ``optim.weight_decay``, which is best 0 here."""
+    """L2 penalty: the training loss includes ``l2 / 2`` times the sum of squares of all kernels, of encoder and heads.
+    Biases are not penalised. Set ``optim.weight_decay`` to 0 with it."""
 
     @model_validator(mode="after")
     def _check_weights(self) -> "RecogniseTransformation":
         if not sum(self.weights):
-            raise ValueError("weights: all are 0, so that nothing would be learnt; give one above 0")
+            raise ValueError("weights: all are 0, so the loss would be constant; give at least one above 0")
         if self.scaling == 1:
-            raise ValueError("scaling: by 1 the view equals the original; give another factor")
+            raise ValueError("scaling: 1 was given, with which the view equals the original; give another factor")
         return self
 
     def labels(self, index: pd.DataFrame) -> np.ndarray | None:
-        """Return None: which view it is, is known."""
+        """Return None: the task needs no labels, as the view is known."""
         del index
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "RecogniseObjective":
-        """Make the objective; it does not depend on channels and labels."""
+        """Return the objective; it does not depend on channels and labels."""
         del channels, labels
         return RecogniseObjective(self, encoder)
 
     def views(self, batch: Batch, *, generator: torch.Generator) -> Float[Tensor, "view batch channel time"]:
         """Return the seven views of every signal, in the order of `VIEWS`.
 
-        What is random about a signal's views does not depend on the others of its batch.
+        Every signal has a generator of its own, so its views do not depend on the other signals of the batch, and
+        several workers draw what one worker draws.
 
         Raises:
-            SettingsError: The signals have fewer samples than pieces.
+            SettingsError: The signals have fewer samples than ``pieces`` or ``warp_pieces``.
         """
         signals = batch.signals
         if signals.shape[2] < max(self.pieces, self.warp_pieces):
@@ -102,29 +112,29 @@ class RecogniseTransformation(TaskSettings):
                 f"{signals.shape[2]} samples; give fewer, or longer segments"
             )
         seeds = batch.own(torch.randint(2**62, (batch.joint_size,), generator=generator, device=generator.device))
-        own = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
-        parts = [self._views_of_one(signal[None], generator=one) for signal, one in zip(signals, own, strict=True)]
-        return torch.cat(parts, dim=1)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+        views = [self._transform(signal[None], generator=own) for signal, own in zip(signals, generators, strict=True)]
+        return torch.cat(views, dim=1)
 
-    def _views_of_one(
+    def _transform(
         self, signal: Float[Tensor, "batch channel time"], *, generator: torch.Generator
     ) -> Float[Tensor, "view batch channel time"]:
         pieces, stretch = self.warp_pieces, self.warp_factor
         return torch.stack(
             [
                 signal,
-                transformations.add_noise(signal, snr=self.snr, generator=generator),
-                transformations.scale(signal, factor=self.scaling),
-                transformations.negate(signal),
-                transformations.reverse(signal),
-                transformations.permute(signal, pieces=self.pieces, generator=generator),
-                transformations.warp(signal, pieces=pieces, stretch=stretch, generator=generator),
+                add_noise(signal, snr=self.snr, generator=generator),
+                scale(signal, factor=self.scaling),
+                negate(signal),
+                reverse(signal),
+                permute(signal, pieces=self.pieces, generator=generator),
+                warp(signal, pieces=pieces, stretch=stretch, generator=generator),
             ]
         )
 
 
 class RecogniseObjective(Objective):
-    """Seven weighted binary cross-entropies on seven heads over the encoder's summary."""
+    """Weighted binary cross-entropies of seven heads on the encoder's summary of a signal."""
 
     def __init__(self, settings: RecogniseTransformation, encoder: Encoder) -> None:
         super().__init__()
@@ -134,56 +144,56 @@ class RecogniseObjective(Objective):
         self.register_buffer("weights", torch.tensor(settings.weights), persistent=False)
 
     def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch head"]:
-        """Return what each head says: above 0 if it takes a signal for its own view."""
+        """Return the logit of each head, in float32; above 0 means that the signal is the head's view."""
         summary = self.encoder.summarise(signals)
         return torch.cat([head(summary) for head in self.heads.values()], dim=1).float()
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return the heads' losses, averaged over the signals, weighted and summed, and the kernels' squares."""
-        logits, truth = self._see(batch, generator=generator)
+        """Return this batch's part of the loss: the weighted sum of the heads' mean losses, and the L2 penalty."""
+        logits, truth = self._logits_of_views(batch, generator=generator)
         losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=0)
         kernels = [parameter for parameter in self.parameters() if parameter.ndim > 1]
         squares = torch.stack([kernel.square().sum() for kernel in kernels]).sum()
         error = losses @ self.get_buffer("weights") / (len(VIEWS) * batch.joint_size)
+        # every worker adds its share of the penalty, so that the parts add up to one penalty
         return error + self.settings.l2 / 2 * squares * (len(batch.rows) / batch.joint_size)
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return summed losses, and how often the heads, alone and against each other, were right."""
-        logits, truth = self._see(batch, generator=generator)
+        """Return summed losses, and how many views were classified correctly by each head and by all heads together."""
+        logits, truth = self._logits_of_views(batch, generator=generator)
         losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=0)
-        right = ((logits > 0) == (truth > 0)).sum(dim=0)
-        taken_for = logits.argmax(dim=1)
-        found = ((taken_for == truth.argmax(dim=1))[:, None] & (truth > 0)).sum(dim=0)
+        correct_alone = ((logits > 0) == (truth > 0)).sum(dim=0)
+        recognised = logits.argmax(dim=1) == truth.argmax(dim=1)
+        correct_together = (recognised[:, None] & (truth > 0)).sum(dim=0)
         sums = {"signals": float(len(logits)), "error": (losses @ self.get_buffer("weights")).item()}
         for number, view in enumerate(VIEWS):
-            sums[f"right_{view}"] = float(right[number])
-            sums[f"found_{view}"] = float(found[number])
+            sums[f"correct_alone_{view}"] = float(correct_alone[number])
+            sums[f"correct_together_{view}"] = float(correct_together[number])
         return sums
 
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Return loss and accuracies, in both ways in which they are reported.
+        """Return the loss, without the L2 penalty, and accuracies as both published programs define them.
 
-        ``accuracy`` is how often the most certain of the seven heads is that of the view (chance is
-        1/7), ``accuracy_VIEW`` the same for the signals of one view: so measures the public
-        re-implementation. ``binary_accuracy`` is the mean of how often each head is right by
-        itself, ``binary_accuracy_VIEW`` (a head that always denies reaches 6/7): so measures the
-        authors' code. The loss is without the kernels' squares.
+        ``accuracy``: share of signals for which the head with the largest logit is that of the view (chance: 1/7);
+        ``accuracy_VIEW``: the same over the signals of one view. The public re-implementation reports these.
+        ``binary_accuracy_VIEW``: share of all signals that one head classifies correctly (a head that always answers
+        no has 6/7); ``binary_accuracy``: their mean over the heads. The authors' code reports these.
         """
         count = sums["signals"]
-        alone = {f"binary_accuracy_{view}": sums[f"right_{view}"] / count for view in VIEWS}
-        found = {f"accuracy_{view}": sums[f"found_{view}"] * len(VIEWS) / count for view in VIEWS}
+        binary = {f"binary_accuracy_{view}": sums[f"correct_alone_{view}"] / count for view in VIEWS}
+        multiclass = {f"accuracy_{view}": sums[f"correct_together_{view}"] * len(VIEWS) / count for view in VIEWS}
         return {
             "loss": sums["error"] / count,
-            "accuracy": sum(found.values()) / len(VIEWS),
-            "binary_accuracy": sum(alone.values()) / len(VIEWS),
-            **found,
-            **alone,
+            "accuracy": sum(multiclass.values()) / len(VIEWS),
+            "binary_accuracy": sum(binary.values()) / len(VIEWS),
+            **multiclass,
+            **binary,
         }
 
-    def _see(
+    def _logits_of_views(
         self, batch: Batch, *, generator: torch.Generator
     ) -> tuple[Float[Tensor, "signal head"], Float[Tensor, "signal head"]]:
-        """Return the logits of all views of a batch, and 1 where a head should say so."""
+        """Return the logits of all views of a batch, and the targets: 1 for the view's own head, otherwise 0."""
         views = self.settings.views(batch, generator=generator)
         logits = self.logits(views.flatten(0, 1))
         truth = torch.eye(len(VIEWS)).repeat_interleave(len(batch.signals), dim=0)
@@ -191,10 +201,79 @@ class RecogniseObjective(Objective):
 
 
 def make_head(settings: RecogniseTransformation, *, width: int) -> nn.Sequential:
-    """Make one head: two hidden layers and a logit."""
+    """Return one head: two hidden layers and a logit."""
     layers: list[nn.Module] = []
     for before in (width, settings.hidden):
         layers += [nn.Linear(before, settings.hidden), nn.LeakyReLU(settings.slope), Dropout(settings.dropout)]
     head = nn.Sequential(*layers, nn.Linear(settings.hidden, 1))
     draw_like_tensorflow(head)
     return head
+
+
+def add_noise(signals: Signals, *, snr: float, generator: torch.Generator) -> Signals:
+    """Add white noise to every channel, ``snr`` dB below the channel's mean power."""
+    power = signals.square().mean(dim=2, keepdim=True) / 10 ** (snr / 10)
+    return signals + power.sqrt() * torch.randn(signals.shape, generator=generator).to(signals)
+
+
+def scale(signals: Signals, *, factor: float) -> Signals:
+    """Multiply signals by a factor."""
+    return signals * factor
+
+
+def negate(signals: Signals) -> Signals:
+    """Change the sign of signals."""
+    return -signals
+
+
+def reverse(signals: Signals) -> Signals:
+    """Reverse signals in time."""
+    return signals.flip(2)
+
+
+def permute(signals: Signals, *, pieces: int, generator: torch.Generator) -> Signals:
+    """Cut signals into pieces of equal length and join them in a random order, the same for all channels.
+
+    The remaining samples, fewer than ``pieces``, stay at the end.
+    """
+    length = signals.shape[2] // pieces
+    whole = pieces * length
+    order = torch.rand(signals.shape[0], pieces, generator=generator).argsort(dim=1)
+    steps = (order[:, :, None] * length + torch.arange(length)).flatten(1).to(signals.device)
+    permuted = signals.gather(2, steps[:, None].expand(-1, signals.shape[1], -1))
+    return torch.cat([permuted, signals[:, :, whole:]], dim=2)
+
+
+def warp(signals: Signals, *, pieces: int, stretch: float, generator: torch.Generator) -> Signals:
+    """Stretch ``ceil(pieces / 2)`` random pieces of a signal in time and squeeze the others by the same factor.
+
+    Pieces have equal length L; the remaining samples, fewer than ``pieces``, are dropped. Stretched
+    pieces have ``ceil(L * stretch)`` samples and squeezed ones ``ceil(L / stretch)``. Samples are interpolated
+    linearly within each piece, as by OpenCV's ``resize``. From the result, which is usually longer than the signal, a
+    random part of the signal's length is kept; a shorter result is extended by its last sample.
+    """
+    count, time = signals.shape[0], signals.shape[2]
+    length = time // pieces
+    stretched = torch.rand(count, pieces, generator=generator).argsort(dim=1) < -(-pieces // 2)
+    sizes = torch.where(stretched, math.ceil(length * stretch), math.ceil(length / stretch))
+    ends = sizes.cumsum(dim=1)
+    surplus = (ends[:, -1:] - time).clamp(min=0)
+    chance = torch.rand(count, 1, generator=generator)
+    steps = torch.arange(time) + (chance * surplus).long()
+    steps = torch.minimum(steps, ends[:, -1:] - 1)
+    piece = torch.searchsorted(ends, steps, right=True)
+    size = sizes.gather(1, piece)
+    # a sample is an area of width 1 around its centre, as in OpenCV: hence the halves
+    within = (steps - (ends.gather(1, piece) - size) + 0.5) * (length / size) - 0.5
+    positions = piece * length + within.clamp(0, length - 1)
+    return _interpolate(signals, positions.to(signals.device))
+
+
+def _interpolate(signals: Signals, positions: Float[Tensor, "batch time"]) -> Signals:
+    """Return values at positions between the samples, interpolated linearly."""
+    left = positions.floor()
+    share = (positions - left).to(signals.dtype)[:, None]
+    first = left.long().clamp(max=signals.shape[2] - 1)
+    second = (first + 1).clamp(max=signals.shape[2] - 1)
+    before, after = (signals.gather(2, steps[:, None].expand(-1, signals.shape[1], -1)) for steps in (first, second))
+    return before + (after - before) * share

@@ -1,8 +1,12 @@
-"""Encoders in MLflow: logged as a model anybody can load, and fetched back as the files we load ourselves."""
+"""Encoders in MLflow: logged as an exported model and as files, and downloaded again.
+
+The model needs only torch; the files are what `emotune.evaluation.encoders.PretrainedEncoder` reads.
+"""
 
 import contextlib
 import hashlib
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +24,72 @@ from mlflow.tracking import MlflowClient
 from torch import nn
 
 from emotune.errors import SettingsError
+from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint, find_local_checkpoint
 from emotune.files import sha256_of
-from emotune.tracking.store import brief
+from emotune.storage import Storage
+from emotune.study.folder import SearchFolder
+from emotune.tracking.delivery import read_delivery_state
+from emotune.tracking.store import one_line
+from emotune.training.checkpoints import export_weights
 
 FOLDER = "encoder"
+"""Artifact folder of an encoder's files in its run."""
+
 MODEL = "model"
-"""Not the folder's name: MLflow shows a model's files among the run's, under its name."""
+"""Name of the exported model; it differs from `FOLDER` because MLflow lists both among the run's artifacts."""
+
+DOWNLOADS = ".encoders"
+"""Folder of downloaded encoders in the storage, one folder per run."""
+
 _TAG = "emotune.encoder_sha256"
+"""Tag of run and model with the hash of the encoder's files: the same encoder is logged once."""
+
+
+def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Path:
+    """Return the checkpoint folder of a pre-trained encoder; download it if it is an MLflow run.
+
+    Args:
+        source: A checkpoint folder, the folder or name of a search (its best configuration), or an
+            MLflow run (``runs:/ID`` or ``ID``).
+        storage: The storage of all searches.
+        tracking_uri: The MLflow server or database of the run; None is MLflow's default.
+
+    Raises:
+        SettingsError: There is nothing of that name, the search has no result yet, or the download failed.
+        DamageError: All checkpoints of the search are damaged.
+    """
+    checkpoint = find_local_checkpoint(source, storage=storage)
+    if checkpoint is not None:
+        return checkpoint
+    run_id = source.removeprefix("runs:/")
+    if len(run_id) == 32 and run_id.isalnum():
+        return download_encoder(run_id, tracking_uri=tracking_uri, to=storage.local(DOWNLOADS))
+    raise SettingsError(
+        f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in MLflow"
+    )
+
+
+def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
+    """Log a search's best encoder into its configuration's MLflow run, as a model with a signature.
+
+    Returns:
+        The id of the run; None if the configuration has no run in MLflow yet.
+
+    Raises:
+        SettingsError: The search has no result.
+        MlflowException: MLflow cannot be reached.
+    """
+    checkpoint = best_checkpoint(folder)
+    run_id = read_delivery_state(folder.storage).runs.get(str(int(checkpoint.parent.name)))
+    if run_id is None:
+        return None
+    encoder = PretrainedEncoder(checkpoint)
+    example = np.zeros((1, len(encoder.channels), encoder.preparation.samples), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = Path(scratch) / FOLDER
+        export_weights(checkpoint, to=files)
+        log_encoder(run_id, module=encoder, example=example, folder=files, tracking_uri=tracking_uri)
+    return run_id
 
 
 def log_encoder(
@@ -39,18 +102,18 @@ def log_encoder(
 ) -> bool:
     """Log an encoder into its configuration's run, as an exported model and as files under ``encoder/``.
 
-    The model is a ``torch.export`` graph with a signature: it is loaded without unpickling anything and
-    without this package, for any number of signals of the example's size.
+    The model is a ``torch.export`` graph with a signature. Loading it needs neither pickle nor this package;
+    it takes any number of signals of the example's shape.
 
     Args:
-        run_id: The run; it stays as it is, also its status.
+        run_id: The run; its status does not change.
         module: The encoder; it is exported in evaluation mode.
-        example: One signal.
-        folder: Files to keep beside it: weights and settings.
-        tracking_uri: Where the run is.
+        example: One segment, for the signature.
+        folder: Folder of the files to log: weights and settings.
+        tracking_uri: The MLflow server or database of the run.
 
     Returns:
-        Whether it was logged; False if this very encoder was there already.
+        True if it was logged; False if the run already had this encoder.
     """
     client = MlflowClient(tracking_uri=tracking_uri)
     digest = _digest(folder)
@@ -61,14 +124,14 @@ def log_encoder(
         client.set_tag(run_id, _TAG, digest)
         return True
     client.log_artifacts(run_id, str(folder), FOLDER)
-    batch = np.repeat(example.astype(np.float32), 2, axis=0)  # torch.export takes a size of 1 for a constant
+    batch = np.repeat(example.astype(np.float32), 2, axis=0)  # torch.export specialises a dimension of size 1
     module = module.to("cpu").eval()
     with torch.inference_mode():
-        answer = module(torch.from_numpy(batch)).numpy()
+        embedding = module(torch.from_numpy(batch)).numpy()
     with _default_uri(tracking_uri), warnings.catch_warnings():
-        # said by MLflow of its own code, while that is imported
+        # MLflow issues this warning about its own code on import
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
-        # made by hand, because MLflow would put it into the experiment that happens to be active
+        # created explicitly, because MLflow would choose the active experiment
         model = client.create_logged_model(
             run.info.experiment_id,
             name=MODEL,
@@ -85,7 +148,7 @@ def log_encoder(
             pytorch_model=module,
             serialization_format="pt2",
             input_example=batch,
-            signature=infer_signature(batch, answer),
+            signature=infer_signature(batch, embedding),
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
         )
     client.set_tag(run_id, _TAG, digest)
@@ -93,18 +156,18 @@ def log_encoder(
 
 
 def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path:
-    """Fetch the files of an encoder that was logged into a run.
+    """Download the files of an encoder that was logged into a run.
 
     Args:
         run_id: The run.
-        tracking_uri: Where it is; None is MLflow's own default.
-        to: Folder for the encoders of all runs.
+        tracking_uri: The MLflow server or database of the run; None is MLflow's default.
+        to: Folder of the encoders of all runs.
 
     Returns:
-        The folder that holds them: ``to/RUN_ID/encoder``.
+        The folder of the files: ``to/RUN_ID/encoder``.
 
     Raises:
-        SettingsError: There is no such run, it has no encoder, or the server cannot be used.
+        SettingsError: There is no such run, it has no encoder, or MLflow cannot be reached.
     """
     destination = to / run_id
     destination.mkdir(parents=True, exist_ok=True)
@@ -113,23 +176,20 @@ def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path
             run_id=run_id, artifact_path=FOLDER, dst_path=str(destination), tracking_uri=tracking_uri
         )
     except (MlflowException, OSError) as error:
-        raise SettingsError(f"run {run_id!r}: its encoder cannot be fetched from MLflow: {brief(error)}") from None
+        raise SettingsError(
+            f"run {run_id!r}: its encoder cannot be downloaded from MLflow: {one_line(error)}"
+        ) from None
     return Path(path)
 
 
-def log_file(run_id: str, *, file: Path, tracking_uri: str) -> None:
-    """Put a file, such as the report, into a run; an earlier one of that name is replaced."""
-    MlflowClient(tracking_uri=tracking_uri).log_artifact(run_id, str(file))
-
-
 def _is_logged(client: MlflowClient, *, run: Run, digest: str) -> bool:
-    """Return whether an earlier attempt logged this very encoder, and delete what attempts left half done."""
+    """Return whether the run has this encoder as a complete model; delete incomplete models of it."""
     models = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
-    mine = [model for model in models if model.tags.get(_TAG) == digest]
-    for model in mine:
+    same = [model for model in models if model.tags.get(_TAG) == digest]
+    for model in same:
         if model.status != LoggedModelStatus.READY:
             client.delete_logged_model(model.model_id)
-    return any(model.status == LoggedModelStatus.READY for model in mine)
+    return any(model.status == LoggedModelStatus.READY for model in same)
 
 
 def _digest(folder: Path) -> str:
@@ -139,14 +199,14 @@ def _digest(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _default_uri(uri: str) -> Iterator[None]:
-    """Make a URI MLflow's default for a while: logging a model knows no other way to be told."""
+    """Make a URI MLflow's default within the block: logging a model has no parameter for it."""
     variable = os.environ.pop("MLFLOW_TRACKING_URI", None)
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        # it also wrote the variable, perhaps with a password, for every child process to inherit
-        mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]: undoes it; MLflow itself does so
+        # MLflow also set the variable, perhaps with a password; child processes must not inherit it
+        mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]: None resets it, as in MLflow's own code
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable

@@ -1,4 +1,4 @@
-"""MLflow as a mirror of a search's journal: sent by a thread, sent again when in doubt, never waited for."""
+"""The mirror of a search's journal in MLflow: a thread sends the records; the search does not wait for it."""
 
 import logging
 import queue
@@ -9,24 +9,43 @@ from mlflow.exceptions import MlflowException
 
 from emotune.search.records import Opened, Record
 from emotune.storage import Storage
-from emotune.tracking.cursor import Cursor, public_uri, read_cursor, write_cursor
-from emotune.tracking.plan import Changes, Kind, Plan, search_id
+from emotune.tracking.delivery import DeliveryState, read_delivery_state, write_delivery_state
+from emotune.tracking.mlflow_content import Kind, MlflowContent, RunUpdates, search_id
 from emotune.tracking.provenance import provenance
-from emotune.tracking.store import OUTAGES, MlflowStore, brief
+from emotune.tracking.store import OUTAGES, MlflowStore, one_line
+from emotune.tracking.uri import public_uri
 
 logger = logging.getLogger(__name__)
 
-_SLICE = 500  # records sent between two notes of the cursor
-_FIRST_WAIT, _LONGEST_WAIT, _LAST_WAIT = 0.5, 30.0, 0.3  # seconds between attempts; the last while closing
+SLICE_RECORDS = 500
+"""Number of records sent between two writes of the delivery state."""
+
+FIRST_RETRY_S = 0.5
+"""Delay before the first retry; it doubles up to `LONGEST_RETRY_S`."""
+
+LONGEST_RETRY_S = 30.0
+"""Longest delay between two retries."""
+
+CLOSING_RETRY_S = 0.3
+"""Delay between two retries while `MlflowMirror.close` waits."""
+
+SYNC_TIMEOUT_S = 600
+"""Time that `deliver_all` waits for MLflow."""
 
 
 class MlflowMirror:
-    """Keeps an MLflow experiment equal to a journal: the journal is the truth, MLflow a function of it.
+    """An observer of records that keeps an MLflow experiment equal to the journal.
 
-    It is an observer of records: calling it puts the record in a queue and returns. If the server is away, a
-    thread tries again for ever. What is missing when the driver ends is delivered by the next one, or by
-    `deliver_all`. How far it got is noted in ``tracking.json`` in the search's folder; if that is lost, or
-    the server is another one, everything is sent again, and MLflow stores it once.
+    Calling it puts a record into a queue and returns. A thread sends the records, and retries without limit
+    while the server is unreachable. The next driver, or `deliver_all`, sends what is missing when a driver
+    ends. The number of delivered records is kept in ``tracking.json`` in the search's folder; if the file is
+    lost, or the server has changed, all records are sent again. Sending is idempotent.
+
+    Args:
+        tracking_uri: The MLflow server or database.
+        folder: The search's folder.
+        name: The search's name.
+        kind: Purpose of the journal.
     """
 
     def __init__(self, tracking_uri: str, *, folder: Storage, name: str, kind: Kind = "configuration") -> None:
@@ -36,11 +55,11 @@ class MlflowMirror:
         self._kind: Kind = kind
         self._records: list[Record] = []
         self._delivered = 0
-        self._plan: Plan | None = None
+        self._content: MlflowContent | None = None
         self._store: MlflowStore | None = None
-        self._facts: dict[str, str] | None = None
-        self._complaint = ""
-        self._lost = 0
+        self._provenance: dict[str, str] | None = None
+        self._last_warning = ""
+        self._refused = 0
         self._in_doubt = False
         self._incoming: queue.SimpleQueue[tuple[int, Sequence[Record]] | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -49,67 +68,70 @@ class MlflowMirror:
         self._thread.start()
 
     def __call__(self, record: Record, number: int) -> None:
-        """Take note of a record, number 0 being the journal's first. Returns at once, never raises."""
+        """Queue a record for delivery; number 0 is the first of the journal. Returns at once, never raises."""
         self._incoming.put((number, [record]))
 
     def catch_up(self, records: Sequence[Record]) -> None:
-        """Take note of the records of earlier drivers, from the first on. Returns at once, never raises."""
+        """Queue the records of earlier drivers, from the first on. Returns at once, never raises."""
         self._incoming.put((0, list(records)))
 
     def close(self, timeout: int | float) -> bool:
-        """Deliver what is left as far as the time allows, and end.
+        """Deliver the remaining records within the timeout, and end.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Longest wait (s).
 
         Returns:
-            Whether MLflow has everything now.
+            True if MLflow has all records.
         """
         if not self._closing.is_set():
             self._closing.set()
             self._incoming.put(None)
         self._thread.join(timeout)
         self._abandoned.set()
-        complete = not self._thread.is_alive() and self._delivered == len(self._records) and not self._lost
+        complete = not self._thread.is_alive() and self._delivered == len(self._records) and not self._refused
         if not complete:
             logger.warning(
-                "MLflow at %s does not have everything yet; the rest is sent when the search starts again",
+                "MLflow at %s does not have everything yet: %d of %d records are delivered. The others are sent when "
+                "the search starts again, or by `emotune sync`",
                 public_uri(self._uri),
+                self._delivered,
+                len(self._records),
             )
         return complete
 
     def _work(self) -> None:
-        """Deliver records until the mirror is closed and nothing is left, or it is abandoned."""
-        wait = _FIRST_WAIT
+        """Deliver records until the mirror is closed and all are delivered, or the timeout of `close` has passed."""
+        delay = FIRST_RETRY_S
         while not self._abandoned.is_set():
-            self._take()
+            self._receive()
             if self._delivered == len(self._records):
-                self._tidy_up()
-                return  # nothing is left after a blocking take only when closing
+                self._delete_duplicates()
+                return  # `_receive` blocks while there is nothing to deliver, unless the mirror is closed
             try:
                 self._deliver_slice()
             except OUTAGES as error:
-                self._complain(error)
-                self._plan = None  # begin the slice again; an answer may be lost, so look for the runs again
+                self._warn(error)
+                self._content = None  # a response may be lost: search for the runs, and send the slice again
                 self._in_doubt = True
-                if not self._closing.wait(wait):
-                    wait = min(2 * wait, _LONGEST_WAIT)
+                if not self._closing.wait(delay):
+                    delay = min(2 * delay, LONGEST_RETRY_S)
                 else:
-                    self._abandoned.wait(_LAST_WAIT)
+                    self._abandoned.wait(CLOSING_RETRY_S)
             else:
-                self._complaint = ""
-                wait = _FIRST_WAIT
+                self._last_warning = ""
+                delay = FIRST_RETRY_S
 
-    def _tidy_up(self) -> None:
-        """After a trouble, look once more for runs that are there twice: a server may store them very late."""
+    def _delete_duplicates(self) -> None:
+        """After an outage, search once more for duplicate runs: a server may have stored a request late."""
         if self._in_doubt and self._store is not None:
             try:
                 self._store.find_runs()
             except OUTAGES as error:
-                self._complain(error)
+                self._warn(error)
 
-    def _take(self) -> None:
-        """Take everything that has come in; wait for it if there is nothing else to do."""
+    def _receive(self) -> None:
+        """Move the queued records to the list; wait for one if all are delivered."""
         while True:
             idle = self._delivered == len(self._records) and not self._closing.is_set()
             try:
@@ -120,82 +142,86 @@ class MlflowMirror:
                 continue
             number, records = item
             if number > len(self._records):
-                logger.error("record %d of the journal came after %d: not sent", number, len(self._records))
+                logger.error(
+                    "MLflow: record %d of the journal was received after %d records; it is not sent",
+                    number,
+                    len(self._records),
+                )
             self._records.extend(records[len(self._records) - number :] if number <= len(self._records) else [])
 
     def _deliver_slice(self) -> None:
-        """Send what follows from the next records, and note that it was sent."""
-        if self._plan is None:
-            self._store, self._plan = self._connect()
+        """Send the updates of the next records, and write the delivery state."""
+        if self._content is None:
+            self._store, self._content = self._connect()
         assert self._store is not None
-        end = min(self._delivered + _SLICE, len(self._records))
-        changes: Changes = {}
+        end = min(self._delivered + SLICE_RECORDS, len(self._records))
+        updates: RunUpdates = {}
         for record in self._records[self._delivered : end]:
-            self._plan.absorb(record, changes)
-        for key, change in changes.items():
+            self._content.add(record, updates)
+        for key, update in updates.items():
             if self._abandoned.is_set():
                 return
-            self._store.send(key, change=change)
-        self._note(self._store, delivered=end)
+            self._store.send(key, update=update)
+        self._write_state(self._store, delivered=end)
 
-    def _note(self, store: MlflowStore, *, delivered: int) -> None:
-        cursor = Cursor(
+    def _write_state(self, store: MlflowStore, *, delivered: int) -> None:
+        state = DeliveryState(
             uri=public_uri(self._uri),
             search_id=store.search_id,
             experiment_id=store.experiment_id,
             delivered=delivered,
             runs=store.runs,
         )
-        write_cursor(cursor, folder=self._folder)
+        write_delivery_state(state, folder=self._folder)
         self._delivered = delivered
-        self._lost += store.lost
-        store.lost = 0
+        self._refused += store.refused
+        store.refused = 0
 
-    def _connect(self) -> tuple[MlflowStore, Plan]:
-        """Find the experiment and its runs; go on where the cursor says if it fits, else from the start."""
+    def _connect(self) -> tuple[MlflowStore, MlflowContent]:
+        """Find the experiment and its runs; resume after the delivered records if they are in these runs."""
         opened = self._records[0]
         assert isinstance(opened, Opened)
-        cursor = read_cursor(self._folder)
-        store = MlflowStore(self._uri, name=self._name, search_id=search_id(opened), known=cursor.runs)
-        fits = (
-            cursor.uri == public_uri(self._uri)
-            and cursor.search_id == store.search_id
-            and cursor.experiment_id == store.experiment_id
-            and cursor.runs.items() <= store.runs.items()
+        state = read_delivery_state(self._folder)
+        store = MlflowStore(self._uri, name=self._name, search_id=search_id(opened), known=state.runs)
+        matches = (
+            state.uri == public_uri(self._uri)
+            and state.search_id == store.search_id
+            and state.experiment_id == store.experiment_id
+            and state.runs.items() <= store.runs.items()
         )
-        self._delivered = min(cursor.delivered, len(self._records)) if fits else 0
-        self._facts = self._facts or provenance()
-        plan = Plan(kind=self._kind, provenance=self._facts)
+        self._delivered = min(state.delivered, len(self._records)) if matches else 0
+        self._provenance = self._provenance or provenance()
+        content = MlflowContent(kind=self._kind, provenance=self._provenance)
         for record in self._records[: self._delivered]:
-            plan.absorb(record, {})
-        return store, plan
+            content.add(record, {})
+        return store, content
 
-    def _complain(self, error: Exception) -> None:
-        """Say what is wrong, once for as long as it stays the same."""
+    def _warn(self, error: Exception) -> None:
+        """Log a warning, unless it repeats the last one."""
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 503
-        advice = {
+        problem = {
             401: "refuses the password: check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-            403: "does not allow this user to write: ask for the right, or give another --tracking-uri",
-            404: "does not answer as an MLflow server does: check --tracking-uri",
+            403: "does not allow this user to write: have the permission granted, or give another --tracking-uri",
+            404: "is not an MLflow server: check --tracking-uri",
         }.get(status, "cannot be used now")
-        if advice != self._complaint:
-            self._complaint = advice
+        if problem != self._last_warning:
+            self._last_warning = problem
             logger.warning(
-                "MLflow at %s %s. The search goes on, and what is missing is sent later. (%s)",
+                "MLflow at %s %s. The search continues; missing records are sent later. (%s)",
                 public_uri(self._uri),
-                advice,
-                brief(error),
+                problem,
+                one_line(error),
             )
 
 
 def deliver_all(
     records: Sequence[Record], *, tracking_uri: str, folder: Storage, name: str, kind: Kind = "configuration"
 ) -> bool:
-    """Bring MLflow up to date with a journal, in one go; give up after ten minutes.
+    """Deliver a whole journal to MLflow; give up after ten minutes.
 
     Returns:
-        Whether MLflow has everything now.
+        True if MLflow has all records.
     """
     mirror = MlflowMirror(tracking_uri, folder=folder, name=name, kind=kind)
     mirror.catch_up(records)
-    return mirror.close(600)
+    return mirror.close(SYNC_TIMEOUT_S)

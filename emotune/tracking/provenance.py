@@ -1,4 +1,4 @@
-"""Where results come from: the commit, the versions and the machine, as text."""
+"""Provenance of results: commit, versions and machine, as text."""
 
 import importlib.metadata
 import os
@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGES = ("emotune", "torch", "ray", "mlflow", "numpy", "ConfigSpace", "hpbandster")
+"""Packages whose versions are recorded."""
 
 
 def provenance(*, packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Return what is needed to say later what made a result. No user names, paths or environment.
+    """Return commit, versions and machine of this process, without user names, paths or environment variables.
 
     Returns:
-        ``git_commit`` (with ``+changes`` if files differ from it) if the package lies in a git work tree,
+        ``git_commit`` (with ``+changes`` if files differ from it) if the package is in a git work tree,
         ``python``, ``platform``, ``node``, ``processors``, and ``version.PACKAGE`` for those installed.
     """
     facts = {
@@ -34,7 +35,7 @@ def provenance(*, packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the work tree a folder lies in; None if it lies in none or there is no git."""
+    """Return the commit of a folder's git work tree; None if there is no work tree or no git."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

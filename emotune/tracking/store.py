@@ -1,4 +1,4 @@
-"""One MLflow experiment that holds one search: finding its runs again, and sending changes to them."""
+"""The MLflow experiment of a search: finds its runs, and sends updates to them."""
 
 import logging
 import math
@@ -13,93 +13,94 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from emotune.tracking.cursor import public_uri
-from emotune.tracking.plan import SUMMARY, Change
+from emotune.tracking.mlflow_content import SUMMARY, RunUpdate
+from emotune.tracking.uri import public_uri
 
 logger = logging.getLogger(__name__)
 
-# What a server or a database that is away can make MLflow's client raise.
-OUTAGES = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)  # OSError: also those of requests
+OUTAGES = (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError)
+"""Errors of MLflow's client when a server or database is unreachable; those of requests are `OSError`."""
 
-# SQLAlchemy's numbers of errors of the data themselves. An MLflow server reports nearly every other trouble with its
-# database, such as lost connections, as a bad request too.
-_FOR_GOOD = {sqlalchemy.exc.DataError.code, sqlalchemy.exc.IntegrityError.code}
+# SQLAlchemy's codes of errors in the data, which a retry cannot resolve. An MLflow server also reports other database
+# errors, such as lost connections, as a bad request.
+_PERMANENT = {sqlalchemy.exc.DataError.code, sqlalchemy.exc.IntegrityError.code}
 
-# MLflow's own limits for one call.
+# MLflow's limits for one call of log_batch.
 _METRICS, _PARAMS, _TAGS = 800, 100, 100
 
 
 class GoneError(OSError):
-    """The experiment or a run that was there is not there any more: everything has to be sent again."""
+    """The experiment or a run no longer exists; all records have to be sent again."""
 
 
 class MlflowStore:
-    """The experiment of one search in MLflow, with one run per key.
+    """The MLflow experiment of one search, with one run per key.
 
     Args:
         uri: The tracking server or database.
         name: The search's name.
-        search_id: What tells it from others of that name.
-        known: The runs that were used before, by key: if there are several of one key, they are the ones to keep.
+        search_id: The search's identity; other searches may have the same name.
+        known: Run ids of earlier deliveries by key; of several runs with one key, these are kept.
     """
 
     def __init__(self, uri: str, *, name: str, search_id: str, known: Mapping[str, str] | None = None) -> None:
-        # Otherwise a locked database puts a traceback on the screen at every attempt, a new one many lines.
+        # Otherwise MLflow prints a traceback for every attempt on a locked database, and many lines for a new one.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.search_id = search_id
         self.runs: dict[str, str] = dict(known or {})
         self._dropped: set[str] = set()
-        self.lost = 0
-        """Changes that MLflow refused for good."""
+        self.refused = 0
+        """Number of updates that MLflow refused permanently."""
         self._client = MlflowClient(tracking_uri=uri)
         self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
         self.find_runs()
 
-    def send(self, key: str, *, change: Change) -> None:
-        """Bring one run up to date, and create it first if it is not there.
+    def send(self, key: str, *, update: RunUpdate) -> None:
+        """Send an update to a run; create the run if it does not exist.
 
-        Sending a change again changes nothing. A change that MLflow refuses for good is logged and left out,
-        and so are those of a run which the user has deleted.
+        Sending is idempotent. An update that MLflow refuses permanently is logged and skipped. Updates of a
+        run that the user has deleted are skipped.
 
         Raises:
-            GoneError: The experiment or the run has vanished.
-            MlflowException: The server cannot be used now; and the other `OUTAGES`.
+            GoneError: The experiment or the run no longer exists.
+            MlflowException: MLflow cannot be used now; likewise the other `OUTAGES`.
         """
         if key in self._dropped:
             return
         try:
-            self._send(key, change=change)
+            self._send(key, update=update)
         except MlflowException as error:
-            if error.get_http_status_code() not in (400, 404) or _is_database_trouble(error):
+            if error.get_http_status_code() not in (400, 404) or _is_transient_database_error(error):
                 raise
-            self._judge(key, change=change, error=error)
+            self._handle_refusal(key, update=update, error=error)
 
-    def _send(self, key: str, *, change: Change) -> None:
+    def _send(self, key: str, *, update: RunUpdate) -> None:
         created = key not in self.runs
         if created:
-            self.runs[key] = self._create(change)
+            self.runs[key] = self._create(update)
         run = self.runs[key]
-        self._log(run, change=change)
-        for name, document in change.documents.items():
+        self._log(run, update=update)
+        for name, document in update.documents.items():
             self._client.log_dict(run, document, name)
-        if change.status == "RUNNING" and not created:
+        if update.status == "RUNNING" and not created:
             self._client.update_run(run, status="RUNNING")
-        elif change.status not in (None, "RUNNING"):
-            self._client.set_terminated(run, status=change.status, end_time=change.ended)
+        elif update.status not in (None, "RUNNING"):
+            self._client.set_terminated(run, status=update.status, end_time=update.ended)
 
-    def _create(self, change: Change) -> str:
+    def _create(self, update: RunUpdate) -> str:
         run = self._client.create_run(
-            self.experiment_id, start_time=change.created, tags=_tags(change), run_name=change.name
+            self.experiment_id, start_time=update.created, tags=_tags(update), run_name=update.name
         )
         return run.info.run_id
 
-    def _log(self, run: str, *, change: Change) -> None:
+    def _log(self, run: str, *, update: RunUpdate) -> None:
         metrics = [
-            Metric(key=_word(key), value=value, timestamp=time, step=step) for key, value, time, step in change.metrics
+            Metric(key=_valid_key(key), value=value, timestamp=time, step=step)
+            for key, value, time, step in update.metrics
         ]
-        params = [Param(_word(key), value[:6000]) for key, value in change.params.items()]
-        tags = [RunTag(key, value) for key, value in _tags(change).items()]
+        params = [Param(_valid_key(key), value[:6000]) for key, value in update.params.items()]
+        tags = [RunTag(key, value) for key, value in _tags(update).items()]
         calls = max(
             math.ceil(len(part) / most) for part, most in [(metrics, _METRICS), (params, _PARAMS), (tags, _TAGS)]
         )
@@ -111,17 +112,17 @@ class MlflowStore:
                 tags=tags[call * _TAGS : (call + 1) * _TAGS],
             )
 
-    def _judge(self, key: str, *, change: Change, error: MlflowException) -> None:
-        """Find out why a change was refused: only if nothing can ever come of it, let it go."""
+    def _handle_refusal(self, key: str, *, update: RunUpdate, error: MlflowException) -> None:
+        """Skip a refused update if its run was deleted or its data are invalid; raise if the run is gone."""
         stage = self._stage(self.runs.get(key))
         if stage == "absent":
-            raise GoneError(f"run {change.name!r} of experiment {self.experiment_id} is gone") from error
+            raise GoneError(f"run {update.name!r} of experiment {self.experiment_id} no longer exists") from error
         if stage == "deleted":
             self._dropped.add(key)
-            logger.warning("MLflow: run %r was deleted, so nothing more is sent to it", change.name)
+            logger.warning("MLflow: run %r was deleted; its updates are skipped", update.name)
             return
-        self.lost += 1
-        logger.error("MLflow: run %r: a part was refused and is left out: %s", change.name, brief(error))
+        self.refused += 1
+        logger.error("MLflow: run %r: an update was refused and is skipped: %s", update.name, one_line(error))
 
     def _stage(self, run: str | None) -> Literal["active", "deleted", "absent"]:
         try:
@@ -130,12 +131,12 @@ class MlflowStore:
                 return "absent"
             if run is None:
                 return "active"
-            found = self._client.get_run(run)
+            entity = self._client.get_run(run)
         except MlflowException as error:
             if error.get_http_status_code() == 404:
                 return "absent"
             raise
-        return "active" if found.info.lifecycle_stage == LifecycleStage.ACTIVE else "deleted"
+        return "active" if entity.info.lifecycle_stage == LifecycleStage.ACTIVE else "deleted"
 
     def _find_experiment(self, name: str, *, uri: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
@@ -146,17 +147,17 @@ class MlflowStore:
         return experiment.experiment_id
 
     def find_runs(self) -> None:
-        """Find out which run belongs to which key, and delete those that are there twice.
+        """Map keys to runs, and delete duplicate runs of a key.
 
-        A run is there twice if the answer to the first creation was lost, and the server stored it only after
-        it had been looked for.
+        A duplicate exists if the response to a creation was lost, and the server stored the run after the
+        next search for it.
         """
-        found: dict[str, list[Run]] = {}
+        runs_by_key: dict[str, list[Run]] = {}
         for run in self._all_runs():
             number = run.data.tags.get("emotune.config_id", "")
-            found.setdefault(number if number.isdigit() else SUMMARY, []).append(run)
+            runs_by_key.setdefault(number if number.isdigit() else SUMMARY, []).append(run)
         known, self.runs = self.runs, {}
-        for key, runs in found.items():
+        for key, runs in runs_by_key.items():
             active = [run.info.run_id for run in runs if run.info.lifecycle_stage == LifecycleStage.ACTIVE]
             candidates = active or [run.info.run_id for run in runs]
             self.runs[key] = known[key] if known.get(key) in candidates else min(candidates)
@@ -165,7 +166,7 @@ class MlflowStore:
             for run_id in active:
                 if run_id != self.runs[key]:
                     self._client.delete_run(run_id)
-                    logger.warning("MLflow: run %r was there twice, and the second one was deleted", run_id)
+                    logger.warning("MLflow: run %r was a duplicate and was deleted", run_id)
 
     def _all_runs(self) -> Iterator[Run]:
         token = None
@@ -184,13 +185,13 @@ class MlflowStore:
 
 
 def artifact_location(uri: str, *, name: str) -> str | None:
-    """Return where the files of an experiment go: beside a database or folder; None leaves it to the server.
+    """Return the folder of an experiment's artifacts, beside the database or folder; None lets the server choose.
 
-    Without this, MLflow would put the files of a SQLite store into the folder the program was started in.
+    MLflow's default for a SQLite store is the working directory.
     """
     parsed = urlparse(uri)
     if parsed.scheme == "sqlite":
-        # sqlite:///relative and sqlite:////absolute, as SQLAlchemy has it
+        # SQLAlchemy: sqlite:///relative and sqlite:////absolute
         folder = Path(unquote(parsed.path[1:])).absolute().parent / "mlartifacts"
     elif parsed.scheme in ("", "file"):
         folder = Path(unquote(parsed.path)).absolute() / "artifacts"
@@ -199,22 +200,22 @@ def artifact_location(uri: str, *, name: str) -> str | None:
     return (folder / name).as_uri()
 
 
-def _is_database_trouble(error: MlflowException) -> bool:
-    """Whether a server tells of trouble with its database which may pass."""
-    found = re.search(r"sqlalche\.me/e/\w+/(\w+)", str(error))
-    return found is not None and found[1] not in _FOR_GOOD
+def _is_transient_database_error(error: MlflowException) -> bool:
+    """Return whether a server reports a database error that a retry may resolve."""
+    code = re.search(r"sqlalche\.me/e/\w+/(\w+)", str(error))
+    return code is not None and code[1] not in _PERMANENT
 
 
-def brief(error: BaseException) -> str:
-    """Return an error in one line without credentials."""
+def one_line(error: BaseException) -> str:
+    """Return an error as one line of at most 300 characters, without credentials."""
     line = " ".join(public_uri(str(error)).split("[SQL:")[0].split())
     return line[:300] or type(error).__name__
 
 
-def _word(key: str) -> str:
-    """Return a key with the characters MLflow allows."""
+def _valid_key(key: str) -> str:
+    """Return a key reduced to the characters and the length that MLflow allows."""
     return re.sub(r"[^\w.\- /:]", "_", key)[:250]
 
 
-def _tags(change: Change) -> dict[str, str]:
-    return {_word(key): value[:5000] for key, value in change.tags.items()}
+def _tags(update: RunUpdate) -> dict[str, str]:
+    return {_valid_key(key): value[:5000] for key, value in update.tags.items()}

@@ -1,1 +1,1 @@
-"""The training loop, its optimiser and its checkpoints."""
+"""The training loop, its execution plan, its optimiser and its checkpoints."""

@@ -1,9 +1,13 @@
-"""Checkpoints: written whole or not at all, checked when read, without pickle, two generations kept.
+"""Checkpoints: written atomically, verified when read, without pickle; the newest two are kept.
 
-A checkpoint is a folder ``epoch-000009``, or ``epoch-000009-step-000120`` after so many steps of the
-epoch after that, with ``weights.safetensors``, ``optimiser.safetensors``, ``state.json`` (epoch,
-reports of all epochs, how far the next one has come, and what the caller adds) and
-``manifest.json`` (size and SHA-256 of each file), which is written last.
+A checkpoint is a folder ``epoch-000009``, or ``epoch-000009-step-000120`` after 120 steps of epoch 10, with
+
+    weights.safetensors      weights of the objective
+    optimiser.safetensors    state of the optimiser
+    state.json               epoch, reports of all epochs, progress within the next one, and the caller's description
+    manifest.json            size and SHA-256 of each file; written last
+
+Safetensors and JSON hold data only: reading a checkpoint never runs code from it, as unpickling would.
 """
 
 import json
@@ -27,9 +31,14 @@ from emotune.training.loop import EpochProgress, EpochReport, TrainState
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2
-WHAT_WAS_LEARNT = ("weights.safetensors", "state.json")
+"""Number of checkpoints that are kept: one more than needed, in case the newest is damaged."""
+
+EXPORTED_FILES = ("weights.safetensors", "state.json")
+"""Files of a checkpoint without the optimiser's state."""
+
 MANIFEST = "manifest.json"
-FILES = (*WHAT_WAS_LEARNT, "optimiser.safetensors")
+FILES = (*EXPORTED_FILES, "optimiser.safetensors")
+"""Files that the manifest of a whole checkpoint lists."""
 
 
 def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any]) -> Path:
@@ -123,16 +132,16 @@ def _write_manifest(folder: Path, files: Sequence[str]) -> None:
 
 
 def export_weights(checkpoint: Path, *, to: Path) -> None:
-    """Write a checkpoint without the optimiser's state into a new folder, for use rather than for going on.
+    """Write a checkpoint without the optimiser's state into a new folder: for prediction, not for resumption.
 
     Raises:
-        DamageError: A file of the checkpoint is not what was written.
+        DamageError: The checkpoint is damaged.
     """
     read_state(checkpoint)
     with new_folder(to) as draft:
-        for name in WHAT_WAS_LEARNT:
+        for name in EXPORTED_FILES:
             shutil.copyfile(checkpoint / name, draft / name)
-        _write_manifest(draft, WHAT_WAS_LEARNT)
+        _write_manifest(draft, EXPORTED_FILES)
 
 
 def generations(root: Storage) -> list[str]:
@@ -144,21 +153,21 @@ def generations(root: Storage) -> list[str]:
 
 
 def is_intact(folder: Path) -> bool:
-    """Tell whether every file of a checkpoint is what its manifest says, and what its name says."""
+    """Return whether every file of a checkpoint has the size and hash of the manifest and the format of its name."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        return set(manifest) >= set(WHAT_WAS_LEARNT) and all(
+        return set(manifest) >= set(EXPORTED_FILES) and all(
             (folder / name).stat().st_size == entry["bytes"]
             and sha256_of(folder / name) == entry["sha256"]
-            and _is_what_it_is_called(folder / name)
+            and _has_format_of_its_name(folder / name)
             for name, entry in manifest.items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return False
 
 
-def _is_what_it_is_called(file: Path) -> bool:
-    """Tell whether a file can be read; what is no safetensors file, such as a pickle, raises an error."""
+def _has_format_of_its_name(file: Path) -> bool:
+    """Return whether a JSON file holds an object; other files, if not of safetensors (a pickle), raise an error."""
     if file.suffix == ".json":
         return isinstance(json.loads(file.read_text()), dict)
     with safe_open(file, framework="pt"):
@@ -185,10 +194,10 @@ def newest_checkpoint(root: Storage, *, up_to: int | None = None) -> Path | None
 
 
 def restore(folder: Path, state: TrainState) -> None:
-    """Load a checkpoint into a state that was made from the same experiment.
+    """Load a checkpoint into a state of the same experiment, in place.
 
     Raises:
-        DamageError: A file of the checkpoint is not what was written.
+        DamageError: The checkpoint is damaged.
     """
     content = read_state(folder)
     state.objective.load_state_dict(load_file(folder / "weights.safetensors"))
@@ -198,28 +207,28 @@ def restore(folder: Path, state: TrainState) -> None:
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return all weights of a checkpoint by name, checked against its manifest.
+    """Return all weights of a checkpoint by name, after verifying it.
 
     Raises:
-        DamageError: A file of the checkpoint is not what was written.
+        DamageError: The checkpoint is damaged.
     """
     read_state(folder)
     return load_file(folder / "weights.safetensors")
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Return what ``state.json`` holds: epoch, history and about; all files are checked first.
+    """Return the content of ``state.json``: epoch, within, history and about; all files are verified first.
 
     Raises:
-        DamageError: A file of the checkpoint is not what was written.
+        DamageError: The checkpoint is damaged.
     """
     if not is_intact(folder):
         raise DamageError(
-            f"{folder} is not an undamaged checkpoint: its files differ from manifest.json. Use another generation"
+            f"{folder} is not an undamaged checkpoint: its files differ from manifest.json. Use another checkpoint"
         )
     content = json.loads((folder / "state.json").read_text())
     if not isinstance(content.get("about"), dict):
-        raise DamageError(f"{folder}: state.json does not say what it is about. Use another generation")
+        raise DamageError(f"{folder}: state.json has no object 'about'. Use another checkpoint")
     return content
 
 
@@ -244,6 +253,6 @@ def _unflatten(state: TrainState, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         parameter, key = name.rsplit("|", 1)
         group = state.optimiser.param_groups[0]
-        stays = key == "step" and not group["fused"]  # torch keeps the counter on the CPU unless one kernel does all
-        value = tensor if stays else tensor.to(parameters[parameter].device)
+        on_cpu = key == "step" and not group["fused"]  # only a fused optimiser has its step counter on the device
+        value = tensor if on_cpu else tensor.to(parameters[parameter].device)
         state.optimiser.state[parameters[parameter]][key] = value

@@ -1,7 +1,8 @@
-"""How a network is computed: device, precision and the faster of several equal ways, chosen once per run.
+"""How a network is computed: device, precision, kernels and compilation, chosen once per run.
 
-What was measured is in `benchmarks/README.md`. Each path computes what the plain one does, up to
-rounding; none is chosen by a clock, so that equal machines choose alike.
+Every plan computes the same function as `PLAIN`, up to rounding. The choice depends on the settings, the machine and
+the size of the network, never on a measured time, so equal machines choose equal plans. Measurements of the plans
+are in `benchmarks/README.md`.
 """
 
 import contextlib
@@ -30,51 +31,52 @@ logger = logging.getLogger(__name__)
 
 Precision = Literal["fp32", "bf16"]
 
-LEAST_FLOPS = 5e6
-"""Operations per segment below which bfloat16 is not worth its rounding."""
+BF16_MIN_FLOPS = 5e6
+"""Operations per segment from which ``precision: auto`` uses bfloat16; smaller networks gain no time from it."""
 
-TOLERANCE = 4.0
-"""How many times the error of torch's own float32 product another one may have and count as float32."""
+FLOAT32_ERROR_RATIO = 4.0
+"""Largest error of a ``medium`` product, over that of a ``highest`` one, that still counts as float32."""
 
 
 class Compute(Settings):
-    """How the work is done; decides nothing about the result but its rounding.
+    """How a run is computed. It changes a result by rounding only; it is not part of an experiment's digest.
 
-    And, on a GPU, which masks and dropouts are drawn: others than on a CPU, just as random.
+    On a GPU masks and dropouts are drawn by other generators than on a CPU, with the same distribution.
     """
 
     threads: int = Field(default=1, ge=1)
-    """CPU threads of one worker."""
+    """CPU threads of a worker."""
 
     patience: float = Field(default=600, ge=0)
-    """Seconds without a sign of life after which a run in a search counts as hung, or ten times as long as its epochs
-    take if that is longer; until the search has seen an epoch, ten times these seconds. Its worker is killed, and the
-    evaluation is tried once more. 0: never."""
+    """Time without progress after which a trial counts as hung (s), or ten times the duration of its epochs if that is
+    longer; before the first epoch of the search it is ten times ``patience``. The worker of a hung trial is killed and
+    the evaluation is retried once. 0: never."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; ``auto``: on a GPU where there is one."""
+    """Device of the computation; ``auto``: a GPU if the machine has one, otherwise the CPU."""
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of matrix products and activations; weights, losses and sums stay in float32. ``auto``: ``bf16`` where the
-    hardware multiplies it natively and the network is large enough to gain."""
+    """Precision of matrix products and activations; weights, losses and sums stay in float32. ``auto``: ``bf16`` if the
+    hardware multiplies bfloat16 natively and the network is large enough to gain from it, otherwise ``fp32``."""
 
     compile: Literal["auto", "on", "off"] = "auto"
-    """Whether torch compiles the encoder; ``auto``: on a GPU, as it does not pay on a CPU."""
+    """Whether torch compiles the encoder; ``auto``: on a GPU only, as compilation saves no time on a CPU."""
 
 
 @dataclass(frozen=True)
-class Paths:
-    """What is used.
+class ExecutionPlan:
+    """How a network is computed.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
-        precision: Of matrix products and activations.
-        matmul: What torch's ``float32_matmul_precision`` is set to; ``medium`` only where float32 stays float32.
-        attention: How attention is computed; None leaves it to `Attention`.
+        precision: Precision of matrix products and activations.
+        matmul: Value of torch's ``float32_matmul_precision``; ``medium`` only where products keep float32's error.
+        attention: Kernel of attention; None lets `Attention` choose at each call.
         fused_optimiser: Whether the optimiser's step is one kernel.
         compiled: Whether torch compiles the encoder.
-        graphs: Whether its kernels are launched as CUDA graphs.
-        fixed_rows: Whether hidden rows are padded to the most there can be, so that no step waits for the device.
+        graphs: Whether the encoder's kernels are launched as CUDA graphs.
+        fixed_rows: Whether the rows of `MaskedValueObjective` are padded to their largest possible number, so that no
+            step waits for the device.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -96,11 +98,11 @@ class Paths:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the matrix products."""
+        """Type of the matrix products' factors."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     def prepare(self, objective: Objective) -> None:
-        """Move a network to the device and have it computed in this way."""
+        """Move an objective to the device, set the kernels of its modules, and compile its encoder if planned."""
         objective.to(self.device)
         for part in objective.modules():
             if isinstance(part, Attention):
@@ -112,7 +114,7 @@ class Paths:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Compute in this way inside the block."""
+        """Set torch's matrix-product precision inside the block, and restore it at its end."""
         keep_memory()
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(self.matmul)
@@ -122,27 +124,33 @@ class Paths:
             torch.set_float32_matmul_precision(before)
 
     def autocast(self) -> torch.autocast:
-        """Return the context of forward passes."""
+        """Return the context manager of forward passes."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-PLAIN = Paths()
-"""What torch does by itself, but for attention and dropout."""
+PLAIN = ExecutionPlan()
+"""The reference: float32 on a CPU with torch's default settings, and the attention and dropout of this package."""
 
 
-def choose_paths(compute: Compute, model: ModelSettings, *, channels: int, samples: int) -> Paths:
-    """Choose how to compute, by the settings, the machine and the size of the network.
+def choose_execution(compute: Compute, model: ModelSettings, *, channels: int, samples: int) -> ExecutionPlan:
+    """Return the execution plan for the settings, this machine and the size of the network.
+
+    Args:
+        compute: The settings.
+        model: The settings of the encoder.
+        channels: Channels of the segments.
+        samples: Samples per channel of a segment.
 
     Raises:
-        SettingsError: A GPU is asked for and there is none.
+        SettingsError: ``cuda`` was given and torch finds no GPU.
     """
     device = choose_device(compute)
-    large = isinstance(model, Transformer) and model.flops(channels=channels, samples=samples) >= LEAST_FLOPS
+    large = isinstance(model, Transformer) and model.flops(channels=channels, samples=samples) >= BF16_MIN_FLOPS
     native = multiplies_bfloat16(device)
     precision: Precision = "fp32" if compute.precision == "fp32" else "bf16"
     if compute.precision == "auto" and not (large and native):
         precision = "fp32"
-    chosen = Paths(device=device, precision=precision, fused_optimiser=True)
+    chosen = ExecutionPlan(device=device, precision=precision, fused_optimiser=True)
     if device == "cpu":
         compiled = compute.compile == "on"
         chosen = replace(chosen, matmul="medium" if medium_is_exact() else "highest", compiled=compiled)
@@ -154,21 +162,23 @@ def choose_paths(compute: Compute, model: ModelSettings, *, channels: int, sampl
 
 
 def choose_device(compute: Compute) -> Literal["cpu", "cuda"]:
-    """Choose the device; of several GPUs the one that the worker's ``LOCAL_RANK`` names becomes the current one.
+    """Return the device; on a machine with several GPUs, make the one with number ``LOCAL_RANK`` the current one.
 
     Raises:
-        SettingsError: A GPU is asked for and there is none.
+        SettingsError: ``cuda`` was given and torch finds no GPU.
     """
     if compute.device == "cpu" or not torch.cuda.is_available():
         if compute.device == "cuda":
-            raise SettingsError("compute.device: cuda was given, but torch sees no GPU here; use auto or cpu")
+            raise SettingsError(
+                "compute.device: cuda was given, but torch finds no GPU on this machine; use auto or cpu"
+            )
         return "cpu"
     torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return "cuda"
 
 
 def multiplies_bfloat16(device: str) -> bool:
-    """Tell whether the hardware multiplies bfloat16 natively."""
+    """Return whether the hardware multiplies bfloat16 natively."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()
@@ -177,16 +187,17 @@ def multiplies_bfloat16(device: str) -> bool:
 
 @lru_cache(maxsize=1)
 def medium_is_exact() -> bool:
-    """Try on this CPU whether torch's ``medium`` products of float32, which oneDNN computes, keep float32's error.
+    """Return whether torch's ``medium`` products of float32 are as exact as its ``highest`` ones on this CPU.
 
-    On CPUs with AMX they may be rounded to bfloat16.
+    oneDNN computes ``medium`` products, often faster. On CPUs with AMX it may round their factors to bfloat16, so
+    both errors are measured on one random product. The result is the same on equal CPUs.
     """
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator, dtype=torch.float64) for _ in range(2))
     errors = {name: _product_error(left, right, precision=name) for name in ("highest", "medium")}
-    exact = errors["medium"] <= TOLERANCE * errors["highest"]
+    exact = errors["medium"] <= FLOAT32_ERROR_RATIO * errors["highest"]
     logger.info(
-        "relative error of a float32 product: %.2g with highest, %.2g with medium precision, which is %s",
+        "relative error of a float32 product: %.2g with highest, %.2g with medium precision; medium is %s",
         *errors.values(),
         "used" if exact else "not used",
     )
@@ -204,13 +215,13 @@ def _product_error(left: torch.Tensor, right: torch.Tensor, *, precision: str) -
 
 @lru_cache(maxsize=1)
 def keep_memory() -> bool:
-    """Let this process keep the memory it frees; tell whether the C library could be told so.
+    """Set the C library to keep freed memory for this process; return whether that is possible (glibc only).
 
-    The activations of a step are freed at its end and asked for again in the next. glibc hands such
-    large pieces back to the system, which clears every page anew: 14 % of a step's time.
+    The activations of a step are freed at its end and allocated again in the next one. By default glibc
+    returns such large blocks to the system, which then clears every page again: 14 % of a step's time.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
-    most, trim, from_system = 2**31 - 1, -1, -3
+    trim_threshold, mmap_threshold, largest = -1, -3, 2**31 - 1  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     library = ctypes.CDLL(None)
-    return bool(library.mallopt(trim, most)) and bool(library.mallopt(from_system, most))
+    return bool(library.mallopt(trim_threshold, largest)) and bool(library.mallopt(mmap_threshold, largest))

@@ -1,4 +1,10 @@
-"""The training loop: one epoch at a time, each a function of the seed and of its number alone."""
+"""The training loop: one call trains one epoch, or the part of it up to a pause.
+
+An epoch is a function of the state, the data and the seed. Random numbers are drawn from seeds derived from the epoch
+and the step, for the whole joint batch. So a run that is interrupted and resumes from a checkpoint gives the same
+numbers as an uninterrupted one, on a CPU to the last bit; and several workers give those of a single worker, up to
+rounding (on a GPU: up to other draws of the dropouts).
+"""
 
 import math
 import time
@@ -17,57 +23,61 @@ from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
-from emotune.training.execution import PLAIN, Paths
+from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
 from emotune.training.workers import ALONE, WorkerGroup
 
 EVALUATION_BATCH = 128
-"""Segments per batch when measuring: no setting, so that masks and sums do not depend on the batch size."""
+"""Segments per batch of `evaluate`. It is not a setting, so that masks and sums do not depend on the batch size."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch gave."""
+    """The metrics of one epoch."""
 
     epoch: int
-    """Counted from 1 over all resumptions."""
+    """Number of the epoch, counted from 1 over all resumptions."""
     metrics: dict[str, float]
     """Metrics by name, for instance ``train/loss`` and ``val/loss``."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learnt from: a store, which of its segments, and their labels."""
+    """A store, the segments that train, validate and test, and their labels."""
 
     store: SegmentStore
     fold: Fold
     labels: np.ndarray | None
     """One label per segment of the store, or None."""
     signals: Tensor | None = None
-    """All signals of the store, where they lie in a GPU's memory."""
+    """All signals of the store in a GPU's memory, or None if they stay on disk."""
 
     def shortened(self, segments: int) -> "TrainingData":
-        """Return at most so many training and validation segments."""
+        """Return a copy with at most this number of training segments and of validation segments."""
         fold = Fold(train=self.fold.train[:segments], val=self.fold.val[:segments], test=self.fold.test)
         return replace(self, fold=fold)
 
     def without_validation(self) -> "TrainingData":
-        """Return the training segments only."""
+        """Return a copy without validation segments."""
         return replace(self, fold=Fold(self.fold.train, self.fold.val[:0], self.fold.test))
 
     def resident(self, device: str) -> "TrainingData":
-        """Return the same with all signals in a GPU's memory, if they fill less than half of what is free there."""
+        """Return a copy with all signals in the GPU's memory, if they fill at most half of the free memory.
+
+        On a CPU, and for larger stores, return the same object.
+        """
         if device == "cpu" or self.store.signal.nbytes > torch.cuda.mem_get_info()[0] / 2:
             return self
         return replace(self, signals=torch.from_numpy(np.array(self.store.signal)).to(device))
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and in which portions to train."""
+class TrainingPlan:
+    """Optimiser, length, batch size and seed of a run: the settings that the loop reads."""
 
     optim: Optim
     epochs: int
+    """Epochs of the whole run, and so of the learning-rate schedule."""
     batch_size: int
     """Segments per optimiser step, of all workers together."""
     seed: int
@@ -75,17 +85,17 @@ class Plan:
 
 @dataclass
 class EpochProgress:
-    """How far the present epoch has come."""
+    """Progress within the present epoch."""
 
     steps: int = 0
-    """Optimiser steps that are done."""
+    """Completed optimiser steps."""
     losses: list[float] = field(default_factory=list)
-    """What each worker has summed up: its share of the mean loss of a joint batch times the batch's segments."""
+    """Sum of each worker over those steps: its part of the joint batch's mean loss times the batch's segments."""
     seconds: float = 0.0
-    """Time they took."""
+    """Training time of those steps (s)."""
 
-    def loss_of(self, group: WorkerGroup) -> float:
-        """Return what a worker goes on from, perhaps with other workers than before."""
+    def loss_share(self, group: WorkerGroup) -> float:
+        """Return the sum from which this worker resumes; if the number of workers changed, rank 0 takes the total."""
         if len(self.losses) == group.size:
             return self.losses[group.rank]
         return sum(self.losses, start=0.0) if group.rank == 0 else 0.0
@@ -93,88 +103,64 @@ class EpochProgress:
 
 @dataclass
 class TrainState:
-    """All that changes while training, and so all that a checkpoint holds."""
+    """The state of a run: a checkpoint holds objective, optimiser, history and progress."""
 
     objective: Objective
     optimiser: torch.optim.Optimizer
     history: list[EpochReport] = field(default_factory=list)
-    """Reports of all epochs so far."""
+    """Reports of all completed epochs."""
     progress: EpochProgress = field(default_factory=EpochProgress)
-    """How far the epoch after those has come."""
+    """Progress within the epoch after those."""
     network: nn.Module | None = None
-    """What training passes go through in place of the objective itself, for instance with several workers."""
-    paths: Paths = PLAIN
-    """How it is computed."""
+    """Module that is called in training in place of the objective: its wrapper for several workers, or None."""
+    execution: ExecutionPlan = PLAIN
+    """How the objective is computed."""
 
     @property
     def epoch(self) -> int:
-        """Number of epochs that are done."""
+        """Number of completed epochs."""
         return len(self.history)
 
     @property
     def position(self) -> tuple[int, int]:
-        """Epochs that are done, and optimiser steps of the next one."""
+        """Completed epochs, and completed optimiser steps of the next one."""
         return self.epoch, self.progress.steps
 
 
-Report = Callable[[EpochReport, TrainState], None]
-"""Who listens to a training run: called after every epoch."""
-
 Pause = Callable[[], bool]
-"""Asked after every optimiser step whether to pause there; all workers must be told the same."""
+"""Called after every optimiser step; returns whether to pause, the same on all workers."""
 
 
-def never() -> bool:
-    """Do not pause."""
+def never_pause() -> bool:
+    """Return False."""
     return False
 
 
-def fit(
+def train_epoch(
     state: TrainState,
     training_data: TrainingData,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
-    until: int,
-    report: Report,
     group: WorkerGroup = ALONE,
-) -> None:
-    """Train up to an epoch, handing every epoch to one callable.
-
-    A run that is interrupted and goes on from a checkpoint gives the same numbers, to the last bit
-    on a CPU, as one that was not: everything random is drawn from seeds derived from the epoch and the step.
-    With several workers it is equal to one with a single worker up to rounding, as all draws are made
-    for the joint batch.
-
-    Raises:
-        SettingsError: A joint batch has fewer segments than there are workers.
-        TrainingDivergedError: The loss is no longer finite.
-    """
-    while state.epoch < until:
-        done = train_epoch(state, training_data, plan, group=group)
-        assert done is not None
-        report(done, state)
-
-
-def train_epoch(
-    state: TrainState, training_data: TrainingData, plan: Plan, *, group: WorkerGroup = ALONE, pause: Pause = never
+    pause: Pause = never_pause,
 ) -> EpochReport | None:
-    """Train for one epoch, or the rest of it, measure on the validation segments, and note both in the history.
+    """Train one epoch, or the remaining part of it, evaluate on the validation segments, and append a report.
 
     Args:
-        state: What is trained; `TrainState.progress` says where in the epoch it is.
-        training_data: What is learnt from.
-        plan: How.
-        group: This worker among all; each is to be called with the same state.
-        pause: Asked after every step whether to end the call there. The next call goes on.
+        state: The state to train, in place; training starts at `TrainState.progress`.
+        training_data: Segments and labels.
+        plan: Optimiser, length, batch size and seed of the run.
+        group: This worker and the number of workers; every worker must call this with the same state.
+        pause: Called after every step; if it returns True, the call ends there. The next call resumes.
 
     Returns:
-        What the epoch gave, or None if it was paused.
+        The report of the epoch, or None after a pause.
 
     Raises:
         SettingsError: A joint batch has fewer segments than there are workers.
         TrainingDivergedError: The training loss is not finite.
     """
-    with state.paths.active():
+    with state.execution.active():
         complete = _train(state, training_data, plan, group=group, pause=pause)
     loss = sum(state.progress.losses) / len(training_data.fold.train)
     if not math.isfinite(loss):
@@ -186,7 +172,7 @@ def train_epoch(
     metrics = {"train/loss": loss}
     if len(training_data.fold.val):
         metrics |= evaluate(
-            state.objective, training_data, training_data.fold.val, prefix="val", group=group, paths=state.paths
+            state.objective, training_data, training_data.fold.val, prefix="val", group=group, execution=state.execution
         )
     metrics["train/lr"] = state.optimiser.param_groups[0]["lr"]
     metrics["train/segments_per_second"] = len(training_data.fold.train) / max(state.progress.seconds, 1e-9)
@@ -196,30 +182,32 @@ def train_epoch(
     return report
 
 
-def _train(state: TrainState, training_data: TrainingData, plan: Plan, *, group: WorkerGroup, pause: Pause) -> bool:
-    """Train until the end of the epoch or a pause; tell whether it was the end, and note how far it came."""
+def _train(
+    state: TrainState, training_data: TrainingData, plan: TrainingPlan, *, group: WorkerGroup, pause: Pause
+) -> bool:
+    """Train until the end of the epoch or a pause, record the progress, and return whether the epoch is complete."""
     rows, epoch, progress = training_data.fold.train, state.epoch + 1, state.progress
     check_shares(len(rows), plan.batch_size, workers=group.size)
     steps = batch_count(len(rows), plan.batch_size)
     order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(group.rank, group.size))
     state.objective.train()
     started = time.monotonic()
-    total = torch.tensor(progress.loss_of(group), dtype=torch.float64, device=state.paths.device)
-    for batch in _batches(training_data, rows, order, device=state.paths.device, skip=progress.steps):
+    total = torch.tensor(progress.loss_share(group), dtype=torch.float64, device=state.execution.device)
+    for batch in _batches(training_data, rows, order, device=state.execution.device, skip=progress.steps):
         step = (epoch - 1) * steps + progress.steps
         rate = plan.optim.learning_rate(step, steps_per_epoch=steps, epochs=plan.epochs)
         total += _step(state, batch, rate=rate, seeds=_Seeds(plan.seed, epoch, progress.steps), group=group)
         progress.steps += 1
         if pause():
             break
-    progress.losses = _gathered(total.item(), group=group)
+    progress.losses = _gather(total.item(), group=group)
     progress.seconds += time.monotonic() - started
     return progress.steps == steps
 
 
 @dataclass(frozen=True)
 class _Seeds:
-    """Of one optimiser step."""
+    """Seeds of one optimiser step, by purpose."""
 
     run: int
     epoch: int
@@ -230,16 +218,16 @@ class _Seeds:
 
 
 def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, group: WorkerGroup) -> Tensor:
-    """Make one optimiser step, and return the loss share times the segments of the joint batch."""
+    """Make one optimiser step, and return this worker's part of the mean loss times the joint batch's segments."""
     for parameters in state.optimiser.param_groups:
         parameters["lr"] = rate
-    generator = torch.Generator(state.paths.device).manual_seed(seeds.of("mask"))
+    generator = torch.Generator(state.execution.device).manual_seed(seeds.of("mask"))
     seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
-    with state.paths.autocast():
+    with state.execution.autocast():
         loss = network(batch, generator=generator)
     state.optimiser.zero_grad(set_to_none=True)
-    (loss * group.size).backward()  # gradients are averaged over the workers
+    (loss * group.size).backward()  # gradients are averaged over the workers, but parts of a loss are to be summed
     state.optimiser.step()
     return loss.detach().double() * batch.joint_size
 
@@ -253,7 +241,7 @@ def _batches(
         yield batch.to(device)
 
 
-def _gathered(value: float, *, group: WorkerGroup) -> list[float]:
+def _gather(value: float, *, group: WorkerGroup) -> list[float]:
     """Return every worker's value."""
     names = map(str, range(group.size))
     sums = group.add({name: value if number == group.rank else 0.0 for number, name in enumerate(names)})
@@ -267,33 +255,42 @@ def evaluate(
     *,
     prefix: str,
     group: WorkerGroup = ALONE,
-    paths: Paths = PLAIN,
+    execution: ExecutionPlan = PLAIN,
 ) -> dict[str, float]:
-    """Measure an objective on segments; what is random in the task is the same in every call.
+    """Return the metrics of an objective on segments.
 
-    So two configurations with the same task see the same masks. Several workers share the segments.
+    The task's random numbers are the same in every call, so configurations with the same task are compared on the
+    same masks. Several workers divide the segments among them.
+
+    Args:
+        objective: The objective, which is left in evaluation mode.
+        training_data: The store and its labels.
+        rows: Row numbers of the segments in the store.
+        prefix: Prefix of the metrics' names, without the slash.
+        group: This worker and the number of workers.
+        execution: How the objective is computed.
 
     Returns:
         Metrics by name, each with the prefix: ``val/loss`` for ``prefix="val"``.
     """
     objective.eval()
     device = next(objective.parameters()).device
-    with paths.active(), paths.autocast():
-        sums = _add_up(objective.measure, training_data, rows, group=group, device=device)
+    with execution.active(), execution.autocast():
+        sums = _sum_measurements(objective.measure, training_data, rows, group=group, device=device)
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
 def measure_references(
     task: TaskSettings, training_data: TrainingData, rows: np.ndarray, *, prefix: str
 ) -> dict[str, float]:
-    """Measure predictions that need no learning, on the same segments and masks as `evaluate`."""
-    sums = _add_up(task.references, training_data, rows, group=ALONE, device=torch.device("cpu"))
+    """Return metrics of predictions that need no learning, on the same segments and masks as `evaluate`."""
+    sums = _sum_measurements(task.references, training_data, rows, group=ALONE, device=torch.device("cpu"))
     points = sums.pop("points", 1.0)
     return {f"{prefix}/{name}": value / points for name, value in sums.items()}
 
 
 @torch.no_grad()
-def _add_up(
+def _sum_measurements(
     measure: Callable[..., Sums],
     training_data: TrainingData,
     rows: np.ndarray,
@@ -301,7 +298,7 @@ def _add_up(
     group: WorkerGroup,
     device: torch.device,
 ) -> Sums:
-    # where there is not something for everybody in every batch, everybody measures everything
+    # if a batch has fewer segments than there are workers, every worker measures all segments and nothing is added
     shared = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH)) >= group.size
     sharers = group if shared else ALONE
     order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=(sharers.rank, sharers.size))

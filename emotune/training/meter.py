@@ -1,4 +1,4 @@
-"""How near training comes to what the hardware can do, and how much of a GPU is in use."""
+"""Speed of training as a share of the hardware's peak, and memory and utilisation of a GPU."""
 
 import importlib.util
 import time
@@ -10,32 +10,32 @@ import torch
 from emotune.models import ModelSettings
 
 PASSES = 3
-"""A training step costs as much as three forward passes: one forward, and two products per weight backward."""
+"""Operations of a training step over those of a forward pass: the backward pass has two products per forward one."""
 
-MEASURING_SECONDS = 0.2
-"""Time spent on measuring a peak."""
+PEAK_MEASUREMENT_S = 0.2
+"""Time for which `gemm_peak` repeats a matrix product (s)."""
 
-GIBI = 2**30
+BYTES_PER_GIB = 2**30
 
 
 def training_flops(model: ModelSettings, *, channels: int, samples: int) -> float:
     """Return the floating-point operations of training on one signal once (a multiply-add is 2).
 
-    These are the operations of the model as it is written down: three forward passes of the encoder over
-    all its rows. What a fast path leaves out counts as done; the head is not counted (0.9 % of the
-    published pre-training). So shares of a peak can be compared between programs.
+    These are the operations of the model's definition: three forward passes of the encoder over all its
+    rows. Operations that a fast path saves are counted as well, so that shares of a peak can be compared between
+    programs. The head is not counted (0.9 % of the published pre-training).
     """
     return PASSES * model.flops(channels=channels, samples=samples)
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Tells of an epoch how near it came to the hardware's peak.
+    """Measure of an epoch's speed as a share of the hardware's peak.
 
     Attributes:
-        flops: Floating-point operations of training on a segment once, as from `training_flops`.
-        device: Where each worker trains.
-        dtype: Type that its matrix products are of.
+        flops: Floating-point operations of training on a segment once, from `training_flops`.
+        device: Device of each worker.
+        dtype: Type of the matrix products' factors.
         workers: Number of workers.
     """
 
@@ -45,14 +45,14 @@ class Meter:
     workers: int = 1
 
     def metrics(self, segments_per_second: float) -> dict[str, float]:
-        """Return what an epoch is told by; the first call in a process measures the device's peak.
+        """Return an epoch's metrics of speed; the first call in a process measures the device's peak.
 
         Args:
-            segments_per_second: Of all workers together.
+            segments_per_second: Training segments per second of all workers together.
 
         Returns:
-            ``train/peak_share``, the share of what a large matrix product reaches on as many devices,
-            and `gpu_metrics` of this worker's.
+            ``train/peak_share``: operations per second over those of a large matrix product on the same number of
+            devices; and `gpu_metrics` of this worker's device.
         """
         peak = self.workers * gemm_peak(self.device, self.dtype, threads=torch.get_num_threads())
         return {"train/peak_share": self.flops * segments_per_second / peak, **gpu_metrics(self.device)}
@@ -60,15 +60,15 @@ class Meter:
 
 @lru_cache(maxsize=16)
 def gemm_peak(device: torch.device, dtype: torch.dtype, *, threads: int) -> float:
-    """Measure the floating-point operations per second of a large matrix product, once per process.
+    """Return the floating-point operations per second of a large matrix product; measured once per process.
 
-    It takes less than half a second. On a CPU float32 is multiplied as ``set_float32_matmul_precision`` says at
+    The measurement takes less than 0.5 s. On a CPU float32 is multiplied with the ``float32_matmul_precision`` of
     the first call.
 
     Args:
-        device: Where to measure.
+        device: Device to measure.
         dtype: Type of both factors.
-        threads: CPU threads that torch uses at present; a result is for so many.
+        threads: CPU threads that torch uses at present; results are kept per number of threads.
     """
     assert device.type != "cpu" or threads == torch.get_num_threads()
     size = 8192 if device.type == "cuda" else 1024
@@ -76,7 +76,7 @@ def gemm_peak(device: torch.device, dtype: torch.dtype, *, threads: int) -> floa
     left, right = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
     product = left @ right
     _wait_for(device)
-    best, end = float("inf"), time.perf_counter() + MEASURING_SECONDS
+    best, end = float("inf"), time.perf_counter() + PEAK_MEASUREMENT_S
     while time.perf_counter() < end:
         started = time.perf_counter()
         torch.matmul(left, right, out=product)
@@ -91,16 +91,16 @@ def _wait_for(device: torch.device) -> None:
 
 
 def gpu_metrics(device: torch.device) -> dict[str, float]:
-    """Return what is in use of a GPU, by all processes on it; nothing on other devices.
+    """Return a GPU's memory and utilisation by all processes on it; an empty dictionary on other devices.
 
     Returns:
-        ``system/gpu_memory_gib``: memory in use. ``system/gpu_utilisation``: share of the last moment in which
-        something ran, 0 to 1; only where the package nvidia-ml-py is installed.
+        ``system/gpu_memory_gib``: memory in use (GiB). ``system/gpu_utilisation``: fraction of the driver's last
+        sampling interval in which a kernel ran, 0 to 1; only with the package nvidia-ml-py.
     """
     if device.type != "cuda":
         return {}
     free, total = torch.cuda.mem_get_info(device)
-    metrics = {"system/gpu_memory_gib": (total - free) / GIBI}
+    metrics = {"system/gpu_memory_gib": (total - free) / BYTES_PER_GIB}
     if importlib.util.find_spec("pynvml") is not None:
         metrics["system/gpu_utilisation"] = torch.cuda.utilization(device) / 100
     return metrics

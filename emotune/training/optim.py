@@ -1,4 +1,4 @@
-"""The optimiser, and how its learning rate goes."""
+"""The optimiser and its learning-rate schedule."""
 
 import math
 from typing import Literal
@@ -11,7 +11,7 @@ from emotune.base import Settings
 
 Schedule = Literal["linear", "step", "none", "decay", "staircase", "cosine_restarts", "cosine_as_reported"]
 FALLING_TO_ZERO: tuple[Schedule, ...] = ("linear", "cosine_restarts")
-"""Schedules that need epochs after the warm-up, and end at 0 with the last."""
+"""Schedules that end at 0 with the last epoch, and so need epochs after the warm-up."""
 
 SCHEDULES_WITH: dict[str, tuple[Schedule, ...]] = {
     "step_epochs": ("step",),
@@ -21,34 +21,34 @@ SCHEDULES_WITH: dict[str, tuple[Schedule, ...]] = {
     "cycles": ("cosine_restarts", "cosine_as_reported"),
     "cycle_decay": ("cosine_restarts",),
 }
-"""Which schedules a setting has an effect on."""
+"""The schedules that each setting has an effect on."""
 
 
 class Optim(Settings):
-    """Adam with its learning-rate schedule; the defaults are those of the published ECG pre-training.
+    """Adam and its learning-rate schedule; the defaults are those of the published ECG pre-training.
 
-    Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-C. The schedule moves with
-    every optimiser step.
+    Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-C. The paper gives the schedule in epochs;
+    here the linear and cosine schedules and the warm-up change the learning rate at every optimiser step.
     """
 
     kind: Literal["adam", "adamw"] = "adam"
-    """``adam`` adds the weight decay to the gradient (L2, as published), ``adamw`` decouples it."""
+    """Optimiser: ``adam`` adds the weight decay to the gradient (L2, as published), ``adamw`` decouples it."""
 
     lr: float = Field(default=1e-3, gt=0, le=10)
     """Peak learning rate."""
 
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of Adam's two running averages."""
+    """Decay rates of Adam's running averages of the gradient and of its square."""
 
     weight_decay: float = Field(default=0.005, ge=0)
-    """Weight decay of all trained parameters."""
+    """Weight decay (L2 coefficient) of all trained parameters."""
 
     schedule: Schedule = "linear"
-    """How the learning rate goes after the warm-up. ``linear``: down to 0 at the last epoch; ``step``: times
-    ``step_factor`` every ``step_epochs``; ``none``: stays; ``decay``: times ``decay`` every epoch; ``staircase``: times
-    ``decay`` every ``decay_steps`` optimiser steps; ``cosine_restarts``: down to 0 along half a cosine, ``cycles``
-    times; ``cosine_as_reported``: the same epoch by epoch, as a report on a re-implementation computed it, which has
-    the warm-up subtracted twice, so that the last epochs learn nothing."""
+    """Learning rate after the warm-up. ``linear``: falls to 0 at the last epoch; ``step``: multiplied by
+    ``step_factor`` every ``step_epochs``; ``none``: constant; ``decay``: multiplied by ``decay`` every epoch;
+    ``staircase``: multiplied by ``decay`` every ``decay_steps`` optimiser steps; ``cosine_restarts``: falls to 0 along
+    half a cosine, ``cycles`` times; ``cosine_as_reported``: the same per epoch, as in the published re-implementation,
+    which subtracts the warm-up twice, so that the learning rate is 0 in the last epochs."""
 
     warmup_epochs: int = Field(default=30, ge=0)
     """Epochs over which the learning rate rises linearly from 0 to its peak."""
@@ -57,19 +57,19 @@ class Optim(Settings):
     """Epochs between two reductions of the ``step`` schedule."""
 
     step_factor: float = Field(default=0.65, gt=0, le=1)
-    """What the ``step`` schedule multiplies the learning rate by."""
+    """Factor of each reduction of the ``step`` schedule."""
 
     decay: float = Field(default=0.9, gt=0, le=1)
-    """What the ``decay`` and ``staircase`` schedules multiply the learning rate by."""
+    """Factor of each reduction of the ``decay`` and ``staircase`` schedules."""
 
     decay_steps: int = Field(default=10_000, ge=1)
     """Optimiser steps between two reductions of the ``staircase`` schedule."""
 
     cycles: int = Field(default=1, ge=1)
-    """How often a cosine goes down."""
+    """Number of half cosines of the cosine schedules."""
 
     cycle_decay: float = Field(default=1.0, gt=0, le=1)
-    """What the peak of ``cosine_restarts`` is multiplied by at every restart."""
+    """Factor of the peak learning rate of ``cosine_restarts`` at every restart."""
 
     @model_validator(mode="after")
     def _refuse_what_has_no_effect(self) -> "Optim":
@@ -81,21 +81,35 @@ class Optim(Settings):
                     f"{name} has no effect with schedule: {self.schedule}. Remove it or set schedule: {others}"
                 )
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas {self.betas} must lie between 0 and 1 (1 excluded)")
+            raise ValueError(f"betas {self.betas}: give numbers from 0 to 1 (1 excluded)")
         return self
 
     def build(self, module: nn.Module, *, fused: bool = False) -> torch.optim.Optimizer:
-        """Make the optimiser for the parameters that are trained, perhaps with all of its step in one kernel."""
+        """Return an optimiser of the parameters that require gradients.
+
+        Args:
+            module: The module whose parameters are trained.
+            fused: Whether a step is one kernel over all parameters.
+        """
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        make = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind]
-        return make(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
+        optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind]
+        return optimiser(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
 
     def learning_rate(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-        """Return the learning rate of one optimiser step, counted from 0 over the whole run.
+        """Return the learning rate of one optimiser step.
 
-        During the warm-up it is multiplied by ``(step + 1) / warm-up``. Linear: ``lr * (total -
-        step) / (total - warm-up)`` after the warm-up; cosine: ``lr * (1 + cos(pi * p)) / 2``, where
-        p goes from 0 to 1 in each cycle, which share the steps after the warm-up equally.
+        With W warm-up steps and T steps in all, the factors of ``lr`` are::
+
+            step < W    (step + 1) / W                      every schedule but cosine_as_reported
+            linear      (T - step) / (T - W)
+            cosine      cycle_decay^c (1 + cos(pi p)) / 2    c, p: whole and fractional part of
+                                                            cycles (step - W) / (T - W)
+            others      a power of step_factor or decay, counted from step 0
+
+        Args:
+            step: Number of the step, counted from 0 over the whole run.
+            steps_per_epoch: Optimiser steps of an epoch.
+            epochs: Epochs of the whole run.
         """
         if self.schedule == "cosine_as_reported":
             return self.lr * self._as_reported(step // steps_per_epoch, epochs=epochs)
@@ -112,7 +126,7 @@ class Optim(Settings):
         return self.lr * self.cycle_decay**cycle * 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def _factor(self, step: int, *, epoch: int) -> float:
-        """Return what the peak is multiplied by, where that does not depend on the length of the run."""
+        """Return the factor of the peak learning rate for schedules that do not depend on the length of the run."""
         match self.schedule:
             case "step":
                 return self.step_factor ** (epoch // self.step_epochs)
@@ -123,7 +137,9 @@ class Optim(Settings):
         return 1.0
 
     def _as_reported(self, epoch: int, *, epochs: int) -> float:
-        """Return the factor of the report, whose caller had subtracted the warm-up from the epochs before.
+        """Return the factor of the peak learning rate in the re-implementation.
+
+        Its caller passes ``epochs - warmup`` as the total, and the formula subtracts the warm-up again.
 
         Source: ``get_cosine_with_hard_restarts_schedule_with_warmup`` in utils.py of
         github.com/joergsimon/SSL-ECG-Paper-Reimplementaton, called with ``epochs - warmup``.

@@ -1,4 +1,4 @@
-"""The workers of one run: how many there are, what they have together, and how they agree."""
+"""The workers that train one model together: their number, and sums and maxima over them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class WorkerGroup:
-    """One worker among those that train one model together, each on its part of every joint batch.
+    """This worker and the number of those that train one model together, each on its part of every joint batch.
 
     Attributes:
         rank: Number of this worker, counted from 0.
@@ -21,27 +21,28 @@ class WorkerGroup:
     size: int = 1
 
     def add(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Return the sums over all workers; all must call this, with the same names."""
+        """Return the sums over all workers; every worker must call this, with the same names in the same order."""
         if self.size == 1:
             return dict(sums)
         return dict(zip(sums, _reduced(list(sums.values()), distributed.ReduceOp.SUM), strict=True))
 
     def highest(self, number: int) -> int:
-        """Return the highest of the workers' numbers; all must call this."""
+        """Return the highest of the workers' numbers; every worker must call this."""
         return number if self.size == 1 else int(_reduced([float(number)], distributed.ReduceOp.MAX)[0])
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module whose backward pass averages the gradients of all workers."""
+        """Return the module, with a backward pass that averages the gradients of all workers."""
         if self.size == 1:
             return module
         return DistributedDataParallel(module)
 
 
 ALONE = WorkerGroup()
+"""The group of a single worker."""
 
 
 def joined() -> WorkerGroup:
-    """Return this process's place in the process group that it has joined, if any (``torch.distributed``)."""
+    """Return the group of this process: of its ``torch.distributed`` process group or, without one, `ALONE`."""
     if not distributed.is_initialized():
         return ALONE
     return WorkerGroup(distributed.get_rank(), distributed.get_world_size())

@@ -8,7 +8,7 @@ import torch
 from benchmarks.gpu_ladder import Climbed, Ladder, Step, begin
 from benchmarks.gpu_profile import part_of, tables
 from benchmarks.training_cases import Case, made_up_material
-from emotune.training.execution import Paths
+from emotune.training.execution import ExecutionPlan
 from emotune.training.loop import train_epoch
 
 LADDER = Ladder(Case(seconds=1, size="small"), batch=2, device=torch.device("cpu"), seconds=0.0)
@@ -19,13 +19,13 @@ def test_all_rows_are_the_same_function() -> None:
         {"model.dropout": 0.0, "model.attention_dropout": 0.0}
     )
     training_data = made_up_material(LADDER.case, segments=8)
-    steps = [Step("", Paths(), all_rows=given) for given in (False, True)]
+    steps = [Step("", ExecutionPlan(), all_rows=given) for given in (False, True)]
     pruned, whole = (begin(experiment, training_data, step=step) for step in steps)
     rows: list[int] = []
     last = whole.objective.get_submodule("encoder.blocks.1")
     last.register_forward_hook(lambda module, inputs, states: rows.append(states.shape[1]))
     for state in (pruned, whole):
-        train_epoch(state, training_data, experiment.plan())
+        train_epoch(state, training_data, experiment.training_plan())
     assert rows == [129, 129]
     assert whole.history[0].metrics["train/loss"] == pytest.approx(pruned.history[0].metrics["train/loss"], rel=1e-5)
 

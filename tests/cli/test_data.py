@@ -1,4 +1,4 @@
-"""What ``emotune data`` answers: people get tables that fit, programs get everything."""
+"""``emotune data``: tables within 120 columns, and complete JSON."""
 
 import json
 from pathlib import Path
@@ -48,30 +48,30 @@ def test_the_list_of_corpora_fits_120_columns_and_names_them_all() -> None:
 
 
 @pytest.mark.parametrize("name", CORPORA)
-def test_a_corpus_is_shown_in_full(name: str) -> None:
+def test_a_corpus_is_printed_with_its_settings(name: str) -> None:
     lines = run("list", name).output.splitlines()
     assert max(map(len, lines)) <= 120
     words = " ".join(" ".join(lines).split())
-    told = json.loads(run("list", name, "--json").output)
-    assert told["facts"].splitlines()[0] in words
+    document = json.loads(run("list", name, "--json").output)
+    assert document["facts"].splitlines()[0] in words
     defaults = CORPORA[name].settings().model_dump(mode="json")
-    assert {one["name"]: one["default"] for one in told["settings"]} == defaults
-    assert all(one["name"] in words and one["description"] for one in told["settings"])
+    assert {setting["name"]: setting["default"] for setting in document["settings"]} == defaults
+    assert all(setting["name"] in words and setting["description"] for setting in document["settings"])
 
 
-def test_an_unknown_corpus_is_a_mistake() -> None:
+def test_an_unknown_corpus_is_an_error() -> None:
     with pytest.raises(SettingsError, match="there is no corpus 'amigo'; there are:"):
         run("list", "amigo")
 
 
-def test_a_store_is_described_for_people_and_for_programs(made: str) -> None:
+def test_a_store_is_described_as_tables_and_as_json(made: str) -> None:
     page = run("describe", made).output
-    told = json.loads(run("describe", made, "--json").output)
+    document = json.loads(run("describe", made, "--json").output)
     assert max(map(len, page.splitlines())) <= 120
-    for words in ("16 of 2.5 s ECG", told["fingerprint"], "synthetic", "1 to 9", "high arousal, low valence"):
+    for words in ("16 of 2.5 s ECG", document["fingerprint"], "synthetic", "1 to 9", "high arousal, low valence"):
         assert words in page
-    assert {"segments", "subjects", "hours", "rate", "channels", "labels", "settings", "fingerprint"} < set(told)
-    assert [(one["rating"], one["segments"]) for one in told["labels"]] == [("arousal", 16), ("valence", 16)]
+    assert {"segments", "subjects", "hours", "rate", "channels", "labels", "settings", "fingerprint"} < set(document)
+    assert [(label["rating"], label["segments"]) for label in document["labels"]] == [("arousal", 16), ("valence", 16)]
 
 
 def test_a_store_is_drawn(made: str, tmp_path: Path) -> None:

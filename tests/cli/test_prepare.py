@@ -1,4 +1,4 @@
-"""What ``emotune data prepare`` says of what it did, and of what it could not do."""
+"""``emotune data prepare``: its summary, and its errors."""
 
 import shutil
 from pathlib import Path
@@ -34,18 +34,18 @@ def torn(runs: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_summary_counts_what_was_read_and_tells_what_was_left_out_and_why(torn: Path, tmp_path: Path) -> None:
+def test_the_summary_lists_what_was_left_out_and_the_reason(torn: Path, tmp_path: Path) -> None:
     text = run("eegmmidb", str(torn), "--store", str(tmp_path / "store"), *EEG).stdout
     assert "left out" in text
     assert "where its EDF header says" in " ".join(text.split())
     assert text.splitlines()[-1].endswith(f"written to {tmp_path / 'store'}")
 
 
-def test_strict_stops_at_a_torn_file_and_leaves_nothing(torn: Path, tmp_path: Path) -> None:
+def test_strict_stops_at_a_truncated_file_and_writes_no_store(torn: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"S001R\d\d.edf.*Is it truncated") as caught:
         run("eegmmidb", str(torn), "--store", str(tmp_path / "store"), *EEG, "--strict")
     assert "\n" not in str(caught.value)
-    assert [one.name for one in tmp_path.iterdir()] == ["torn"]
+    assert [path.name for path in tmp_path.iterdir()] == ["torn"]
 
 
 def test_corpora_are_added_to_a_pool(runs: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_corpora_are_added_to_a_pool(runs: Path, tmp_path: Path) -> None:
     ("assignment", "message"),
     [("ordr=4", r"neither .* nor synthetic has such a setting\. Did you mean 'order'\?"), ("order=x", "order")],
 )
-def test_a_setting_that_nobody_has_is_refused(tmp_path: Path, assignment: str, message: str) -> None:
+def test_an_unknown_setting_is_an_error(tmp_path: Path, assignment: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         run("synthetic", "--store", str(tmp_path / "s"), "--set", assignment)
     assert list(tmp_path.iterdir()) == []

@@ -184,7 +184,7 @@ def wrong(folder: Path) -> list[str]:
     rows, changes = optimizer.results(), [Resize.model_validate(each) for each in optimizer.state()["resizes"]]
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     seen = seen_in_virtual_time(begun, rows, cost=cost, changes=changes)
     return found + violations(begun, rows, running=optimizer.running(), seen=seen)

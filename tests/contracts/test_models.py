@@ -66,3 +66,13 @@ def test_no_model_is_forgotten() -> None:
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"emotune.models.{module.name}")
     assert set(ModelSettings.__subclasses__()) == set(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "operations"), [("transformer", 9_519_138_816.0), ("convnet", 335_609_856.0), ("features", 1280.0)]
+)
+def test_an_epoch_costs_what_recorded_searches_were_decided_by(kind: str, operations: float) -> None:
+    experiment = Experiment.model_validate({"model": {"kind": kind}, "task": TASK})
+    assert experiment.cost() == operations
+    other = experiment.with_values({"store": "another", "batch_size": 7, "compute.threads": 2, "seed": 5})
+    assert other.cost() == operations

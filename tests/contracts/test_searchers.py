@@ -8,9 +8,10 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 
 from emotune.search import Evaluation, Optimizer
-from emotune.search.proposals import MODELS
+from emotune.search.models import MODELS, model_class
+from emotune.search.models.base import Model
 from emotune.search.schedule import rungs
-from emotune.search.settings import RANDOM_FRACTIONS, SEARCHERS, search_settings
+from emotune.search.settings import NO_MODEL, SEARCHERS, search_settings
 from tests.search.checker import violations
 
 COMBINATIONS = [
@@ -65,12 +66,44 @@ def test_every_searcher_has_a_sentence_and_known_parts() -> None:
     for kind, searcher in SEARCHERS.items():
         assert searcher.sentence
         assert search_settings(kind, {}).schedule == searcher.schedules[0]
-        assert set(searcher.models) <= {*MODELS, "none"}
-    assert {model for searcher in SEARCHERS.values() for model in searcher.models} == {*MODELS, "none"}
-    assert set(RANDOM_FRACTIONS) == {*MODELS, "none"}
+    assert {model for searcher in SEARCHERS.values() for model in searcher.models} == {*MODELS, NO_MODEL}
 
 
-def test_the_core_loads_neither_ray_nor_torch_nor_mlflow() -> None:
-    code = "import sys, emotune.search; print(sorted({'ray', 'torch', 'mlflow'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_states_its_defaults_and_capabilities(name: str) -> None:
+    model = model_class(name)
+    assert issubclass(model, Model)
+    settings = search_settings("bohb", {"model": name})
+    assert settings.schedule == model.schedules[0]
+    assert settings.random_fraction == model.default_random_fraction
+    assert set(model.schedules) <= set(SEARCHERS["bohb"].schedules)
+    shares = [settings.random_share(number) for number in range(99)]
+    assert all(0 <= share <= 1 for share in shares)
+    assert shares[-1] == settings.random_fraction
+
+
+HEAVY = {"ray", "torch", "mlflow", "pandas", "sklearn", "statsmodels", "hpbandster"}
+SEARCHED = """
+from ConfigSpace import ConfigurationSpace
+from emotune.search import Optimizer
+optimizer = Optimizer(ConfigurationSpace({"lr": (0.0, 1.0)}), evaluations=30, kind=%r)
+while (evaluation := optimizer.ask()) is not None:
+    optimizer.tell(evaluation.id, evaluation.values["lr"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import emotune.search", HEAVY | {"numpy", "scipy", "scipy.stats", "ConfigSpace"}),
+        ("import emotune.search.records, emotune.search.ranking", HEAVY | {"numpy", "scipy", "ConfigSpace"}),
+        ("import emotune.search.settings, emotune.search.stopping", HEAVY | {"numpy", "scipy", "ConfigSpace"}),
+        (SEARCHED % "bohb", HEAVY),
+        (SEARCHED % "asha", HEAVY),
+    ],
+    ids=["package", "records", "settings", "search with Gaussian processes", "search without a model"],
+)
+def test_libraries_are_imported_only_when_they_are_used(code: str, absent: set[str]) -> None:
+    report = f"{code}\nimport sys; print(sorted({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong is told in a line, with what to do."""
+"""Each problem is reported in one line, with its remedy."""
 
 import contextlib
 import http.server
@@ -13,15 +13,16 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from emotune.cli.doctor import as_line, doctor
+from emotune.cli.actions.doctor import as_line
+from emotune.cli.doctor import doctor
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.doctor import host
-from emotune.doctor.cluster import Answer, check_dashboard, compare
-from emotune.doctor.finding import Finding
-from emotune.doctor.host import Report, check_packages, check_storage, check_store, check_token, versions
-from emotune.tracking.connectivity import UnreachableError, try_tracking
+from emotune.doctor.cluster import HostReply, check_dashboard, compare_hosts
+from emotune.doctor.findings import Finding
+from emotune.doctor.host import HostReport, check_packages, check_storage, check_store, check_token, versions
+from emotune.tracking.connection_check import UnreachableError, check_connection
 
 
 @contextlib.contextmanager
@@ -81,7 +82,7 @@ def test_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: there._replace(free=10**9))
     (nearly_full,) = check_storage(tmp_path)
     assert nearly_full.state == "warn"
-    assert "make room" in nearly_full.cure
+    assert "free some space" in nearly_full.cure
 
 
 def test_store(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         ("python /home/murray/serve.py --folder /data/mlflow-old", None),
     ],
 )
-def test_a_server_is_known_by_its_program_not_by_a_name_in_a_path(command: str, server: str | None) -> None:
+def test_a_server_is_recognised_by_its_program_not_by_a_name_in_a_path(command: str, server: str | None) -> None:
     assert host.server_of(command.split()) == server
 
 
@@ -169,23 +170,25 @@ def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "ulimit" in host.check_open_files().cure
 
 
-def test_hosts_that_differ() -> None:
+def test_hosts_with_other_versions_or_clocks_are_reported() -> None:
     ours = versions()
     now = time.time()
-    alike = Answer("a", Report((), ours), now, now - 0.1, now + 0.1)
-    assert states(compare([alike], ours=ours)) == ["ok", "ok"]
-    old = Answer("b", Report((), ours | {"ray": "2.1"}), now + 60, now - 1, now + 1)
-    versions_differ, clock = compare([old], ours=ours)
+    alike = HostReply("a", HostReport((), ours), now, now - 0.1, now + 0.1)
+    assert states(compare_hosts([alike], driver_versions=ours)) == ["ok", "ok"]
+    old = HostReply("b", HostReport((), ours | {"ray": "2.1"}), now + 60, now - 1, now + 1)
+    versions_differ, clock = compare_hosts([old], driver_versions=ours)
     assert versions_differ.state == "fail"
     assert "ray 2.1 in place of" in versions_differ.found
     assert versions_differ.host == "b"
     assert clock.state == "warn"
     assert "+60" in clock.found
-    slow = Answer("c", Report((), ours), now - 90, now - 100, now)
-    assert states(compare([slow], ours=ours)) == ["ok", "ok"], "an answer that took long tells little of the clock"
+    slow = HostReply("c", HostReport((), ours), now - 90, now - 100, now)
+    assert states(compare_hosts([slow], driver_versions=ours)) == ["ok", "ok"], (
+        "an answer that took long tells little of the clock"
+    )
 
 
-def test_a_dashboard_that_answers_to_anybody() -> None:
+def test_a_dashboard_without_a_token_is_reported() -> None:
     assert check_dashboard(None, loopback_only=True).state == "ok"
     with answering(401) as address:
         assert check_dashboard(address, loopback_only=False).state == "ok"
@@ -198,23 +201,23 @@ def test_a_dashboard_that_answers_to_anybody() -> None:
 
 
 @pytest.mark.parametrize(("status", "cure"), [(401, "MLFLOW_TRACKING_PASSWORD"), (403, "MLFLOW_SERVER_ALLOWED_HOSTS")])
-def test_a_tracking_server_that_refuses(status: int, cure: str) -> None:
+def test_a_tracking_server_that_refuses_access_is_reported(status: int, cure: str) -> None:
     with answering(status) as address, pytest.raises(UnreachableError) as refused:
-        try_tracking(f"http://somebody:s3cret@{address}")
-    assert cure in refused.value.cure
+        check_connection(f"http://somebody:s3cret@{address}")
+    assert cure in refused.value.remedy
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_tracking_server_that_is_away_and_a_database(tmp_path: Path) -> None:
+def test_an_unreachable_server_and_a_damaged_database_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="refused") as away:
-        try_tracking("http://127.0.0.1:9")
-    assert "start the server" in away.value.cure
+        check_connection("http://127.0.0.1:9")
+    assert "start the server" in away.value.remedy
     database = tmp_path / "mlflow.db"
-    assert "first search" in try_tracking(f"sqlite:///{database}")
+    assert "first search" in check_connection(f"sqlite:///{database}")
     assert not database.exists(), "looking makes nothing"
     database.write_text("this is no database, " * 100)
     with pytest.raises(UnreachableError):
-        try_tracking(f"sqlite:///{database}")
+        check_connection(f"sqlite:///{database}")
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.cli.finetune import single_run
+from emotune.cli.actions.single_run import single_run
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
@@ -20,7 +20,7 @@ from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study, StudyObjective
-from emotune.training.loop import never
+from emotune.training.loop import never_pause
 
 MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}
 TASK = {"kind": "classify", "hidden": (8, 6), "dropout": 0.1}
@@ -87,7 +87,7 @@ def cross_validate(
                 checkpoints=folder.checkpoints(evaluation.config_id),
                 measure_test=True,
             )
-            for report in Worker(job).work(never):
+            for report in Worker(job).work(never_pause):
                 coordinator.report(evaluation.id, epoch=report.epoch, metrics=report.metrics)
             coordinator.complete(evaluation.id)
         coordinator.close(Closed(time=time.time(), state="finished" if finish else "interrupted"))

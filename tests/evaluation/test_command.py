@@ -29,7 +29,7 @@ def call(pair: Pair, out: Path, *more: str) -> Result:
     return result
 
 
-def test_it_says_what_it_made_and_the_second_time_that_it_is_there(pair: Pair, tmp_path: Path) -> None:
+def test_the_first_call_prints_a_summary_and_the_second_that_the_features_exist(pair: Pair, tmp_path: Path) -> None:
     out = tmp_path / "fused"
     first = call(pair, out)
     assert first.stdout.split() == [
@@ -42,7 +42,7 @@ def test_it_says_what_it_made_and_the_second_time_that_it_is_there(pair: Pair, t
     assert (out / "signal.npy").stat().st_mtime_ns == before
 
 
-def test_the_command_it_names_is_one_that_fits(pair: Pair, tmp_path: Path) -> None:
+def test_the_printed_command_is_valid_for_the_features(pair: Pair, tmp_path: Path) -> None:
     result = call(pair, tmp_path / "fused")
     words = shlex.split(result.stderr.splitlines()[-1])
     assert words[:3] == ["emotune", "crossval", "examples/fusion.yaml"]
@@ -55,7 +55,7 @@ def test_the_command_it_names_is_one_that_fits(pair: Pair, tmp_path: Path) -> No
         assert len(study.base.in_fold(number).training_data(store).fold.test)
 
 
-def test_it_answers_in_json(pair: Pair, tmp_path: Path) -> None:
+def test_the_summary_is_available_as_json(pair: Pair, tmp_path: Path) -> None:
     out = tmp_path / "fused"
     document = json.loads(call(pair, out, "--json").stdout)
     fingerprint = SegmentStore.open(out).fingerprint

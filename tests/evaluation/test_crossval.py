@@ -18,13 +18,14 @@ from emotune.evaluation.crossval import (
     ProtocolName,
     check_encoders,
     cross_validation_study,
-    majority,
+    majority_baseline,
 )
 from emotune.experiment import Experiment
 from emotune.search.optimizer import Optimizer
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
-from emotune.training.loop import TrainingData, evaluate, fit
+from emotune.training.loop import TrainingData, evaluate
+from tests.support.training import train_until
 
 TINY = {
     "model": {"channels": [8], "kernels": [9], "feedforward": 16, "layers": 1, "heads": 1, "attention_dropout": 0.0},
@@ -97,8 +98,7 @@ def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolNam
             continue
         chosen = study.base.with_values(values)
         training_data = chosen.training_data(store)
-        state = chosen.begin(training_data)
-        fit(state, training_data, chosen.plan(), until=chosen.epochs, report=lambda report, state: None)
+        state = train_until(chosen.begin(training_data), training_data, chosen, until=chosen.epochs)
         found.append(
             evaluate(state.objective, training_data, training_data.fold.test, prefix="test")["test/balanced_accuracy"]
         )
@@ -144,7 +144,7 @@ def test_the_majority_label_is_that_of_the_training_segments(
     labels[:3], labels[3 : 3 + len(test)] = [1, 1, 0], test
     fold = tiny().training_data(store).fold
     part = type(fold)(train=np.arange(3), val=np.arange(0), test=np.arange(3, 3 + len(test)))
-    found = majority(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
+    found = majority_baseline(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
     assert (found["accuracy"], found["macro_f1"], found["balanced_accuracy"]) == pytest.approx(expected)
 
 
@@ -154,7 +154,7 @@ def result(values: list[float], **changes: object) -> CrossValidation:
     return CrossValidation.model_validate(content | changes)
 
 
-def test_two_are_compared_fold_by_fold_if_they_are_made_of_the_same_folds() -> None:
+def test_cross_validations_of_the_same_folds_are_compared_fold_by_fold() -> None:
     first, second = result([0.5, 0.6, 0.7]), result([0.6, 0.71, 0.79], name="b")
     test = first.compare(second, metric="accuracy")
     assert test.difference.mean == pytest.approx(0.1)
@@ -168,28 +168,28 @@ def about(*, corpora: list[str], **folds: object) -> dict:
     return {"corpora": corpora, "experiment": tiny(folds=folds).model_dump(mode="json")}
 
 
-def test_an_encoder_that_has_seen_what_it_is_tested_on_is_refused_by_the_papers_protocol() -> None:
+def test_by_the_papers_protocol_an_encoder_pretrained_on_its_test_segments_is_refused() -> None:
     base = cross_validation_study(tiny(), protocol="paper", folds=10).base
     halves = {
         name: about(corpora=["amigos", "dreamer"], count=10, index=None, without={"corpus": "amigos", "half": half})
         for name, half in (("encoder", "first"), ("second", "second"))
     }
-    assert len(check_encoders(base, abouts=halves, corpora=["amigos"])) == 2
+    assert len(check_encoders(base, descriptions=halves, corpora=["amigos"])) == 2
     swapped = {"encoder": halves["second"], "second": halves["encoder"]}
     for bad in ({"encoder": halves["encoder"]}, swapped, {"encoder": about(corpora=["amigos"])}):
         with pytest.raises(SettingsError, match="must be pre-trained with folds"):
-            check_encoders(base, abouts=bad, corpora=["amigos"])
-    elsewhere = check_encoders(base, abouts={"encoder": about(corpora=["dreamer"])}, corpora=["amigos"])
+            check_encoders(base, descriptions=bad, corpora=["amigos"])
+    elsewhere = check_encoders(base, descriptions={"encoder": about(corpora=["dreamer"])}, corpora=["amigos"])
     assert elsewhere == ["The pre-trained encoder was pre-trained on other corpora."]
 
 
-def test_by_subject_it_is_said_that_test_people_were_seen_without_labels() -> None:
+def test_by_subject_a_note_says_that_test_subjects_were_in_the_pretraining() -> None:
     base = cross_validation_study(tiny(), protocol="subject", folds=10).base
-    (note,) = check_encoders(base, abouts={"encoder": about(corpora=["amigos"])}, corpora=["amigos"])
-    assert "those of test people among them" in note
+    (note,) = check_encoders(base, descriptions={"encoder": about(corpora=["amigos"])}, corpora=["amigos"])
+    assert "including those of the test subjects" in note
 
 
-def test_a_partner_leaves_only_moments_that_both_have(store: SegmentStore, tmp_path: Path) -> None:
+def test_with_a_partner_only_shared_moments_are_used(store: SegmentStore, tmp_path: Path) -> None:
     make(tmp_path / "partner", subjects=4)
     training_data = tiny(partner=str(tmp_path / "partner"), folds={"count": 3}).training_data(store)
     used = np.concatenate([training_data.fold.train, training_data.fold.val, training_data.fold.test])

@@ -21,7 +21,7 @@ from emotune.data.recording import Recording
 from emotune.data.store import SegmentStore
 from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study
-from emotune.evaluation.fusion_features import FeatureSummary, build_features
+from emotune.evaluation.fusion import FeatureSummary, build_features
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -81,7 +81,7 @@ def test_features_are_the_last_hidden_activations_of_each_folds_models(
             np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_index_tells_who_tests_and_who_was_trained_on_a_moment(
+def test_the_index_has_the_test_fold_and_the_training_folds_of_a_moment(
     pair: Pair, fused: SegmentStore, stores: dict[str, Path]
 ) -> None:
     moments = unit_keys(fused.index, by="moment")
@@ -113,7 +113,9 @@ def inodes(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_ino for file in folder.iterdir()}
 
 
-def test_the_same_features_are_found_again(pair: Pair, fused: SegmentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_features_are_not_computed_again(
+    pair: Pair, fused: SegmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = inodes(fused.path)
     monkeypatch.setattr(Classifier, "load", None)
     again = build_features(*pair, store=fused.path)
@@ -123,7 +125,7 @@ def test_the_same_features_are_found_again(pair: Pair, fused: SegmentStore, monk
     assert list(fused.path.parent.iterdir()) == [fused.path], "nothing is left behind"
 
 
-def test_features_are_made_anew_when_a_checkpoint_has_changed(
+def test_features_are_computed_again_after_a_checkpoint_has_changed(
     pair: Pair, stores: dict[str, Path], tmp_path: Path
 ) -> None:
     eeg = SearchFolder.of("eeg-cv", storage=LocalStorage(tmp_path))
@@ -139,7 +141,7 @@ def test_features_are_made_anew_when_a_checkpoint_has_changed(
     assert not np.allclose(second.store.signal[:, :, 6:], before[:, :, 6:])
 
 
-def test_an_interrupted_computation_goes_on_with_the_folds_that_are_done(
+def test_an_interrupted_computation_keeps_the_finished_folds(
     pair: Pair, fused: SegmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[int] = []
@@ -171,7 +173,7 @@ def without_high_arousal(piece: CorpusPart, modality: Modality, settings: Synthe
             yield item
 
 
-def test_labels_that_another_mean_turns_round_are_counted(pair: Pair, fused: SegmentStore, tmp_path: Path) -> None:
+def test_labels_changed_by_another_mean_rating_are_counted(pair: Pair, fused: SegmentStore, tmp_path: Path) -> None:
     eeg = SearchFolder.of("few", storage=LocalStorage(tmp_path))
     reader = dataclasses.replace(READER, read=without_high_arousal)
     settings = PrepareSettings(modality="eeg", seconds=1.0)
@@ -205,7 +207,7 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("channels", [["ECG Left"], []])
-def test_of_two_arms_one_is_taken_or_the_mean_of_both(
+def test_features_of_two_arms_are_those_of_the_selected_arm_or_their_mean(
     pair: Pair, arms: Path, tmp_path: Path, channels: list[str]
 ) -> None:
     ecg = SearchFolder.of("arms", storage=LocalStorage(tmp_path))

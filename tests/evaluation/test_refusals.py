@@ -1,4 +1,4 @@
-"""Promises of late fusion about what it refuses: other folds, other targets, unfinished work, and every leak."""
+"""Late fusion refuses inputs with other folds or targets, unfinished inputs, and leaks."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError, SettingsError
-from emotune.evaluation.fusion_features import build_features
+from emotune.evaluation.fusion import build_features
 from emotune.models import Features
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -49,14 +49,14 @@ def test_cross_validations_that_differ_are_refused(
     assert complaint in refusal(pair[0], other, out=tmp_path / "fused")
 
 
-def test_one_that_is_not_finished_is_refused(
+def test_an_unfinished_cross_validation_is_refused(
     pair: Pair, stores: dict[str, Path], other: SearchFolder, tmp_path: Path
 ) -> None:
     cross_validate(unimodal(stores["eeg"]), other, finish=False)
     assert "'other' is not finished" in refusal(pair[0], other, out=tmp_path / "fused")
 
 
-def test_what_is_no_cross_validation_is_refused(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
+def test_a_search_that_is_not_a_cross_validation_is_refused(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
     assert "there is no cross-validation 'other'" in refusal(pair[0], other, out=tmp_path / "fused")
     other.path.mkdir()
     journal = pair[1].journal.read()
@@ -64,13 +64,13 @@ def test_what_is_no_cross_validation_is_refused(pair: Pair, other: SearchFolder,
     assert "'other' is not finished" in refusal(pair[0], other, out=tmp_path / "fused")
 
 
-def test_the_two_are_not_confused(pair: Pair, tmp_path: Path) -> None:
+def test_swapped_inputs_are_refused(pair: Pair, tmp_path: Path) -> None:
     message = refusal(pair[1], pair[0], out=tmp_path / "fused")
-    assert "'eeg-cv' was trained on eeg, where ecg is expected" in message
+    assert "'eeg-cv' was trained on eeg, expected ecg" in message
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "of another fold"])
-def test_a_checkpoint_that_is_not_what_it_was_is_refused(
+def test_a_missing_changed_or_foreign_checkpoint_is_refused(
     pair: Pair, other: SearchFolder, tmp_path: Path, damage: str
 ) -> None:
     shutil.copytree(pair[1].path, other.path)
@@ -83,11 +83,11 @@ def test_a_checkpoint_that_is_not_what_it_was_is_refused(
         shutil.rmtree(checkpoint)
     if damage == "of another fold":
         shutil.copytree(checkpoint_of(other, 2), checkpoint)
-    expected = "is of fold 2, where the journal says 1" if damage == "of another fold" else "no undamaged checkpoint"
+    expected = "is of fold 2, expected fold 1" if damage == "of another fold" else "no undamaged checkpoint"
     assert expected in refusal(pair[0], other, out=tmp_path / "fused")
 
 
-def test_moments_of_one_only_are_left_out_and_counted(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
+def test_unshared_moments_are_left_out_and_counted(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
     fewer = make_store(tmp_path / "fewer", modality="eeg", subjects=3)
     cross_validate(unimodal(fewer), other)
     store = build_features(pair[0], other, store=tmp_path / "fused").store
@@ -100,7 +100,7 @@ def test_moments_of_one_only_are_left_out_and_counted(pair: Pair, other: SearchF
 
 
 @pytest.mark.parametrize(("by", "seed"), [("trial", 1), ("subject", 2)])
-def test_moments_on_other_sides_are_refused_with_the_number_that_would_leak(
+def test_different_test_sets_are_refused_with_the_number_of_leaking_moments(
     stores: dict[str, Path], tmp_path: Path, by: str, seed: int
 ) -> None:
     folds = {**FOLDS, "by": by, "seed": seed}
@@ -120,12 +120,12 @@ def test_other_ratings_of_the_same_moment_are_refused(pair: Pair, other: SearchF
         build_features(pair[0], other, store=tmp_path / "fused")
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(
+def test_a_folder_with_another_store_is_not_replaced(
     pair: Pair, stores: dict[str, Path], other: SearchFolder, tmp_path: Path
 ) -> None:
     out = tmp_path / "taken"
     shutil.copytree(stores["ecg"], out)
-    assert "holds segments of ecg. Give another folder" in refusal(*pair, out=out)
+    assert "holds segments of ecg; give another folder" in refusal(*pair, out=out)
     shutil.rmtree(out)
     build_features(*pair, store=out)
     shutil.copytree(pair[1].path, other.path)
@@ -149,7 +149,7 @@ def fused(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
         ({"model": {"kind": "transformer"}}, "needs model.kind: features"),
     ],
 )
-def test_an_experiment_cannot_use_features_that_have_seen_what_it_measures(
+def test_an_experiment_on_features_trained_on_its_test_moments_is_refused(
     fused: SegmentStore, changes: dict, complaint: str
 ) -> None:
     fusion(fused).training_data(fused)
@@ -157,16 +157,18 @@ def test_an_experiment_cannot_use_features_that_have_seen_what_it_measures(
         fusion(fused, **changes).training_data(fused)
 
 
-def test_features_are_no_signals(stores: dict[str, Path], fused: SegmentStore) -> None:
-    with pytest.raises(SettingsError, match="needs a store of features"):
+def test_a_store_of_features_is_refused_as_signals(stores: dict[str, Path], fused: SegmentStore) -> None:
+    with pytest.raises(SettingsError, match=r"model\.kind: features was given, but .* holds segments"):
         fusion(fused, store=str(stores["ecg"])).training_data(SegmentStore.open(stores["ecg"]))
     with pytest.raises(ValidationError, match="start: has no effect"):
         fusion(fused, start={"encoder": "x"})
-    with pytest.raises(SettingsError, match="there are features of 3 folds"):
+    with pytest.raises(SettingsError, match="the store has features of 3 folds"):
         Features(fold=3).build(channels=3)
 
 
-def test_what_validates_a_search_was_held_out_of_the_fine_tunings_too(stores: dict[str, Path], tmp_path: Path) -> None:
+def test_validation_moments_of_a_fusion_search_are_not_training_moments_of_the_fine_tunings(
+    stores: dict[str, Path], tmp_path: Path
+) -> None:
     folds = {**FOLDS, "validation": 0.25, "index": 0}
     ecg, eeg = (SearchFolder.of(name, storage=LocalStorage(tmp_path)) for name in ("ecg0", "eeg0"))
     cross_validate(unimodal(stores["ecg"], folds=folds), ecg, single=True)

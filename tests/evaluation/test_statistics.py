@@ -18,7 +18,7 @@ def test_one_fold_has_no_interval() -> None:
     assert mean_interval([0.5]).text == "0.500"
 
 
-def test_the_paired_test_is_that_on_the_differences() -> None:
+def test_the_paired_test_is_the_t_test_of_the_differences() -> None:
     better = [one + 0.01 + 0.002 * number for number, one in enumerate(FOLDS)]
     found = paired_t_test(FOLDS, better)
     expected = stats.ttest_1samp(np.subtract(better, FOLDS), 0)

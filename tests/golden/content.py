@@ -9,34 +9,34 @@ from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Opened, Record
-from emotune.search.space import load_space
 from emotune.study.journal import read_journal
 from emotune.study.resume import make_optimizer
+from emotune.study.space import load_space
 from emotune.study.study import Study
 from emotune.tracking.mlflow import deliver_all
-from emotune.tracking.plan import Changes, Plan
+from emotune.tracking.mlflow_content import MlflowContent, RunUpdates
 from emotune.tracking.provenance import provenance
-from emotune.training.loop import fit
+from tests.support.training import train_until
 
 __all__ = [
-    "Changes",
     "Evaluation",
     "Experiment",
+    "MlflowContent",
     "Opened",
     "Optimizer",
-    "Plan",
     "PrepareSettings",
     "Record",
+    "RunUpdates",
     "SegmentStore",
     "Study",
     "Synthetic",
     "deliver_all",
     "emotune",
-    "fit",
     "load_space",
     "make_optimizer",
     "prepare",
     "provenance",
     "read_journal",
     "search_command",
+    "train_until",
 ]

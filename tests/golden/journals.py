@@ -13,11 +13,11 @@ from mlflow.tracking import MlflowClient
 
 from emotune.storage import LocalLog, LocalStorage
 from tests.golden.content import (
-    Changes,
+    MlflowContent,
     Opened,
     Optimizer,
-    Plan,
     Record,
+    RunUpdates,
     Study,
     deliver_all,
     emotune,
@@ -79,10 +79,10 @@ def _asked(optimizer: Optimizer) -> Iterator[dict[str, Any]]:
 def mlflow_plan(name: str) -> dict[str, Any]:
     """Return the content of the MLflow runs, computed from a journal alone; metrics as [key, value, time, step]."""
     records = read_journal(LocalLog(FOLDER / name / "journal.jsonl"))
-    plan = Plan(kind=_first(records).purpose, provenance=PROVENANCE)
-    changes: Changes = {}
+    content = MlflowContent(kind=_first(records).purpose, provenance=PROVENANCE)
+    changes: RunUpdates = {}
     for record in records:
-        plan.absorb(record, changes)
+        content.add(record, changes)
     return {
         key: {
             "name": change.name,

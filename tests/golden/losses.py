@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tests.golden.content import Experiment, SegmentStore, fit
+from tests.golden.content import Experiment, SegmentStore, train_until
 from tests.golden.stores import prepare_store
 
 EXPERIMENTS = {
@@ -32,6 +32,5 @@ def _losses(path: Path, settings: dict) -> list[list[float]]:
     common["compute"] = {"precision": "fp32", "device": "cpu"}
     experiment = Experiment.model_validate(common | settings)
     training_data = experiment.training_data(SegmentStore.open(path))
-    state = experiment.begin(training_data)
-    fit(state, training_data, experiment.plan(), until=3, report=lambda report, state: None)
+    state = train_until(experiment.begin(training_data), training_data, experiment, until=3)
     return [[report.metrics["train/loss"], report.metrics["val/loss"]] for report in state.history]

@@ -54,7 +54,7 @@ def test_explicit_equals_fused(batch: int, heads: int, rows: int, steps: int, wi
 @pytest.mark.parametrize("group", [1, 200, 2**21], ids=["one head", "some heads", "all heads"])
 @pytest.mark.parametrize("training", [True, False])
 def test_dropout_is_the_same_there_and_back(monkeypatch: pytest.MonkeyPatch, group: int, training: bool) -> None:
-    monkeypatch.setattr(attention, "GROUP", group)
+    monkeypatch.setattr(attention, "GROUP_PROBABILITIES", group)
     given = states(batch=3, heads=2, rows=7, steps=9, width=9)
     module = Attention(0.3).train(training)
     kept = kept_by(module, given, seed=5).detach()
@@ -89,7 +89,7 @@ def test_gradients_can_be_asked_for_twice() -> None:
 def test_nothing_else_comes_out_where_no_gradients_are_asked_for(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(attention, "GROUP", 100)
+    monkeypatch.setattr(attention, "GROUP_PROBABILITIES", 100)
     given: States = tuple(
         one.detach().to(dtype).requires_grad_() for one in states(batch=4, heads=2, rows=7, steps=5, width=4)
     )

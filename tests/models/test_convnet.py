@@ -114,7 +114,7 @@ def test_a_mistake_in_a_model_has_one_line(model: object, complaint: str) -> Non
 
 
 def test_masked_values_are_for_the_transformer() -> None:
-    with pytest.raises(ValidationError, match=r"predicts single samples, which model\.kind: convnet cannot"):
+    with pytest.raises(ValidationError, match=r"predicts samples, which model\.kind: convnet cannot"):
         Experiment.model_validate({"model": {"kind": "convnet"}, "task": {"kind": "masked_values"}})
 
 

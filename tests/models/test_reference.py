@@ -8,7 +8,7 @@ from torch.nn import functional
 from emotune.data.batches import Batch
 from emotune.models import Transformer
 from emotune.tasks import Classify, MaskedValues, Objective
-from emotune.tasks.masking import span_mask
+from emotune.tasks.masked_values import span_mask
 from emotune.training.optim import Optim
 from tests.models.reference import Plain, classifier_loss, masked_loss, numpy_weights, representations
 

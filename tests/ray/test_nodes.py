@@ -93,7 +93,7 @@ def check_decisions(records: list[Record]) -> None:
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     state = optimizer.state()
     begun = SearchSettings.model_validate(state["settings"])

@@ -25,7 +25,7 @@ from emotune.runtime.worker import Job, Worker
 from emotune.search.records import EpochDone
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import read_journal
-from emotune.training.loop import never
+from emotune.training.loop import never_pause
 from emotune.training.workers import joined
 from tests.ray.conftest import Program, cluster_of
 
@@ -84,7 +84,7 @@ def train(rank: int, job: str) -> None:
     given = Job.model_validate_json(job)
     meeting = f"file://{given.checkpoints}.meeting"
     distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    Worker(given, group=joined()).work(never)
+    Worker(given, group=joined()).work(never_pause)
     distributed.destroy_process_group()
 
 

@@ -75,7 +75,7 @@ def check_decisions(journal: Path) -> None:
     rows = optimizer.results()
 
     def cost(evaluation: Evaluation) -> float:
-        return study.base.with_values(evaluation.values).model.flops(channels=1, samples=1280)
+        return study.base.with_values(evaluation.values).cost()
 
     seen = seen_in_virtual_time(optimizer.settings, rows, cost=cost)
     finished = study.budget.evaluations is None

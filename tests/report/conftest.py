@@ -1,4 +1,4 @@
-"""A made-up search of two brackets, in which short trainings foretell long ones except once."""
+"""A synthetic search of one bracket, in which the ranks at the two rungs agree except for one pair."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The page is complete, harmless and needs nothing but a browser."""
+"""The page is complete, escapes text and loads no other resource."""
 
 import re
 from html.parser import HTMLParser
@@ -75,7 +75,7 @@ def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
     assert len(reader.ids) == len(set(reader.ids))
 
 
-def test_what_the_journal_says_is_shown_as_text(page: str) -> None:
+def test_text_of_the_journal_is_escaped(page: str) -> None:
     reader = read(page)
     assert "<script>alert('x')</script>" in reader.text
     assert "the loss is nan <script>" in reader.text
@@ -85,7 +85,7 @@ def test_what_the_journal_says_is_shown_as_text(page: str) -> None:
     assert reader.tags.count("svg") == 3
 
 
-def test_the_pictures_take_the_pages_colours(records: list[Record]) -> None:
+def test_the_figures_use_the_colours_of_the_page(records: list[Record]) -> None:
     for svg in (draw_learning_curves(records), draw_incumbents(records), draw_values(records)):
         assert svg is not None
         assert "currentColor" in svg
@@ -99,14 +99,14 @@ def test_equal_journals_give_equal_pages(page: str, records: list[Record], tmp_p
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
-def test_a_search_that_has_hardly_begun_has_a_page(records: list[Record], tmp_path: Path, length: int) -> None:
+def test_a_search_with_few_records_has_a_page(records: list[Record], tmp_path: Path, length: int) -> None:
     write_report(records[:length], tmp_path / "report.html")
     text = read((tmp_path / "report.html").read_text()).text
     assert "interrupted" in text
     assert ("No evaluation has a result yet" in text) == (length < 4)
 
 
-def test_the_page_tells_extension_warm_start_and_trust(records: list[Record], tmp_path: Path, page: str) -> None:
+def test_the_page_shows_extension_warm_start_and_rung_weights(records: list[Record], tmp_path: Path, page: str) -> None:
     opened = records[0]
     assert isinstance(opened, Opened)
     study = opened.study | {"searcher": {"kind": "bohb"}, "space": SPACE}
@@ -122,7 +122,7 @@ def test_the_page_tells_extension_warm_start_and_trust(records: list[Record], tm
     grown.append(Extended(time=100.0, brackets=7, evaluations=None))
     write_report(grown, tmp_path / "grown.html")
     text = read((tmp_path / "grown.html").read_text()).text
-    assert "It began with the best configurations of old & older. It was extended, up to 7 brackets." in text
-    assert "Trust in the rungs" in text
-    assert "Trust in the rungs" not in read(page).text
-    assert "It was extended" not in read(page).text
+    assert "Warm start: the best configurations of old & older. Extended to 7 brackets." in text
+    assert "Weight of each rung" in text
+    assert "Weight of each rung" not in read(page).text
+    assert "Extended to" not in read(page).text

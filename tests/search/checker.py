@@ -116,9 +116,9 @@ def seen_in_journal(records: Iterable[Record]) -> Seen:
 
 
 def best_of(rows: Iterable[Row]) -> int | None:
-    """Return the configuration with the least finite loss at the highest rung that has one."""
-    finite = [(-each.to_epoch, loss, each.config_id) for each, loss in rows if loss is not None]
-    return min((row for row in finite if math.isfinite(row[1])), default=(0, 0.0, None))[2]
+    """Return the configuration with the least finite loss at the highest rung that has one; of equals the earlier."""
+    finite = [(-each.to_epoch, loss, each.id, each.config_id) for each, loss in rows if loss is not None]
+    return min((row for row in finite if math.isfinite(row[1])), default=(0, 0.0, 0, None))[3]
 
 
 def _wrong_numbers(evaluations: Sequence[Evaluation]) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _wrong_numbers(evaluations: Sequence[Evaluation]) -> Iterator[str]:
 
 def _wrong_steps(settings: SearchSettings, *, evaluations: Sequence[Evaluation]) -> Iterator[str]:
     """Check each evaluation against the one before it of the same configuration."""
-    ladder = settings.ladder
+    ladder = settings.rung_budgets
     last: dict[int, Evaluation] = {}
     for each in evaluations:
         before = last.get(each.config_id)
@@ -159,7 +159,7 @@ def _wrong_decisions(
         told = {other: losses.get(other) for other in seen[each.id]}
         expected = _decision(settings, evaluations[:number], losses=told)
         is_new = each.origin != "promotion"
-        rung = 0 if is_new and settings.chooses_start else each.rung
+        rung = 0 if is_new and settings.chooses_start_rung else each.rung
         made = (None if is_new else each.config_id, each.bracket, rung)
         if made != expected:
             yield f"evaluation {each.id} is configuration, bracket, rung {made}, where the rules say {expected}"
@@ -185,14 +185,14 @@ def _decision(settings: SearchSettings, before: Sequence[Evaluation], *, losses:
             return decision
     if settings.brackets is not None and count >= settings.brackets:
         return None
-    return None, count, bracket_sizes(count, rung_count=len(settings.ladder), eta=settings.eta)[0]
+    return None, count, bracket_sizes(count, rung_count=len(settings.rung_budgets), eta=settings.eta)[0]
 
 
 def _bracket_decision(
     settings: SearchSettings, bracket: int, places: Mapping[tuple[int, int], Sequence[Evaluation]], *, losses: Losses
 ) -> Decision | None:
     """Return what a bracket starts next: it fills a rung, waits for it, and sends the best of it on."""
-    first, sizes = bracket_sizes(bracket, rung_count=len(settings.ladder), eta=settings.eta)
+    first, sizes = bracket_sizes(bracket, rung_count=len(settings.rung_budgets), eta=settings.eta)
     here = places.get((bracket, first), [])
     if len(here) < sizes[0]:
         return None, bracket, first
@@ -209,13 +209,13 @@ def _early_decision(
     settings: SearchSettings, places: Mapping[tuple[int, int], Sequence[Evaluation]], *, losses: Losses
 ) -> Decision | None:
     """Return the promotion at the highest rung where one of the best may go on, or a new configuration."""
-    for rung in reversed(range(1, len(settings.ladder))):
+    for rung in reversed(range(1, len(settings.rung_budgets))):
         below, here = places.get((0, rung - 1), []), places.get((0, rung), [])
         ended = sum(each.id in losses for each in below)
         here = [each for each in here if each.origin == "promotion"]
         gone = {each.config_id for each in here}
         places_above = ended // settings.eta + _failed(here, losses=losses)
-        if settings.patient and len(gone) >= places_above:
+        if settings.patient_promotion and len(gone) >= places_above:
             continue
         best = [number for _, number in _standings(below, losses=losses)[:places_above] if number not in gone]
         if best:
@@ -242,7 +242,7 @@ def _wrong_promotions(
             continue
         if gone != sorted(standings[: len(above)]):
             yield f"{where}: {gone} went on, but the best are {standings[: len(above)]}"
-        first_rung, sizes = bracket_sizes(bracket, rung_count=len(settings.ladder), eta=settings.eta)
+        first_rung, sizes = bracket_sizes(bracket, rung_count=len(settings.rung_budgets), eta=settings.eta)
         sizes = (*[0] * first_rung, *sizes, 0)
         if rung == first_rung and len(there) > sizes[rung]:
             yield f"{where}: {len(there)} configurations instead of {sizes[rung]}"

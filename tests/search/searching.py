@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emotune.errors import SettingsError
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Value
-from emotune.search.space import load_space
+from emotune.study.space import load_space
 
 MIXED: dict[str, Any] = {
     "hyperparameters": [

@@ -11,16 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emotune.search import Optimizer, proposals
-from emotune.search.encoding import Encoding
-from emotune.search.history import History
-from emotune.search.models import hpbandster
-from emotune.search.models.translation import Translation
+from emotune.search.history import Encoding, History
+from emotune.search.models import MODELS, hpbandster, model_class
+from emotune.search.models.hpbandster import Translation
 from emotune.search.records import Evaluation
 from emotune.search.settings import search_settings
-from emotune.search.space import legal_values, load_space, values_of
+from emotune.search.space import legal_values, values_of
+from emotune.study.space import load_space
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of
-
-MODELS = sorted(proposals.MODELS)
 
 
 def history_of(space: ConfigurationSpace, counts: dict[int, int], *, loss: Any = loss_of, seed: int = 0) -> History:
@@ -85,7 +83,7 @@ def test_the_model_finds_the_good_region(model: str) -> None:
     history = history_of(space, {0: 150}, loss=loss)
     proposed = []
     for seed in range(12):
-        found = proposals.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
+        found = model_class(model)(space, history=history).propose(np.random.default_rng(seed))
         assert found is not None
         proposed.append(next(found))
     assert np.median([abs(float(values["x"]) - 0.3) for values in proposed]) < 0.15
@@ -94,13 +92,13 @@ def test_the_model_finds_the_good_region(model: str) -> None:
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
-@given(documents(), st.sampled_from(MODELS), st.integers(0, 9))
+@given(documents(), st.sampled_from(sorted(MODELS)), st.integers(0, 9))
 def test_proposals_are_legal_and_repeatable(document: dict[str, Any], model: str, seed: int) -> None:
     space = space_of(document)
     history = history_of(space, {0: 24, 1: 8}, loss=lambda each: loss_of(each, failures=5))
     found = []
     for _ in range(2):
-        proposed = proposals.MODELS[model](space, history=history).propose(np.random.default_rng(seed))
+        proposed = model_class(model)(space, history=history).propose(np.random.default_rng(seed))
         if proposed is not None:
             found.append(next(proposed, None))
     assert found[:1] == found[1:]
@@ -134,7 +132,7 @@ def test_teaching_from_the_top_is_teaching_everything() -> None:
     history = history_of(space, {0: 40, 1: 13, 2: 5})
     translation = Translation(space)
     generator = np.random.default_rng(0)
-    with hpbandster.fenced(generator):
+    with hpbandster.seeded(generator):
         whole = BOHB(translation.space, random_fraction=0)
         for rung in history.rungs:
             for number, loss in history.results(rung):
@@ -157,7 +155,7 @@ def test_the_density_is_that_of_hpbandster_and_finite_for_choices_never_seen(sid
     space = ConfigurationSpace({"a": (0.0, 1.0), "b": (1, 9), "c": ["x", "y", "z"]})
     translation = Translation(space)
     for loss in (loss_of, lambda each: float(each.values["c"] != "x") + float(each.values["a"])):
-        with hpbandster.fenced(np.random.default_rng(0)):
+        with hpbandster.seeded(np.random.default_rng(0)):
             model = BOHB(translation.space, random_fraction=0)
             history = history_of(space, {0: 60}, loss=loss)
             hpbandster.teach(model, history=history, rung=0, translation=translation)
@@ -175,9 +173,8 @@ def test_a_model_that_cannot_propose_is_not_called_the_origin(caplog: pytest.Log
     space = mixed_space()
     history = history_of(space, {0: 40})
     asked = search_settings("bohb", {"model": "hpbandster", "random_fraction": 0.0})
-    broken = dict(proposals.MODELS, hpbandster=lambda *_, **__: SimpleNamespace(propose=lambda _: iter(())))
     with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING, logger="emotune"):
-        patch.setattr(proposals, "MODELS", broken)
+        patch.setattr(hpbandster.HpBandSterModel, "propose", lambda *_: iter(()))
         proposal = proposals.sample(space, history=history, settings=asked, generator=np.random.default_rng(0))
     assert proposal.origin == "random"
     assert proposal.fell_back

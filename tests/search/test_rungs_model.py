@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from emotune.search import Optimizer, prior
+from emotune.search import Optimizer, proposals
 from emotune.search.history import History
-from emotune.search.models import start_rung
+from emotune.search.models import acquisition
 from emotune.search.models.acquisition import rung_weights
 from emotune.search.models.candidates import NEAR, WIDE, anywhere, as_values, nearby
-from emotune.search.models.gp import LEVEL_VARIANCE, GaussianProcess, climb, embed
+from emotune.search.models.gp import MEAN_VARIANCE, GaussianProcess, climb, embed
 from emotune.search.models.multifidelity import (
-    LEAST_RESULTS,
-    MOST_RESULTS,
-    Ladder,
+    MAX_RESULTS,
+    MIN_RESULTS,
+    MultiFidelityGP,
+    all_rung_weights,
     standardised,
-    trust_in_all,
-    worth_learning,
+    training_subset,
 )
 from emotune.search.records import Evaluation
 from emotune.search.space import legal_values
 from tests.search.searching import documents, mixed_space, run_to_the_end, space_of
 from tests.search.test_models import history_of
 
-LADDER = (1, 3, 9, 27)
+RUNG_BUDGETS = (1, 3, 9, 27)
 NO_TREND = np.empty((0, 2))
 
 
@@ -52,7 +52,7 @@ def test_the_process_is_the_textbook_one() -> None:
     mean, variance = fitted.predict(embed(points, choices=choices), trend=no_columns(9))
     assert mean == pytest.approx(np.sin(6 * points[:, 0]) * points[:, 1], abs=0.15)
     if additive == 0:
-        kernel = Matern(length * math.sqrt(2), nu=2.5) + ConstantKernel(LEVEL_VARIANCE)
+        kernel = Matern(length * math.sqrt(2), nu=2.5) + ConstantKernel(MEAN_VARIANCE)
         other = GaussianProcessRegressor(kernel + WhiteKernel(fitted.noise / fitted.scale), optimizer=None)
         expected, spread = other.fit(rows, targets).predict(points, return_std=True)
         assert mean == pytest.approx(expected, abs=1e-6)
@@ -61,8 +61,8 @@ def test_the_process_is_the_textbook_one() -> None:
 
 def test_the_textbook_one_without_an_additive_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emotune.search.models.gp.GRIDS", ((0.1, 0.2, 0.35), (0.0,), (1e-3, 0.05)))
-    monkeypatch.setattr("emotune.search.models.gp.ADDITIVE", (0.0,))
-    monkeypatch.setattr("emotune.search.models.gp.USUAL", (1, 0, 1))
+    monkeypatch.setattr("emotune.search.models.gp.ADDITIVE_SHARES", (0.0,))
+    monkeypatch.setattr("emotune.search.models.gp.PRIOR_MODE", (1, 0, 1))
     test_the_process_is_the_textbook_one()
 
 
@@ -83,13 +83,13 @@ def test_a_trend_is_followed_and_an_unrelated_one_is_not() -> None:
 
 def test_what_runs_is_believed_to_end_as_expected() -> None:
     history = history_of(mixed_space(), {0: 12, 1: 5}, loss=lambda each: float(each.values["optim.lr"]))
-    ladder = Ladder(history)
+    process = MultiFidelityGP(history)
     generator = np.random.default_rng(2)
     running = anywhere(2, choices=history.encoding.choices, generator=generator)
-    points = ladder.points(
+    points = process.points(
         np.concatenate([running, anywhere(9, choices=history.encoding.choices, generator=generator)])
     )
-    before, after = ladder.predict(points)[-1], ladder.believing(running).predict(points)[-1]
+    before, after = process.predict(points)[-1], process.believing(running).predict(points)[-1]
     assert after.mean == pytest.approx(before.mean, abs=1e-6), "nothing new is learnt from it"
     assert (after.variance <= before.variance + 1e-9).all()
     assert (after.variance[:2] < 0.9 * before.variance[:2]).all(), "but there is less to be learnt where it runs"
@@ -110,8 +110,8 @@ def test_climbing_ends_where_no_step_is_better(seed: int) -> None:
 
 def test_choices_and_inactive_values_are_away_from_all_others() -> None:
     rows = np.array([[0.2, 0.0], [0.2, 1.0], [np.nan, 1.0], [0.9, 1.0], [np.nan, 1.0]])
-    places = embed(rows, choices=np.array([0, 3])).places
-    distance = np.linalg.norm(places[:, None] - places, axis=2)
+    positions = embed(rows, choices=np.array([0, 3])).positions
+    distance = np.linalg.norm(positions[:, None] - positions, axis=2)
     assert distance[2, 4] == 0
     assert (distance[np.triu_indices(4, 1)] > 0.2).all()
 
@@ -141,9 +141,9 @@ def test_standardised_losses_keep_their_order(losses: list[float]) -> None:
 
 def test_the_best_and_the_latest_are_learnt_from() -> None:
     losses = np.random.default_rng(0).random(1000)
-    chosen = worth_learning(losses)
-    assert len(chosen) == len(set(chosen)) == MOST_RESULTS
-    assert set(np.argsort(losses)[: MOST_RESULTS // 2]) <= set(chosen)
+    chosen = training_subset(losses)
+    assert len(chosen) == len(set(chosen)) == MAX_RESULTS
+    assert set(np.argsort(losses)[: MAX_RESULTS // 2]) <= set(chosen)
     assert {999, 998} <= set(chosen)
 
 
@@ -154,7 +154,7 @@ def test_a_rung_counts_as_far_as_it_agrees_with_the_highest(sign: int, least: fl
     weights = rung_weights(history_of(space, {0: 40, 1: 20}, loss=turn))
     assert weights[1] == 1.0
     assert least <= weights[0] <= most
-    assert rung_weights(history_of(space, {0: LEAST_RESULTS - 1})) == {}
+    assert rung_weights(history_of(space, {0: MIN_RESULTS - 1})) == {}
 
 
 def test_noise_is_not_trusted() -> None:
@@ -168,29 +168,29 @@ def test_noise_is_not_trusted() -> None:
 
 def test_before_there_are_results_the_usual_is_expected() -> None:
     history = History(mixed_space())
-    trusted = trust_in_all(history, Ladder(history), rung_count=4)
+    trusted = all_rung_weights(history, MultiFidelityGP(history), rung_count=4)
     assert trusted[3] == 1.0
     assert 0.6 < trusted[0] < trusted[1] < trusted[2] < 1
 
 
 def test_shares_follow_trust_and_price() -> None:
     history = History(mixed_space())
-    cheap = start_rung.start_shares(history, dict.fromkeys(range(4), 1.0), ladder=LADDER, eta=3)
+    cheap = acquisition.start_shares(history, dict.fromkeys(range(4), 1.0), rung_budgets=RUNG_BUDGETS, eta=3)
     assert cheap.argmax() == 0
     assert cheap.sum() == pytest.approx(1)
-    costs = [start_rung.epochs_per_start(rung, ladder=LADDER, eta=3) for rung in range(4)]
+    costs = [acquisition.epochs_per_start(rung, rung_budgets=RUNG_BUDGETS, eta=3) for rung in range(4)]
     assert costs == pytest.approx([1 + 2 / 3 + 6 / 9 + 18 / 27, 3 + 6 / 3 + 18 / 9, 9 + 18 / 3, 27])
     late = history_of(mixed_space(), {3: 40})
-    assert start_rung.epochs_spent(late, ladder=LADDER) == 40 * 27
-    honest = start_rung.start_shares(late, {0: 0.0, 1: 0.0, 2: 0.1, 3: 1.0}, ladder=LADDER, eta=3)
+    assert acquisition.epochs_spent(late, rung_budgets=RUNG_BUDGETS) == 40 * 27
+    honest = acquisition.start_shares(late, {0: 0.0, 1: 0.0, 2: 0.1, 3: 1.0}, rung_budgets=RUNG_BUDGETS, eta=3)
     assert honest.argmax() == 3
     both = history_of(mixed_space(), {0: 9, 1: 3})
-    assert start_rung.epochs_spent(both, ladder=LADDER) == 9 + 3 * 2
+    assert acquisition.epochs_spent(both, rung_budgets=RUNG_BUDGETS) == 9 + 3 * 2
 
 
 def test_the_expected_best_of_many_is_right() -> None:
     generator = np.random.default_rng(0)
-    for count, expected in zip(start_rung.COUNTS, start_rung.BEST_OF, strict=True):
+    for count, expected in zip(acquisition.SAMPLE_COUNTS, acquisition.EXPECTED_MAXIMA, strict=True):
         drawn = generator.standard_normal((4000, count)).max(axis=1)
         assert drawn.mean() == pytest.approx(expected, abs=0.06)
 
@@ -210,7 +210,7 @@ def test_configurations_begin_where_the_rungs_below_say_nothing() -> None:
 def test_the_prior_fades_and_falls_when_it_loses() -> None:
     space = ConfigurationSpace({"x": (0.0, 1.0)})
     fresh = History(space)
-    assert prior.weight(fresh) == pytest.approx(0.5)
+    assert proposals.prior_weight(fresh) == pytest.approx(0.5)
 
     def told(loss: float) -> History:
         history = history_of(space, {0: 12}, loss=lambda each: 1.0)
@@ -220,10 +220,10 @@ def test_the_prior_fades_and_falls_when_it_loses() -> None:
         history.ended(evaluation, loss=loss)
         return history
 
-    assert prior.standing(told(0.0)) == (12, 12)
-    assert prior.standing(told(1.0)) == (6, 12)
-    assert 0 < prior.weight(told(0.0)) < prior.weight(fresh)
-    assert prior.weight(told(2.0)) == 0
+    assert proposals.prior_comparisons(told(0.0)) == (12, 12)
+    assert proposals.prior_comparisons(told(1.0)) == (6, 12)
+    assert 0 < proposals.prior_weight(told(0.0)) < proposals.prior_weight(fresh)
+    assert proposals.prior_weight(told(2.0)) == 0
 
 
 @pytest.mark.parametrize("schedule", ["sync", "async"])

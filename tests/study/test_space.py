@@ -8,16 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emotune.errors import SettingsError
-from emotune.search.space import (
-    active_values,
-    copy_of,
-    edges,
-    load_space,
-    plain,
-    space_as_document,
-    space_digest,
-    values_of,
-)
+from emotune.search.space import active_values, copy_of, plain, space_as_document, space_digest, values_of
+from emotune.study.space import edges, load_space
 from tests.search.searching import MIXED, documents, levels, mixed_space, space_of
 
 FAST = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))

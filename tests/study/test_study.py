@@ -66,7 +66,7 @@ MISTAKES = {
         r"study.yaml:4:47: optim.lr = 0.5 is not in the space, which has 0.0001 to 0.01",
     ),
     "not YAML": ("seed: 7", "seed: [7", r"study.yaml:\d+:\d+"),
-    "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"leaves nothing of 9 epochs"),
+    "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"but the run has 9 epochs"),
     "epochs below the last rung": ("base:", "base:\n  epochs: 5", r"base.epochs: 5 is less than budget.max 9"),
 }
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import SettingsError
-from emotune.tasks.masking import hidden_rows, span_mask
+from emotune.tasks.masked_values import hidden_rows, span_mask
 
 
 def draw(steps: int, *, signals: int = 64, chance: float = 0.0325, span: int = 20, seed: int = 0) -> torch.Tensor:

@@ -167,5 +167,5 @@ def test_a_condition_can_be_told_from_the_others() -> None:
     assert np.array_equal(task.labels(index), [0, 1, np.nan, 0], equal_nan=True)
     with pytest.raises(DataError, match="'stress' was given, but the conditions of the store are arithmetic, rest"):
         Classify(target="condition", high="stress").labels(index)
-    with pytest.raises(ValidationError, match="needs a condition as high"):
+    with pytest.raises(ValidationError, match="give a condition as high"):
         Classify(target="condition")

@@ -1,4 +1,4 @@
-"""A made-up journal with everything in it, and what MLflow says about one."""
+"""A synthetic journal with all kinds of records, and the content that MLflow has of a search."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""An answer that is lost, or a request that arrives late, makes nothing twice and loses nothing."""
+"""A lost response or a late request neither duplicates nor loses anything in MLflow."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ from torch.nn import Linear
 from benchmarks.servers import Mlflow
 from emotune.search.records import Record
 from emotune.storage import LocalStorage
-from emotune.tracking.cursor import mlflow_runs, read_cursor
+from emotune.tracking.delivery import mlflow_runs, read_delivery_state
 from emotune.tracking.encoders import log_encoder
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.store import OUTAGES
@@ -47,7 +47,7 @@ FAULTS: tuple[Fault, ...] = ("answer lost", "request cut", "database trouble")
 
 
 @pytest.mark.parametrize("wrong", list(itertools.product(PATHS, FAULTS)), ids=" ".join)
-def test_what_goes_wrong_once_is_done_once(
+def test_a_lost_response_creates_no_duplicates(
     proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content, wrong: tuple[str, Fault]
 ) -> None:
     name = re.sub(r"\W", "-", " ".join(wrong))
@@ -61,7 +61,7 @@ def test_what_goes_wrong_once_is_done_once(
 
 
 @pytest.mark.parametrize("path", ["mlflow/logged-models", "runs/set-tag"])
-def test_an_encoder_is_logged_once_though_an_answer_is_lost(
+def test_an_encoder_is_logged_once_if_a_response_is_lost(
     proxy: Proxy, tmp_path: Path, records: list[Record], path: str
 ) -> None:
     search, files = tmp_path / "search", tmp_path / "files"
@@ -82,11 +82,11 @@ def test_an_encoder_is_logged_once_though_an_answer_is_lost(
     log()
     assert not log()
     client = MlflowClient(tracking_uri=direct(proxy))
-    models = client.search_logged_models([read_cursor(LocalStorage(search)).experiment_id])
+    models = client.search_logged_models([read_delivery_state(LocalStorage(search)).experiment_id])
     assert [(model.source_run_id, str(model.status)) for model in models] == [(run, "READY")]
 
 
-def test_a_run_that_is_created_late_does_not_stay_twice(
+def test_a_duplicate_run_that_is_created_late_is_deleted(
     proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = tmp_path / "search"
@@ -104,6 +104,6 @@ def test_a_run_that_is_created_late_does_not_stay_twice(
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(tmp_path / "direct"), name="late")
     assert content(direct(proxy), name="late", view=ViewType.ACTIVE_ONLY) == content(uri, name="late")
     client = MlflowClient(tracking_uri=direct(proxy))
-    there = client.search_runs([read_cursor(LocalStorage(folder)).experiment_id], run_view_type=ViewType.ALL)
+    there = client.search_runs([read_delivery_state(LocalStorage(folder)).experiment_id], run_view_type=ViewType.ALL)
     stages = sorted(run.info.lifecycle_stage for run in there)
     assert stages == ["active"] * 4 + ["deleted"], "the first one of its key was in use, the second one is in the bin"

@@ -11,8 +11,8 @@ from mlflow.tracking import MlflowClient
 from emotune.errors import SettingsError
 from emotune.search.records import Record
 from emotune.storage import LocalStorage
-from emotune.tracking.cursor import mlflow_runs
-from emotune.tracking.encoders import download_encoder, log_encoder, log_file
+from emotune.tracking.delivery import mlflow_runs
+from emotune.tracking.encoders import download_encoder, log_encoder
 from emotune.tracking.mlflow import deliver_all
 
 
@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_logged_encoder_answers_as_the_module_does(
+def test_a_logged_encoder_computes_the_outputs_of_the_module(
     uri: str, run: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -76,14 +76,8 @@ def test_a_logged_encoder_answers_as_the_module_does(
     }
 
 
-def test_an_encoder_that_is_not_there_is_the_users_mistake(uri: str, run: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be fetched"):
+def test_a_missing_encoder_is_reported_as_a_settings_error(uri: str, run: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be downloaded"):
         download_encoder(run, tracking_uri=uri, to=tmp_path / "fetched")
-    with pytest.raises(SettingsError, match="cannot be fetched"):
+    with pytest.raises(SettingsError, match="cannot be downloaded"):
         download_encoder("0" * 32, tracking_uri=uri, to=tmp_path / "fetched")
-
-
-def test_files_are_put_into_a_run(uri: str, run: str, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("<p>")
-    log_file(run, file=tmp_path / "report.html", tracking_uri=uri)
-    assert [file.path for file in MlflowClient(tracking_uri=uri).list_artifacts(run)] == ["report.html"]

@@ -1,9 +1,9 @@
-"""What MLflow is told of a cross-validation as a whole."""
+"""The summary of a cross-validation in MLflow."""
 
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.statistics import mean_interval
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started
-from emotune.tracking.plan import SUMMARY, Changes, Plan
+from emotune.tracking.mlflow_content import SUMMARY, MlflowContent, RunUpdates
 from tests.evaluation.test_crossval import tiny
 
 SCORES = [0.6, 0.7, 0.65]
@@ -37,11 +37,11 @@ def journal() -> list[Record]:
 
 
 def test_the_summary_has_the_mean_over_the_folds_and_its_interval() -> None:
-    plan, changes = Plan(kind="fold", provenance={}), Changes()
+    content, updates = MlflowContent(kind="fold", provenance={}), RunUpdates()
     for record in journal():
-        plan.absorb(record, changes)
-    told = {name: value for name, value, *_ in changes[SUMMARY].metrics}
+        content.add(record, updates)
+    metrics_of_summary = {name: value for name, value, *_ in updates[SUMMARY].metrics}
     expected = mean_interval(SCORES)
-    assert told["cv/accuracy"] == expected.mean
-    assert told["cv/macro_f1_half_width"] == expected.half_width
-    assert abs(told["cv_shuffled/accuracy"] - (expected.mean - 0.1)) < 1e-12
+    assert metrics_of_summary["cv/accuracy"] == expected.mean
+    assert metrics_of_summary["cv/macro_f1_half_width"] == expected.half_width
+    assert abs(metrics_of_summary["cv_shuffled/accuracy"] - (expected.mean - 0.1)) < 1e-12

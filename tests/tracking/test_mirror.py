@@ -1,4 +1,4 @@
-"""MLflow says what the journal says, whatever happened in between."""
+"""The content of MLflow equals the journal after outages, restarts and deletions."""
 
 import http.server
 import json
@@ -18,8 +18,9 @@ from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Opened, Record
 from emotune.storage import LocalStorage
-from emotune.tracking.cursor import FILE, mlflow_runs, public_uri, read_cursor, where_to_look
+from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_hint
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
+from emotune.tracking.uri import public_uri
 from tests.work import count_calls
 
 Content = Callable[..., dict[str, dict[str, Any]]]
@@ -52,14 +53,14 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     ]  # fmt: skip
     assert first["0"]["name"] == "c0000-lr3e-4-layers2"
     assert first["search"]["status"] == "FINISHED"
-    (folder / FILE).unlink()
+    (folder / DELIVERY_FILE).unlink()
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert content(uri) == first
     assert set(mlflow_runs(LocalStorage(folder))) == {0, 1, 2}
-    assert where_to_look(LocalStorage(folder)) == f"mlflow ui --backend-store-uri {uri}"
+    assert view_hint(LocalStorage(folder)) == f"mlflow ui --backend-store-uri {uri}"
 
 
-def test_artifacts_lie_beside_the_database(
+def test_artifacts_are_stored_beside_the_database(
     uri: str, tmp_path: Path, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = folder_of(tmp_path, name="elsewhere")
@@ -74,7 +75,7 @@ def test_artifacts_lie_beside_the_database(
     cuts=st.lists(st.tuples(st.integers(1, 15), st.sampled_from(["kept", "old", "lost"])), max_size=3),
     new=st.uuids(),
 )
-def test_restarts_anywhere_end_in_the_same_content(
+def test_restarts_at_any_record_give_the_same_content(
     uri: str,
     tmp_path: Path,
     records: list[Record],
@@ -85,22 +86,22 @@ def test_restarts_anywhere_end_in_the_same_content(
     name = f"n{new}"
     folder = folder_of(tmp_path, name=name)
     for cut, cursor in sorted(cuts):
-        before = (folder / FILE).read_bytes() if (folder / FILE).exists() else b""
+        before = (folder / DELIVERY_FILE).read_bytes() if (folder / DELIVERY_FILE).exists() else b""
         mirror = MlflowMirror(uri, folder=LocalStorage(folder), name=name)
         mirror.catch_up(records[: cut - 1])
         mirror(records[cut - 1], cut - 1)
         assert mirror.close(60)
         if cursor == "old":  # as if it had been killed between sending and noting that
-            (folder / FILE).write_bytes(before)
+            (folder / DELIVERY_FILE).write_bytes(before)
         if cursor == "lost":
-            (folder / FILE).unlink()
+            (folder / DELIVERY_FILE).unlink()
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name=name)
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path, name="whole")), name="whole")
     assert content(uri, name=name) == content(uri, name="whole")
-    assert read_cursor(LocalStorage(folder)).delivered == len(records)
+    assert read_delivery_state(LocalStorage(folder)).delivered == len(records)
 
 
-def test_a_database_that_is_locked_stops_nobody(
+def test_a_locked_database_does_not_block_the_search(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     mirror = MlflowMirror(uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
@@ -115,7 +116,7 @@ def test_a_database_that_is_locked_stops_nobody(
     assert set(content(uri)) == {"search", "0", "1", "2"}
 
 
-def test_another_store_and_a_deleted_experiment_get_everything_again(
+def test_all_records_are_sent_again_to_another_database_or_after_deletion(
     uri: str, template: Path, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder, other = folder_of(tmp_path), f"sqlite:///{folder_of(tmp_path, name='other') / 'mlflow.db'}"
@@ -124,21 +125,21 @@ def test_another_store_and_a_deleted_experiment_get_everything_again(
     assert deliver_all(records, tracking_uri=other, folder=LocalStorage(folder), name="demo")
     assert content(other) == content(uri)
     client = MlflowClient(tracking_uri=other)
-    client.delete_experiment(read_cursor(LocalStorage(folder)).experiment_id)
+    client.delete_experiment(read_delivery_state(LocalStorage(folder)).experiment_id)
     assert deliver_all(records, tracking_uri=other, folder=LocalStorage(folder), name="demo")
     assert content(other) == content(uri)
 
 
-def test_an_experiment_deleted_under_way_comes_back(
+def test_an_experiment_deleted_during_the_search_is_restored(
     uri: str, tmp_path: Path, records: list[Record], content: Content
 ) -> None:
     folder = folder_of(tmp_path)
     mirror = MlflowMirror(uri, folder=LocalStorage(folder), name="demo")
     most_calls(mirror, records[:5], first=0)
     deadline = time.monotonic() + 30
-    while read_cursor(LocalStorage(folder)).delivered < 5 and time.monotonic() < deadline:
+    while read_delivery_state(LocalStorage(folder)).delivered < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    MlflowClient(tracking_uri=uri).delete_experiment(read_cursor(LocalStorage(folder)).experiment_id)
+    MlflowClient(tracking_uri=uri).delete_experiment(read_delivery_state(LocalStorage(folder)).experiment_id)
     most_calls(mirror, records[5:], first=5)
     assert mirror.close(60)
     assert {key: run["status"] for key, run in content(uri).items()} == {
@@ -159,14 +160,14 @@ def test_a_run_the_user_deleted_stays_deleted(
     assert content(uri)["2"]["status"] == "FAILED"
 
 
-def test_a_search_started_over_has_runs_of_its_own(uri: str, tmp_path: Path, records: list[Record]) -> None:
+def test_a_restarted_search_gets_new_runs(uri: str, tmp_path: Path, records: list[Record]) -> None:
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path, name="old")), name="demo")
     first = records[0]
     assert isinstance(first, Opened)
     fresh = [first.model_copy(update={"time": first.time + 60}), *records[1:3]]
     assert deliver_all(fresh, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path)), name="demo")
     client = MlflowClient(tracking_uri=uri)
-    experiment = read_cursor(LocalStorage(tmp_path / "folder")).experiment_id
+    experiment = read_delivery_state(LocalStorage(tmp_path / "folder")).experiment_id
     assert len(client.search_runs([experiment])) == 4 + 3
 
 
@@ -190,7 +191,7 @@ def refusing() -> Iterator[int]:
     server.server_close()
 
 
-def test_a_refused_password_is_said_once_and_never_shown(
+def test_a_refused_password_is_logged_once_without_the_password(
     refusing: int, tmp_path: Path, records: list[Record], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -206,15 +207,15 @@ def test_a_refused_password_is_said_once_and_never_shown(
     assert CANARY not in caplog.text
 
 
-def test_uris_lose_their_credentials_and_nothing_else() -> None:
+def test_public_uris_lack_only_the_credentials() -> None:
     assert public_uri("https://me:p@ss@host:1/x") == "https://host:1/x"
     assert public_uri("sqlite:////data/a@b/mlflow.db") == "sqlite:////data/a@b/mlflow.db"
     assert public_uri("postgresql://h/d?password=x&a=1") == "postgresql://h/d?password=...&a=1"
 
 
-def test_a_damaged_cursor_is_no_cursor(uri: str, tmp_path: Path, records: list[Record], content: Content) -> None:
+def test_a_damaged_delivery_state_is_ignored(uri: str, tmp_path: Path, records: list[Record], content: Content) -> None:
     folder = folder_of(tmp_path)
     for damage in ("", "{", json.dumps({"delivered": -1})):
-        (folder / FILE).write_text(damage)
+        (folder / DELIVERY_FILE).write_text(damage)
         assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.servers import Mlflow, Postgres, postgres_programs, tracking
 from emotune.search.records import Record
 from emotune.storage import LocalStorage
-from emotune.tracking.cursor import FILE, read_cursor
+from emotune.tracking.delivery import DELIVERY_FILE, read_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
 PROGRAMS = postgres_programs()
@@ -41,7 +41,7 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def test_server_and_database_are_killed_and_nothing_is_lost_or_told(
+def test_after_kills_of_server_and_database_all_records_arrive_and_no_password_is_logged(
     servers: tuple[Postgres, Mlflow],
     uri: str,
     tmp_path: Path,
@@ -56,15 +56,15 @@ def test_server_and_database_are_killed_and_nothing_is_lost_or_told(
     third = len(records) // 3
     for number, record in enumerate(records[:third]):
         mirror(record, number)
-    wait_for(lambda: read_cursor(LocalStorage(folder)).delivered == third)
+    wait_for(lambda: read_delivery_state(LocalStorage(folder)).delivered == third)
 
     postgres.kill()
     for number, record in enumerate(records[third : 2 * third], third):
         mirror(record, number)
     wait_for(lambda: "cannot be used now" in caplog.text)
-    assert read_cursor(LocalStorage(folder)).delivered == third
+    assert read_delivery_state(LocalStorage(folder)).delivered == third
     postgres.start()
-    wait_for(lambda: read_cursor(LocalStorage(folder)).delivered == 2 * third)
+    wait_for(lambda: read_delivery_state(LocalStorage(folder)).delivered == 2 * third)
 
     caplog.clear()
     server.kill()
@@ -76,7 +76,7 @@ def test_server_and_database_are_killed_and_nothing_is_lost_or_told(
 
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path / "direct")), name="direct")
     assert content(postgres.uri) == content(uri, name="direct")
-    told = [caplog.text, (folder / FILE).read_text(), server.log.read_text(), postgres.log.read_text()]
+    told = [caplog.text, (folder / DELIVERY_FILE).read_text(), server.log.read_text(), postgres.log.read_text()]
     told.append(postgres.run("pg_dump", "mlflow").decode())
     for secret in (server.password, postgres.password):
         assert secret is not None

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.servers import Mlflow
 from emotune.search.records import Record
 from emotune.storage import LocalStorage
-from emotune.tracking.cursor import FILE, read_cursor, where_to_look
+from emotune.tracking.delivery import DELIVERY_FILE, read_delivery_state, view_hint
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from tests.work import count_calls
 
@@ -40,7 +40,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_server_that_dies_and_comes_back_gets_everything_once(
+def test_a_killed_and_restarted_server_gets_each_record_once(
     server: Mlflow,
     uri: str,
     tmp_path: Path,
@@ -54,12 +54,12 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(
     folder.mkdir()
     mirror = MlflowMirror(address, folder=LocalStorage(folder), name="demo")
     hand_over(mirror, records[:6], first=0)
-    wait_for(lambda: read_cursor(LocalStorage(folder)).delivered == 6)
+    wait_for(lambda: read_delivery_state(LocalStorage(folder)).delivered == 6)
     server.kill()
     hand_over(mirror, records[6:], first=6)
     wait_for(lambda: "cannot be used now" in caplog.text)
     assert not mirror.close(0.5)
-    assert read_cursor(LocalStorage(folder)).delivered == 6
+    assert read_delivery_state(LocalStorage(folder)).delivered == 6
 
     revenant = MlflowMirror(address, folder=LocalStorage(folder), name="demo")
     revenant.catch_up(records[:-1])
@@ -74,8 +74,8 @@ def test_a_server_that_dies_and_comes_back_gets_everything_once(
 
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("emotune")]
     assert sum("cannot be used now" in line for line in ours) <= 2, "once per outage and mirror"
-    assert CANARY not in "\n".join(ours) + (folder / FILE).read_text()
+    assert CANARY not in "\n".join(ours) + (folder / DELIVERY_FILE).read_text()
     assert (
-        where_to_look(LocalStorage(folder))
-        == f"http://127.0.0.1:{server.port}/#/experiments/{read_cursor(LocalStorage(folder)).experiment_id}"
+        view_hint(LocalStorage(folder))
+        == f"http://127.0.0.1:{server.port}/#/experiments/{read_delivery_state(LocalStorage(folder)).experiment_id}"
     )

@@ -23,7 +23,8 @@ from emotune.training.checkpoints import (
     restore,
     save_checkpoint,
 )
-from emotune.training.loop import TrainState, fit
+from emotune.training.loop import TrainState
+from tests.support.training import train_until
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,7 @@ def state(store: SegmentStore) -> TrainState:
         {"model": {"channels": (2, 4), "kernels": (3, 3), "feedforward": 4}, "folds": {"segments": 8}, "epochs": 40}
     )
     training_data = experiment.training_data(store)
-    begun = experiment.begin(training_data)
-    fit(begun, training_data, experiment.plan(), until=1, report=lambda report, state: None)
-    return begun
+    return train_until(experiment.begin(training_data), training_data, experiment, until=1)
 
 
 def saved(root: Path, state: TrainState) -> Path:

@@ -14,7 +14,8 @@ from emotune.experiment import Experiment
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import save_checkpoint
-from emotune.training.loop import TrainState, fit, measure_references
+from emotune.training.loop import TrainState, measure_references
+from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment
 
 
@@ -29,8 +30,7 @@ def eeg(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
 def trained(experiment: Experiment, store: SegmentStore, *, encoder: Path | None = None) -> TrainState:
     training_data = experiment.training_data(store)
     state = experiment.begin(training_data, encoder_weights=encoder)
-    fit(state, training_data, experiment.plan(), until=experiment.epochs, report=lambda report, state: None)
-    return state
+    return train_until(state, training_data, experiment, until=experiment.epochs)
 
 
 def test_ten_channels_are_pre_trained_and_fine_tuned(eeg: SegmentStore, tmp_path: Path) -> None:

@@ -12,18 +12,17 @@ from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import restore, save_checkpoint
-from emotune.training.loop import EpochReport, TrainState, evaluate, fit, measure_references, train_epoch
+from emotune.training.loop import EpochReport, TrainState, evaluate, measure_references, train_epoch
 from emotune.training.optim import Optim
+from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment
 
 TIMES = ("train/segments_per_second",)
 
 
-def train(experiment: Experiment, store: SegmentStore, *, until: int, state: TrainState | None = None) -> TrainState:
+def trained(experiment: Experiment, store: SegmentStore, *, until: int, state: TrainState | None = None) -> TrainState:
     training_data = experiment.training_data(store)
-    state = state or experiment.begin(training_data)
-    fit(state, training_data, experiment.plan(), until=until, report=lambda report, state: None)
-    return state
+    return train_until(state or experiment.begin(training_data), training_data, experiment, until=until)
 
 
 def numbers(history: list[EpochReport]) -> list[tuple[int, dict[str, float]]]:
@@ -35,10 +34,10 @@ def numbers(history: list[EpochReport]) -> list[tuple[int, dict[str, float]]]:
 )
 def test_interrupted_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_path: Path, task: dict) -> None:
     experiment = tiny_experiment(store.path, task=task)
-    unbroken = train(experiment, store, until=4)
+    unbroken = trained(experiment, store, until=4)
     broken = experiment.begin(experiment.training_data(store))
     for until in (1, 3, 4):
-        broken = train(experiment, store, until=until, state=broken)
+        broken = trained(experiment, store, until=until, state=broken)
         folder = save_checkpoint(LocalStorage(tmp_path), broken, about={})
         torch.manual_seed(until)
         broken = experiment.model_copy(update={"seed": 99}).begin(experiment.training_data(store))
@@ -50,12 +49,12 @@ def test_interrupted_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_
 
 def test_a_pause_after_any_step_changes_nothing(store: SegmentStore, tmp_path: Path) -> None:
     experiment = tiny_experiment(store.path, batch_size=4, epochs=2)
-    unbroken = train(experiment, store, until=2)
+    unbroken = trained(experiment, store, until=2)
     training_data = experiment.training_data(store)
     broken = experiment.begin(training_data)
     pauses = 0
     while broken.epoch < 2:
-        if train_epoch(broken, training_data, experiment.plan(), pause=lambda: True) is not None:
+        if train_epoch(broken, training_data, experiment.training_plan(), pause=lambda: True) is not None:
             continue
         pauses += 1
         folder = save_checkpoint(LocalStorage(tmp_path), broken, about={})
@@ -73,7 +72,7 @@ def test_learning_lowers_the_loss_below_the_references(store: SegmentStore) -> N
     experiment = experiment.with_values({"model.dropout": 0.0, "model.attention_dropout": 0.0})
     training_data = experiment.training_data(store)
     references = measure_references(experiment.task, training_data, training_data.fold.val, prefix="val")
-    state = train(experiment, store, until=40)
+    state = trained(experiment, store, until=40)
     assert set(references) == {"val/loss_zero", "val/loss_interpolated"}
     assert state.history[-1].metrics["val/loss"] < 0.9 * references["val/loss_zero"]
 
@@ -93,7 +92,7 @@ def test_divergence_is_told(store: SegmentStore) -> None:
     with torch.no_grad():
         next(state.objective.head.parameters()).fill_(float("inf"))
     with pytest.raises(TrainingDivergedError, match="in epoch 1, by step"):
-        fit(state, training_data, experiment.plan(), until=1, report=lambda report, state: None)
+        train_until(state, training_data, experiment, until=1)
     assert state.history == []
 
 

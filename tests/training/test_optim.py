@@ -100,5 +100,5 @@ def test_a_setting_without_effect_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine_restarts"])
 def test_a_warm_up_without_end_is_refused(schedule: str) -> None:
-    with pytest.raises(ValidationError, match=r"optim\.warmup_epochs: 9 was given, which leaves nothing of 9 epochs"):
+    with pytest.raises(ValidationError, match=r"optim\.warmup_epochs: 9 was given, but the run has 9 epochs"):
         Experiment.model_validate({"epochs": 9, "optim": {"schedule": schedule, "warmup_epochs": 9}})

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from emotune.data.store import SegmentStore
-from emotune.encoders import PretrainedEncoder
-from emotune.experiment import Experiment
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
 from emotune.study.resolve import resolve_study
 from emotune.study.study import Budget, Study, StudyObjective
 from emotune.training.checkpoints import restore, save_checkpoint
-from emotune.training.loop import TrainState, train_epoch
+from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment
 
 CONVNET = {"kind": "convnet", "channels": (4, 8), "kernels": (6, 3)}
@@ -21,43 +20,37 @@ FEW = {"segments": 12, "validation_segments": 6}
 PRETEXT = {"kind": "recognise_transformation", "hidden": 8}
 
 
-def train(state: TrainState, store: SegmentStore, experiment: Experiment, *, until: int) -> TrainState:
-    training_data = experiment.training_data(store)
-    while state.epoch < until:
-        train_epoch(state, training_data, experiment.plan())
-    return state
-
-
 @pytest.mark.parametrize("model", [CONVNET, {"channels": (4, 8), "kernels": (9, 5)}], ids=["convnet", "transformer"])
 def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, tmp_path: Path, model: dict) -> None:
     experiment = tiny_experiment(store.path, model=model, task=PRETEXT, folds=FEW)
     training_data = experiment.training_data(store)
-    unbroken = train(experiment.begin(training_data), store, experiment, until=2)
+    unbroken = train_until(experiment.begin(training_data), training_data, experiment, until=2)
     folder = save_checkpoint(
         LocalStorage(tmp_path),
-        train(experiment.begin(training_data), store, experiment, until=1),
+        train_until(experiment.begin(training_data), training_data, experiment, until=1),
         about={},
     )
     again = experiment.model_copy(update={"seed": 99}).begin(training_data)
     restore(folder, again)
-    train(again, store, experiment, until=2)
+    train_until(again, training_data, experiment, until=2)
     for name, weight in unbroken.objective.state_dict().items():
         assert torch.equal(again.objective.state_dict()[name], weight), name
 
 
 def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentStore, tmp_path: Path) -> None:
     pretext = tiny_experiment(store.path, model=CONVNET, task=PRETEXT, folds=FEW)
-    state = train(pretext.begin(pretext.training_data(store)), store, pretext, until=1)
-    checkpoint = save_checkpoint(LocalStorage(tmp_path), state, about=describe(pretext, pretext.training_data(store)))
+    pretext_data = pretext.training_data(store)
+    state = train_until(pretext.begin(pretext_data), pretext_data, pretext, until=1)
+    checkpoint = save_checkpoint(LocalStorage(tmp_path), state, about=describe(pretext, pretext_data))
     task = {"kind": "classify", "frozen": True, "hidden": (512, 512, 512), "dropout": 0.4}
     base = tiny_experiment(store.path, model={}, task=task, start={"encoder": "pretext"})
     study = Study(base=base, objective=StudyObjective(), budget=Budget(min=1, max=1), space={"hyperparameters": []})
-    settled = resolve_study(study, store=store.path, encoders={"encoder": checkpoint}).base
+    settled = resolve_study(study, store=store, encoders={"encoder": checkpoint}).base
     assert settled.model == pretext.model
     training_data = settled.training_data(store)
     classifier = settled.begin(training_data, encoder_weights=checkpoint)
     head = classifier.objective.get_parameter("head.0.weight").detach().clone()
-    train(classifier, store, settled, until=1)
+    train_until(classifier, training_data, settled, until=1)
     for name, weight in state.objective.encoder.state_dict().items():
         assert torch.equal(classifier.objective.encoder.state_dict()[name], weight), name
     assert head.shape == (512, 8)

@@ -61,7 +61,7 @@ def work(rank: int, size: int, experiment: Experiment, root: Path, stop: tuple[i
     seen = Witness(state.objective, root / f"seen-{rank}-of-{size}")
     state.network = group.wrap(seen)
     while state.position < stop:
-        train_epoch(state, training_data, experiment.plan(), group=group, pause=lambda: state.position >= stop)
+        train_epoch(state, training_data, experiment.training_plan(), group=group, pause=lambda: state.position >= stop)
     if rank == 0:
         save_checkpoint(LocalStorage(root / "run"), state, about={})
     if size > 1:
@@ -110,4 +110,6 @@ def test_workers_that_come_and_go_end_where_one_worker_does(store: SegmentStore,
 def test_more_workers_than_segments_of_a_batch_are_refused(store: SegmentStore, experiment: Experiment) -> None:
     training_data = experiment.training_data(store)
     with pytest.raises(SettingsError, match="cannot be shared out among 99 workers"):
-        train_epoch(experiment.begin(training_data), training_data, experiment.plan(), group=WorkerGroup(0, 99))
+        train_epoch(
+            experiment.begin(training_data), training_data, experiment.training_plan(), group=WorkerGroup(0, 99)
+        )

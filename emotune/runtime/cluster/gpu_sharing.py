@@ -171,13 +171,13 @@ class ProbeWorker:
         store = SegmentStore.open(Path(self.experiment.store))
         self.training_data = self.experiment.training_data(store)
         self.state = self.experiment.begin_untrained(self.training_data)
-        self.plan = self.experiment.plan()
+        self.plan = self.experiment.training_plan()
 
     def prepare(self) -> None:
         """Evaluate once and make one step, so that the measurement contains no first-time work."""
         rows = self.training_data.fold.val[:PROBE_SEGMENTS]
         if len(rows):
-            evaluate(self.state.objective, self.training_data, rows, prefix="val", paths=self.state.paths)
+            evaluate(self.state.objective, self.training_data, rows, prefix="val", execution=self.state.execution)
         train_epoch(self.state, self.training_data, self.plan, pause=lambda: True)
 
     def train(self, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""Configurations worth a look: anywhere in the space, and in the neighbourhood of good ones."""
+"""Random configurations as encoded rows: uniform in the space, and in the neighbourhood of others."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 from jaxtyping import Float, Int
 
-from emotune.search.encoding import Encoding
+from emotune.search.history import Encoding
 from emotune.search.records import Value
 from emotune.search.space import active_values
 
@@ -17,10 +17,12 @@ Values = dict[str, Value]
 
 
 class Neighbourhood(NamedTuple):
-    """How configurations are changed: which share of their dimensions, and numbers by how much."""
+    """How configurations are varied."""
 
     share: float
+    """Probability that a dimension is changed."""
     spread: float
+    """Standard deviation of the change of a number on [0, 1]."""
 
 
 WIDE = Neighbourhood(1.0, 0.15)
@@ -28,28 +30,28 @@ NEAR = Neighbourhood(0.3, 0.1)
 NEARER = Neighbourhood(0.3, 0.03)
 REFINED = (Neighbourhood(0.3, 0.05), Neighbourhood(0.3, 0.015))
 KEPT_CHOICES = 0.7
-"""Where all dimensions are changed, a choice stays what it is with this probability."""
+"""Probability that a choice is kept if the share is 1."""
 
 
 def anywhere(count: int, *, choices: Choices, generator: np.random.Generator) -> Rows:
     """Draw rows uniformly, with all dimensions active."""
-    places = generator.random((count, len(choices)))
-    return np.where(choices == 0, places, np.floor(places * choices))
+    positions = generator.random((count, len(choices)))
+    return np.where(choices == 0, positions, np.floor(positions * choices))
 
 
 def nearby(
-    centres: Centres, where: Neighbourhood, *, count: int, choices: Choices, generator: np.random.Generator
+    centres: Centres, neighbourhood: Neighbourhood, *, count: int, choices: Choices, generator: np.random.Generator
 ) -> Rows:
-    """Draw rows around some of the centres, with all dimensions active; each differs in one dimension at least."""
+    """Draw rows around random centres, with all dimensions active. Each differs from its centre in a dimension."""
     base = centres[generator.integers(len(centres), size=count)]
     uniform = anywhere(count, choices=choices, generator=generator)
     base = np.where(np.isnan(base), uniform, base)
-    share = max(where.share, 1.5 / max(len(choices), 1))
+    share = max(neighbourhood.share, 1.5 / max(len(choices), 1))
     changed = generator.random(base.shape) < np.where((choices > 0) & (share >= 1), 1 - KEPT_CHOICES, share)
     if len(choices):
         changed[np.arange(count), generator.integers(len(choices), size=count)] = True
-    moved = np.clip(base + where.spread * generator.standard_normal(base.shape), 0, 1)
-    return np.where(changed, np.where(choices == 0, moved, uniform), base)
+    shifted = np.clip(base + neighbourhood.spread * generator.standard_normal(base.shape), 0, 1)
+    return np.where(changed, np.where(choices == 0, shifted, uniform), base)
 
 
 def as_values(rows: Rows, *, space: ConfigurationSpace, encoding: Encoding) -> list[Values]:
@@ -59,4 +61,6 @@ def as_values(rows: Rows, *, space: ConfigurationSpace, encoding: Encoding) -> l
 
 def as_rows(values: list[Values], *, encoding: Encoding) -> Rows:
     """Return the rows of configurations, NaN where inactive."""
-    return np.array([encoding.encode(each) for each in values]).reshape(len(values), len(encoding.names))
+    return np.array([encoding.encode(configuration) for configuration in values]).reshape(
+        len(values), len(encoding.names)
+    )

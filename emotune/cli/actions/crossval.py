@@ -1,0 +1,136 @@
+"""``emotune crossval``: run all folds, and gather them in ``crossval.json`` of the run's folder."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emotune.cli.actions.run import Destination, find_encoders, open_store, put_aside, read_experiment, run
+from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.crossval import CrossValidationRequest
+from emotune.cli.output import print_json, print_message
+from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.evaluation.crossval import (
+    METRICS,
+    CrossValidation,
+    check_encoders,
+    cross_validation_study,
+    read_cross_validation,
+)
+from emotune.runtime.driver import RunOptions
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import search_state
+from emotune.study.study import Study
+from emotune.training.checkpoints import read_state
+
+RESULT_FILE = "crossval.json"
+"""Name of the result in the folder of a cross-validation."""
+
+
+def run_and_print(request: CrossValidationRequest) -> int:
+    """Carry out ``emotune crossval``; returns the exit code."""
+    settings = {"partner": request.partner, **_encoder_settings(request.encoder, scratch=request.scratch)}
+    experiment = read_experiment(request.experiment, request=request, options=settings)
+    if experiment.task.kind != "classify":
+        raise SettingsError(
+            f"{request.experiment}: task.kind is {experiment.task.kind!r}; a cross-validation needs "
+            "task.kind 'classify'"
+        )
+    study = cross_validation_study(
+        experiment, protocol=request.protocol, folds=request.folds, shuffled=request.shuffled
+    )
+    destination = Destination.of(request, default_name=f"{request.experiment.stem}-{request.protocol}")
+    if request.fresh:
+        put_aside(destination.folder)
+    code, result = cross_validate(study, destination, concurrency=request.concurrency)
+    if result is not None:
+        print_result(result, as_json=request.as_json)
+    return code
+
+
+def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, str]:
+    if len(encoders) > 2:
+        raise SettingsError(f"--encoder was given {len(encoders)} times; give it once, or twice with --protocol paper")
+    named = zip(("start.encoder", "start.second"), encoders, strict=False)
+    return dict(named) | ({"start.weights": "scratch"} if scratch else {})
+
+
+def cross_validate(
+    study: Study, destination: Destination, *, concurrency: int | None
+) -> tuple[int, CrossValidation | None]:
+    """Run a cross-validation, or resume it.
+
+    Returns:
+        The exit code, and the result if all folds are done. The result is also written to `RESULT_FILE`.
+
+    Raises:
+        SettingsError: With the papers' protocol, an encoder was trained on moments that are tested.
+    """
+    folder = destination.folder
+    study, store = open_store(study)
+    notes = _notes(study, destination, store=store)
+    options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True)
+    code = run(study, destination, store=store, options=options)
+    records = read_journal(folder.journal)
+    if search_state(records, alive=False) != "finished":
+        return code, None
+    training_data = {fold: study.base.in_fold(fold).training_data(store) for fold in range(study.base.folds.count)}
+    result = read_cross_validation(records, training_data=training_data, notes=notes)
+    folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
+    return code, result
+
+
+def _notes(study: Study, destination: Destination, *, store: SegmentStore) -> list[str]:
+    """Return notes about what the encoders were trained on."""
+    start = study.base.start
+    if start is None or start.weights == "scratch":
+        return []
+    descriptions = {name: read_state(path)["about"] for name, path in find_encoders(study, destination).items()}
+    labels = study.base.task.labels(store.index)
+    assert labels is not None
+    labelled = store.index.loc[~np.isnan(labels), "corpus"].unique()
+    return check_encoders(study.base, descriptions=descriptions, corpora=sorted(labelled))
+
+
+def load_result(folder: SearchFolder) -> CrossValidation:
+    """Return the result of a finished cross-validation.
+
+    Raises:
+        SettingsError: It is not a cross-validation, or not finished.
+    """
+    content = folder.storage.read(RESULT_FILE)
+    if content is not None:
+        return CrossValidation.model_validate_json(content)
+    result = read_cross_validation(read_journal(folder.journal))
+    raise SettingsError(
+        f"the cross-validation {folder.name!r} is not finished: {len(result.folds)} of {result.count} folds are done; "
+        "resume it with the command that started it"
+    )
+
+
+def result_document(result: CrossValidation) -> dict[str, object]:
+    """Return a cross-validation with its means and intervals, as plain JSON."""
+    summary = {
+        series: {
+            metric: interval.model_dump()
+            for metric in METRICS
+            if (interval := result.interval(metric, of=series)) is not None
+        }
+        for series in ("folds", "shuffled", "majority")
+    }
+    return {**result.model_dump(mode="json"), "summary": summary}
+
+
+def print_result(result: CrossValidation, *, as_json: bool) -> None:
+    """Print the means and intervals of a cross-validation, and the notes."""
+    if as_json:
+        print_json(result_document(result))
+        return
+    table = plain_table("", f"{result.target}, {result.count} folds", "majority label", "shuffled labels")
+    for metric in METRICS:
+        intervals = (result.interval(metric, of=series) for series in ("folds", "majority", "shuffled"))
+        table.add_row(metric, *("-" if interval is None else interval.text for interval in intervals))
+    console().print(table)
+    for note in result.notes:
+        print_message(note)

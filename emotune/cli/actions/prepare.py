@@ -1,0 +1,120 @@
+"""``emotune data prepare``: prepare a corpus with a progress bar, and print what was written and left out."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+import psutil
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from emotune.cli.actions.folders import store_path
+from emotune.cli.actions.tables import console, message_console, plain_table, reasons_table
+from emotune.cli.data import PrepareRequest
+from emotune.cli.output import print_message
+from emotune.data.corpora.reader import AnyReader
+from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, find_reader, prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.documents import Document, parse
+from emotune.errors import SettingsError, suggestion
+
+LINE_INTERVAL_S = 10.0
+"""Least time between two lines of progress if stderr is not a terminal."""
+
+
+def prepare_and_print(request: PrepareRequest) -> None:
+    """Carry out ``emotune data prepare``."""
+    reader = find_reader(request.corpus)
+    document = Document(name="options", content={}, positions={}).overridden(request.assignments)
+    known = PrepareSettings.model_fields
+    general = {key: value for key, value in document.content.items() if key in known}
+    specific = {key: value for key, value in document.content.items() if key not in known}
+    options = {"modality": request.modality, "seconds": request.seconds}
+    general |= {key: value for key, value in options.items() if value is not None}
+    for key in specific:
+        _check_setting(key, reader=reader)
+    settings = parse(dataclasses.replace(document, content=general), PrepareSettings)
+    corpus_settings = parse(dataclasses.replace(document, content=specific), reader.settings)
+    cores = len(psutil.Process().cpu_affinity() or [0])
+    with progress_bar(reader.name) as progress:
+        summary = prepare(
+            reader,
+            folder=request.raw_dir,
+            store=store_path(request.store),
+            settings=settings,
+            corpus_settings=corpus_settings,
+            options=PrepareOptions(
+                workers=request.workers or cores, strict=request.strict, append=request.append, progress=progress
+            ),
+        )
+    _print_summary(summary)
+
+
+def _check_setting(key: str, *, reader: AnyReader) -> None:
+    """Raise an error for a setting that neither the preparation nor the corpus has."""
+    known = [*reader.settings.model_fields, *PrepareSettings.model_fields]
+    if key not in known:
+        hint = suggestion(key, among=known) or "."
+        raise SettingsError(
+            f"--set {key}: neither the preparation nor {reader.name} has such a setting{hint} "
+            f"Give one of: {', '.join(known)}"
+        )
+
+
+@contextmanager
+def progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
+    """Print a progress bar on a terminal, and a line every `LINE_INTERVAL_S` elsewhere."""
+    console = message_console()
+    if not console.is_terminal:
+        yield _lines(corpus)
+        return
+    columns = (
+        TextColumn(corpus),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, step: bar.update(task, completed=share, description=step)
+
+
+def _lines(corpus: str) -> Callable[[float, str], None]:
+    start = last_line = time.monotonic()
+
+    def print_line(share: float, step: str) -> None:
+        nonlocal last_line
+        now = time.monotonic()
+        if now - last_line >= LINE_INTERVAL_S:
+            last_line = now
+            left = f", {(now - start) * (1 - share) / share:.0f} s left" if share else ""
+            print_message(f"{corpus}: {100 * share:.0f} %{left} ({step})")
+
+    return print_line
+
+
+def _print_summary(summary: PreparationSummary) -> None:
+    source = summary.source
+    out = console()
+    numbers = ("subjects", "recordings", "hours", "segments", "left out")
+    table = plain_table("corpus", *numbers, numbers=numbers)
+    table.add_row(
+        source.corpus,
+        str(source.subjects),
+        str(source.recordings),
+        f"{source.hours:.2f}",
+        str(source.segments),
+        str(len(source.left_out)),
+    )
+    out.print(table)
+    if source.left_out:
+        out.print()
+        out.print(reasons_table(source.left_out))
+    outcome = "written to" if summary.written else "already there:"
+    pool = f" (of {summary.segments} in the pool)" if summary.segments != source.segments else ""
+    click.echo(
+        f"\n{source.segments} segments{pool} of {source.recordings} recordings ({source.hours:.2f} h) "
+        f"{outcome} {summary.store}"
+    )

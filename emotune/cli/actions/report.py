@@ -1,0 +1,107 @@
+"""``emotune report``, ``compare`` and ``sync``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from emotune.cli.actions.crossval import load_result, result_document
+from emotune.cli.actions.folders import existing_search, tracking_uri_or_default
+from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.output import print_json
+from emotune.errors import SettingsError
+from emotune.evaluation.crossval import METRICS, CrossValidation
+from emotune.evaluation.statistics import Comparison
+from emotune.report.page import write_report
+from emotune.storage import open_storage
+from emotune.study.journal import read_journal
+from emotune.study.results import last_metrics, opened, status_document
+from emotune.tracking.encoders import publish_best
+from emotune.tracking.mlflow import deliver_all
+
+REPORT_FILE = "report.html"
+"""Name of the page in the folder of a search."""
+
+
+def write_page(name: str, *, file: Path | None, storage: str) -> None:
+    """Carry out ``emotune report``."""
+    folder = existing_search(name, storage=storage)
+    page = folder.path / REPORT_FILE if file is None else file
+    if file is None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    if not page.parent.is_dir():
+        raise SettingsError(f"--out {page}: the folder {page.parent} does not exist; create it first")
+    write_report(read_journal(folder.journal), page)
+    if file is None:
+        folder.storage.write(REPORT_FILE, page.read_bytes())
+    click.echo(folder.storage / REPORT_FILE if file is None else page)
+
+
+def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:
+    """Carry out ``emotune compare``."""
+    folders = [existing_search(name, storage=storage) for name in names]
+    if all(opened(read_journal(folder.journal)).purpose == "fold" for folder in folders):
+        _compare_folds([load_result(folder) for folder in folders], as_json=as_json)
+        return
+    scores = {name: _scores(name, storage=storage) for name in names}
+    if as_json:
+        print_json(scores)
+        return
+    columns = list(scores.values())
+    metrics = sorted({metric for column in columns for metric in column if metric.startswith(("val/", "test/"))})
+    width = max(len(name) for name in names)
+    click.echo(" " * 24 + "  ".join(f"{name:>{width}}" for name in names))
+    for metric in metrics:
+        values = [column.get(metric) for column in columns]
+        cells = [f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}" for value in values]
+        click.echo(f"{metric:<24}" + "  ".join(cells))
+
+
+def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
+    first, *others = results
+    tests = {other.name: {metric: first.compare(other, metric=metric) for metric in METRICS} for other in others}
+    if as_json:
+        documents = {
+            name: {metric: test.model_dump() for metric, test in by_metric.items()} for name, by_metric in tests.items()
+        }
+        print_json(
+            {
+                "results": [result_document(result) for result in results],
+                "against": first.name,
+                "tests": documents,
+            }
+        )
+        return
+    table = plain_table("", *METRICS)
+    for result in results:
+        intervals = (result.interval(metric) for metric in METRICS)
+        table.add_row(result.name, *("-" if interval is None else interval.text for interval in intervals))
+        if result.name in tests:
+            table.add_row(f"  minus {first.name}", *map(_difference, tests[result.name].values()))
+    console().print(table)
+
+
+def _difference(test: Comparison) -> str:
+    return test.difference.text + ("" if test.p is None else f", p = {test.p:.2g}")
+
+
+def _scores(name: str, *, storage: str) -> dict[str, float | None]:
+    records = read_journal(existing_search(name, storage=storage).journal)
+    best = status_document(records, alive=False, with_rungs=False)["best"] if records else None
+    if best is None:
+        raise SettingsError(f"{name!r} has no result yet; wait until an evaluation has ended")
+    return last_metrics(records, best["config_id"])
+
+
+def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
+    """Carry out ``emotune sync``; returns the exit code."""
+    folder = existing_search(name, storage=storage)
+    uri = tracking_uri_or_default(tracking_uri, storage=open_storage(storage))
+    records = read_journal(folder.journal)
+    purpose = opened(records).purpose
+    if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
+        click.echo("MLflow does not have all records yet; run the same command when the server responds", err=True)
+        return 1
+    run = publish_best(folder, tracking_uri=uri)
+    click.echo(f"MLflow has all {len(records)} records of {name}; the best encoder is in run {run}")
+    return 0

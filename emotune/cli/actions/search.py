@@ -1,0 +1,101 @@
+"""``emotune search``: load the study, add earlier configurations, then run it or print its plan."""
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from emotune.cli.actions.folders import existing_search, store_path
+from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
+from emotune.cli.search import SearchRequest
+from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.runtime.driver import RunOptions
+from emotune.search.stopping import Amount
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.preview import count_rungs, estimate_hours, preview, probe_seconds
+from emotune.study.study import Study, find_study, load_study
+from emotune.study.warm_start import with_earlier
+
+
+def search_or_plan(request: SearchRequest) -> int:
+    """Carry out ``emotune search``; returns the exit code."""
+    path = find_study(request.study)
+    destination = Destination.of(request, default_name=path.stem)
+    limits = {"brackets": request.brackets, "evaluations": request.evaluations}
+    amounts = {name: amount for name, amount in limits.items() if amount is not None}
+    is_new = request.fresh or request.dry_run or not has_records(destination.folder)
+    assignments = [
+        *request.assignments,
+        *(_limits_of_new_search(amounts, name=destination.name) if is_new else []),
+        *([] if request.seed is None else [f"seed={request.seed}"]),
+        *([] if request.store is None else [f"base.store={store_path(request.store)}"]),
+    ]
+    study = load_study(path, assignments=assignments)
+    if is_new and request.warm_start:
+        study = warm_started(study, names=request.warm_start, storage=request.storage)
+    if request.dry_run:
+        print_plan(with_store(study), concurrency=request.concurrency or 1)
+        return 0
+    if request.fresh:
+        put_aside(destination.folder)
+    study, store = open_store(study)
+    workers = request.workers_per_trial
+    options = RunOptions(
+        concurrency=request.concurrency,
+        amounts=amounts,
+        warm_start=request.warm_start,
+        workers=(workers, workers) if workers > 1 else None,
+        trials_per_gpu=request.trials_per_gpu,
+    )
+    return run(study, destination, store=store, options=options)
+
+
+def has_records(folder: SearchFolder) -> bool:
+    """Return whether a search has a journal with records."""
+    return folder.begun and bool(read_journal(folder.journal))
+
+
+def warm_started(study: Study, *, names: Sequence[str], storage: str) -> Study:
+    """Add the best configurations of earlier searches, by name, to a new study.
+
+    Raises:
+        SettingsError: There is no such search, it has no result, or its configurations do not fit.
+    """
+    sources = {name: read_journal(existing_search(name, storage=storage).journal) for name in names}
+    return with_earlier(study, sources=sources)
+
+
+def _limits_of_new_search(amounts: Mapping[str, Amount], *, name: str) -> list[str]:
+    """Return the assignments that set the limits in the study of a new search."""
+    for key, amount in amounts.items():
+        if amount.more:
+            raise SettingsError(
+                f"--{key} +{amount.number} extends a finished search, but {name!r} is a new search; "
+                f"give --{key} {amount.number}, or the --name of an existing search"
+            )
+    return [f"budget.{key}={amount.number}" for key, amount in amounts.items()]
+
+
+def print_plan(study: Study, *, concurrency: int) -> None:
+    """Print brackets, rungs, epochs and, if there is a store, hours."""
+    evaluations = preview(study)
+    click.echo(f"{'bracket':>7} {'epochs':>7} {'evaluations':>11} {'trained epochs':>14}")
+    for rung in count_rungs(evaluations):
+        click.echo(f"{rung.bracket:>7} {rung.epochs:>7} {rung.evaluations:>11} {rung.trained_epochs:>14}")
+    epochs = sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations)
+    configurations = len({evaluation.config_id for evaluation in evaluations})
+    click.echo(f"{configurations} configurations, {len(evaluations)} evaluations, {epochs} epochs in total")
+    click.echo(f"rungs at {', '.join(map(str, study.budget.rungs))} epochs")
+    if study.search_settings().schedule == "async":
+        click.echo("the schedule is asynchronous: the number of evaluations per rung depends on the results")
+    if not study.base.store:
+        click.echo("no estimate of hours: it needs a segment store; give --store")
+        return
+    store = SegmentStore.open(store_path(study.base.store))
+    seconds = probe_seconds(study, store=store)
+    hours = estimate_hours(study, evaluations, seconds_per_epoch=seconds, store=store)
+    click.echo(
+        f"about {hours:.3g} worker hours on this machine, {hours / concurrency:.3g} h with a concurrency of "
+        f"{concurrency} (one epoch of the base experiment takes {seconds:.3g} s here)"
+    )

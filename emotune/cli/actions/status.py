@@ -1,0 +1,124 @@
+"""``emotune status``, ``stop`` and ``best``, from the journals alone: without torch, Ray or MLflow."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emotune.cli.actions.folders import existing_search
+from emotune.cli.output import print_json
+from emotune.documents import dump_document
+from emotune.errors import SettingsError
+from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder, find_searches
+from emotune.study.journal import read_journal
+from emotune.study.reliability import RungReliability, describe_reliability
+from emotune.study.results import opened, status_document
+from emotune.tracking.delivery import mlflow_runs
+
+
+def print_all(storage: str, *, as_json: bool) -> None:
+    """Print one line, or one JSON object, per search."""
+    root = open_storage(storage)
+    documents = [read_status(folder, with_rungs=False) for folder in find_searches(root)]
+    if as_json:
+        omitted = {"evaluations", "rungs"}
+        print_json([{key: value for key, value in document.items() if key not in omitted} for document in documents])
+        return
+    for document in documents:
+        click.echo(_headline(document))
+    if not documents:
+        click.echo(f"no searches in {root}")
+
+
+def print_status(name: str, *, storage: str, as_json: bool) -> None:
+    """Print everything about one search."""
+    document = read_status(existing_search(name, storage=storage))
+    if as_json:
+        print_json(document)
+    else:
+        _print_document(document)
+
+
+def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, Any]:
+    """Return everything about a search as one document; also while a driver is running it.
+
+    Args:
+        folder: Folder of the search.
+        with_rungs: Include the reliability of the rungs, which takes a model fit.
+
+    Raises:
+        SettingsError: The search has no record yet.
+        DamageError: The journal is damaged.
+    """
+    alive = folder.driver_alive
+    records = read_journal(folder.journal)
+    if not records:
+        raise SettingsError(f"the search {folder.name!r} has no record yet; start it again with the same command")
+    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
+
+
+def _headline(document: dict[str, Any]) -> str:
+    best = document["best"]
+    ended = sum(evaluation["status"] != "running" for evaluation in document["evaluations"])
+    result = "no result yet" if best is None else f"{document['objective']['metric']} {best['objective']:.6g}"
+    return f"{document['name']:<24} {document['state']:<12} {ended:>4} evaluations, best: {result}"
+
+
+def _print_document(document: dict[str, Any]) -> None:
+    click.echo(_headline(document))
+    if document["warning"] is not None:
+        click.echo(document["warning"])
+    for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
+        click.echo(line)
+    click.echo(
+        f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<8} {'objective':>12}  values"
+    )
+    for evaluation in document["evaluations"]:
+        click.echo(_evaluation_row(evaluation))
+
+
+def _evaluation_row(evaluation: dict[str, Any]) -> str:
+    values = " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in evaluation["values"].items()
+    )
+    objective = "" if evaluation["objective"] is None else f"{evaluation['objective']:.6g}"
+    epochs = f"{evaluation['from_epoch']}-{evaluation['to_epoch']}"
+    return (
+        f"{evaluation['id']:>4} {evaluation['config_id']:>6} {evaluation['bracket']:>7} {epochs:>9} "
+        f"{evaluation['origin']:<10} {evaluation['status']:<8} {objective:>12}  {evaluation['error'] or values}"
+    )
+
+
+def request_stop(name: str, *, storage: str) -> None:
+    """Carry out ``emotune stop``."""
+    folder = existing_search(name, storage=storage)
+    if not folder.driver_alive:
+        raise SettingsError(f"the search {name!r} is not running; there is nothing to stop")
+    folder.request_stop()
+    click.echo(f"{name} stops when its running evaluations have ended; resume it with the command that started it")
+
+
+def write_best(name: str, *, file: Path, storage: str) -> None:
+    """Carry out ``emotune best``."""
+    folder = existing_search(name, storage=storage)
+    document = read_status(folder, with_rungs=False)
+    best = document["best"]
+    if best is None:
+        raise SettingsError(f"the search {name!r} has no result yet; wait until an evaluation has ended")
+    experiment = opened(read_journal(folder.journal)).study["base"]
+    for key, value in best["values"].items():
+        section = experiment
+        *path, setting = key.split(".")
+        for part in path:
+            section = section[part]
+        section[setting] = value
+    if not file.parent.is_dir():
+        raise SettingsError(f"--out {file}: the folder {file.parent} does not exist; create it first")
+    header = (
+        f"Best configuration of the search {name} (number {best['config_id']}): "
+        f"{document['objective']['metric']} {best['objective']:.6g} after {best['epochs']} epochs."
+    )
+    dump_document(file, experiment, header=header)
+    click.echo(f"written to {file}")

@@ -1,0 +1,248 @@
+"""Predictions of trained classifiers for one recording: high or low, segment by segment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Float32
+
+from emotune.data.modality import MODALITIES
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.prepare.single import prepare_single, read_single
+from emotune.data.recording import Exclusion
+from emotune.errors import DataError, SettingsError
+from emotune.evaluation.encoders import read_network_description
+from emotune.storage import Storage
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results, opened
+from emotune.tasks.classify import Classify, ClassifyObjective
+from emotune.training.checkpoints import newest_checkpoint, read_weights
+
+BATCH_SEGMENTS = 64
+"""Segments classified in one forward pass."""
+
+
+@runtime_checkable
+class FindCheckpoint(Protocol):
+    """A function that returns the checkpoint folder of a name, a path or an MLflow run."""
+
+    def __call__(self, source: str, *, storage: Storage) -> Path:
+        """Return the checkpoint folder; raise `SettingsError` if there is none."""
+        ...
+
+
+class Predictor:
+    """A classifier of high and low, or the average of the classifiers of a cross-validation.
+
+    Attributes:
+        name: The name that was given for it.
+        target: The rating that it predicts.
+        preparation: Preparation of the training signals.
+        channels: Channels of the training signals.
+        classifiers: The networks, in evaluation mode.
+
+    Args:
+        name: Its name in messages and results.
+        checkpoints: One checkpoint folder for each classifier.
+
+    Raises:
+        SettingsError: A checkpoint holds no classifier.
+        DamageError: A checkpoint was changed after it was written.
+    """
+
+    def __init__(self, name: str, *, checkpoints: Sequence[Path]) -> None:
+        self.name = name
+        self.target, self.preparation, self.channels = _read_input(name, checkpoint=checkpoints[0])
+        self.classifiers = [_load(checkpoint) for checkpoint in checkpoints]
+
+    def probabilities(self, signals: Float32[np.ndarray, "segment channel time"]) -> Float[np.ndarray, " segment"]:
+        """Return the probability of the high class for each segment, averaged over the classifiers."""
+        batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
+        with torch.no_grad():
+            by_classifier = [
+                torch.cat([classifier.logits(batch).sigmoid() for batch in batches]) for classifier in self.classifiers
+            ]
+        return torch.stack(by_classifier).mean(dim=0).double().numpy()
+
+
+def _read_input(name: str, *, checkpoint: Path) -> tuple[str, PrepareSettings, tuple[str, ...]]:
+    """Return target, preparation and channels of a classifier."""
+    description = read_network_description(checkpoint)
+    task = description.experiment.task
+    if not isinstance(task, Classify):
+        raise SettingsError(
+            f"{name} was trained for task {task.kind!r}, expected 'classify'; "
+            f"fine-tune it first: emotune finetune EXPERIMENT --encoder {name}"
+        )
+    return task.target, description.preparation, description.channels
+
+
+def _load(checkpoint: Path) -> ClassifyObjective:
+    description = read_network_description(checkpoint)
+    channels = len(description.channels)
+    encoder = description.experiment.model.build(channels=channels)
+    # The labels only decide the class weights of the loss, which is not computed here.
+    objective = description.experiment.task.build(encoder, channels=channels, labels=np.array([0.0, 1.0]))
+    assert isinstance(objective, ClassifyObjective)
+    objective.load_state_dict(read_weights(checkpoint))
+    return objective.eval()
+
+
+def find_predictor(source: str, *, storage: Storage, find_checkpoint: FindCheckpoint) -> Predictor:
+    """Return the predictor that a name, a path or an MLflow run stands for.
+
+    Args:
+        source: Name or folder of a cross-validation (all its folds), of a fine-tuning or a search
+            (its best configuration); a checkpoint folder; or an MLflow run.
+        storage: The folder of all searches.
+        find_checkpoint: Finds the checkpoint of everything but a cross-validation.
+
+    Raises:
+        SettingsError: There is nothing of that name, it has no result yet, or it is no classifier.
+        DamageError: All its checkpoints are damaged.
+    """
+    for folder in (SearchFolder.at(Path(source)), SearchFolder(storage, source)):
+        if folder.begun:
+            checkpoints = _fold_checkpoints(folder)
+            if checkpoints:
+                return Predictor(source, checkpoints=checkpoints)
+    return Predictor(source, checkpoints=[find_checkpoint(source, storage=storage)])
+
+
+def _fold_checkpoints(folder: SearchFolder) -> list[Path]:
+    """Return the checkpoints of a cross-validation's folds; an empty list for any other search.
+
+    Folds with shuffled labels are left out.
+    """
+    records = read_journal(folder.journal)
+    if not records or opened(records).purpose != "fold":
+        return []
+    folds = [fold for fold in evaluation_results(records) if not fold.evaluation.values.get("task.shuffled", False)]
+    unfinished = [fold for fold in folds if fold.status != "done"]
+    newest = [newest_checkpoint(folder.checkpoints(fold.evaluation.config_id)) for fold in folds]
+    checkpoints = [checkpoint for checkpoint in newest if checkpoint is not None]
+    if unfinished or not folds or len(checkpoints) < len(folds):
+        raise SettingsError(
+            f"the cross-validation {folder.name!r} is not complete: {len(unfinished)} of {len(folds)} folds are not "
+            f"done, {len(checkpoints)} have a checkpoint. Start it again to resume it"
+        )
+    return checkpoints
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The probabilities of a recording, segment by segment."""
+
+    file: Path
+    models: dict[str, str]
+    """Name of the predictor by target."""
+    preparation: PrepareSettings
+    names: tuple[str, ...]
+    """The leads of an ECG, or the channels of an EEG."""
+    leads: list[str]
+    """Lead of each segment; ``all`` for an EEG."""
+    starts: Float[np.ndarray, " segment"]
+    """Start of each segment, in seconds from the beginning of the recording."""
+    probabilities: dict[str, Float[np.ndarray, " segment"]]
+    """Probability of the high class by target."""
+    signals: Float32[np.ndarray, "segment channel time"]
+    """The prepared segments."""
+    left_out: tuple[Exclusion, ...]
+    """Parts of the recording without a prediction, with the reason."""
+
+    @property
+    def ends(self) -> Float[np.ndarray, " segment"]:
+        """End of each segment, in seconds from the beginning of the recording."""
+        return np.round(self.starts + self.preparation.seconds, 6)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean probability of the high class over all segments, by target."""
+        return {target: float(probabilities.mean()) for target, probabilities in self.probabilities.items()}
+
+    def table(self) -> pd.DataFrame:
+        """Return a row for each segment: ``channel``, ``start``, ``end``, and probability and label of each target."""
+        columns: dict[str, Any] = {"channel": self.leads, "start": self.starts, "end": self.ends}
+        for target, probabilities in self.probabilities.items():
+            columns[f"{target}_probability"] = probabilities
+            columns[target] = [label_of(probability) for probability in probabilities]
+        return pd.DataFrame(columns)
+
+    def document(self) -> dict[str, Any]:
+        """Return the prediction as a JSON document, without the signals."""
+        return {
+            "file": str(self.file),
+            "models": self.models,
+            "preparation": self.preparation.model_dump(mode="json"),
+            "standardised_over": "this file",
+            "segments": self.table().to_dict("records"),
+            "mean": {
+                name: value
+                for target, mean in self.means.items()
+                for name, value in ((f"{target}_probability", mean), (target, label_of(mean)))
+            },
+            "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
+        }
+
+
+def label_of(probability: float) -> Literal["high", "low"]:
+    """Return the more probable label; ``low`` at 0.5."""
+    return "high" if probability > 0.5 else "low"
+
+
+def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = None) -> Prediction:
+    """Predict the ratings of a recording, prepared and cut as the training data; each ECG lead is a signal.
+
+    Signals are standardised over this file alone, because there are no other recordings of the person.
+
+    Args:
+        path: A recording in one of `emotune.data.corpora.formats.FORMATS`.
+        predictors: One for each target; all must have the same preparation and channels.
+        fs: Sampling rate (Hz), for files that do not state it.
+
+    Raises:
+        SettingsError: The predictors differ in preparation or channels, two have the same target, or
+            the file does not exist.
+        DataError: No part of the recording can be used; the message gives the reason.
+    """
+    _check_predictors(predictors)
+    first = predictors[0]
+    modality = first.preparation.modality
+    channels = () if MODALITIES[modality].separate_leads else first.channels
+    recording = read_single(path, modality=modality, channels=channels, fs=fs)
+    try:
+        segments = prepare_single(recording, settings=first.preparation)
+    except DataError as error:
+        raise DataError(f"{path} cannot be used: {error}") from error
+    leads = [str(name) for name in segments.index["channel"]]
+    return Prediction(
+        file=path,
+        models={predictor.target: predictor.name for predictor in predictors},
+        preparation=first.preparation,
+        names=channels or tuple(dict.fromkeys(leads)),
+        leads=leads,
+        starts=segments.index["start"].to_numpy(dtype=float),
+        probabilities={predictor.target: predictor.probabilities(segments.signals) for predictor in predictors},
+        signals=segments.signals,
+        left_out=segments.left_out,
+    )
+
+
+def _check_predictors(predictors: Sequence[Predictor]) -> None:
+    first, *others = predictors
+    for number, predictor in enumerate(others, start=1):
+        if (predictor.preparation, predictor.channels) != (first.preparation, first.channels):
+            raise SettingsError(
+                f"{first.name} and {predictor.name} were trained on signals with different preparations; "
+                "give one model at a time"
+            )
+        same_target = [other.name for other in predictors[:number] if other.target == predictor.target]
+        if same_target:
+            raise SettingsError(
+                f"{same_target[0]} and {predictor.name} both predict {predictor.target}; give one model at a time"
+            )

@@ -1,0 +1,63 @@
+"""The state of a search's delivery to MLflow: ``tracking.json`` beside the journal."""
+
+from pydantic import Field, ValidationError
+
+from emotune.base import Settings
+from emotune.storage import Storage
+
+DELIVERY_FILE = "tracking.json"
+"""Name of the file in the search's folder."""
+
+
+class DeliveryState(Settings):
+    """The records that were delivered to MLflow, and the runs they were sent to."""
+
+    uri: str = ""
+    """The tracking server or database, without credentials."""
+
+    search_id: str = ""
+    """Identity of the search; another search of the same name has another one."""
+
+    experiment_id: str = ""
+
+    delivered: int = Field(default=0, ge=0)
+    """Number of delivered records, counted from the first of the journal."""
+
+    runs: dict[str, str] = Field(default_factory=dict)
+    """MLflow run id by configuration number, and that of the summary under ``search``."""
+
+
+def read_delivery_state(folder: Storage) -> DeliveryState:
+    """Read a search's delivery state; return an empty state if the file is missing or damaged.
+
+    After an empty state all records are sent again; sending is idempotent.
+    """
+    try:
+        content = folder.read(DELIVERY_FILE)
+        return DeliveryState() if content is None else DeliveryState.model_validate_json(content)
+    except (OSError, ValidationError):
+        return DeliveryState()
+
+
+def view_hint(folder: Storage) -> str | None:
+    """Return the address of a search in MLflow, or the command that serves its database.
+
+    Returns:
+        None if nothing was delivered yet.
+    """
+    state = read_delivery_state(folder)
+    if not state.experiment_id:
+        return None
+    if state.uri.startswith(("http://", "https://")):
+        return f"{state.uri.rstrip('/')}/#/experiments/{state.experiment_id}"
+    return f"mlflow ui --backend-store-uri {state.uri}"
+
+
+def write_delivery_state(state: DeliveryState, *, folder: Storage) -> None:
+    """Write a search's delivery state atomically."""
+    folder.write(DELIVERY_FILE, state.model_dump_json(indent=1).encode(), patience=0.0)
+
+
+def mlflow_runs(folder: Storage) -> dict[int, str]:
+    """Return the MLflow run id by configuration number; does not import MLflow."""
+    return {int(key): run for key, run in read_delivery_state(folder).runs.items() if key.isdigit()}

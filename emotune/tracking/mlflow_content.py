@@ -1,0 +1,277 @@
+"""The content of a search's MLflow runs, as a pure function of its journal."""
+
+import dataclasses
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from emotune.evaluation.crossval import METRICS
+from emotune.evaluation.statistics import mean_interval
+from emotune.search.ranking import Result, best
+from emotune.search.records import (
+    Closed,
+    Ended,
+    EpochDone,
+    Evaluation,
+    Extended,
+    Opened,
+    Record,
+    Resized,
+    Started,
+    Value,
+)
+from emotune.search.stopping import in_words
+from emotune.study.reliability import rung_reliability
+
+Kind = Literal["configuration", "pretrain", "finetune", "fold"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+SUMMARY = "search"
+"""Key and name of the run that summarises a search."""
+
+_CLOSED: dict[str, Status] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+"""Run status by the state in which a search was closed."""
+
+MetricPoint = tuple[str, float, int, int]
+"""Key, value, time (ms since 1970), step."""
+
+
+@dataclasses.dataclass
+class RunUpdate:
+    """An update of one MLflow run, computed from some records. Sending it is idempotent."""
+
+    name: str
+    created: int
+    """Start time of the run (ms since 1970); used only if the run is created."""
+    tags: dict[str, str] = dataclasses.field(default_factory=dict)
+    params: dict[str, str] = dataclasses.field(default_factory=dict)
+    metrics: list[MetricPoint] = dataclasses.field(default_factory=list)
+    documents: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """YAML artifacts by name."""
+    status: Status | None = None
+    ended: int | None = None
+    """End time of the run (ms since 1970)."""
+
+
+RunUpdates = dict[str, RunUpdate]
+"""Updates by run key: a configuration's number, or `SUMMARY`."""
+
+
+class MlflowContent:
+    """The state from which updates of MLflow runs are computed, record by record.
+
+    Each configuration has a run, with its number as key; a search and a cross-validation also have a
+    summary run. A single pre-training or fine-tuning has one run, which holds the summary too.
+
+    Args:
+        kind: Purpose of the journal; the kind of its configurations' runs.
+        provenance: Commit, versions and machine, for the tags of the summary.
+    """
+
+    def __init__(self, *, kind: Kind, provenance: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.provenance = dict(provenance)
+        self.opened: Opened | None = None
+        self.common: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.running: dict[str, bool] = {}
+        self.diverged: set[str] = set()
+        self.started: dict[int, Started] = {}
+        self.outcomes: list[tuple[Evaluation, float | None]] = []
+        self.epochs = 0
+        self.best: Result | None = None
+        self.last: dict[int, dict[str, float]] = {}
+        self.shuffled: dict[int, bool] = {}
+
+    @property
+    def summary(self) -> str:
+        """Key of the run that holds the summary."""
+        return SUMMARY if self.kind in ("configuration", "fold") else "0"
+
+    def add(self, record: Record, updates: RunUpdates) -> None:
+        """Process the next record of the journal, and add its effects to the updates."""
+        match record:
+            case Opened():
+                self._open(record, updates)
+            case Extended():
+                update = self._run(self.summary, updates, time=record.time)
+                update.tags["emotune.extended"] = in_words(brackets=record.brackets, evaluations=record.evaluations)
+            case Resized():
+                update = self._run(self.summary, updates, time=record.time)
+                update.tags["emotune.concurrency"] = str(record.concurrency)
+            case Started():
+                self._start(record, updates)
+            case EpochDone():
+                self._epoch(record, updates)
+            case Ended():
+                self._end(record, updates)
+            case Closed():
+                self._close(record, updates)
+
+    def _update(self, key: str, updates: RunUpdates, *, time: float) -> RunUpdate:
+        if key not in updates:
+            kind, number = ("search", "none") if key == SUMMARY else (self.kind, key)
+            tags = self.common | {"emotune.kind": kind, "emotune.config_id": number}
+            updates[key] = RunUpdate(name=self.names[key], created=_milliseconds(time), tags=tags)
+        return updates[key]
+
+    def _run(self, key: str, updates: RunUpdates, *, time: float) -> RunUpdate:
+        """Return the update of a run, and set its status to running."""
+        update = self._update(key, updates, time=time)
+        if not self.running.get(key):
+            self.running[key] = True
+            update.status, update.ended = "RUNNING", None
+        return update
+
+    def _open(self, record: Opened, updates: RunUpdates) -> None:
+        self.opened = record
+        self.common = {
+            "emotune.search": record.name,
+            "emotune.search_id": search_id(record),
+            "emotune.study_digest": record.digest,
+        }
+        self.names[self.summary] = SUMMARY if self.summary == SUMMARY else record.name
+        update = self._run(self.summary, updates, time=record.time)
+        if self.summary == SUMMARY:
+            update.params |= {key: value for key, value in _flat(record.study).items() if key.split(".")[0] != "space"}
+        update.params |= {"seed": str(record.seed), "concurrency": str(record.concurrency)}
+        update.tags |= {f"emotune.{key}": value for key, value in self.provenance.items()}
+        update.tags |= {f"emotune.version.{name}": version for name, version in record.software.items()}
+        if record.warm_start:
+            update.tags["emotune.warm_start"] = ", ".join(record.warm_start)
+        update.documents["study.yaml"] = record.study
+
+    def _start(self, record: Started, updates: RunUpdates) -> None:
+        evaluation = record.evaluation
+        key = str(evaluation.config_id)
+        self.started[evaluation.id] = record
+        self.shuffled[evaluation.config_id] = bool(evaluation.values.get("task.shuffled", False))
+        if self.summary == SUMMARY:
+            self.names.setdefault(key, run_name(evaluation.config_id, evaluation.values))
+            self._run(self.summary, updates, time=record.time)
+        update = self._run(key, updates, time=record.time)
+        update.tags |= {"emotune.bracket": str(evaluation.bracket), "emotune.rung": str(evaluation.rung)}
+        update.tags["emotune.status"] = "running"
+        if evaluation.origin != "promotion":
+            update.params |= {name: str(value) for name, value in evaluation.values.items()}
+            update.tags["emotune.origin"] = evaluation.origin
+
+    def _epoch(self, record: EpochDone, updates: RunUpdates) -> None:
+        key = str(record.config_id)
+        self._run(self.summary, updates, time=record.time)
+        update = self._run(key, updates, time=record.time)
+        update.tags["emotune.epochs"] = str(record.epoch)
+        for name, value in record.metrics.items():
+            if value is None or not math.isfinite(value):
+                self.diverged.add(key)
+                update.tags["emotune.status"] = "diverged"
+            else:
+                update.metrics.append((name, value, _milliseconds(record.time), record.epoch))
+        if self.kind == "fold":
+            self.last[record.config_id] = {name: value for name, value in record.metrics.items() if value is not None}
+
+    def _end(self, record: Ended, updates: RunUpdates) -> None:
+        key = str(record.config_id)
+        evaluation = self.started[record.evaluation_id].evaluation
+        update = self._run(key, updates, time=record.time)
+        self.running[key] = False
+        update.status = "FINISHED" if record.status == "done" else "FAILED"
+        update.ended = _milliseconds(record.time)
+        if key in self.diverged or re.search(r"diverge|\bnan\b|\binf", record.error or ""):
+            update.tags["emotune.status"] = "diverged"
+        else:
+            update.tags["emotune.status"] = record.status
+        if record.error:
+            update.tags["emotune.error"] = record.error
+        self.outcomes.append((evaluation, record.objective))
+        self.epochs += evaluation.to_epoch - evaluation.from_epoch
+        if record.objective is not None and math.isfinite(record.objective):
+            update.metrics.append(("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch))
+            self._improve(record, updates, evaluation=evaluation)
+
+    def _improve(self, record: Ended, updates: RunUpdates, *, evaluation: Evaluation) -> None:
+        """Add the incumbent: the best of the configurations trained longest, with all trained epochs as step."""
+        assert self.opened is not None
+        assert record.objective is not None
+        objective = self.opened.study.get("objective")
+        if self.summary != SUMMARY or not isinstance(objective, dict):
+            return
+        known = [] if self.best is None else [self.best]
+        self.best = best([*known, (evaluation, record.objective)], mode=objective.get("mode", "min"))
+        assert self.best is not None
+        time = _milliseconds(record.time)
+        update = self._update(self.summary, updates, time=record.time)
+        update.metrics.append((f"incumbent/{objective['metric']}", self.best.objective, time, self.epochs))
+        update.metrics.append(("incumbent/epochs", float(self.best.evaluation.to_epoch), time, self.epochs))
+
+    def _close(self, record: Closed, updates: RunUpdates) -> None:
+        status = _CLOSED[record.state]
+        for key in [self.summary, *(key for key, running in self.running.items() if running)]:
+            update = self._update(key, updates, time=record.time)
+            self.running[key] = False
+            update.status, update.ended = status, _milliseconds(record.time)
+        update = self._update(self.summary, updates, time=record.time)
+        update.tags["emotune.state"] = record.state
+        if record.reason:
+            update.tags["emotune.reason"] = record.reason
+        if record.state == "finished" and self.kind == "fold":
+            update.metrics += self._folds(time=record.time)
+        elif record.state == "finished" and self.summary == SUMMARY:
+            update.metrics += self._rung_weights(time=record.time)
+
+    def _folds(self, *, time: float) -> Iterator[MetricPoint]:
+        """Yield mean and half width of the interval over the folds of a cross-validation, for each metric."""
+        for shuffled, prefix in ((False, "cv"), (True, "cv_shuffled")):
+            for name in METRICS:
+                values = [
+                    metrics[f"test/{name}"]
+                    for number, metrics in self.last.items()
+                    if self.shuffled.get(number, False) is shuffled and f"test/{name}" in metrics
+                ]
+                if values:
+                    interval = mean_interval(values)
+                    yield f"{prefix}/{name}", interval.mean, _milliseconds(time), self.epochs
+                    yield f"{prefix}/{name}_half_width", interval.half_width or 0.0, _milliseconds(time), self.epochs
+
+    def _rung_weights(self, *, time: float) -> Iterator[MetricPoint]:
+        """Yield the reliability of each rung, with the total of trained epochs as step."""
+        assert self.opened is not None
+        for rung in rung_reliability(self.opened.study, outcomes=self.outcomes):
+            if rung.weight is not None:
+                yield f"rung_weight/{rung.epochs}", rung.weight, _milliseconds(time), self.epochs
+
+
+def search_id(opened: Opened) -> str:
+    """Return the identity of a search: a hash of name, study and start time (16 hexadecimal digits)."""
+    return hashlib.sha256(f"{opened.name} {opened.digest} {opened.time!r}".encode()).hexdigest()[:16]
+
+
+def run_name(config_id: int, values: Mapping[str, Value]) -> str:
+    """Return a run name of at most 60 characters that sorts by number, for instance ``c0007-lr3e-4-layers2``."""
+    parts = [f"{name.rsplit('.', 1)[-1]}{_compact(value)}" for name, value in values.items()]
+    return "-".join([f"c{config_id:04d}", *parts])[:60]
+
+
+def _compact(value: Value) -> str:
+    if not isinstance(value, float):
+        return str(value).lower()
+    if value != 0 and not 1e-2 <= abs(value) < 1e4:
+        return re.sub(r"(\.0+)?e([+-])0*", lambda match: f"e{match[2].strip('+')}", f"{value:.1e}")
+    return f"{value:.3g}"
+
+
+def _flat(content: Mapping[str, Any], *, above: str = "") -> dict[str, str]:
+    """Return nested settings as text by dotted name."""
+    flat: dict[str, str] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, above=f"{above}{key}.")
+        elif value is not None:
+            flat[f"{above}{key}"] = str(value)
+    return flat
+
+
+def _milliseconds(time: float) -> int:
+    return round(time * 1000)

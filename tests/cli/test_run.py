@@ -1,0 +1,79 @@
+"""The end of a run: its summary and exit code, and old results that are kept."""
+
+from pathlib import Path
+
+import pytest
+
+from emotune.cli.actions.run import put_aside, summarise
+from emotune.errors import BusyError, DamageError, SearchFailedError
+from emotune.runtime.driver import run_study
+from emotune.search.records import Closed
+from emotune.storage import LocalStorage
+from emotune.study.folder import SearchFolder
+from tests.runtime.test_coordinator import STUDY, drive, without_results_at
+
+FINISHED = Closed(time=0, state="finished")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SearchFolder:
+    folder = SearchFolder.of("search", storage=LocalStorage(tmp_path))
+    folder.path.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(("failed_at", "code"), [(100, 0), (9, 1)])
+def test_without_a_result_at_the_largest_budget_because_of_failures_the_exit_code_is_1(
+    folder: SearchFolder, capsys: pytest.CaptureFixture[str], failed_at: int, code: int
+) -> None:
+    records = without_results_at(failed_at, drive(folder.journal))
+    assert summarise(STUDY, [*records, FINISHED], folder=folder) == code
+    printed = capsys.readouterr().err
+    assert ("no configuration has a result at 9 epochs" in printed) == bool(code)
+    assert "best: val/loss" in printed
+
+
+def test_a_search_without_any_result_is_an_error_that_names_the_command_to_type(folder: SearchFolder) -> None:
+    records = drive(folder.journal)
+    for epochs in (1, 3, 9):
+        records = without_results_at(epochs, records)
+    with pytest.raises(SearchFailedError, match="no evaluation of 'search' has a result; `emotune status search`"):
+        summarise(STUDY, [*records, FINISHED], folder=folder)
+
+
+@pytest.mark.parametrize(("reason", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("", 0)])
+def test_the_summary_of_an_interrupted_search_says_how_to_resume_it(
+    folder: SearchFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, reason: str, code: int
+) -> None:
+    monkeypatch.setattr("sys.argv", ["emotune", "search", "smoke", "--name", "two words"])
+    records = [*drive(folder.journal), Closed(time=0, state="interrupted", reason=reason)]
+    assert summarise(STUDY, records, folder=folder) == code
+    expected = "stopped; everything is saved. Resume with:\n  emotune search smoke --name 'two words'\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("lines", [None, 0, 1, 30])
+def test_a_journal_that_lost_records_is_not_resumed(folder: SearchFolder, lines: int | None) -> None:
+    records = drive(folder.journal)
+    folder.checkpoints(0).local().mkdir(parents=True)
+    folder.check_complete(records)
+    folder.checkpoints(10**4).local().mkdir()
+    journal = folder.path / "journal.jsonl"
+    whole = journal.read_bytes().splitlines(keepends=True)
+    journal.unlink()
+    if lines is not None:
+        journal.write_bytes(b"".join(whole[:lines]))
+    size = sum(map(len, whole[: lines or 0]))
+    expected = rf"journal.jsonl, byte {size}: records are missing at its end, .*--fresh"
+    with pytest.raises(DamageError, match=expected):
+        run_study(STUDY, folder)
+
+
+def test_a_damaged_search_is_renamed_unless_a_driver_is_running_it(folder: SearchFolder) -> None:
+    (folder.path / "journal.jsonl").write_bytes(b"not a journal\n")
+    with folder.journal.lock(owner="another"), pytest.raises(BusyError, match="another, pid"):
+        put_aside(folder)
+    put_aside(folder)
+    assert not folder.path.exists()
+    (renamed,) = folder.path.parent.glob("search.until-*")
+    assert (renamed / "journal.jsonl").read_bytes() == b"not a journal\n"
