@@ -265,7 +265,7 @@ def hostile_mlflow() -> Iterator[str]:
 
 
 def test_what_mlflow_names_is_not_written_elsewhere(hostile_mlflow: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="its encoder cannot be fetched from MLflow"):
+    with pytest.raises(SettingsError, match="its encoder cannot be downloaded from MLflow"):
         download_encoder("a" * 32, tracking_uri=hostile_mlflow, to=tmp_path / "1" / "2" / ".encoders")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

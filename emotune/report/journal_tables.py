@@ -29,8 +29,8 @@ def objective_of(records: Sequence[Record]) -> Objective:
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per configuration, the best first.
 
-    Configurations are sorted by `emotune.search.ranking.rank` of their last result: by trained epochs, then by
-    objective. Configurations without a result come last.
+    Configurations are ordered by `emotune.search.ranking.rank` of their last result. Those without a result come
+    last, by number.
 
     Returns:
         Columns ``config``, ``epochs`` (trained with a result), ``objective``, ``status`` (of the last
@@ -61,7 +61,7 @@ def _last_result(results: list[EvaluationResult]) -> Result | None:
 
 
 def _row(results: list[EvaluationResult], *, result: Result | None) -> dict[str, Any]:
-    """Return the row of one configuration from its evaluations, in the order of their decisions."""
+    """Return the row of one configuration from its evaluations in the order of decisions, and its last result."""
     first, last = results[0], results[-1]
     return {
         "config": first.evaluation.config_id,

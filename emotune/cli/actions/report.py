@@ -20,7 +20,7 @@ from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
 
 REPORT_FILE = "report.html"
-"""Name of the page in the folder of a search."""
+"""The report in the folder of a search."""
 
 
 def write_page(name: str, *, file: Path | None, storage: str) -> None:

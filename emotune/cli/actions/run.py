@@ -221,6 +221,7 @@ def put_aside(folder: SearchFolder) -> None:
     """
     if not (folder.path.exists() or folder.begun):
         return
+    folder.path.mkdir(parents=True, exist_ok=True)
     with folder.journal.lock(owner=folder.name):
         renamed = folder.put_aside()
     print_message(f"the old results are now in {renamed.storage}")
