@@ -1,4 +1,4 @@
-"""Virtual time: what was known when, whatever really happened first."""
+"""Virtual time: the results that a decision sees do not depend on real time."""
 
 import heapq
 from collections.abc import Callable, Collection
@@ -9,42 +9,47 @@ from emotune.search.schedule import Plan
 class VirtualClock:
     """A clock with virtual workers.
 
-    Decisions made at a virtual time see exactly the results that end by then. So the decisions do not
-    depend on which evaluation really finished first, on restarts or on the load of the machines.
+    A decision at a virtual time sees exactly the results that end before it. Decisions therefore do not depend on the
+    real order of results, on restarts or on the load of the machines.
 
     Args:
-        workers: How many there are; may be changed on the way.
-        see: Called with each evaluation as it ends.
+        workers: Number of virtual workers; the attribute may be changed.
+        see: Called with the number of each evaluation as it ends.
     """
 
     def __init__(self, workers: int, *, see: Callable[[int], None]) -> None:
         self.workers = workers
         self.ended = 0
-        """How many evaluations have ended."""
+        """Number of evaluations that have ended."""
         self._see = see
         self._now = 0.0
         self._ends: list[tuple[float, int]] = []
 
     @property
     def can_start(self) -> bool:
-        """Whether a virtual worker is free and all that ends by now has been taken note of."""
+        """Whether a virtual worker is free, and all evaluations that end now have ended."""
         return len(self._ends) < self.workers and not (self._ends and self._ends[0][0] <= self._now)
 
     def start(self, evaluation_id: int, *, seconds: float) -> None:
-        """Begin an evaluation now that lasts so many virtual seconds, more than 0."""
+        """Start an evaluation now.
+
+        Args:
+            evaluation_id: Number of the evaluation.
+            seconds: Its duration in virtual seconds, above 0.
+        """
         heapq.heappush(self._ends, (self._now + seconds, evaluation_id))
 
     def decide(self, offer: Callable[[], Plan | None], *, known: Collection[int]) -> Plan | None:
-        """Decide at the earliest virtual time at which there is something to do.
+        """Return the next plan, at the earliest virtual time that has one.
 
-        A decision waits for all results that end by then; it does not see any that ends later.
+        A decision sees the results that end before it, and no later ones.
 
         Args:
-            offer: What there would be to do now.
+            offer: Returns the plan of the present virtual time, or None.
             known: Evaluations whose results are known.
 
         Returns:
-            What to do, or None if a result has to be awaited, or nothing is running.
+            The plan; None if a result is missing, or no evaluation is running.
         """
         while True:
             plan = offer() if self.can_start else None
@@ -52,10 +57,10 @@ class VirtualClock:
                 return plan
 
     def advance(self, *, known: Collection[int]) -> bool:
-        """Go on to the end of the next evaluation (of several the lower number), and free its worker.
+        """Advance to the end of the next evaluation (among equal times the lowest number), and free its worker.
 
         Returns:
-            Whether that was possible: something is running, and the result of what ends next is known.
+            Whether an evaluation is running and the result of the next one to end is known.
         """
         if not self._ends or self._ends[0][1] not in known:
             return False

@@ -1,4 +1,8 @@
-"""HyperBand: how far each configuration is trained, and which ones go on."""
+"""Successive halving: which configuration is trained next, and to which rung.
+
+With rungs of ``r_k = min_budget * eta**k`` epochs, the best ``1/eta`` of the configurations of a rung are trained to
+the next one. `HyperBand` compares a rung when it is complete, `Promotion` after every result.
+"""
 
 import bisect
 import math
@@ -8,11 +12,11 @@ from emotune.errors import SettingsError
 from emotune.search.records import Evaluation
 
 Standing = tuple[float, int]
-"""A finite loss and the configuration that has it; sorting puts the best first and breaks ties by number."""
+"""A finite loss and its configuration. Sorting puts the lowest loss first, and equal losses in order of the number."""
 
 
 class Plan(NamedTuple):
-    """What to start next. ``config_id`` is None for a new configuration."""
+    """The next evaluation. ``config_id`` is None for a new configuration."""
 
     config_id: int | None
     bracket: int
@@ -20,34 +24,39 @@ class Plan(NamedTuple):
 
 
 def plan_of(evaluation: Evaluation) -> Plan:
-    """Return the plan that an evaluation was made from."""
+    """Return the plan of an evaluation."""
     is_new = evaluation.origin != "promotion"
     return Plan(None if is_new else evaluation.config_id, evaluation.bracket, evaluation.rung)
 
 
 @runtime_checkable
 class Schedule(Protocol):
-    """Decides what is started next. Its state follows from what it was told, in whatever order."""
+    """The rule that chooses the next evaluation. Its state is a function of the starts and results it received."""
 
     def next_plan(self) -> Plan:
-        """Return what a free worker should do now; there is always something."""
+        """Return the next evaluation; a schedule never ends by itself."""
         ...
 
     def started(self, evaluation: Evaluation) -> None:
-        """Take note that an evaluation has begun."""
+        """Record the start of an evaluation."""
         ...
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
-        """Take note of a result; a failure has the loss infinity."""
+        """Record a result. The loss of a failure is infinity."""
         ...
 
 
 def rungs(min_budget: int, max_budget: int, eta: int) -> tuple[int, ...]:
     """Return the budgets at which configurations are compared.
 
-    They are ``min_budget * eta**k`` up to ``max_budget``, and the last one is ``max_budget`` itself. If
-    the last step were smaller than ``sqrt(eta)``, the rung below the last is left out, because two
-    comparisons so close to each other cost much and tell little.
+    They are ``min_budget * eta**k`` below ``max_budget``, and ``max_budget``. If the last factor is smaller than
+    ``sqrt(eta)``, the rung below the last one is left out: its comparison would cost almost as much as the last one.
+
+    Example:
+        >>> rungs(1, 27, 3)
+        (1, 3, 9, 27)
+        >>> rungs(1, 10, 3)
+        (1, 3, 10)
 
     Args:
         min_budget: Epochs of the first rung.
@@ -59,26 +68,33 @@ def rungs(min_budget: int, max_budget: int, eta: int) -> tuple[int, ...]:
     """
     if not 1 <= min_budget <= max_budget:
         raise SettingsError(
-            f"budget from {min_budget} to {max_budget} epochs: 1 <= min <= max is needed; "
+            f"budget from {min_budget} to {max_budget} epochs: expected 1 <= budget.min <= budget.max; "
             "change budget.min or budget.max"
         )
     if eta < 2:
-        raise SettingsError(f"eta {eta}: each rung has to be at least 2 times the one before; 3 is usual")
-    ladder = []
+        raise SettingsError(f"eta {eta} was given, expected at least 2; the usual value is 3")
+    budgets = []
     budget = min_budget
     while budget < max_budget:
-        ladder.append(budget)
+        budgets.append(budget)
         budget *= eta
-    if len(ladder) > 1 and max_budget / ladder[-1] < math.sqrt(eta):
-        ladder.pop()
-    return (*ladder, max_budget)
+    if len(budgets) > 1 and max_budget / budgets[-1] < math.sqrt(eta):
+        budgets.pop()
+    return (*budgets, max_budget)
 
 
 def bracket_sizes(bracket: int, *, rung_count: int, eta: int) -> tuple[int, tuple[int, ...]]:
-    """Return a bracket's first rung and how many configurations it has at that rung and each one above.
+    """Return the first rung of a bracket, and its number of configurations at that rung and at each higher one.
 
-    Brackets repeat in cycles of ``rung_count``: the first starts with many configurations at the lowest
-    rung, the last with few at the highest.
+    Brackets repeat in cycles of ``rung_count``. With ``s`` higher rungs, a bracket starts
+    ``rung_count // (s + 1) * eta**s`` configurations: the first of a cycle many at the lowest rung, the last one few at
+    the highest.
+
+    Example:
+        >>> bracket_sizes(0, rung_count=3, eta=3)
+        (0, (9, 3, 1))
+        >>> bracket_sizes(2, rung_count=3, eta=3)
+        (2, (3,))
 
     Source:
         Li et al., "Hyperband", JMLR 2018, algorithm 1, in the rounding of hpbandster 0.7.4
@@ -90,16 +106,16 @@ def bracket_sizes(bracket: int, *, rung_count: int, eta: int) -> tuple[int, tupl
 
 
 class Stage:
-    """One rung of one bracket: who has been started there and how they fared."""
+    """One rung of one bracket: its starts and results."""
 
-    def __init__(self, places: int) -> None:
-        self.places = places
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.started = 0
         self.failed = 0
         self.standings: list[Standing] = []
 
     def add(self, config_id: int, *, loss: float) -> None:
-        """Take note of a result."""
+        """Record a result of this rung."""
         if math.isfinite(loss):
             bisect.insort(self.standings, (loss, config_id))
         else:
@@ -107,26 +123,26 @@ class Stage:
 
     @property
     def running(self) -> int:
-        """How many have been started and have no result yet."""
+        """Number of evaluations without a result."""
         return self.started - self.failed - len(self.standings)
 
 
 class Bracket:
-    """A synchronous successive halving: a rung is ranked when all its results are there."""
+    """Synchronous successive halving: a rung is ranked when all its results are known."""
 
     def __init__(self, number: int, *, first_rung: int, sizes: tuple[int, ...]) -> None:
         self.number = number
         self.first_rung = first_rung
-        self.stages = [Stage(places) for places in sizes]
+        self.stages = [Stage(size) for size in sizes]
         self.current = 0
 
     @property
     def closed(self) -> bool:
-        """Whether nothing of this bracket is left to do."""
+        """Whether the bracket is complete."""
         return self.current >= len(self.stages)
 
     def next_plan(self) -> Plan | None:
-        """Return the next start, or None while the results of a rung are awaited."""
+        """Return the next evaluation; None while results of the current rung are missing."""
         stage = self.stages[self.current]
         if stage.started >= self._target():
             return None
@@ -137,21 +153,21 @@ class Bracket:
         return Plan(config_id, self.number, rung)
 
     def started(self, evaluation: Evaluation) -> None:
-        """Take note that an evaluation of this bracket has begun."""
+        """Record the start of an evaluation of this bracket."""
         self.stages[evaluation.rung - self.first_rung].started += 1
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
-        """Take note of a result of this bracket."""
+        """Record a result of this bracket."""
         self.stages[evaluation.rung - self.first_rung].add(evaluation.config_id, loss=loss)
         while not self.closed and self._complete():
             self.current = self.current + 1 if self.stages[self.current].standings else len(self.stages)
 
     def _target(self) -> int:
-        """How many have to be started at the current rung: its places, and one more for each that failed."""
+        """Return the number of starts at the current rung: its size, and one for each failure after a promotion."""
         stage = self.stages[self.current]
         if self.current == 0:
-            return stage.places
-        return min(stage.places + stage.failed, len(self.stages[self.current - 1].standings))
+            return stage.size
+        return min(stage.size + stage.failed, len(self.stages[self.current - 1].standings))
 
     def _complete(self) -> bool:
         stage = self.stages[self.current]
@@ -159,10 +175,22 @@ class Bracket:
 
 
 class HyperBand:
-    """Synchronous brackets, one after the other; a free worker starts the next one rather than wait.
+    """Synchronous brackets. If all results of the open brackets are awaited, the next bracket is opened.
 
-    The best of a rung go on, as many as the next rung has places. Failures never go on, and if one that
-    went on fails there, the next best of its old rung takes its place.
+    The best configurations of a rung are promoted, up to the size of the next rung. A failure is never promoted. If a
+    promoted configuration fails, the next best of its rung is promoted instead.
+
+    Args:
+        rung_count: Number of rungs.
+        eta: One in ``eta`` configurations is promoted.
+
+    Source:
+        Li et al., "Hyperband", JMLR 2018, algorithm 1. The replacement of failures is ours.
+
+    Example:
+        >>> schedule = HyperBand(3, eta=3)
+        >>> schedule.next_plan()
+        Plan(config_id=None, bracket=0, rung=0)
     """
 
     def __init__(self, rung_count: int, *, eta: int) -> None:
@@ -172,7 +200,7 @@ class HyperBand:
         self._begun = 0
 
     def next_plan(self) -> Plan:
-        """Return the next start of the earliest bracket that has one, or the first of a new bracket."""
+        """Return the next evaluation of the earliest open bracket that has one, or the first of a new bracket."""
         for bracket in self._open.values():
             plan = bracket.next_plan()
             if plan is not None:
@@ -181,7 +209,7 @@ class HyperBand:
         return Plan(None, self._begun, first_rung)
 
     def started(self, evaluation: Evaluation) -> None:
-        """Take note that an evaluation has begun; the first of a bracket opens it."""
+        """Record the start of an evaluation; the first one of a bracket opens it."""
         if evaluation.bracket >= self._begun:
             first_rung, sizes = bracket_sizes(evaluation.bracket, rung_count=self._rung_count, eta=self._eta)
             self._open[evaluation.bracket] = Bracket(evaluation.bracket, first_rung=first_rung, sizes=sizes)
@@ -189,7 +217,7 @@ class HyperBand:
         self._open[evaluation.bracket].started(evaluation)
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
-        """Take note of a result."""
+        """Record a result."""
         bracket = self._open[evaluation.bracket]
         bracket.ended(evaluation, loss=loss)
         if bracket.closed:
@@ -197,22 +225,27 @@ class HyperBand:
 
 
 class Promotion:
-    """Asynchronous successive halving on one ladder: nobody waits for a rung to fill.
+    """Asynchronous successive halving: a configuration is promoted without waiting for a complete rung.
 
-    The best ``n // eta`` of the n results of a rung may go on, the highest rung first; if none may, a new
-    configuration is started, on whatever rung it is told to begin. Whoever fails at the next rung gives its
-    place to the next best.
+    After n results of a rung, its best ``n // eta`` configurations may be promoted. The highest rung with a possible
+    promotion comes first. Without one, a new configuration is started. If a promoted configuration fails, the next best
+    of its rung may be promoted instead.
 
     Args:
         rung_count: Number of rungs.
-        eta: One in ``eta`` goes on.
-        patient: Let no more go on than ``n // eta`` in all. Otherwise every configuration that is better
-            than all before goes on at once, and with a model that keeps improving that is nearly every one.
+        eta: One in ``eta`` configurations is promoted.
+        patient: Limit the promotions from a rung to ``n // eta`` in all. Otherwise each configuration that is better
+            than all before is promoted at once; with a model that improves, that is almost every one.
 
     Source:
         Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, algorithm 2
-        (arXiv:1810.05934); patience: Li et al., "Hyper-Tune", VLDB 2022 (arXiv:2201.06834), section 4.2.
-        Replacing failures is ours.
+        (arXiv:1810.05934); ``patient``: Li et al., "Hyper-Tune", VLDB 2022 (arXiv:2201.06834), section 4.2.
+        The replacement of failures is ours.
+
+    Example:
+        >>> schedule = Promotion(3, eta=3)
+        >>> schedule.next_plan()
+        Plan(config_id=None, bracket=0, rung=0)
     """
 
     def __init__(self, rung_count: int, *, eta: int, patient: bool = False) -> None:
@@ -222,18 +255,18 @@ class Promotion:
         self._waiting: list[list[Standing]] = [[] for _ in range(rung_count)]
         self._promoted: list[dict[int, None]] = [{} for _ in range(rung_count)]
         self._losses: dict[tuple[int, int], float] = {}
-        self._lost = [0] * rung_count
+        self._failed_promotions = [0] * rung_count
 
     def next_plan(self) -> Plan:
         """Return the promotion at the highest rung that has one, or a new configuration."""
         for rung in reversed(range(len(self._stages) - 1)):
             waiting = self._waiting[rung]
-            if waiting and self._may_go_on(waiting[0], rung):
+            if waiting and self._may_promote(waiting[0], rung):
                 return Plan(waiting[0][1], 0, rung + 1)
         return Plan(None, 0, 0)
 
     def started(self, evaluation: Evaluation) -> None:
-        """Take note that an evaluation has begun."""
+        """Record the start of an evaluation."""
         rung, config_id = evaluation.rung, evaluation.config_id
         self._stages[rung].started += 1
         if evaluation.origin != "promotion":
@@ -244,21 +277,21 @@ class Promotion:
             self._waiting[rung - 1].remove((loss, config_id))
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
-        """Take note of a result."""
+        """Record a result."""
         rung, config_id = evaluation.rung, evaluation.config_id
         self._stages[rung].add(config_id, loss=loss)
         if not math.isfinite(loss) and rung and config_id in self._promoted[rung - 1]:
-            self._lost[rung - 1] += 1
+            self._failed_promotions[rung - 1] += 1
         if math.isfinite(loss):
             self._losses[rung, config_id] = loss
             if config_id not in self._promoted[rung]:
                 bisect.insort(self._waiting[rung], (loss, config_id))
 
-    def _may_go_on(self, standing: Standing, rung: int) -> bool:
+    def _may_promote(self, standing: Standing, rung: int) -> bool:
         if self._patient and len(self._promoted[rung]) >= self._quota(rung):
             return False
         return bisect.bisect_left(self._stages[rung].standings, standing) < self._quota(rung)
 
     def _quota(self, rung: int) -> int:
         stage = self._stages[rung]
-        return (len(stage.standings) + stage.failed) // self._eta + self._lost[rung]
+        return (len(stage.standings) + stage.failed) // self._eta + self._failed_promotions[rung]

@@ -80,5 +80,5 @@ def ends(hyperparameter: Hyperparameter) -> list[Value]:
 
 
 def is_unordered(hyperparameter: Hyperparameter) -> bool:
-    """Tell whether a hyperparameter has choices without an order (a constant has one)."""
+    """Return whether a hyperparameter has choices without an order (a constant has one choice)."""
     return isinstance(hyperparameter, CategoricalHyperparameter | Constant)

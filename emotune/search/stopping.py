@@ -1,4 +1,4 @@
-"""When a search ends, and how it goes on after its end."""
+"""The end of a search, its extension after the end, and changes of the number of workers."""
 
 import re
 from typing import NamedTuple
@@ -11,23 +11,24 @@ from emotune.search.settings import SearchSettings
 
 
 class Amount(NamedTuple):
-    """A number of brackets or evaluations: in all, or so many more."""
+    """A number of brackets or evaluations: in all, or in addition to those of a finished search."""
 
     number: int
     more: bool
+    """Whether the number is in addition (``+N``)."""
 
 
 class Extension(Settings):
-    """The end of a finished search was moved."""
+    """New limits of a finished search."""
 
     after: int = Field(ge=0)
-    """Evaluations there were."""
+    """Number of evaluations before the change."""
 
     brackets: int | None
-    """Brackets in all from then on; None: no such end."""
+    """Brackets in all after the change; None: no such limit."""
 
     evaluations: int | None
-    """Evaluations in all from then on; None: no such end."""
+    """Evaluations in all after the change; None: no such limit."""
 
     @property
     def limits(self) -> dict[str, int | None]:
@@ -36,65 +37,65 @@ class Extension(Settings):
 
     @property
     def is_endless(self) -> bool:
-        """Whether there would be no end any more."""
+        """Whether neither limit is set."""
         return self.brackets is None and self.evaluations is None
 
 
 class Resize(Settings):
-    """From here on the search decides for more or fewer workers."""
+    """A change of the number of virtual workers."""
 
     after: int = Field(ge=0)
-    """Evaluations there were."""
+    """Number of evaluations before the change."""
 
     seen: int = Field(ge=0)
-    """How many of them had ended in virtual time; 0 in free order."""
+    """Number of evaluations that had ended in virtual time; 0 in free order."""
 
     workers: int = Field(ge=1)
-    """For how many workers it decides."""
+    """Number of virtual workers after the change."""
 
 
 Change = Extension | Resize
-"""What changes a search on its way."""
+"""An event that changes a search between two decisions."""
 
 
 def in_words(*, brackets: int | None, evaluations: int | None) -> str:
-    """Return when a search ends, for instance ``3 brackets``."""
+    """Return the limits of a search as text, for example ``3 brackets``."""
     counts = ((brackets, "brackets"), (evaluations, "evaluations"))
-    return " or ".join(f"{number} {what}" for number, what in counts if number is not None) or "no end"
+    return " or ".join(f"{number} {unit}" for number, unit in counts if number is not None) or "no end"
 
 
 def parse_amount(text: str) -> Amount:
-    """Read ``3`` (so many in all) or ``+3`` (so many more).
+    """Read ``3`` (in all) or ``+3`` (in addition).
 
     Raises:
         SettingsError: It is neither.
     """
     if not re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", text):
-        raise SettingsError(f"{text!r} was given, expected a number above 0, or +N for N more than there are")
+        raise SettingsError(f"{text!r} was given, expected a number above 0, or +N for N more than before")
     return Amount(int(text), text.startswith("+"))
 
 
 def extension(
     settings: SearchSettings, *, made: int, brackets: Amount | None = None, evaluations: Amount | None = None
 ) -> Extension:
-    """Return the limits of a finished search that goes on for so many more brackets or evaluations.
+    """Return the new limits of a finished search that is extended.
 
-    What is given alone decides from then on: with more evaluations only, the number of brackets no longer
-    ends the search, and the other way round.
+    Only the given limits hold after the extension: with ``evaluations`` alone, the number of brackets no longer ends
+    the search, and vice versa.
 
     Args:
-        settings: The settings it has ended with.
-        made: Evaluations it has made.
-        brackets: Brackets beyond its limit.
-        evaluations: Evaluations beyond those it has made.
+        settings: The settings of the finished search.
+        made: Number of its evaluations.
+        brackets: Brackets in addition to its limit.
+        evaluations: Evaluations in addition to ``made``.
 
     Raises:
-        SettingsError: It has no limit of brackets to go beyond.
+        SettingsError: Brackets are given, and the search has no limit of brackets.
     """
     assert brackets or evaluations
     if brackets is not None and settings.brackets is None:
         raise SettingsError(
-            f"--brackets: the search ends after {settings.evaluations} evaluations, whatever their brackets; "
+            f"--brackets: the search ends after {settings.evaluations} evaluations, not after brackets; "
             "give --evaluations +N"
         )
     return Extension(
