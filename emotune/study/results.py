@@ -131,7 +131,7 @@ def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float |
 def status_document(
     records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None, with_rungs: bool = True
 ) -> dict[str, Any]:
-    """Return everything about a search as one JSON document (``emotune status NAME --json``).
+    """Return the JSON document of ``emotune status NAME --json``.
 
     Args:
         records: The journal.

@@ -1,7 +1,7 @@
 """Warm start: a new search first tries the best configurations of earlier searches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from emotune.errors import SettingsError
 from emotune.search.history import key_of
@@ -16,7 +16,7 @@ MOST_EARLIER = 10
 
 
 class Candidate(NamedTuple):
-    """A configuration of an earlier search."""
+    """A configuration of an earlier search with its last result."""
 
     source: int
     """Number of the search, in the order in which the searches were given."""
@@ -46,7 +46,7 @@ def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> St
     space = study.configuration_space()
     taken = {key_of(fitted(space, values=values)): values for values in study.earlier}
     most = len(taken) + MOST_EARLIER
-    for candidate in sorted(candidates, key=lambda candidate: _order(candidate, target=study.objective)):
+    for candidate in sorted(candidates, key=lambda candidate: _order(candidate, mode=study.objective.mode)):
         if len(taken) == most:
             break
         evaluation = candidate.result.evaluation
@@ -82,6 +82,6 @@ def _candidates(name: str, *, records: Sequence[Record], source: int, target: St
         yield Candidate(source, result)
 
 
-def _order(candidate: Candidate, *, target: StudyObjective) -> tuple[int, float, int, int]:
-    negative_epochs, loss, evaluation_id = rank(candidate.result, mode=target.mode)
+def _order(candidate: Candidate, *, mode: Literal["min", "max"]) -> tuple[int, float, int, int]:
+    negative_epochs, loss, evaluation_id = rank(candidate.result, mode=mode)
     return negative_epochs, loss, candidate.source, evaluation_id

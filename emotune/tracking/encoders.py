@@ -51,7 +51,7 @@ def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = No
     Args:
         source: A checkpoint folder, the folder or name of a search (its best configuration), or an
             MLflow run (``runs:/ID`` or ``ID``).
-        storage: The folder of all searches.
+        storage: The storage of all searches.
         tracking_uri: The MLflow server or database of the run; None is MLflow's default.
 
     Raises:

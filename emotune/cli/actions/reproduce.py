@@ -77,7 +77,7 @@ class StageRunner:
     """Runs the stages of a table, except those that are finished.
 
     Args:
-        storage: Folder of all runs.
+        storage: Storage of all runs.
         tracking_uri: The MLflow server or database.
         concurrency: Folds that run at the same time.
         scale: Sizes of networks, data and runs.

@@ -46,7 +46,7 @@ class Destination:
     """Name of the run."""
 
     storage: Storage
-    """Folder of all runs."""
+    """Storage of all runs."""
 
     tracking_uri: str | None
     """MLflow server or database; None: a database in the storage folder."""
