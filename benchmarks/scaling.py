@@ -104,13 +104,13 @@ class Group:
             return [Outcome(**torch.load(path, weights_only=True)) for path in paths]
 
 
-def _work(rank: int, task: Task, group: Group, folder: str) -> None:
+def _work(rank: int, task: Task, processes: Group, folder: str) -> None:
     torch.set_num_threads(1)
     rendezvous = f"file://{folder}/rendezvous"
-    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=group.workers)
-    group = joined() if group.mode == "together" else ALONE
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=processes.workers)
+    group = joined() if processes.mode == "together" else ALONE
     state, training_data = task.begin(group)
-    if group.warm:
+    if processes.warm:
         task.train(state, training_data, group=group)
     distributed.barrier()
     started = time.perf_counter()

@@ -59,7 +59,7 @@ def test_the_second_submit_goes_on_where_the_killed_one_was(found: dict[str, Any
     status = json.loads((folder / "desk/root/status.json").read_text())
     assert status["state"] == "finished"
     assert {one["status"] for one in status["evaluations"]} == {"done"}
-    assert "was finished already; nothing was run" in found["again"]["output"]
+    assert "is already finished; nothing was run" in found["again"]["output"]
 
 
 def test_nobody_gets_in_without_the_token(found: dict[str, Any], folder: Path) -> None:

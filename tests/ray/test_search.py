@@ -124,7 +124,7 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     late = new[len(new) // 2 :]
     assert sum(evaluation["origin"] == "model" for evaluation in late) >= len(late) / 4
     before = journal.read_bytes()
-    assert "is finished" in finish(program.search("killed", *settings, study=study))
+    assert "is already finished" in finish(program.search("killed", *settings, study=study))
     assert journal.read_bytes() == before
 
 

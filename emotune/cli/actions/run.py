@@ -103,7 +103,7 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
         _publish_encoder(folder, uri=destination.mlflow_uri)
     if known == len(records):
         hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
-        print_message(f"the search {folder.name!r} was finished already; nothing was run{hint}")
+        print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
     return summarise(settled, records, folder=folder)
 
 
