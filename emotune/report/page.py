@@ -12,6 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from emotune.files import write_atomically
+from emotune.report.durations import duration
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
 from emotune.report.journal_tables import held_out_scores, leaderboard, objective_of, rank_agreement, rung_weights
 from emotune.report.template import PAGE
@@ -50,19 +51,22 @@ class PageTable:
     """Number of rows that are not shown."""
 
 
-def write_report(records: Sequence[Record], out: Path) -> None:
-    """Write the page about a search atomically.
+def render_report(records: Sequence[Record]) -> bytes:
+    """Return the page about a search, as UTF-8.
 
     The page loads no other resource, follows the light or dark setting of the browser, and escapes all text of
     the journal.
 
     Args:
         records: The journal of the search.
-        out: The file to write.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string(PAGE).render(_content(records))
-    write_atomically(out, page.encode("utf-8", "replace"))
+    return environment.from_string(PAGE).render(_content(records)).encode("utf-8", "replace")
+
+
+def write_report(records: Sequence[Record], out: Path) -> None:
+    """Write the page about a search to a file, atomically."""
+    write_atomically(out, render_report(records))
 
 
 def _content(records: Sequence[Record]) -> dict[str, Any]:
@@ -106,8 +110,8 @@ def _facts(records: Sequence[Record], results: Sequence[EvaluationResult]) -> li
         ("evaluations ended", str(len(ended))),
         ("failed evaluations", str(sum(result.status == "failed" for result in ended))),
         ("epochs trained", str(epochs)),
-        ("total training time", _span(sum((result.seconds or 0.0 for result in ended), start=0.0))),
-        ("from first to last record", _span(records[-1].time - records[0].time)),
+        ("total training time", duration(sum((result.seconds or 0.0 for result in ended), start=0.0))),
+        ("from first to last record", duration(records[-1].time - records[0].time)),
     ]
 
 
@@ -159,12 +163,3 @@ def _cell(value: Any) -> str:
 
 def _clock(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
-
-
-def _span(seconds: float) -> str:
-    """Return a duration in its two largest units."""
-    minutes, seconds_left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds_left} s" if minutes else f"{seconds_left} s"

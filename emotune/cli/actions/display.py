@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotune.cli.actions.tables import message_console
+from emotune.report.durations import duration
 from emotune.runtime.coordinator import Observer
 from emotune.search.ranking import Result, best
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Resized, Started
@@ -271,12 +272,3 @@ def _values(evaluation: Evaluation) -> str:
 
 def _format(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as text, such as ``2 h 5 min``."""
-    minutes, remaining_seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {remaining_seconds} s" if minutes else f"{remaining_seconds} s"

@@ -12,7 +12,7 @@ from emotune.cli.output import print_json
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
-from emotune.report.page import write_report
+from emotune.report.page import render_report, write_report
 from emotune.storage import open_storage
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
@@ -26,15 +26,15 @@ REPORT_FILE = "report.html"
 def write_page(name: str, *, file: Path | None, storage: str) -> None:
     """Carry out ``emotune report``."""
     folder = existing_search(name, storage=storage)
-    page = folder.path / REPORT_FILE if file is None else file
+    records = read_journal(folder.journal)
     if file is None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-    if not page.parent.is_dir():
-        raise SettingsError(f"--out {page}: the folder {page.parent} does not exist; create it first")
-    write_report(read_journal(folder.journal), page)
-    if file is None:
-        folder.storage.write(REPORT_FILE, page.read_bytes())
-    click.echo(folder.storage / REPORT_FILE if file is None else page)
+        folder.storage.write(REPORT_FILE, render_report(records))
+        click.echo(folder.storage / REPORT_FILE)
+        return
+    if not file.parent.is_dir():
+        raise SettingsError(f"--out {file}: the folder {file.parent} does not exist; create it first")
+    write_report(records, file)
+    click.echo(file)
 
 
 def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:
