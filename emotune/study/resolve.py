@@ -12,17 +12,19 @@ from emotune.study.study import Study
 from emotune.training.checkpoints import read_state
 
 
-def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders) -> Study:
+def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders, max_workers: int | None = None) -> Study:
     """Return a study with its stores' fingerprints and its encoders' sizes and hashes.
 
     Args:
         study: As read from its file.
         store: The segment store.
         encoders: Checkpoints of the pre-trained encoders, if the study starts from any.
+        max_workers: Most workers that share an evaluation; None: one worker, without a group.
 
     Raises:
         DataError: The partner store cannot be read, or the store has no labels for the task.
-        SettingsError: There are too few subjects for the folds, or the two encoders differ in size.
+        SettingsError: There are too few subjects for the folds, the two encoders differ in size, or a batch has
+            fewer segments than an evaluation has workers.
     """
     base = study.base.model_copy(update={"store": str(store.path.absolute()), "fingerprint": store.fingerprint})
     if base.partner:
@@ -31,23 +33,10 @@ def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders) -> S
         base = base.model_copy(update=update)
     if encoders and base.start is not None:
         base = _with_encoders(base, base.start, encoders=encoders)
-    base.training_data(store)
+    rows = base.training_data(store).fold.train
+    if max_workers is not None:
+        check_shares(len(rows), base.batch_size, workers=max_workers)
     return study.model_copy(update={"base": base})
-
-
-def check_workers(study: Study, *, store: SegmentStore, workers: int) -> None:
-    """Refuse more workers per evaluation than a batch has segments.
-
-    Args:
-        study: The resolved study.
-        store: Its segment store.
-        workers: Most workers of an evaluation.
-
-    Raises:
-        SettingsError: A batch has fewer segments.
-    """
-    rows = study.base.training_data(store).fold.train
-    check_shares(len(rows), study.base.batch_size, workers=workers)
 
 
 def _with_encoders(base: Experiment, start: Start, *, encoders: Encoders) -> Experiment:

@@ -23,7 +23,7 @@ from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.journal import read_journal
-from emotune.study.resolve import check_workers, resolve_study
+from emotune.study.resolve import resolve_study
 from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
 from emotune.study.study import Study
 from emotune.tracking.delivery import view_hint
@@ -82,9 +82,8 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     """
     folder = destination.folder
     encoders = find_encoders(study, destination)
-    settled = resolve_study(study, store=store, encoders=encoders)
-    if options.workers is not None:
-        check_workers(settled, store=store, workers=options.workers[1])
+    max_workers = None if options.workers is None else options.workers[1]
+    settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
     known = len(read_journal(folder.journal)) if folder.begun else 0
     folder.path.mkdir(parents=True, exist_ok=True)
     if destination.tracking_uri is None and not destination.storage.mounted:
