@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from emotune.data.folds import split
+from emotune.data.modality import FUSED_MODALITIES
 from emotune.data.signals import heart_rates
 from emotune.data.store import SegmentStore
 from emotune.evaluation.crossval import cross_validation_study
@@ -124,7 +125,7 @@ def cross_validate(out: Path, *, modality: str, pretrained: bool, epochs: int) -
     }
     file = out / f"finetune-{modality}.yaml"
     file.write_text(yaml.safe_dump(content))
-    other = "eeg" if modality == "ecg" else "ecg"
+    (other,) = set(FUSED_MODALITIES) - {modality}
     name = f"{modality}-{'pretrained' if pretrained else 'scratch'}"
     options = ["--protocol", "subject", "--folds", str(FOLDS), "--name", name, "--json", "--concurrency", "2"]
     options += ["--store", str(out / f"labelled-{modality}"), "--partner", str(out / f"labelled-{other}")]

@@ -89,11 +89,6 @@ class ModalitySpec:
     model: ModelDefaults
     """Published hyperparameters."""
 
-    @property
-    def channel_noun(self) -> str:
-        """What messages call a channel."""
-        return "lead" if self.separate_leads else "channel"
-
     def factor_from(self, unit: str) -> float | None:
         """Return the factor from a file's unit to ``unit``; None if it is another quantity, such as ADC counts."""
         per_unit = base_units_per(unit, base=self.base_unit)
