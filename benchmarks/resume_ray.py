@@ -70,7 +70,7 @@ def train(values: dict[str, Any], epoch: int, *, seconds: float, folder: Path) -
 
 
 def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
-    """Begin the study, or go on with it, through emotune's journal, coordinator and searcher; return its table."""
+    """Start the study, or resume it, through emotune's journal, coordinator and searcher; return its table."""
     notes = folder / "notes"
 
     class Trainable(tune.Trainable):

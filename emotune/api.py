@@ -1,4 +1,4 @@
-"""The functions that ``import emotune`` offers. Each imports torch and the like when it is called."""
+"""The functions that ``import emotune`` offers. Each imports heavy packages, such as torch, only when it is called."""
 
 import os
 from pathlib import Path

@@ -76,12 +76,12 @@ def describe_reliability(rungs: Sequence[RungReliability]) -> list[str]:
     known = [rung for rung in rungs if rung.weight is not None]
     if not known:
         return []
-    lines = [f"trust in the rungs: {', '.join(f'{rung.epochs} epochs {rung.weight:.2g}' for rung in known)}"]
+    lines = [f"reliability of the rungs: {', '.join(f'{rung.epochs} epochs {rung.weight:.2g}' for rung in known)}"]
     misleading = ", ".join(str(rung.epochs) for rung in known if rung.misleads)
     if misleading:
         lines.append(
-            f"who is good after {misleading} epochs is not who is good in the end: start the next search with a larger "
-            "budget.min"
+            f"results after {misleading} epochs do not predict those at the largest budget: start the next search with "
+            "a larger budget.min"
         )
     return lines
 

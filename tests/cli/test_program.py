@@ -137,7 +137,7 @@ def test_status_prints_the_rungs(run, finished: SearchFolder) -> None:
     document = json.loads(run("status", "done", "--json").out)
     assert [rung["epochs"] for rung in document["rungs"]] == [1, 3, 9]
     assert sum(rung["results"] for rung in document["rungs"]) == len(document["evaluations"])
-    assert "trust in the rungs: 1 epochs 0." in run("status", "done").out
+    assert "reliability of the rungs: 1 epochs 0." in run("status", "done").out
 
 
 def test_status_prints_the_reliability_of_the_rungs(run, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_status_prints_the_reliability_of_the_rungs(run, tmp_path: Path) -> None
             numbers = {"evaluation_id": evaluation.id, "config_id": evaluation.config_id}
             journal.append(Ended(time=0, status="done", objective=loss, seconds=1, **numbers), durable=False)
     assert re.search(
-        r"trust in the rungs: 3 epochs 0.*, 9 epochs .*\n.* larger budget.min", run("status", "weighed").out
+        r"reliability of the rungs: 3 epochs 0.*, 9 epochs .*\n.* larger budget.min", run("status", "weighed").out
     )
     (three, nine, last) = json.loads(run("status", "weighed", "--json").out)["rungs"]
     assert (three["epochs"], three["results"]) == (3, 90)

@@ -184,7 +184,7 @@ def test_hosts_with_other_versions_or_clocks_are_reported() -> None:
     assert "+60" in clock.found
     slow = HostReply("c", HostReport((), ours), now - 90, now - 100, now)
     assert states(compare_hosts([slow], driver_versions=ours)) == ["ok", "ok"], (
-        "an answer that took long tells little of the clock"
+        "a slow answer is a poor measure of the clock"
     )
 
 

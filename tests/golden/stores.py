@@ -8,7 +8,7 @@ from typing import Any
 from tests.golden.content import PrepareSettings, SegmentStore, Synthetic, prepare
 
 SAMPLE_INTERVAL = 997
-"""Every so many samples of the signal are recorded as numbers."""
+"""Interval, in samples, of the signal values that are recorded."""
 
 
 def prepare_store(path: Path) -> None:

@@ -67,9 +67,11 @@ def test_another_model_has_no_weights(searcher: dict[str, Any]) -> None:
 
 def test_rungs_that_mislead_are_named_with_what_to_change() -> None:
     (line,) = describe_reliability(rung_reliability(STUDY, outcomes=outcomes(count=90)))
-    assert re.fullmatch(r"trust in the rungs: 3 epochs (1|0\.9\d*), 9 epochs (1|0\.9\d*), 27 epochs 1", line), line
+    assert re.fullmatch(r"reliability of the rungs: 3 epochs (1|0\.9\d*), 9 epochs (1|0\.9\d*), 27 epochs 1", line), (
+        line
+    )
     line, advice = describe_reliability(rung_reliability(STUDY, outcomes=outcomes(count=90, faithful=False)))
-    assert re.match(r"trust in the rungs: 3 epochs 0(\.0\d*)?,", line), line
+    assert re.match(r"reliability of the rungs: 3 epochs 0(\.0\d*)?,", line), line
     assert "3 epochs" in advice
     assert "larger budget.min" in advice
     few = rung_reliability(STUDY, outcomes=outcomes(count=15, faithful=False))
@@ -78,7 +80,7 @@ def test_rungs_that_mislead_are_named_with_what_to_change() -> None:
 
 
 def work(*, count: int) -> int:
-    """Count the calls that it takes to weigh the rungs of so many configurations."""
+    """Count the calls that weigh the rungs of a number of configurations."""
     given = outcomes(count=count)
     return count_calls(lambda: rung_reliability(STUDY, outcomes=given))
 

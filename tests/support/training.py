@@ -5,7 +5,7 @@ from emotune.training.loop import TrainingData, TrainState, train_epoch
 
 
 def train_until(state: TrainState, training_data: TrainingData, experiment: Experiment, *, until: int) -> TrainState:
-    """Train in place until so many epochs are complete, and return the state."""
+    """Train in place until a number of epochs is complete, and return the state."""
     while state.epoch < until:
         assert train_epoch(state, training_data, experiment.training_plan()) is not None
     return state
