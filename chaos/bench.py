@@ -20,9 +20,6 @@ import psutil
 from mlflow import MlflowClient
 
 from emotune.cli.actions.status import read_status
-from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare.prepare import prepare
-from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.records import EpochDone, Evaluation
 from emotune.storage import LocalLog
 from emotune.study.folder import SearchFolder
@@ -31,6 +28,7 @@ from emotune.study.results import opened
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.search.checker import seen_in_virtual_time, violations
+from tests.support.stores import prepare_small_store
 
 REPOSITORY = Path(__file__).parents[1]
 MARK = "EMOTUNE_CHAOS"
@@ -286,12 +284,4 @@ def check_mlflow(bench: Bench, epochs: Sequence[EpochDone], status: dict) -> Non
 def made_up_store() -> Iterator[Path]:
     """Make a small store of synthetic data."""
     with tempfile.TemporaryDirectory(prefix="chaos-store-") as folder:
-        path = Path(folder) / "synthetic"
-        prepare(
-            "synthetic",
-            folder=None,
-            store=path,
-            settings=PrepareSettings(seconds=1.0),
-            corpus_settings=Synthetic(subjects=6, seconds_per_state=20.0),
-        )
-        yield path
+        yield prepare_small_store(Path(folder) / "synthetic")

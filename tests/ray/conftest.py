@@ -13,9 +13,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.servers import free_port
-from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare.prepare import prepare
-from emotune.data.prepare.segments import PrepareSettings
+from tests.support.stores import prepare_small_store
 
 TINY = [
     "base.model.channels=[4, 8]",
@@ -28,15 +26,7 @@ TINY = [
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stores") / "synthetic"
-    prepare(
-        "synthetic",
-        folder=None,
-        store=path,
-        settings=PrepareSettings(seconds=1.0),
-        corpus_settings=Synthetic(subjects=6, seconds_per_state=20.0),
-    )
-    return path
+    return prepare_small_store(tmp_path_factory.mktemp("stores") / "synthetic")
 
 
 @dataclass
