@@ -7,6 +7,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -89,6 +90,28 @@ def _check_no_password(context: click.Context, parameter: click.Parameter, uri: 
             )
     return uri
 
+
+class InputPathType(click.ParamType):
+    """A path; ``~`` at its start is the home folder, also where the shell leaves it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        del param, ctx
+        return Path(value).expanduser()
+
+
+class OutputPathType(InputPathType):
+    """A file to write; ``-`` is standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        return Path("/dev/stdout") if value == "-" else super().convert(value, param, ctx)
+
+
+INPUT_PATH = InputPathType()
+OUTPUT_PATH = OutputPathType()
 
 storage_option = click.option(
     "--storage",
