@@ -31,9 +31,7 @@ def test_a_deleted_lock_file_does_not_let_a_second_driver_in(log: LocalLog) -> N
         journal.append(RECORD)
         log.path.with_suffix(".lock").unlink()
         for _ in range(2):
-            with pytest.raises(
-                BusyError, match=r"driver is alive on this search \(its lock file was deleted\)"
-            ):
+            with pytest.raises(BusyError, match=r"driver is alive on this search \(its lock file was deleted\)"):
                 Journal.open(log, owner="second")
         with pytest.raises(BusyError), log.lock(owner="a command with --fresh"):
             pass
@@ -161,9 +159,7 @@ def test_an_immutable_journal_is_refused_in_a_line(log: LocalLog) -> None:
     if chattr is None or subprocess.run([chattr, "+i", log.path], capture_output=True, check=False).returncode:
         pytest.skip("this file system has no immutable files, or chattr is not allowed")
     try:
-        with pytest.raises(
-            StorageRefusedError, match=r"journal.jsonl: cannot be opened for writing: Operation not"
-        ):
+        with pytest.raises(StorageRefusedError, match=r"journal.jsonl: cannot be opened for writing: Operation not"):
             Journal.open(log, owner="test")
         assert read_journal(log) == [RECORD]
     finally:
