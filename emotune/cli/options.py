@@ -144,6 +144,11 @@ set_option = click.option(
 fresh_option = click.option(
     "--fresh", is_flag=True, help="Start again under the same name; old results are kept under another name."
 )
+retry_failed_option = click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Run failed evaluations of an existing search again, except those whose loss diverged.",
+)
 folds_at_a_time_option = click.option(
     "--concurrency",
     type=click.IntRange(1),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError
@@ -20,8 +20,7 @@ from emotune.study.results import evaluation_results, failures_to_retry
 from emotune.study.resume import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, run_to_the_end
 from tests.search.test_kills import OPTIONS, SCHEDULES, Killed, Search, epochs, table, tear
-
-SHARED_FOLDER = settings(suppress_health_check=list(HealthCheck))
+from tests.support.properties import examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ def check_rebuilt(search: Search, path: Path, optimizer: Optimizer) -> None:
 
 @pytest.mark.parametrize("order", ["strict", "free"])
 @pytest.mark.parametrize(("kind", "schedule", "model"), [*SCHEDULES[:2], SCHEDULES[-2]])
-@SHARED_FOLDER
+@examples(0.1)
 @given(
     options=OPTIONS,
     limit=st.sampled_from([{"evaluations": 20}, {"brackets": 4}]),
