@@ -172,8 +172,9 @@ def find_study(name: str) -> Path:
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     near = suggestion(Path(name).stem, among=known)
     raise SettingsError(
-        f"there is no study {name!r}{near}" if near else f"there is no study {name!r}: give a file, or one of "
-        f"{', '.join(known) or 'search_spaces'}"
+        f"there is no study {name!r}{near}"
+        if near
+        else f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}"
     )
 
 

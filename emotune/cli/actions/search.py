@@ -1,10 +1,11 @@
 """``emotune search``: load the study, add earlier configurations, then run it or print its plan."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
-from emotune.cli.actions.folders import existing_records, existing_search, store_path
+from emotune.cli.actions.folders import existing_records, existing_search, resume_command, store_path
 from emotune.cli.actions.resume import ResumeChanges, resume_run
 from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
 from emotune.cli.search import SearchRequest
@@ -30,7 +31,7 @@ def search_or_plan(request: SearchRequest) -> int:
             tracking_uri=request.tracking_uri,
             changes=ResumeChanges(request.store, request.concurrency, retry_failed=True),
         )
-    path = find_study(request.study)
+    path = _study_file(request)
     destination = Destination.of(request, default_name=path.stem)
     limits = {"brackets": request.brackets, "evaluations": request.evaluations}
     amounts = {name: amount for name, amount in limits.items() if amount is not None}
@@ -63,15 +64,36 @@ def search_or_plan(request: SearchRequest) -> int:
     return run(study, destination, store=store, options=options)
 
 
+def _study_file(request: SearchRequest) -> Path:
+    """Return the file of the study.
+
+    Raises:
+        SettingsError: There is no such study; if a search has its name, the message says how to resume that.
+    """
+    try:
+        return find_study(request.study)
+    except SettingsError as error:
+        if not _names_search(request):
+            raise
+        raise SettingsError(
+            f"there is no study {request.study!r}, but a search of that name; resume it with "
+            f"`{resume_command(request.study, storage=request.storage)}`"
+        ) from error
+
+
 def _is_search(request: SearchRequest) -> bool:
     """Return whether the study argument names an existing search, and no study."""
     try:
         find_study(request.study)
     except SettingsError:
-        return SAFE_NAME.fullmatch(request.study) is not None and has_records(
-            SearchFolder.of(request.study, storage=open_storage(request.storage))
-        )
+        return _names_search(request)
     return False
+
+
+def _names_search(request: SearchRequest) -> bool:
+    """Return whether the study argument names a search."""
+    root = open_storage(request.storage)
+    return SAFE_NAME.fullmatch(request.study) is not None and SearchFolder.of(request.study, storage=root).begun
 
 
 def _check_retry(request: SearchRequest, destination: Destination) -> None:

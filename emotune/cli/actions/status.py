@@ -35,7 +35,8 @@ def print_all(storage: str, *, as_json: bool) -> None:
 def _summary(folder: SearchFolder) -> dict[str, Any]:
     """Return the document of a search; of one without a readable record, only its name, state and error."""
     try:
-        return read_status(folder, with_rungs=False)
+        # the name that commands take: that of the folder, which --fresh may have renamed
+        return read_status(folder, with_rungs=False) | {"name": folder.name}
     except SettingsError:
         state, error = ("starting" if folder.driver_alive else "empty"), describe_empty(folder)
     except StorageRefusedError as refused:
