@@ -102,6 +102,11 @@ def run_command(command: click.Command) -> None:
     except EmotuneError as error:
         print_error(str(error))
         code = error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print_error(f"{error.filename}: {error.strerror}")  # permissions, links and disks are the user's to mend
+        code = 1
     except click.ClickException as error:
         print_error(error.format_message())
         code = 2
