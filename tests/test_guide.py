@@ -83,7 +83,7 @@ def forget_ratings(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "reason", "recordings"),
     [
-        (damage, UnreadableRecording, "column left holds something that is not a number", 7),
+        (damage, UnreadableRecording, "column left contains values that are not numbers", 7),
         (lambda file: file.write_text("left\n1\n"), UnreadableRecording, "no column called ECG", 7),
         (forget_ratings, ExcludedData, "not in ratings.csv", 8),
     ],

@@ -150,7 +150,9 @@ class Coordinator:
             self._unfinished.append(self._running.pop(evaluation_id))
             return
         if rule.stops_search:
-            raise SearchFailedError(f"{failure.message}; nothing is lost, make room and start the same search again")
+            raise SearchFailedError(
+                f"{failure.message}; nothing is lost, free disk space and start the same search again"
+            )
         if rule.is_result:
             self._end(evaluation, objective=None, failure=failure)
             self._similar.clear()

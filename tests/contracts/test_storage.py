@@ -132,12 +132,12 @@ def test_one_driver_at_a_time_holds_a_log_and_the_other_gets_its_name(
     log = storage.log("journal")
     with (
         contextlib.closing(log.open(owner="the first")),
-        pytest.raises(BusyError, match=r"alive on this search \(the first"),
+        pytest.raises(BusyError, match=r"running this search \(the first"),
     ):
         storage.log("journal").open(owner="the second")
     with log.lock(owner="the third"):
         assert log.is_locked()
-        with pytest.raises(BusyError, match=r"alive on this search \(the third"):
+        with pytest.raises(BusyError, match=r"running this search \(the third"):
             storage.log("journal").open(owner="the second")
     assert not log.is_locked()
     storage.log("journal").open(owner="the second").close()

@@ -89,7 +89,7 @@ def test_zeros_that_fill_the_last_record_up_are_cut_off_and_noted(tmp_path: Path
 
 def test_a_run_of_zeros_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "S001R01.edf", padding=13 * 160)
-    assert reason(tmp_path) == "its ten channels hold nothing but zeros"
+    assert reason(tmp_path) == "all samples of its ten channels are zero"
 
 
 def test_a_copy_with_converted_line_ends_is_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_run_that_is_there_under_two_names_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "S001R01.edf")
     write_run(tmp_path / "S001R02.edf")
     shutil.copy(tmp_path / "S001R01.edf", tmp_path / "S002R01.edf")
-    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf are the same, byte by byte; remove one"):
+    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf have the same content; remove one"):
         read_all(tmp_path)
 
 
@@ -183,13 +183,13 @@ def test_linked_folders_are_searched_and_hidden_ones_are_not(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["other.edf", "S001R01.edf.event", "S001R01.mat"])
 def test_a_folder_without_runs_is_refused_in_a_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"holds no runs of eegmmidb \(S001R01\.edf") as caught:
+    with pytest.raises(DataError, match=r"contain no runs of eegmmidb \(S001R01\.edf") as caught:
         read_all(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_all(tmp_path / "gone")
 
 

@@ -136,7 +136,7 @@ def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Prog
         output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (2, "")
     assert errors.count("\n") == 1
-    assert f"another driver is alive on this search (the first, pid {os.getpid()} on " in errors
+    assert f"another driver is running this search (the first, pid {os.getpid()} on " in errors
     assert not journal.exists()
 
 

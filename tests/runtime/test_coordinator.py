@@ -294,7 +294,9 @@ def test_a_storage_failure_stops_the_search_and_is_no_result(
         assert coordinator.next_evaluation() is not None
         coordinator.fail(0, failure)
     coordinator.next_evaluation()
-    with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
+    with pytest.raises(
+        SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, free disk space"
+    ):
         coordinator.fail(0, failure)
     assert coordinator.optimizer.results() == []
     assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]

@@ -44,7 +44,7 @@ def test_inactive_values_are_left_out_and_types_are_the_spaces() -> None:
         ({"model.heads": 3}, r"model.heads = 3 .* 1 or 2 or 4 or 8"),
         ({"optim.kind": "adm"}, r"optim.kind = 'adm'"),
         ({"optim.rate": 0.1}, r"'optim.rate' is not in the space"),
-        ({"optim.momentum": None}, r"no value for optim.momentum, which the space has with 0.0 to 1.0"),
+        ({"optim.momentum": None}, r"no value of optim.momentum was given, expected one in 0.0 to 1.0"),
         ({"model.layers": 4, "model.heads": 8}, r"forbids .*model.heads = 8"),
     ],
 )

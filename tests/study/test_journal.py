@@ -264,5 +264,5 @@ def test_a_search_put_aside_at_the_same_moment_is_not_begun_beside_its_new_drive
         lock(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", rename_first)
-    with pytest.raises(BusyError, match="put aside by another driver"):
+    with pytest.raises(BusyError, match="another driver has just renamed"):
         Journal.open(LocalLog(path), owner="late")

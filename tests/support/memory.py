@@ -117,7 +117,7 @@ class MemoryLog(Log):
     @contextlib.contextmanager
     def lock(self, *, owner: str) -> Iterator[None]:
         if self.key in _LOCKS:
-            raise BusyError(f"{self}: another driver is alive on this search ({_LOCKS[self.key]})")
+            raise BusyError(f"{self}: another driver is running this search ({_LOCKS[self.key]})")
         _LOCKS[self.key] = owner
         try:
             yield
