@@ -96,7 +96,7 @@ def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
     mib: dict[int, float] = {}
     with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=journal, objective=StudyObjective(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
             evaluation = coordinator.next_evaluation()
             assert evaluation is not None

@@ -172,7 +172,7 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
         journal.append(first)
         searcher = CoordinatorSearcher(
             Coordinator(
-                optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
+                optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
             ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,

@@ -110,7 +110,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min")),
+            Coordinator(optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_requested=lambda: False,
