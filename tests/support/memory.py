@@ -1,4 +1,4 @@
-"""A storage in the memory of this process, to prove the contract of storages on a third kind."""
+"""A storage in the memory of this process, as a third backend for the contract tests."""
 
 import contextlib
 import shutil
@@ -15,8 +15,10 @@ _FILES: dict[str, bytes] = {}
 """Content of every file by its key."""
 
 _LOGS: dict[str, bytes] = {}
+"""Content of every log by its key."""
+
 _LOCKS: dict[str, str] = {}
-"""Owner of every lock that is held."""
+"""Owner of every held lock by its key."""
 
 
 @dataclass(frozen=True)
