@@ -126,7 +126,7 @@ def _wait_until_free(bucket: "Bucket", key: str, *, cache_id: str) -> "Blob | No
         if content["released"] or content["cache"] == cache_id:
             return present
         if not logged:
-            logger.warning("waiting %.0f s to see whether %s is still running this search", STALE_S, content["owner"])
+            logger.warning("waiting %.0f s to check whether %s is still running this search", STALE_S, content["owner"])
             logged = True
         time.sleep(POLL_INTERVAL_S)
         newer = bucket.get(key)

@@ -1,4 +1,4 @@
-"""A small store, and the program as a user runs it: a process with a real Ray cluster."""
+"""A small store, and the program as a user runs it: in a process, with a real Ray cluster."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Program:
-    """Runs ``emotune`` in processes of their own; whatever they leave behind is ended with the test."""
+    """Runs ``emotune`` in separate processes, and ends their remaining processes at the end of the test."""
 
     store: Path
     storage: Path
@@ -55,11 +55,11 @@ class Program:
         self.started.append(process)
         return process
 
-    def search(self, name: str, *more: str, study: str = "smoke", concurrency: int | None = 1) -> subprocess.Popen:
+    def search(self, name: str, *arguments: str, study: str = "smoke", concurrency: int | None = 1) -> subprocess.Popen:
         sets = [part for setting in TINY for part in ("--set", setting)]
         fixed = [] if concurrency is None else ["--concurrency", str(concurrency)]
         options = ["--store", str(self.store), "--name", name, *fixed]
-        return self.start("search", study, *options, *sets, *more)
+        return self.start("search", study, *options, *sets, *arguments)
 
     def status(self, name: str) -> dict:
         process = self.start("status", name, "--json")
@@ -83,7 +83,7 @@ def program(store: Path, tmp_path: Path) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def cluster_of(*, cpus: int, dashboard: bool) -> Iterator[Cluster]:
-    """Run a cluster of one node that the programs of a test find, and no others of this machine."""
+    """Run a cluster of one node, to which only the programs of the test connect."""
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
