@@ -72,7 +72,7 @@ class Journal:
             raise
         torn = len(writer.content) - content.length
         if torn:
-            logger.warning("%s: the last record was not written to its end; %d bytes are cut off", log, torn)
+            logger.warning("%s: the last record is incomplete; its %d bytes are removed", log, torn)
             writer.cut(content.length)
         return cls(str(log), writer=writer, records=content.records)
 
