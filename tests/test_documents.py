@@ -76,8 +76,8 @@ def test_scalars_mean_what_they_look_like(write: Any, text: str, value: Any) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "study.yaml:1:1: nothing was found, where lines such as 'key: value' are expected"),
-        ("- 1\n", "study.yaml:1:1: a list was found, where lines such as 'key: value' are expected"),
+        ("", "study.yaml:1:1: nothing was found, expected lines such as 'key: value'"),
+        ("- 1\n", "study.yaml:1:1: a list was found, expected lines such as 'key: value'"),
         ("a: 1\nb: 2\na: 3\n", "study.yaml:3:1: 'a' is given twice, first in line 1"),
         ("a: {b: 1,\n    b: 2}\n", "study.yaml:2:5: 'b' is given twice, first in line 1"),
         ("a: &x [1]\nb: *x\n", "study.yaml:1:4: anchors and aliases (& and *) are not allowed"),
@@ -96,7 +96,7 @@ def test_scalars_mean_what_they_look_like(write: Any, text: str, value: Any) -> 
         ("? [a]\n: 1\n", "study.yaml:1:3: a key must be a plain text"),
         ("a: " + "[" * 100, "study.yaml:1:36: more than 32 levels are nested"),
         ("a: \x00", "study.yaml:1:1: the character '\\x00' is not allowed"),
-        ('a: "\\ud800"', "study.yaml:1:4: half a character"),
+        ('a: "\\ud800"', "study.yaml:1:4: an incomplete character"),
         (b"ok: 1\nbad: \xff\n", "study.yaml:2:1: the file is not UTF-8 text"),
         ("a: " + "x" * 1_000_000, "study.yaml: the file is larger than 1 MB"),
     ],

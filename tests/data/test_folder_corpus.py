@@ -181,7 +181,7 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("ecg,time\n1,2\nx,3\n", "column ecg contains values that are not numbers"),
-        ("", "no table of numbers"),
+        ("", "not a table of numbers"),
     ],
 )
 def test_a_csv_must_be_numbers(tmp_path: Path, content: str, message: str) -> None:

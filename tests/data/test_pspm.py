@@ -178,7 +178,7 @@ def test_a_lead_may_be_three_samples_off_its_duration(tmp_path: Path, missing: i
     assert isinstance(only, Recording if fits else UnreadableRecording)
     if isinstance(only, UnreadableRecording):
         samples = 13000 - missing
-        assert only.reason == f"the ECG channel has {samples} samples, where 13 s at 1000 Hz are 13000"
+        assert only.reason == f"the ECG channel has {samples} samples, expected 13000 (13 s at 1000 Hz)"
 
 
 @pytest.mark.parametrize(

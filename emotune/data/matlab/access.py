@@ -22,7 +22,7 @@ def value_at(content: Any, field: str) -> Any:
             raise DataError(f"{parent} is {describe_value(value)}, where a struct with {name} was expected")
         if name not in value:
             fields = ", ".join(map(str, value)) or "none"
-            raise DataError(f"there is no {name}{f' in {parent}' if parent else ''}; there are: {fields}")
+            raise DataError(f"there is no {name}{f' in {parent}' if parent else ''}; there is {fields}")
         value, parent = value[name], f"{parent}.{name}".lstrip(".")
     return value
 
