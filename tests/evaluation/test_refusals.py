@@ -125,7 +125,7 @@ def test_a_folder_with_another_store_is_not_replaced(
 ) -> None:
     out = tmp_path / "taken"
     shutil.copytree(stores["ecg"], out)
-    assert "holds segments of ecg; give another folder" in refusal(*pair, out=out)
+    assert "contains segments of ecg; give another folder" in refusal(*pair, out=out)
     shutil.rmtree(out)
     build_features(*pair, store=out)
     shutil.copytree(pair[1].path, other.path)
