@@ -34,7 +34,11 @@ def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Po
 def test_after_a_kill_a_move_and_an_outage_the_results_equal_an_undisturbed_search(
     program: Program, s3_server: Server, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another cache simulates another machine. On the first one, workers may still run for a moment."""
+    """Another cache simulates another machine. On the first one, workers may still run for a moment.
+
+    Every driver starts its own Ray, because workers get the address of the server from the environment of their node.
+    """
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     few = ("--evaluations", "5")
     reference = program.search("undisturbed", *few)
     first = program.search("moved", *few, "--storage", s3_url)
