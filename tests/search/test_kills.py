@@ -64,7 +64,7 @@ class Search:
             optimizer = optimizer_from_records(
                 self.space, journal.records, settings={**self.options, "cost": self.cost}
             )
-            coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(), observers=[die])
+            coordinator = Coordinator(optimizer, journal=journal, objective=StudyObjective(), observers=[die])
             self.work(coordinator)
             return optimizer
 
