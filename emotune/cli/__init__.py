@@ -19,7 +19,7 @@ from emotune.errors import EmotuneError, SettingsError, suggestion
 
 COMMANDS = {
     "data": ("emotune.cli.data", "Prepare and describe segment stores."),
-    "search": ("emotune.cli.search", "Search the best configuration of a study."),
+    "search": ("emotune.cli.search", "Search for the best configuration of a study."),
     "status": ("emotune.cli.status", "Print one line per search, or all evaluations of one."),
     "resume": ("emotune.cli.resume", "Resume a search or run with its recorded settings."),
     "stop": ("emotune.cli.status", "Stop a running search."),

@@ -144,7 +144,7 @@ def test_only_failed_evaluations_are_run_again(numbers: list[int]) -> None:
 
 def test_a_retry_that_does_not_follow_from_the_record_is_damage() -> None:
     optimizer = Optimizer(mixed_space(), kind="hyperband", max_budget=9, brackets=1, seed=1)
-    with pytest.raises(DamageError, match="a change of the record does not follow"):
+    with pytest.raises(DamageError, match="a recorded change does not follow"):
         optimizer_from_records(
             mixed_space(),
             [Retried(time=0, evaluations=(0,), seen=0)],
