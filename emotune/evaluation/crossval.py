@@ -152,7 +152,7 @@ def cross_validation_study(
 
 def protocol_of(study: Mapping[str, object]) -> ProtocolName:
     """Return the protocol of a cross-validation's study, as recorded in the journal."""
-    by = Study.model_validate(study).base.folds.by
+    by = Study.recorded(study).base.folds.by
     return next(name for name, protocol in PROTOCOLS.items() if protocol.by == by)
 
 
@@ -172,7 +172,7 @@ def read_cross_validation(
     first = opened(records)
     if first.purpose != "fold":
         raise SettingsError(f"{first.name!r} is not a cross-validation; run one with `emotune crossval`")
-    base = Study.model_validate(first.study).base
+    base = Study.recorded(first.study).base
     done: dict[bool, list[FoldResult]] = {False: [], True: []}
     for result in evaluation_results(records):
         if result.status != "done":

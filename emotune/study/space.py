@@ -174,11 +174,13 @@ MAX_COMBINATIONS = 10_000
 """Combinations of parents that are tried to make a hyperparameter active."""
 
 
-def load_space(document: Mapping[str, Any]) -> ConfigurationSpace:
+def load_space(document: Mapping[str, Any], *, recorded: bool = False) -> ConfigurationSpace:
     """Build a space from ConfigSpace's serialised form.
 
     Args:
         document: Lists under ``hyperparameters``, ``conditions`` (optional) and ``forbiddens`` (optional).
+        recorded: The space is that of a search with results: logarithmic normal distributions, which are refused
+            in a new search, are accepted.
 
     Raises:
         SettingsError: An entry is impossible; the message names the hyperparameter.
@@ -196,6 +198,8 @@ def load_space(document: Mapping[str, Any]) -> ConfigurationSpace:
     if not checked:
         raise SettingsError("space: there is no hyperparameter to search; list at least one under hyperparameters")
     for item in checked:
+        if not recorded:
+            _check_logarithm(item)
         _decode({"hyperparameters": [item]}, blame=f"hyperparameter {item['name']!r}")
     parts: dict[str, list[Any]] = {"hyperparameters": checked}
     space = _decode(parts, blame="hyperparameters")
@@ -236,6 +240,21 @@ def _checked(item: Any) -> dict[str, Any]:
     except ValidationError as error:
         raise SettingsError(f"hyperparameter {name!r}: {_reason(error)}") from error
     return parsed.model_dump(exclude_none=True)
+
+
+def _check_logarithm(item: Mapping[str, Any]) -> None:
+    """Refuse a normal distribution on a logarithmic range.
+
+    ConfigSpace takes ``|log(lower + sigma)|`` for its width on that scale: with ``sigma: 1`` nearly a point, and with
+    ``sigma: 0.001`` nearly uniform.
+    """
+    if item["type"] in {"normal_float", "normal_int"} and item.get("log"):
+        kind = item["type"].removeprefix("normal_")
+        raise SettingsError(
+            f"hyperparameter {item['name']!r}: {item['type']} was given with log: true, for which sigma has no defined "
+            f"scale; use beta_{kind} with log: true, or uniform_{kind} with log: true and a default_value, near which "
+            "the searcher tries more configurations at first"
+        )
 
 
 def _reason(error: ValidationError) -> str:

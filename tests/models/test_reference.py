@@ -40,7 +40,7 @@ def loss_of(objective: Objective, *, channels: int) -> torch.Tensor:
 
 
 def mask_of(channels: int) -> np.ndarray:
-    return MASKED.mask(batch_of(channels), generator=torch.Generator().manual_seed(2)).numpy()
+    return MASKED.training_mask.draw(batch_of(channels), generator=torch.Generator().manual_seed(2)).numpy()
 
 
 def reference_loss(task: MaskedValues | Classify, weights: dict[str, np.ndarray], *, channels: int) -> float:

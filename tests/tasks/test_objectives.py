@@ -34,7 +34,7 @@ def test_pruned_loss_equals_that_of_the_whole_sequence(channels: int) -> None:
     objective = masked_objective(channels).double()
     batch = make_batch(channels=channels)
     batch = Batch(signals=batch.signals.double(), label=None, rows=batch.rows)
-    mask = MASKS.mask(batch, generator=torch.Generator().manual_seed(4))
+    mask = MASKS.training_mask.draw(batch, generator=torch.Generator().manual_seed(4))
     shown = batch.signals.masked_fill(mask[:, None], 0.0)
     predicted = objective.head(objective.encoder(shown)[:, 1:]).transpose(1, 2)
     hidden = mask[:, None].expand_as(batch.signals)
@@ -63,7 +63,7 @@ def test_every_parameter_learns() -> None:
 def test_hidden_values_do_not_leak_into_the_prediction() -> None:
     objective = masked_objective(1)
     batch = make_batch()
-    mask = MASKS.mask(batch, generator=torch.Generator().manual_seed(4))
+    mask = MASKS.training_mask.draw(batch, generator=torch.Generator().manual_seed(4))
     other = batch.signals.masked_fill(mask[:, None], 9.0)
     rows = torch.arange(100).expand(5, -1) + 1
     first, second = (
@@ -75,7 +75,7 @@ def test_hidden_values_do_not_leak_into_the_prediction() -> None:
 def test_references_use_the_masks_of_the_measurement() -> None:
     batch = make_batch(channels=2)
     sums = MASKS.references(batch, generator=torch.Generator().manual_seed(7))
-    mask = MASKS.mask(batch, generator=torch.Generator().manual_seed(7))
+    mask = MASKS.training_mask.draw(batch, generator=torch.Generator().manual_seed(7))
     hidden = mask[:, None].expand_as(batch.signals)
     assert sums["points"] == hidden.sum()
     assert sums["loss_zero"] == pytest.approx(batch.signals.double()[hidden].square().sum().item())

@@ -85,10 +85,10 @@ def test_the_fused_kernel_computes_the_same_without_dropout() -> None:
 
 def test_padding_to_fixed_rows_needs_no_look_at_the_mask() -> None:
     task = MaskedValues(start_probability=0.1, span=3)
-    assert task.max_hidden(50) == 15
-    assert MaskedValues().max_hidden(1280) == 820
-    assert task.max_hidden(10) == 3
-    assert MaskedValues(start_probability=0.9, span=9).max_hidden(10) == 10
+    assert task.training_mask.max_hidden(50) == 15
+    assert MaskedValues().training_mask.max_hidden(1280) == 820
+    assert task.training_mask.max_hidden(10) == 3
+    assert MaskedValues(start_probability=0.9, span=9).training_mask.max_hidden(10) == 10
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from emotune.errors import SettingsError
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
+from emotune.study.recorded import complete_study
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import opened, status_document
 from emotune.tracking.delivery import mlflow_runs
@@ -107,7 +108,7 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
     best = document["best"]
     if best is None:
         raise SettingsError(f"the search {name!r} has no result yet; wait until an evaluation has ended")
-    experiment = opened(read_journal(folder.journal)).study["base"]
+    experiment = complete_study(opened(read_journal(folder.journal)).study)["base"]
     for key, value in best["values"].items():
         section = experiment
         *path, setting = key.split(".")
