@@ -96,8 +96,8 @@ class Experiment(Settings):
     """Seed of the initial weights, the order of the segments, the masks and the dropout."""
 
     keep: Literal["last", "best"] = "last"
-    """Weights that a run ends with: of the ``last`` epoch, as published, or of the epoch with the ``best`` metric of the
-    validation segments (macro F1 of a classification, otherwise the loss). Single runs only."""
+    """Weights that a single run ends with: of the ``last`` epoch, as published, or of the epoch with the ``best``
+    metric of the validation segments (macro F1 of a classification, otherwise the loss)."""
 
     start: Start | None = None
     """A pre-trained encoder to start from."""

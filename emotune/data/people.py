@@ -10,7 +10,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Int64
 
 from emotune.base import Settings
@@ -45,13 +44,10 @@ class Overlap:
 def people_of(store: SegmentStore, rows: Int64[np.ndarray, " row"]) -> People:
     """Return the people of some of a store's segments."""
     index = store.index if len(rows) == len(store.index) else store.index.iloc[rows]
-    pairs = index[["corpus", "subject"]].drop_duplicates()
-    return _people(pairs, sources={source.corpus: source for source in store.about.sources})
-
-
-def _people(pairs: pd.DataFrame, *, sources: dict[str, SourceCorpus]) -> People:
+    pairs = index.drop_duplicates(["corpus", "subject"])
+    sources = {source.corpus: source for source in store.about.sources}
     identities, names = set(), set()
-    for corpus, subject in pairs.astype(str).itertuples(index=False):
+    for corpus, subject in zip(pairs["corpus"].astype(str), pairs["subject"].astype(str), strict=True):
         source = sources.get(corpus)
         identities.add(_hash(collection_of(source) if source is not None else corpus, subject))
         names.add(_hash(corpus, subject))

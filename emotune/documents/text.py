@@ -209,8 +209,8 @@ def load_document(path: Path) -> Document:
 def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the content with assignments such as ``optim.lr=1e-3`` applied.
 
-    Values are YAML (``[1, 2]`` is a list); ``partner=`` gives empty text. Keys may contain dots, as those of a search space do. Missing parents are
-    made.
+    Values are YAML (``[1, 2]`` is a list); ``partner=`` gives empty text. Keys may contain dots, as those of a search
+    space do. Missing parents are made.
 
     Raises:
         SettingsError: An assignment has no ``=`` or no key, or leads through a number or text.

@@ -117,7 +117,7 @@ class Classify(TaskSettings):
         if self.target == "condition":
             return _by_condition(index, high=self.high)
         column = f"rating_{self.target}"
-        if column not in index or index[column].isna().all():
+        if column not in _rated_columns(index):
             raise DataError(_no_ratings(index, target=self.target))
         ratings = index[column].to_numpy(dtype=float)
         limits = thresholds(index, rating=self.target, threshold=self.threshold, train=train)
@@ -163,8 +163,7 @@ class Classify(TaskSettings):
 
 def _no_ratings(index: pd.DataFrame, *, target: str) -> str:
     """Return the refusal of a store without the target's ratings, with the settings that use what it has."""
-    columns = [str(column) for column in index.filter(regex="^rating_") if index[column].notna().any()]
-    rated = [column.removeprefix("rating_") for column in columns]
+    rated = [column.removeprefix("rating_") for column in _rated_columns(index)]
     conditions = _conditions_of(index)
     remedies = [f"it has ratings of {', '.join(rated)}: set task.target to one of them"] if rated else []
     if len(conditions) > 1:
@@ -172,6 +171,10 @@ def _no_ratings(index: pd.DataFrame, *, target: str) -> str:
             f"it has the conditions {', '.join(conditions)}: set task.target: condition and task.high to one of them"
         )
     return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
+
+
+def _rated_columns(index: pd.DataFrame) -> list[str]:
+    return [str(column) for column in index.filter(regex="^rating_").dropna(axis="columns", how="all")]
 
 
 def _conditions_of(index: pd.DataFrame) -> list[str]:

@@ -81,8 +81,12 @@ def _means(
     index: pd.DataFrame, recordings: pd.DataFrame, *, column: str, by: list[str]
 ) -> Float[np.ndarray, " segment"]:
     """Return the mean rating of each segment's group of recordings; NaN if the group has no rating."""
-    means = recordings.groupby(by)[column].mean().rename("threshold")
-    return index[by].merge(means, left_on=by, right_index=True, how="left")["threshold"].to_numpy(dtype=float)
+    groups = [tuple(row) for row in index[by].itertuples(index=False)]
+    means = {
+        tuple(part[by].iloc[0]): float(part[column].to_numpy(dtype=float).mean())
+        for _, part in recordings.groupby(by, sort=False)
+    }
+    return np.array([means.get(group, np.nan) for group in groups])
 
 
 def _midpoints(index: pd.DataFrame, *, rating: str) -> Float[np.ndarray, " segment"]:

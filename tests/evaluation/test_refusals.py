@@ -35,7 +35,7 @@ def refusal(ecg: SearchFolder, eeg: SearchFolder, *, out: Path) -> str:
     ("changes", "complaint"),
     [
         ({"task": {**TASK, "target": "valence"}}, "'ecg-cv' has task.target arousal and 'other' has valence"),
-        ({"task": {**TASK, "threshold": 5.0}}, "'ecg-cv' has task.threshold mean and 'other' has 5.0"),
+        ({"task": {**TASK, "threshold": 5.0}}, "'ecg-cv' has task.threshold {of: corpus} and 'other' has 5.0"),
         ({"folds": {**FOLDS, "by": "trial"}}, "'ecg-cv' has folds.by moment and 'other' has trial"),
         ({"folds": {**FOLDS, "seed": 2}}, "'ecg-cv' has folds.seed 1 and 'other' has 2"),
         ({"folds": {**FOLDS, "count": 4}}, "'ecg-cv' has folds.count 3 and 'other' has 4"),

@@ -1,19 +1,21 @@
 """Promises of predictions: prepared as in training, folds averaged, and what cannot be used refused in a line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from emotune.data.modality import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS, Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError, SettingsError
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint
-from emotune.evaluation.prediction import Predictor, find_predictor, predict
+from emotune.evaluation.prediction import UNDECIDED, Predictor, find_predictor, label_of, predict
+from emotune.experiment import Experiment
 from emotune.search.records import Record, Started
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -47,9 +49,11 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     assert prediction.leads == store.index["channel"].tolist()
     assert prediction.starts.tolist() == store.index["start"].tolist()
     assert prediction.ends.tolist() == [start + SECONDS for start in store.index["start"]]
+    objective = predictor_of_modality.classifiers[0].objective
+    weight = objective.get_buffer("positive_weight").item()
     with torch.no_grad():
-        logits = predictor_of_modality.classifiers[0].logits(torch.from_numpy(np.array(store.signal)))
-    np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits.numpy())), atol=1e-6)
+        logits = objective.logits(torch.from_numpy(np.array(store.signal))).numpy() - np.log(weight)
+    np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits)), atol=1e-6)
     assert prediction.means["arousal"] == pytest.approx(prediction.probabilities["arousal"].mean())
 
 
@@ -91,7 +95,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
         )
         for fold in (0, 1)
     ]
-    expected = np.mean([one.probabilities["arousal"] for one in alone], axis=0)
+    expected = np.mean([prediction.probabilities["arousal"] for prediction in alone], axis=0)
     np.testing.assert_allclose(predict(file, predictors=[together]).probabilities["arousal"], expected, atol=1e-6)
 
 
@@ -132,10 +136,58 @@ def test_several_targets_are_predicted_together(train: Train, write: Write, ecg:
     assert list(table.columns) == ["channel", "start", "end", *answers]
     assert len(table) == 2 * 4
     for target in ("arousal", "valence"):
-        high = prediction.probabilities[target] > 0.5
-        assert table[target].tolist() == ["high" if one else "low" for one in high]
+        assert table[target].tolist() == [label_of(value) for value in prediction.probabilities[target]]
     with pytest.raises(SettingsError, match="arousal and arousal both predict arousal"):
         predict(prediction.file, predictors=[predictors[0], predictors[0]])
+
+
+@pytest.mark.parametrize(
+    ("probability", "label"),
+    [(0.39, "rest"), (0.41, UNDECIDED), (0.5, UNDECIDED), (0.59, UNDECIDED), (0.61, "arithmetic")],
+)
+def test_a_probability_near_one_half_is_undecided(probability: float, label: str) -> None:
+    assert label_of(probability, names=("rest", "arithmetic")) == label
+
+
+def test_a_classifier_of_noise_predicts_the_share_of_high_labels(
+    stores: Callable[[Modality], SegmentStore], trained: Callable[..., Path], write: Write, ecg: np.ndarray
+) -> None:
+    store = stores("ecg")
+    base = {
+        "store": str(store.path),
+        "model": {"channels": (4,), "kernels": (5,), "feedforward": 8, "layers": 1, "attention_dropout": 0},
+        "task": {"kind": "classify", "hidden": (), "frozen": True},
+        "optim": {"schedule": "none", "warmup_epochs": 0, "lr": 1e-4, "weight_decay": 0},
+        "folds": {"validation": 0},
+        "epochs": 1,
+    }
+    random = np.random.default_rng(0)
+    ratings = np.where(random.uniform(size=len(store)) < 0.1, 9.0, 1.0)
+    noise = random.standard_normal(store.signal.shape).astype(np.float32)
+    made_up = replace(store, signal=noise, index=store.index.assign(rating_arousal=ratings))
+    file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
+    shares = []
+    for weight in ("balanced", "none"):
+        experiment = Experiment.model_validate(base | {"task": {**base["task"], "class_weight": weight}})
+        checkpoint = trained(experiment, store=made_up)
+        noise_predictor = Predictor("noise", checkpoints=[checkpoint])
+        shares.append(noise_predictor.high_share)
+        if weight == "balanced":
+            mean = predict(file, predictors=[noise_predictor]).means["arousal"]
+            assert noise_predictor.high_share is not None
+            # without training the balanced probability is about one half, and the corrected one the share itself
+            assert mean == pytest.approx(noise_predictor.high_share, abs=0.06)
+    assert shares[0] == shares[1]
+    assert shares[0] < 0.2
+
+
+def test_conditions_have_their_names(train: Train, write: Write, ecg: np.ndarray) -> None:
+    conditions = {"kind": "classify", "target": "condition", "high": "arithmetic", "hidden": (4,)}
+    predictor_of_condition = Predictor("c", checkpoints=[best_checkpoint(train("c", conditions=True, task=conditions))])
+    assert predictor_of_condition.class_names == ("rest", "arithmetic")
+    prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), predictors=[predictor_of_condition])
+    assert set(prediction.table()["condition"]) <= {"rest", "arithmetic", UNDECIDED}
+    assert prediction.document()["probability_of"] == {"condition": "arithmetic"}
 
 
 def test_predictors_of_other_preparations_are_refused(train: Train, predictor: Predictor, tmp_path: Path) -> None:
@@ -152,7 +204,7 @@ def test_gaps_and_dead_leads_are_left_out_and_the_other_segments_are_predicted(
     prediction = predict(write("a.npz", signal=signal, names=(*LEADS, "V1"), kind="ecg"), predictors=[predictor])
     assert prediction.names == LEADS
     assert sorted(set(prediction.starts.tolist())) == [0.0, 10.0, 15.0]
-    assert [str(one) for one in prediction.left_out] == [
+    assert [str(part) for part in prediction.left_out] == [
         "lead V1: the lead never moves",
         "1.00 s: gaps of missing samples, cut out",
     ]
