@@ -245,7 +245,7 @@ def label_of(probability: float, *, names: tuple[str, str] = ("low", "high")) ->
     """
     if abs(probability - 0.5) < UNDECIDED_MARGIN:
         return UNDECIDED
-    return names[probability > 0.5]
+    return names[int(probability > 0.5)]
 
 
 def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = None) -> Prediction:

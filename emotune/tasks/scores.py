@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from scipy import stats
 from torch import Tensor
 
@@ -57,7 +57,7 @@ def interval_half_width(values: Sequence[float]) -> float | None:
     return factor * float(np.std(values, ddof=1))
 
 
-def bin_sums(probabilities: Float[Tensor, " batch"], truth: Float[Tensor, " batch"]) -> dict[str, float]:
+def bin_sums(probabilities: Float[Tensor, " batch"], truth: Shaped[Tensor, " batch"]) -> dict[str, float]:
     """Return for each bin the number of segments, the sum of their probabilities and the number of high labels."""
     bins = (probabilities * CALIBRATION_BINS).long().clamp(0, CALIBRATION_BINS - 1)
     rows = torch.stack([torch.ones_like(probabilities), probabilities, truth.to(probabilities)])

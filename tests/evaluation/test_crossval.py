@@ -165,7 +165,7 @@ def result(values: list[float], **changes: object) -> CrossValidation:
     return CrossValidation.model_validate(content | changes)
 
 
-def test_cross_validations_of_the_same_folds_are_compared_fold_by_fold() -> None:
+def test_cross_validations_of_equal_folds_are_compared_fold_by_fold() -> None:
     first, second = result([0.5, 0.6, 0.7]), result([0.6, 0.71, 0.79], name="b")
     test = first.compare(second, metric="accuracy")
     assert test.difference.mean == pytest.approx(0.1)

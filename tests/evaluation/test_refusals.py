@@ -95,7 +95,7 @@ def test_unshared_moments_are_left_out_and_counted(pair: Pair, other: SearchFold
     assert len(store) == ecg.segments == 3 * 4 * 8
     assert not eeg.left_out
     assert len(ecg.left_out) == 4, "one entry per recording"
-    assert {one.reason for one in ecg.left_out} == {"no EEG of these moments"}
+    assert {exclusion.reason for exclusion in ecg.left_out} == {"no EEG of these moments"}
     assert ecg.left_out[0].what.startswith("subject s004, session low arousal, low valence: 8 moments")
 
 

@@ -19,15 +19,15 @@ def test_one_fold_has_no_interval() -> None:
 
 
 def test_the_paired_test_is_the_t_test_of_the_differences() -> None:
-    better = [one + 0.01 + 0.002 * number for number, one in enumerate(FOLDS)]
-    found = paired_t_test(FOLDS, better)
+    better = [value + 0.01 + 0.002 * number for number, value in enumerate(FOLDS)]
+    comparison = paired_t_test(FOLDS, better)
     expected = stats.ttest_1samp(np.subtract(better, FOLDS), 0)
-    assert (found.t, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
-    assert found.difference.mean == pytest.approx(0.019)
+    assert (comparison.t, comparison.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    assert comparison.difference.mean == pytest.approx(0.019)
     assert paired_t_test(better, FOLDS).difference.mean == pytest.approx(-0.019)
 
 
-@pytest.mark.parametrize("second", [FOLDS, [one + 0.125 for one in [0.5, 0.25, 1.0]]])
+@pytest.mark.parametrize("second", [FOLDS, [value + 0.125 for value in [0.5, 0.25, 1.0]]])
 def test_equal_differences_have_no_test(second: list[float]) -> None:
     first = FOLDS if second is FOLDS else [0.5, 0.25, 1.0]
     assert paired_t_test(first, second).p is None

@@ -75,11 +75,11 @@ MISTAKES = {
         r"objective.metric: 'val/macro_f1' was given, but task.kind: masked_values reports val/loss, train/loss",
     ),
     "nothing that validates": (
-        "optim: {warmup_epochs: 1}",
-        "folds: {validation: 0}",
+        "base:",
+        "base:\n  folds: {validation: 0}",
         r"study.yaml:2:11: folds.validation: 0 was given, but the objective val/loss is measured on validation",
     ),
-    "best epoch of a search": ("optim: {warmup_epochs: 1}", "keep: best", r"base.keep: best has no effect in a search"),
+    "best epoch of a search": ("base:", "base:\n  keep: best", r"base.keep: best has no effect in a search"),
     "epochs below the last rung": ("base:", "base:\n  epochs: 5", r"base.epochs: 5 is less than budget.max 9"),
 }
 

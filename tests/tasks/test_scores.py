@@ -35,7 +35,7 @@ def test_scores_are_those_of_scikit_learn(pairs: list[tuple[bool, bool]]) -> Non
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40), st.integers(0, 40))
-def test_the_calibration_error_is_that_of_all_segments_however_they_are_divided(
+def test_the_calibration_error_does_not_depend_on_the_division_into_batches(
     segments: list[tuple[float, bool]], cut: int
 ) -> None:
     probabilities = torch.tensor([value for value, _ in segments], dtype=torch.float64)

@@ -10,7 +10,7 @@ from emotune.cli.actions.folders import existing_search, tracking_uri_or_default
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.output import print_json
 from emotune.errors import SettingsError
-from emotune.evaluation.crossval import METRICS, CrossValidation
+from emotune.evaluation.crossval import METRICS, CrossValidation, significance
 from emotune.evaluation.statistics import Comparison
 from emotune.report.page import render_report, write_report
 from emotune.storage import open_storage
@@ -82,7 +82,7 @@ def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
 
 
 def _difference(test: Comparison) -> str:
-    return test.difference.text + ("" if test.p is None else f", p = {test.p:.2g}")
+    return f"{test.difference.text}{'' if test.p is None else f', p = {test.p:.2g}'}, {significance(test.difference)}"
 
 
 def _scores(name: str, *, storage: str) -> dict[str, float | None]:

@@ -63,7 +63,8 @@ def _headline(document: dict[str, Any]) -> str:
     best = document["best"]
     ended = sum(evaluation["status"] != "running" for evaluation in document["evaluations"])
     result = "no result yet" if best is None else f"{document['objective']['metric']} {best['objective']:.6g}"
-    return f"{document['name']:<24} {document['state']:<12} {ended:>4} evaluations, best: {result}"
+    word = "best" if best is None or best["values"] else "result"  # a run without a search has no best configuration
+    return f"{document['name']:<24} {document['state']:<12} {ended:>4} evaluations, {word}: {result}"
 
 
 def _print_document(document: dict[str, Any]) -> None:

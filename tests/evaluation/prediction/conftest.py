@@ -47,7 +47,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Modality], Seg
 def train(
     stores: Callable[[Modality], SegmentStore], trained: Callable[..., Path], tmp_path: Path
 ) -> Callable[..., SearchFolder]:
-    """Return a maker of searches in ``results``, one configuration for each set of values."""
+    """Return a function that writes a search to ``results``, with a configuration for each set of values."""
 
     def make(
         name: str, *, purpose: str = "finetune", values: tuple[dict[str, Value], ...] = ({},), **settings: object

@@ -1,4 +1,4 @@
-"""Promises of ``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
+"""``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def file(write: Callable[..., Path], ecg: np.ndarray) -> Path:
-    return write("somebody.npz", signal=ecg, names=("I", "II"), kind="ecg")
+    return write("recording.npz", signal=ecg, names=("I", "II"), kind="ecg")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def models(train: Callable[..., SearchFolder]) -> str:
 
 
 def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: Path) -> None:
-    code, out, err = run(models, "somebody.npz")
+    code, out, err = run(models, "recording.npz")
     assert (code, err) == (0, "")
     assert "8 segments of 5 s ECG (I, II)" in out
     assert "over this file alone" in out
@@ -120,13 +120,13 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nobody", "somebody.npz"), "'nobody'"),
-        (("ours-arousal,", "somebody.npz"), "contains an empty name"),
+        (("missing", "recording.npz"), "'missing'"),
+        (("ours-arousal,", "recording.npz"), "contains an empty name"),
         (("ours-arousal", "nowhere.edf"), "nowhere.edf is no file"),
         (("ours-arousal", "results/ours-arousal/journal.jsonl"), "files ending in '.jsonl' cannot be read"),
-        (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
-        (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "no/x.png cannot be written"),
-        (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "--csv no/x.csv: cannot be written"),
+        (("ours-arousal", "recording.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
+        (("ours-arousal", "recording.npz", "--plot", "no/x.png"), "no/x.png cannot be written"),
+        (("ours-arousal", "recording.npz", "--csv", "no/x.csv"), "--csv no/x.csv: cannot be written"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(

@@ -1,4 +1,4 @@
-"""Promises of predictions: prepared as in training, folds averaged, and what cannot be used refused in a line."""
+"""Predictions: prepared as in training, averaged over folds; recordings that cannot be used are refused in a line."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,8 +38,8 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     train: Train, write: Write, ecg: np.ndarray, eeg: np.ndarray, tmp_path: Path, modality: str
 ) -> None:
     signal, names = (ecg, LEADS) if modality == "ecg" else (eeg, TEN_CHANNELS)
-    file = write("somebody.npz", signal=signal, names=names, kind=modality)
-    (tmp_path / "manifest.csv").write_text("file,subject\nsomebody.npz,somebody\n")
+    file = write("recording.npz", signal=signal, names=names, kind=modality)
+    (tmp_path / "manifest.csv").write_text("file,subject\nrecording.npz,s01\n")
     settings = PrepareSettings.model_validate({"modality": modality, "seconds": SECONDS})
     prepare("folder", folder=tmp_path, store=tmp_path / "store", settings=settings)
     store = SegmentStore.open(tmp_path / "store")
@@ -100,7 +100,7 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
 
 
 def rename_last_to_shuffled(folder: SearchFolder) -> None:
-    """Let the journal say what this version of the experiment may not know yet."""
+    """Change the journal: the last evaluation has shuffled labels."""
     records = read_journal(folder.journal)
     (folder.path / "journal.jsonl").unlink()
     with Journal.open(folder.journal, owner="test") as journal:
@@ -238,7 +238,7 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("change", "file", "complaint"),
+    ("change", "file", "message"),
     [
         (flat, {}, "cannot be used: lead ECG Left: the lead never moves; lead ECG Right: the lead never moves"),
         (missing, {}, "cannot be used: lead ECG Left: the lead is mostly missing"),
@@ -249,10 +249,10 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
     ],
 )
 def test_an_unusable_recording_is_refused_with_one_line(
-    predictor: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
+    predictor: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, message: str
 ) -> None:
     path = write("a.npz", **{"signal": change(ecg), "names": LEADS, "kind": "ecg", **file})
-    with pytest.raises(DataError, match=complaint) as refused:
+    with pytest.raises(DataError, match=message) as refused:
         predict(path, predictors=[predictor])
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -277,5 +277,5 @@ def test_a_network_that_is_not_a_classifier_is_refused(train: Train, tmp_path: P
     train("pretrained", task={"kind": "masked_values", "head": 4})
     with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values', expected 'classify'"):
         find_predictor("pretrained", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
-    with pytest.raises(EmotuneError, match="'nobody'"):
-        find_predictor("nobody", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
+    with pytest.raises(EmotuneError, match="'missing'"):
+        find_predictor("missing", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
