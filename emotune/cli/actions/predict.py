@@ -90,7 +90,7 @@ def _describe(predictor: Predictor) -> str:
         )
         segments = sum(part.segments for part in predictor.calibrations)
         parts.append(
-            f"calibrated on {segments} validation segments: expected calibration error {after:.3f}, "
+            f"calibrated on {segments} validation segments: expected calibration error on them {after:.3f}, "
             f"{before:.3f} without"
         )
     else:
