@@ -144,7 +144,8 @@ class TrainState:
     def keep_best(self, metric: str, *, mode: Literal["min", "max"]) -> None:
         """Copy the weights if the newest epoch has the best value of a metric; of equal values the first counts.
 
-        The report of the epoch gets ``kept/epoch`` and ``kept/METRIC``, of the weights that are kept now.
+        The report of the epoch gets ``kept/epoch`` and ``kept/METRIC``, of the weights that are kept now; NaN as long
+        as the metric was never finite.
         """
         report = self.history[-1]
         value = report.metrics[metric]
@@ -152,9 +153,8 @@ class TrainState:
         if math.isfinite(value) and better:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.objective.state_dict().items()}
             self.kept = KeptWeights(epoch=report.epoch, value=value, weights=weights)
-        if self.kept is not None:
-            report.metrics["kept/epoch"] = float(self.kept.epoch)
-            report.metrics[f"kept/{metric.partition('/')[2]}"] = self.kept.value
+        report.metrics["kept/epoch"] = math.nan if self.kept is None else float(self.kept.epoch)
+        report.metrics[f"kept/{metric.partition('/')[2]}"] = math.nan if self.kept is None else self.kept.value
 
     def load_kept(self) -> None:
         """Replace the objective's weights by those that were kept, if there are any."""
