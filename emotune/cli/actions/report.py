@@ -51,11 +51,12 @@ def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> No
     columns = list(scores.values())
     metrics = sorted({metric for column in columns for metric in column if metric.startswith(("val/", "test/"))})
     width = max(len(name) for name in names)
-    click.echo(" " * 24 + "  ".join(f"{name:>{width}}" for name in names))
+    left = max([24, *(len(metric) + 1 for metric in metrics)])
+    click.echo(" " * left + "  ".join(f"{name:>{width}}" for name in names))
     for metric in metrics:
         values = [column.get(metric) for column in columns]
         cells = [f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}" for value in values]
-        click.echo(f"{metric:<24}" + "  ".join(cells))
+        click.echo(f"{metric:<{left}}" + "  ".join(cells))
     for note in describe_differences(scores):
         print_message(note)
 

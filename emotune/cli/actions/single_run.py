@@ -110,12 +110,12 @@ def print_metrics(folder: SearchFolder, *, training_data: TrainingData, as_json:
     if as_json:
         print_json({"name": folder.name, "metrics": metrics, "majority": majority})
         return
+    # with kept weights, val/ metrics are those of another epoch
+    prefixes = ("test/", "kept/") if "kept/epoch" in metrics else ("val/", "test/")
     shown = {
         name: value
         for name, value in sorted(metrics.items())
-        if name.startswith(("val/", "test/", "kept/"))
-        and value is not None
-        and not name.endswith(("_half_width", "/subjects"))
+        if name.startswith(prefixes) and value is not None and not name.endswith(("_half_width", "/subjects"))
     }
     for name, value in shown.items():
         width, baseline = metrics.get(f"{name}_half_width"), majority.get(name)
@@ -142,9 +142,12 @@ def _test_notes(
         return []
     gain = Interval(mean=accuracy - majority["test/accuracy"], half_width=width)
     subjects = metrics.get("test/subjects")
-    people = f"{subjects:.0f} test subject{'s' if subjects != 1 else ''}" if subjects else "the test subjects"
+    verdict = (
+        "there is no interval, which needs at least two test subjects"
+        if width is None
+        else f"{significance(gain)} (95 % interval over {subjects:.0f} test subjects)"
+    )
     return [
-        f"the accuracy minus that of the majority label is {gain.text} (95 % interval over {people}): "
-        f"{significance(gain)}",
+        f"the accuracy minus that of the majority label is {gain.text}: {verdict}",
         *describe_classes({0: training_data}),
     ]
