@@ -375,7 +375,7 @@ def _check_half(folds: Folds, *, role: str, about: Mapping[str, Any], corpora: S
             f"without: {{corpus: {needed.corpus}, half: {half}}}"
         )
         raise SettingsError(
-            f"by the protocol paper, the {half} of two encoders must be pre-trained with folds: {{{expected}}} "
+            f"with --protocol paper, the {half} encoder must be pre-trained with folds: {{{expected}}} "
             f"(examples/pretrain_without_{half}.yaml), because it is tested on that half; give two: --encoder FIRST "
             "--encoder SECOND"
         )

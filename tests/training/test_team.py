@@ -111,7 +111,7 @@ def test_a_changing_number_of_workers_gives_the_result_of_a_single_worker(
 
 def test_more_workers_than_segments_of_a_batch_are_refused(store: SegmentStore, experiment: Experiment) -> None:
     training_data = experiment.training_data(store)
-    with pytest.raises(SettingsError, match="cannot be shared out among 99 workers"):
+    with pytest.raises(SettingsError, match="cannot be distributed over 99 workers"):
         train_epoch(
             experiment.begin(training_data), training_data, experiment.training_plan(), group=WorkerGroup(0, 99)
         )

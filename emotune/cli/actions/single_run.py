@@ -33,7 +33,7 @@ def pretrain_once(request: PretrainRequest) -> int:
         )
     check_held_out(experiment)
     metric = "val/loss" if experiment.folds.validation else "train/loss"
-    study = single_run(experiment, aim=StudyObjective(metric=kept_metric(experiment, metric), mode="min"))
+    study = single_run(experiment, objective=StudyObjective(metric=kept_metric(experiment, metric), mode="min"))
     options = RunOptions(concurrency=1, purpose="pretrain", workers=request.workers)
     return _run_and_print(study, request, options=options, default_name=request.experiment.stem)
 
@@ -52,7 +52,7 @@ def finetune_once(request: FinetuneRequest) -> int:
             "validation segments; give a share above 0 (--set folds.validation=0.2), or use `emotune crossval`, which "
             "needs none"
         )
-    study = single_run(experiment, aim=StudyObjective(metric=kept_metric(experiment, "val/macro_f1"), mode="max"))
+    study = single_run(experiment, objective=StudyObjective(metric=kept_metric(experiment, "val/macro_f1"), mode="max"))
     options = RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=request.workers)
     return _run_and_print(study, request, options=options, default_name=request.experiment.stem)
 
@@ -88,11 +88,11 @@ def check_held_out(experiment: Experiment) -> None:
     )
 
 
-def single_run(experiment: Experiment, *, aim: StudyObjective) -> Study:
+def single_run(experiment: Experiment, *, objective: StudyObjective) -> Study:
     """Return the study of an experiment whose only configuration is trained to the last epoch."""
     return Study(
         base=experiment,
-        objective=aim,
+        objective=objective,
         budget=Budget(min=experiment.epochs, max=experiment.epochs, evaluations=1),
         searcher={"kind": "random"},
         seed=experiment.seed,
