@@ -127,7 +127,7 @@ class Experiment(Settings):
     def _check_keep(self) -> "Experiment":
         if self.keep == "best" and not self.folds.validation:
             raise ValueError(
-                "keep: best was given with folds.validation: 0, so that no segments can tell which epoch is best; "
+                "keep: best was given with folds.validation: 0, but the best epoch is chosen by validation segments; "
                 "give folds.validation above 0, or keep: last"
             )
         return self

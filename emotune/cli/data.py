@@ -78,8 +78,8 @@ def data() -> None:
         "--collection",
         default="",
         metavar="NAME",
-        help="Name of the collection of people, in place of the corpus's: subjects of one name in a collection are "
-        "the same person, in all stores.  [default: each folder is a collection]",
+        help="Name of the collection of people, which replaces the corpus's name. Subjects of one name in a collection "
+        "are the same person, in all stores.  [default: each folder is a collection]",
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: one per core]"),
     set_option,

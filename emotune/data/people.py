@@ -20,7 +20,7 @@ ANY_PEOPLE = ("folder",)
 
 
 class People(Settings):
-    """People as hashes, so that a checkpoint names nobody."""
+    """People as hashes, so that a checkpoint contains no names."""
 
     identities: tuple[str, ...]
     """Hash of collection and subject, ascending."""

@@ -134,7 +134,7 @@ def cross_validation_study(
             trained on the true labels, so that the result would not be that of chance.
 
     Raises:
-        SettingsError: The experiment keeps the best epoch, which only validation segments can tell.
+        SettingsError: The experiment keeps the best epoch, which needs validation segments.
     """
     fold_settings = {"by": PROTOCOLS[protocol].by, "count": folds, "index": 0, "validation": 0.0}
     if experiment.keep == "best":
@@ -349,13 +349,13 @@ def _shared_people(tested: People, *, about: Mapping[str, Any], corpora: Sequenc
 
 
 def _describe_shared(name: str, shared: Overlap | None, *, corpora: Sequence[str]) -> str:
-    whom = (
+    signals = (
         f"signals of {', '.join(corpora)}, perhaps including those of test people"
         if shared is None
         else f"signals of {shared.same} of the {shared.count} test people"
     )
     return (
-        f"{name} was pre-trained, without labels, on {whom}. A result for new people needs an encoder that was not "
+        f"{name} was pre-trained, without labels, on {signals}. A result for new people needs an encoder that was not "
         "pre-trained on them."
     )
 

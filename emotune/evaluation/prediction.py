@@ -70,7 +70,7 @@ class Predictor:
         target: The rating that it predicts, or ``condition``.
         class_names: Names of the low and of the high class: ``low`` and ``high``, or those of conditions.
         high_share: Share of high labels among the training segments (0 to 1); None: an older version wrote the
-            checkpoint, which does not say it, and probabilities are those of equally frequent classes.
+            checkpoint without it, and probabilities are those of equally frequent classes.
         preparation: Preparation of the training signals.
         channels: Channels of the training signals.
         classifiers: The classifiers, in evaluation mode.

@@ -78,7 +78,7 @@ def with_recorded_defaults(study: Study, records: Sequence[Record]) -> tuple[Stu
         records: The search's journal; may be empty.
 
     Returns:
-        The study, and a line for each setting that has the recorded value in place of the present default.
+        The study, and a line for each setting that has the recorded value instead of the present default.
     """
     if not records:
         return study, []

@@ -1,7 +1,7 @@
 """Thresholds between low and high ratings.
 
 A rating above its threshold is high. Corpora rate on scales of their own, so a threshold is computed for each corpus
-unless the settings say otherwise: with one mean over a pool of corpora, the label would tell the corpora apart.
+by default. With one mean over a pool of corpora, the label would mostly depend on the corpus.
 
 Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-D: high is a rating above the average rating of
 the only labelled corpus.
@@ -47,7 +47,7 @@ def thresholds(
         index: Index table of a store.
         rating: Name of the rating, for example ``arousal``.
         threshold: A number; ``mean``, one mean over all rated recordings; or the kind of computed threshold.
-        train: Rows of the training segments, for ``training_fold``; None: all rows, as long as there are no folds.
+        train: Rows of the training segments, for ``training_fold``; None: all rows, before there are folds.
 
     Raises:
         DataError: A corpus has rated segments, but no rated training segment in the fold.

@@ -1,4 +1,4 @@
-"""What the store's index says is said before an encoder is loaded or Ray is started."""
+"""Mistakes that the store's index shows are refused before an encoder is loaded or Ray is started."""
 
 import sys
 from collections.abc import Callable
@@ -118,7 +118,7 @@ def test_an_empty_partner_means_none(call: Call, rated: Path, started: list[Stud
     assert started[0].base.partner == ""
 
 
-def test_a_pre_training_without_a_half_says_which_cross_validation_accepts_it(call: Call, rated: Path) -> None:
+def test_a_pre_training_without_a_half_prints_which_cross_validation_accepts_it(call: Call, rated: Path) -> None:
     without = "folds={index: null, validation: 0, without: {corpus: synthetic, half: first}}"
     code, err = call("pretrain", "pretrain.yaml", "--store", str(rated), "--set", without)
     assert code == 130

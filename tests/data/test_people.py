@@ -1,4 +1,4 @@
-"""People are compared by collection and subject, and a checkpoint names nobody."""
+"""People are compared by collection and subject, and their names are not stored."""
 
 import dataclasses
 from pathlib import Path
@@ -52,11 +52,11 @@ def test_a_person_is_the_same_in_the_same_collection(
     assert overlap(first, second) == expected
 
 
-def test_only_the_people_of_the_rows_count_and_none_is_named(store: SegmentStore) -> None:
-    one = np.flatnonzero(store.index["subject"] == "s001")
-    people, everybody = people_of(store, one), people_of(store, np.arange(len(store)))
-    assert overlap(everybody, people) == Overlap(same=1, namesakes=0, count=6)
-    assert "s001" not in people.model_dump_json()
+def test_only_the_people_of_the_rows_are_listed_without_their_names(store: SegmentStore) -> None:
+    rows = np.flatnonzero(store.index["subject"] == "s001")
+    person, people = people_of(store, rows), people_of(store, np.arange(len(store)))
+    assert overlap(people, person) == Overlap(same=1, namesakes=0, count=6)
+    assert "s001" not in person.model_dump_json()
     assert set(ANY_PEOPLE) <= set(CORPORA)
 
 

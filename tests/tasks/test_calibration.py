@@ -1,4 +1,4 @@
-"""Platt's calibration is that of scikit-learn, and a classifier of noise says how frequent a class is."""
+"""Platt's calibration is that of scikit-learn, and logits without information give the share of the class."""
 
 import numpy as np
 import pytest

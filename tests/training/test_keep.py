@@ -98,7 +98,7 @@ def test_published_runs_keep_the_last_epoch_and_write_no_other_weights(store: Pa
     assert Experiment().keep == "last"
 
 
-def test_a_checkpoint_says_what_its_probabilities_need(store: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_has_what_probabilities_are_computed_from(store: Path, tmp_path: Path) -> None:
     metrics = train(store, tmp_path, keep="last")
     checkpoint = newest_checkpoint(LocalStorage(tmp_path))
     assert checkpoint is not None

@@ -77,7 +77,7 @@ def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, 
 
 
 def _describe(predictor: Predictor) -> str:
-    """Return the name of a predictor, and what its probabilities stand for."""
+    """Return the name of a predictor, and the population that its probabilities refer to."""
     folds = len(predictor.classifiers)
     parts = [predictor.name + (f", the mean of {folds} folds" if folds > 1 else "")]
     if predictor.high_share is None:

@@ -42,7 +42,7 @@ class PrepareOptions:
     append: bool = False
     """True: add the corpus to an existing store. False: refuse a store of another corpus."""
     collection: str = ""
-    """Name of the collection of people, which the store has in place of the corpus's name; empty: that of the corpus.
+    """Name of the collection of people, which replaces the corpus's name in the store; empty: that of the corpus.
     It is part of the content of the store."""
     progress: Callable[[float, str], None] = lambda share, doing: None
     """Called with the completed share, 0 to 1, and a text that says what is being done."""
