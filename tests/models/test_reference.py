@@ -17,7 +17,7 @@ SMALL = Transformer(
 )
 TRAIN_LABELS = np.array([1.0, 0, 0, 0, 1])
 LABELS = np.array([1.0, 0, 1])
-MASKED = MaskedValues(start_probability=0.06, span=5, head=6)
+MASKED = MaskedValues(start_probability=0.06, span=5, validation=None, head=6)
 CLASSIFY = Classify(hidden=(7, 5), dropout=0)
 
 
