@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from emotune.cli.actions.folders import existing_search, store_path
-from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
+from emotune.cli.actions.run import Destination, as_started, open_store, put_aside, run, with_store
 from emotune.cli.search import SearchRequest
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -31,7 +31,7 @@ def search_or_plan(request: SearchRequest) -> int:
         *([] if request.seed is None else [f"seed={request.seed}"]),
         *([] if request.store is None else [f"base.store={store_path(request.store)}"]),
     ]
-    study = load_study(path, assignments=assignments)
+    study = load_study(path, assignments=assignments, resumed=not is_new)
     if is_new and request.warm_start:
         study = warm_started(study, names=request.warm_start, storage=request.storage)
     if request.dry_run:
@@ -39,7 +39,7 @@ def search_or_plan(request: SearchRequest) -> int:
         return 0
     if request.fresh:
         put_aside(destination.folder)
-    study, store = open_store(study)
+    study, store = open_store(as_started(study, destination.folder))
     workers = request.workers_per_trial
     options = RunOptions(
         concurrency=request.concurrency,

@@ -12,6 +12,7 @@ from emotune.errors import SettingsError
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
+from emotune.study.recorded import complete_study
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import opened, status_document
 from emotune.tracking.delivery import mlflow_runs
@@ -62,7 +63,8 @@ def _headline(document: dict[str, Any]) -> str:
     best = document["best"]
     ended = sum(evaluation["status"] != "running" for evaluation in document["evaluations"])
     result = "no result yet" if best is None else f"{document['objective']['metric']} {best['objective']:.6g}"
-    return f"{document['name']:<24} {document['state']:<12} {ended:>4} evaluations, best: {result}"
+    word = "best" if best is None or best["values"] else "result"  # a run without a search has no best configuration
+    return f"{document['name']:<24} {document['state']:<12} {ended:>4} evaluations, {word}: {result}"
 
 
 def _print_document(document: dict[str, Any]) -> None:
@@ -107,7 +109,7 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
     best = document["best"]
     if best is None:
         raise SettingsError(f"the search {name!r} has no result yet; wait until an evaluation has ended")
-    experiment = opened(read_journal(folder.journal)).study["base"]
+    experiment = complete_study(opened(read_journal(folder.journal)).study)["base"]
     for key, value in best["values"].items():
         section = experiment
         *path, setting = key.split(".")
