@@ -58,6 +58,8 @@ class Exclusion:
     """Subject, session and file, and the channel or part."""
     reason: str
     """The reason in one line; equal reasons are counted together."""
+    partial: bool = False
+    """True: another part of the same recording is used."""
 
     @classmethod
     def of(cls, item: SkippedItem) -> "Exclusion":
@@ -66,6 +68,16 @@ class Exclusion:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact about how a recording was read, as ``notes`` of a store lists them. The recording is used."""
+
+    what: str
+    """Subject, session and file."""
+    reason: str
+    """The fact in one line; equal facts are counted together."""
 
 
 def _place(subject: str, *, source: str) -> str:
@@ -91,6 +103,10 @@ class Recording:
         intervals: Labels of parts of the recording. If there are any, ``condition`` is not used.
         source: The file, for messages.
         calibrated: False if the unit is not known (ADC counts). Then the spread is not checked.
+        unit: The unit that the file states, if ``calibrated`` is False. A person's recordings in different units
+            are standardised apart.
+        gaps: Start and end (s) of the parts in which nothing was recorded. All channels are NaN there.
+        notes: Facts about how the file was read that are not evident, for example a column that was passed over.
     """
 
     signal: Float[np.ndarray, "channel time"]
@@ -106,6 +122,9 @@ class Recording:
     intervals: tuple[Interval, ...] = ()
     source: str = ""
     calibrated: bool = True
+    unit: str = ""
+    gaps: tuple[tuple[float, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         file = f" ({self.source})" if self.source else ""

@@ -16,7 +16,7 @@ from emotune.data.corpora.reader import Item
 from emotune.data.modality import TEN_CHANNELS, Modality, base_units_per, modality_of_channel, normalise_name
 from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Interval, Recording, UnreadableRecording
+from emotune.data.recording import ExcludedData, Interval, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 FS = 200
@@ -136,7 +136,10 @@ def test_the_manifest_goes_before_the_file(tmp_path: Path) -> None:
     assert heart.ratings == {"arousal": 2, "valence": -1}
     assert heart.channels == tuple(f"c{n}" for n in range(11))
     assert heart.signal[0] == pytest.approx(1000 * ECG)
-    assert read_all(tmp_path, "eeg") == []
+    (other,) = read_all(tmp_path, "eeg")
+    assert isinstance(other, ExcludedData)
+    assert other.reason.startswith("manifest.csv states modality ecg for it; it has time (time stamps), c0, c1")
+    assert other.reason.endswith("; --modality ecg reads them")
 
 
 def test_subjects_come_together_whatever_the_manifests_order(tmp_path: Path) -> None:
