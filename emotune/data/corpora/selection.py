@@ -18,6 +18,8 @@ from emotune.data.modality import MODALITIES, Modality, canonical_name, modality
 from emotune.data.recording import Recording
 from emotune.errors import DataError
 
+OTHER_QUANTITY = "another quantity, by its name"
+
 CHANNELS_NAMED = 64
 """Largest number of channels in a message."""
 
@@ -136,12 +138,16 @@ def _of_stated_modality(channels: list[RawChannel], *, entry: ManifestEntry) -> 
     recognised = any(channel.modality == entry.modality for channel in channels) and not entry.channels
     result: list[RawChannel] = []
     for channel in channels:
-        why = channel.passed_over or ("" if entry.channels or channel.modality else passed_over(channel.name))
+        why = channel.passed_over or ("" if entry.channels or channel.modality else _no_signal(channel.name))
         keep = bool(why) or (recognised and channel.modality is not None)
         result.append(
             dataclasses.replace(channel, modality=channel.modality if keep else entry.modality, passed_over=why)
         )
     return result
+
+
+def _no_signal(name: str) -> str:
+    return passed_over(name) or (OTHER_QUANTITY if is_other_quantity(name) else "")
 
 
 def _choose(
@@ -306,7 +312,7 @@ def _notes(channels: Sequence[RawChannel], *, chosen: Sequence[RawChannel]) -> l
     ]
     labels = {spec.label for spec in MODALITIES.values()}
     return notes + [
-        f"channel {channel.name} was passed over: another quantity, by its name"
+        f"channel {channel.name} was passed over: {OTHER_QUANTITY}"
         for channel in channels
         if not channel.passed_over
         and channel.modality is None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from emotune.data.leads import is_other_quantity
 from emotune.errors import DataError
 
 MISSING = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "-nan", "#num!", "?"}
@@ -83,7 +82,7 @@ def is_index(name: str) -> bool:
 
 
 def passed_over(name: str, samples: Float[np.ndarray, " time"] | None = None) -> str:
-    """Return why a column is no signal of ECG or EEG: its name says so, or its values; empty if it may be one.
+    """Return why a column is no signal at all: its name says so, or its values; empty if it may be one.
 
     Args:
         name: Name of the column.
@@ -93,8 +92,6 @@ def passed_over(name: str, samples: Float[np.ndarray, " time"] | None = None) ->
         return "time stamps"
     if is_index(name):
         return "an index or counter"
-    if is_other_quantity(name):
-        return "another quantity, by its name"
     if samples is not None and _counts(samples):
         return "an index, counter, marker or time, by its values"
     return ""

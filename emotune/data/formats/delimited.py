@@ -104,7 +104,7 @@ def _split(text: str) -> tuple[str, str, int, str]:
         separator = re.fullmatch(r'"?sep=(.|\\t)"?', line, re.IGNORECASE)
         if separator and not position:
             given = separator[1].replace("\\t", "\t")
-        elif line.startswith(("#", "%")):
+        elif re.match(r"[#%](?![,;\t|])", line):
             comment = line.lstrip("#% ")
         elif line:
             break
@@ -126,10 +126,10 @@ def _all_numbers(line: str, *, given: str) -> bool:
 
 def _delimiter(header: str, *, body: str) -> str:
     sample = [line for line in body.splitlines()[:20] if line.strip()]
-    counts = {delimiter: len(_names(header, delimiter=delimiter)) for delimiter in DELIMITERS}
+    counts = {delimiter: _count(header, delimiter=delimiter) for delimiter in DELIMITERS}
     several = [delimiter for delimiter in DELIMITERS if counts[delimiter] > 1]
     for delimiter in several:
-        if sample and all(len(_names(line, delimiter=delimiter)) == counts[delimiter] for line in sample):
+        if sample and all(_count(line, delimiter=delimiter) == counts[delimiter] for line in sample):
             return delimiter
     if several:
         return several[0]
@@ -137,6 +137,14 @@ def _delimiter(header: str, *, body: str) -> str:
     if words > 1 and sample and all(len(line.split()) == words for line in sample):
         return " "
     return next((delimiter for delimiter in DELIMITERS if sample and delimiter in sample[0]), ",")
+
+
+def _count(line: str, *, delimiter: str) -> int:
+    """Return the number of fields of a line; 0 if its quotes do not fit the delimiter."""
+    try:
+        return len(_names(line, delimiter=delimiter))
+    except DataError:
+        return 0
 
 
 def _names(header: str, *, delimiter: str) -> list[str]:
