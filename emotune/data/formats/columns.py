@@ -145,15 +145,16 @@ def numbers(
 def _plain(column: list[str]) -> Float[np.ndarray, " time"] | str:
     """Return the numbers of a column, or its first field that is no number."""
     try:
-        return np.array(column, dtype=np.float64)
+        if not any("_" in field for field in column):  # NumPy reads 1_000
+            return np.array(column, dtype=np.float64)
     except ValueError:
-        pass
+        pass  # some are missing, or no numbers
     values = np.full(len(column), np.nan)
     for position, field in enumerate(column):
         if field.lower() in MISSING:
             continue
         try:
-            values[position] = float(field)
+            values[position] = float(field.replace("_", " "))
         except ValueError:
             return field
     return values

@@ -1,11 +1,12 @@
 """Reader of tables with a column per channel (.csv, .tsv, .txt)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from emotune.data.formats.columns import is_time, numbers, passed_over
-from emotune.data.formats.delimited import Table, decode, parse_table
+from emotune.data.formats.delimited import Table, decode, parse_numbers, parse_table
 from emotune.data.formats.raw import RawChannel, RawFile
 from emotune.data.formats.time_axis import TimeColumn
 from emotune.data.modality import MODALITIES, modality_of_channel, split_unit
@@ -21,29 +22,36 @@ def read_csv(path: Path) -> RawFile:
     Raises:
         DataError: The file is no such table (`emotune.data.formats.delimited`), or its numbers are ambiguous.
     """
-    table = parse_table(decode(path.read_bytes()))
+    text = decode(path.read_bytes())
+    plain = parse_numbers(text)
+    if plain is not None:
+        return _file(plain[0], list(plain[1]))
+    table = parse_table(text)
     if not table.rows:
         raise DataError("it is no table of numbers with names in the first line: it has no other line")
     columns = [table.column(position) for position in range(len(table.names))]
     values, commas = numbers(columns, names=table.names)
-    notes = [*table.notes]
-    if commas:
-        notes.append(f"decimal commas were read in column {', '.join(commas)}")
-    channels = [
-        _channel(name or f"column {position + 1}", value, named=bool(name), line=_line_of(table, position, value))
-        for position, (name, value) in enumerate(zip(table.names, values, strict=True))
-    ]
-    times = [
-        TimeColumn.of(name, value if isinstance(value, np.ndarray) else columns[position])
-        for position, (name, value) in enumerate(zip(table.names, values, strict=True))
-        if is_time(name) and modality_of_channel(name) is None
-    ]
-    return RawFile(tuple(channels), notes=tuple(notes), times=tuple(column for column in times if column is not None))
+    notes = (*table.notes, *([f"decimal commas were read in column {', '.join(commas)}"] if commas else []))
+    return _file(table.names, values, table=table, notes=notes)
 
 
-def _line_of(table: Table, position: int, value: np.ndarray | str) -> int:
-    """Return the line of the first field that is no number; 0 if all are numbers."""
-    return table.lines[table.column(position).index(value)] if isinstance(value, str) else 0
+def _file(
+    names: Sequence[str],
+    values: Sequence[np.ndarray | str],
+    *,
+    table: Table | None = None,
+    notes: tuple[str, ...] = (),
+) -> RawFile:
+    """Return the columns as channels; ``values`` has the first field that is no number, where a column has one."""
+    channels: list[RawChannel] = []
+    times: list[TimeColumn | None] = []
+    for position, (name, value) in enumerate(zip(names, values, strict=True)):
+        texts = table.column(position) if table is not None and isinstance(value, str) else []
+        line = table.lines[texts.index(value)] if table is not None and isinstance(value, str) else 0
+        channels.append(_channel(name or f"column {position + 1}", value, named=bool(name), line=line))
+        if is_time(name) and modality_of_channel(name) is None:
+            times.append(TimeColumn.of(name, value if isinstance(value, np.ndarray) else texts))
+    return RawFile(tuple(channels), notes=notes, times=tuple(column for column in times if column is not None))
 
 
 def _channel(name: str, value: np.ndarray | str, *, named: bool, line: int) -> RawChannel:

@@ -11,6 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
 from emotune.errors import DataError
 
 DELIMITERS = ("\t", ";", "|", ",")
@@ -93,6 +97,43 @@ def parse_table(text: str, *, short_rows: bool = False) -> Table:
         names = names[:-1]
     _check_names(names)
     return _checked(fields, lines=lines, names=names, short_rows=short_rows)
+
+
+def parse_numbers(text: str) -> tuple[tuple[str, ...], Float[np.ndarray, "column time"]] | None:
+    """Return names and numbers of a plain table, much faster than `parse_table`; None if the table is not plain.
+
+    Plain: no quotes, as many delimiters in every line as in the line of names, and numbers with a point.
+    The result is the same as that of `parse_table`.
+
+    Raises:
+        DataError: The names are numbers, or a name is missing.
+    """
+    header, body, _, delimiter = _split(text)
+    names = _names(header, delimiter=delimiter)
+    if (
+        delimiter == " "
+        or '"' in text
+        or not all(names[1:])
+        or not _is_regular(body, delimiter=delimiter, width=len(names))
+    ):
+        return None
+    _check_names(names)
+    try:
+        table = pd.read_csv(io.StringIO(body), sep=delimiter, header=None, dtype=np.float64, skipinitialspace=True)
+    except (ValueError, pd.errors.ParserError):
+        return None
+    return tuple(names), table.to_numpy().T
+
+
+def _is_regular(body: str, *, delimiter: str, width: int) -> bool:
+    """Return whether every line has as many delimiters, and none is empty."""
+    content = np.frombuffer(body.rstrip("\r\n").replace("\r\n", "\n").encode() + b"\n", dtype=np.uint8)
+    if (content == ord("\r")).any():
+        return False
+    ends = np.flatnonzero(content == ord("\n"))
+    before = np.searchsorted(np.flatnonzero(content == ord(delimiter)), ends)
+    counts, lengths = np.diff(before, prepend=0), np.diff(ends, prepend=-1)
+    return bool((counts == width - 1).all() and (lengths > 1).all())
 
 
 def _split(text: str) -> tuple[str, str, int, str]:
