@@ -35,17 +35,10 @@ def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
     assert folder is not None
     for subject, group in itertools.groupby(read_manifest(folder), key=lambda entry: entry.subject):
         entries = tuple(group)
-        files = dict.fromkeys(file for entry in entries for file in _files(folder / entry.file))
+        files = dict.fromkeys(file for entry in entries for file in files_of(folder / entry.file))
         yield CorpusPart(
             name=subject, folder=folder, files=(folder / MANIFEST, *files), entries=entries, recordings=len(entries)
         )
-
-
-def _files(path: Path) -> list[Path]:
-    try:
-        return files_of(path)
-    except DataError:  # `read` lists it with the reason
-        return [path]
 
 
 def read(part: CorpusPart, modality: Modality, settings: Folder) -> Iterator[Item]:

@@ -11,8 +11,8 @@ from emotune.data.formats.raw import RawChannel, RawFile, one_line
 from emotune.data.modality import modality_of_channel
 from emotune.errors import DataError
 
-WFDB_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-"""Exceptions of wfdb for damaged headers and signal files."""
+WFDB_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""Exceptions of wfdb for damaged headers and signal files; RecursionError if segments name each other."""
 
 NO_SEGMENT = "~"
 """Name of a segment in which nothing was recorded."""
@@ -74,10 +74,7 @@ def files_of_record(path: Path) -> list[Path]:
     """Return all files that a record consists of, whether they exist or not.
 
     They are the header, all files of its name beside it, the signal files that it names, and the headers and
-    signal files of its segments. A header that cannot be read names none.
-
-    Raises:
-        DataError: The record names a file outside of its folder.
+    signal files of its segments. A header that cannot be read names none; wfdb refuses names of other folders.
     """
     files = {path, *path.parent.glob(f"{path.stem}.*")}
     waiting, seen = [path], {path}
@@ -85,8 +82,6 @@ def files_of_record(path: Path) -> list[Path]:
         header = waiting.pop()
         for name in _names_in(header):
             file = path.parent / name
-            if Path(name).name != name:
-                raise DataError(f"{header.name} names the file {name}, which lies outside of its folder")
             files.add(file)
             if file.suffix == ".hea" and file not in seen:
                 seen.add(file)

@@ -87,7 +87,7 @@ def write_edf(
         b"".join(
             samples[number * rate : (number + 1) * rate].tobytes() for samples, rate in zip(digital, fs, strict=True)
         )
-        + (f"+{onsets[number]:g}\x14\x14\0".encode().ljust(32, b"\0") if onsets is not None else b"")
+        + (f"+{onsets[number]}\x14\x14\0".encode().ljust(32, b"\0") if onsets is not None else b"")
         for number in range(count)
     ]
     file.write_bytes(header + b"".join(records))
@@ -100,8 +100,10 @@ def write_csv(
     """Write a table with names in the first line; ``fmt`` replaces the format of columns by name."""
     lines = [delimiter.join(columns)]
     formats = [fmt.get(name, "{:.5f}") for name in columns]
-    for row in zip(*columns.values(), strict=True):
-        lines.append(delimiter.join(form.format(value) for form, value in zip(formats, row, strict=True)))
+    lines.extend(
+        delimiter.join(form.format(value) for form, value in zip(formats, row, strict=True))
+        for row in zip(*columns.values(), strict=True)
+    )
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
