@@ -20,7 +20,7 @@ OTHER_LEADS = (
 )
 """aVR, precordial and right precordial, Frank, Mason-Likar, bipolar chest (MCL1, CM5, CC5), and pairs of limbs."""
 
-PREFIX = rf"(?:(?:CH|CHAN|CHANNEL|ECG|EKG|LEAD|DERIVATION){WORD_BREAK}*[0-9]*{WORD_BREAK}+)*"
+PREFIX = rf"(?:(?:CH|CHAN|CHANNEL|ECG|EKG|LEAD|DERIVATION){WORD_BREAK}*[0-9]*{WORD_BREAK}+|ECG|EKG|LEAD)*"
 NUMBERED = rf"LEAD{WORD_BREAK}*(?P<number>[123])"
 LEAD = re.compile(rf"{PREFIX}(?P<lead>{NUMBERED}|{LIMB}|{MODIFIED_LIMB}|{OTHER_LEADS})")
 LEAD_NAMES = re.compile(rf"{re.sub('[?]P<[a-z]+>', '?:', LEAD.pattern)}|(.*[^A-Z])?(ECG|EKG).*")
