@@ -62,7 +62,7 @@ def _no_room(bench: Bench, total: int, *, leave: int) -> None:
         code = driver.wait()
         require(code == 1, f"exit code {code}: {driver.errors[-600:]}")
         require("Traceback" not in driver.errors, f"a traceback: {driver.errors[-600:]}")
-        require("make room and start the same search again" in driver.errors, f"said: {driver.errors[-600:]}")
+        require("free disk space and start the same search again" in driver.errors, f"said: {driver.errors[-600:]}")
         ballast.unlink()
         bench.search().finish()
         shutil.copytree(bench.folder, bench.root / "kept")
@@ -131,7 +131,7 @@ def journal_torn(bench: Bench, total: int) -> None:
     content = bench.journal.read_bytes()
     last = len(content.splitlines(keepends=True)[-1])
     bench.journal.write_bytes(content[: len(content) - bench.chance.randint(1, last - 1)])
-    require("was not written to its end" in bench.search().finish(), "nobody noticed")
+    require("the last record is incomplete" in bench.search().finish(), "nobody noticed")
 
 
 def journal_flipped(bench: Bench, total: int) -> None:

@@ -58,9 +58,9 @@ def write_picture(store: SegmentStore, *, file: Path) -> None:
         SettingsError: The file cannot be written, or its name does not end in ``.png``.
     """
     if file.suffix.lower() != ENDING:
-        raise SettingsError(f"{file} would be no PNG; give a name that ends in {ENDING}")
+        raise SettingsError(f"{file} has the suffix {file.suffix!r}, expected {ENDING!r}")
     if not file.parent.is_dir():
-        raise SettingsError(f"the folder {file.parent} does not exist; make it first")
+        raise SettingsError(f"the folder {file.parent} does not exist; create it first")
     content = draw_picture(store)
     try:
         write_atomically(file, content)
@@ -79,7 +79,7 @@ def draw_picture(store: SegmentStore) -> bytes:
         SettingsError: The store holds features.
     """
     if store.holds_features:
-        raise SettingsError(f"{store.path} holds features; give a store of signals")
+        raise SettingsError(f"{store.path} contains features; give a store of signals")
     layout = MODALITIES[store.modality].plot
     corpora = list(dict.fromkeys(store.index["corpus"]))
     colours = dict(zip(corpora, cycle(COLOURS), strict=False))

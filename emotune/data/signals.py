@@ -14,19 +14,28 @@ PADDING_S = 5.0
 """Odd extension at both ends before filtering: several time constants of the 0.8 Hz edge."""
 
 HEART_DURATION_S = 300.0
-"""Largest part of a recording that is used for its heart rate, from its beginning (s)."""
+"""Length of the part of a recording in which the heart rate is measured, in seconds."""
 
 HEART_WINDOW_S = 5.0
-"""Seconds that hold a beat even at a sixth of the usual rate."""
+"""Length of a window, in seconds: it contains a beat even at a sixth of the usual rate."""
 
 LONGEST_BEAT_S = 6.0
-"""Longest distance between beats that is looked for, in seconds."""
+"""Longest interval between beats that is detected, in seconds."""
 
 BEAT_WINDOW_S = 2.0
-"""Window in which the largest energy is compared with the median (s): it holds a beat at 30 per minute."""
+"""Window in which the largest energy is compared with the median (s): it contains a beat at 30 per minute."""
 
 HEART_BAND_HZ = (8.0, 20.0)
-"""Where the QRS complex stands out from T waves, wander and muscle noise, in Hz."""
+"""Band in which the QRS complex is stronger than T waves, baseline wander and muscle noise, in Hz."""
+
+
+def check_band(*, fs: float, high: float) -> None:
+    """Raise `DataError` if the upper edge of a band is not below half the sampling rate (both in Hz)."""
+    if high >= fs / 2:
+        raise DataError(
+            f"its sampling rate is {fs:g} Hz, which ends its spectrum at {fs / 2:g} Hz; the band ends at {high:g} Hz. "
+            "Lower the upper edge of the band, or leave the recording out."
+        )
 
 
 def band_pass(
@@ -45,18 +54,14 @@ def band_pass(
         order: Order at each edge, so the filter has ``2 * order`` poles.
 
     Raises:
-        DataError: The upper edge is not below half the sampling rate: such a signal does not hold
-            the band that was asked for, and mixing it with others would teach its rate.
+        DataError: The upper edge is not below half the sampling rate. Such a signal does not contain the whole
+            band, and a model could recognise its sampling rate.
 
     Source:
         The papers' pre-processing, with second-order sections: as a quotient of polynomials this
         filter overflows.
     """
-    if high >= fs / 2:
-        raise DataError(
-            f"sampled at {fs:g} Hz it holds nothing above {fs / 2:g} Hz, where the band reaches {high:g} Hz. "
-            "Lower the band's upper edge, or leave it out."
-        )
+    check_band(fs=fs, high=high)
     sections = scipy.signal.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
     padding = min(signal.shape[1] - 1, round(PADDING_S * fs))
     return scipy.signal.sosfiltfilt(sections, np.asarray(signal, dtype=np.float64), axis=1, padlen=padding)
@@ -125,7 +130,7 @@ def beat_prominence(channel: Float[np.ndarray, " time"], *, fs: float) -> float:
     return float(np.median(windows[moving].max(axis=1) / medians[moving])) if moving.any() else float("nan")
 
 
-def _beat_energy(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " time"] | None:
+def _beat_energy(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " shorter"] | None:
     """Return the energy of QRS complexes; None if there is too little signal to see beats."""
     sample = np.asarray(channel[: round(HEART_DURATION_S * fs)], dtype=np.float64)
     if fs <= 2 * HEART_BAND_HZ[1] or len(sample) < HEART_WINDOW_S * fs:

@@ -129,7 +129,9 @@ class Optimizer:
         if extension.is_endless or self._next_plan() is None:
             self.settings = before
             ends = in_words(**before.limits), in_words(**extension.limits)
-            raise SettingsError(f"the search has ended after {ends[0]}; there is nothing to do up to {ends[1]}")
+            raise SettingsError(
+                f"the search has ended after {ends[0]}; expected a limit above that, but {ends[1]} was given"
+            )
         self._changes += (extension,)
 
     def resize(self, workers: int) -> Resize | None:
@@ -146,7 +148,7 @@ class Optimizer:
         while self._clock.ended < change.seen and self._clock.advance(known=self._losses):
             pass
         if self._clock.ended != change.seen:
-            raise SettingsError(f"{change.seen} evaluations had ended before there were {change.workers} workers")
+            raise SettingsError(f"{change.seen} results cannot precede the change to {change.workers} workers")
         self._clock.workers = change.workers
         self.settings = self.settings.model_copy(update={"concurrency": change.workers})
         self._changes += (change,)
@@ -194,7 +196,9 @@ class Optimizer:
         """
         parsed = parse_state(state)
         if parsed.space != space_digest(space):
-            raise StudyChangedError("the search was started with another space; restore that or start afresh")
+            raise StudyChangedError(
+                "the search was started with another space; restore that space, or start a new search"
+            )
         optimizer = cls(space, **parsed.settings, cost=cost)
         evaluations = [outcome.evaluation for outcome in parsed.evaluations]
         optimizer.replay(evaluations, losses=parsed.losses, changes=parsed.changes)
@@ -222,7 +226,9 @@ class Optimizer:
             try:
                 self._resize(change) if isinstance(change, Resize) else self.extend(**change.limits)
             except SettingsError as error:
-                raise DamageError(f"a change of the record does not follow: {error}") from error
+                raise DamageError(
+                    f"a recorded change does not follow from the settings and results before it: {error}"
+                ) from error
         self._replay_part(evaluations[len(self._evaluations) :])
 
     def _replay_part(self, evaluations: Sequence[Evaluation]) -> None:
@@ -244,7 +250,7 @@ class Optimizer:
         expected = self._evaluation(plan, proposal=proposal) if plan else None
         if expected != evaluation:
             raise DamageError(
-                f"evaluation {evaluation.id} of the record does not follow from the settings and the results "
+                f"recorded evaluation {evaluation.id} does not follow from the settings and the results "
                 "before it; was the record changed, or the search started with other settings?"
             )
         if not is_promotion:

@@ -229,10 +229,10 @@ def _take_lock(path: Path, *, owner: str) -> int:
         time.sleep(OWNER_DELAY_S)
         holder = os.pread(handle, 4096, 0).decode(errors="replace").strip() or "it has just started"
         os.close(handle)
-        raise BusyError(f"{path}: another driver is alive on this search ({holder}); wait for it or stop it") from error
+        raise BusyError(f"{path}: another driver is running this search ({holder}); wait for it or stop it") from error
     if not _is_at(path, handle):
         os.close(handle)
-        raise BusyError(f"{path}: the search was put aside by another driver at this moment; start the command again")
+        raise BusyError(f"{path}: another driver has just renamed the folder of this search; start the command again")
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{describe_owner(owner)}\n".encode(), 0)
     return handle

@@ -136,9 +136,9 @@ REFUSED = {
     ),
     "a word": (
         "ECG,RESP\n" + lines(LINES, OTHER) + "off,1\n",
-        "column ECG holds something that is not a number: 'off' in line 5002",
+        "column ECG contains values that are not numbers: 'off' in line 5002",
     ),
-    "an unclosed quote": ('ECG,RESP\n"' + lines(LINES, OTHER), "it is no table of numbers"),
+    "an unclosed quote": ('ECG,RESP\n"' + lines(LINES, OTHER), "it is not a table of numbers"),
     "NUL characters": ("ECG,RESP\n\0\0\n", "it holds NUL characters"),
     "names only": ("ECG,RESP\n", "it has no other line"),
     "nothing": ("", "it is empty"),

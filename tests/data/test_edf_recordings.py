@@ -66,7 +66,9 @@ def test_a_record_count_of_minus_one_is_counted_from_the_size(tmp_path: Path) ->
 def test_another_size_than_that_of_the_header_is_refused_with_both(tmp_path: Path, change_size) -> None:
     file = write_edf(tmp_path / "a.edf", [LEAD], labels=[b"ECG"], fs=[FS])
     file.write_bytes(change_size(file.read_bytes()))
-    assert reason(tmp_path) == f"it has {file.stat().st_size} bytes, where its EDF header says 10752. Is it truncated?"
+    assert (
+        reason(tmp_path) == f"it has {file.stat().st_size} bytes, expected 10752 as in its EDF header. Is it truncated?"
+    )
 
 
 ODD_HEADERS = {

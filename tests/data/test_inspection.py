@@ -101,9 +101,9 @@ def below_a_file(place: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda place: place / "page.jpg", "would be no PNG"),
-        (lambda place: place / "nowhere" / "page.png", "does not exist; make it first"),
-        (below_a_file, "does not exist; make it first"),
+        (lambda place: place / "page.jpg", "has the suffix '.jpg', expected '.png'"),
+        (lambda place: place / "nowhere" / "page.png", "does not exist; create it first"),
+        (below_a_file, "does not exist; create it first"),
         (a_folder, "cannot be written: Is a directory"),
         (lambda place: Path("/proc/page.png"), "cannot be written"),
     ],

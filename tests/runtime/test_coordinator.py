@@ -64,7 +64,7 @@ def drive(log: Log, *, die_at: int | None = None, concurrency: int = 1) -> list[
         if not journal.records:
             journal.append(opening(concurrency))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=concurrency)
-        coordinator = Coordinator(optimizer, journal=journal, aim=STUDY.objective, observers=[die])
+        coordinator = Coordinator(optimizer, journal=journal, objective=STUDY.objective, observers=[die])
         work(coordinator)
         return list(journal.records)
 
@@ -186,7 +186,7 @@ def open_coordinator(tmp_path: Path) -> Callable[[], Coordinator]:
         if not journal.records:
             journal.append(opening(1))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
-        return Coordinator(optimizer, journal=journal, aim=STUDY.objective)
+        return Coordinator(optimizer, journal=journal, objective=STUDY.objective)
 
     return make
 
@@ -294,7 +294,9 @@ def test_a_storage_failure_stops_the_search_and_is_no_result(
         assert coordinator.next_evaluation() is not None
         coordinator.fail(0, failure)
     coordinator.next_evaluation()
-    with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
+    with pytest.raises(
+        SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, free disk space"
+    ):
         coordinator.fail(0, failure)
     assert coordinator.optimizer.results() == []
     assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]

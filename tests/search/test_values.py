@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError
@@ -16,7 +16,6 @@ GOOD = {"optim.lr": 0.01, "task.span": 8, "model.layers": 2, "model.heads": 4, "
         "optim.momentum": 0.5, "seed": 3, "model.kind": "transformer"}  # fmt: skip
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 @given(documents(), st.integers(0, 99))
 def test_every_configuration_of_a_space_fits_as_it_is(document: dict[str, Any], seed: int) -> None:
     space = space_of(document)
@@ -36,15 +35,15 @@ def test_inactive_values_are_left_out_and_types_are_the_spaces() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"optim.lr": 0.5}, r"optim.lr = 0.5 is not in the space, which has 1e-05 to 0.1"),
+        ({"optim.lr": 0.5}, r"optim.lr = 0.5 is outside the space, expected a value in 1e-05 to 0.1"),
         ({"optim.lr": "fast"}, r"optim.lr = 'fast'"),
         ({"optim.lr": True}, r"optim.lr = True"),
         ({"optim.lr": float("nan")}, r"optim.lr = nan"),
-        ({"task.span": 2.5}, r"task.span = 2.5 is not in the space, which has 1 to 64"),
+        ({"task.span": 2.5}, r"task.span = 2.5 is outside the space, expected a value in 1 to 64"),
         ({"model.heads": 3}, r"model.heads = 3 .* 1 or 2 or 4 or 8"),
         ({"optim.kind": "adm"}, r"optim.kind = 'adm'"),
         ({"optim.rate": 0.1}, r"'optim.rate' is not in the space"),
-        ({"optim.momentum": None}, r"no value for optim.momentum, which the space has with 0.0 to 1.0"),
+        ({"optim.momentum": None}, r"no value of optim.momentum was given, expected one in 0.0 to 1.0"),
         ({"model.layers": 4, "model.heads": 8}, r"forbids .*model.heads = 8"),
     ],
 )

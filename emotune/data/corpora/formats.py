@@ -40,13 +40,13 @@ def read_file(path: Path) -> RawFile:
     """
     read = FORMATS.get(path.suffix.lower())
     if read is None:
-        raise DataError(f"files ending in {path.suffix!r} cannot be read; there are {', '.join(FORMATS)}")
+        raise DataError(f"the ending of the file is {path.suffix!r}, expected one of {', '.join(FORMATS)}")
     for file in files_of(path):
         kind = special_kind(file)
         if kind and file == path:
-            raise DataError(f"it is {kind}, where a file was expected")
+            raise DataError(f"it is {kind}, expected a file")
         if kind:
-            raise DataError(f"{file.name} is {kind}, where a file was expected")
+            raise DataError(f"{file.name} is {kind}, expected a file")
     if not path.is_file():
         raise DataError("the file is missing")
     try:

@@ -263,7 +263,7 @@ def _rate(chosen: Sequence[RawChannel], *, raw: RawFile, modality: Modality) -> 
         )
         setting = shlex.quote(f"{modality}_channels={json.dumps([chosen[0].name], ensure_ascii=False)}")
         raise DataError(
-            f"its {modality} channels have several rates or lengths: {each}; name those to take: --set {setting}"
+            f"its {modality} channels have different rates or lengths: {each}; name those to take: --set {setting}"
         )
     fs = rates.pop()
     if fs is None:

@@ -28,7 +28,7 @@ def read_csv(path: Path) -> RawFile:
         return _file(plain[0], list(plain[1]))
     table = parse_table(text)
     if not table.rows:
-        raise DataError("it is no table of numbers with names in the first line: it has no other line")
+        raise DataError("it is not a table of numbers with column names in its first line: it has no other line")
     columns = [table.column(position) for position in range(len(table.names))]
     values, commas = numbers(columns, names=table.names)
     notes = (*table.notes, *([f"decimal commas were read in column {', '.join(commas)}"] if commas else []))
@@ -58,7 +58,7 @@ def _channel(name: str, value: np.ndarray | str, *, named: bool, line: int) -> R
     modality = modality_of_channel(name) if named else None
     if isinstance(value, str):
         why = passed_over(name) if modality is None else ""
-        fault = f"column {name} holds something that is not a number: {value[:40]!r} in line {line}"
+        fault = f"column {name} contains values that are not numbers: {value[:40]!r} in line {line}"
         return RawChannel(name, modality, unit="", fs=None, samples=np.zeros(0), passed_over=why, fault=fault)
     why = "" if modality is not None else "an index or counter" if not named else passed_over(name, value)
     unit = split_unit(name)[1]

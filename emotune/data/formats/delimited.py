@@ -151,7 +151,7 @@ def _split(text: str) -> tuple[str, str, int, str]:
             break
         position += 1
     if position == len(lines):
-        raise DataError("it is no table of numbers with names in the first line: it is empty")
+        raise DataError("it is not a table of numbers with column names in its first line: it is empty")
     header = lines[position]
     if comment and _all_numbers(header, given=given) and not _all_numbers(comment, given=given):
         header = comment  # NumPy's savetxt writes the names as a comment
@@ -206,7 +206,8 @@ def _fields(body: str, *, delimiter: str, first: int) -> tuple[list[list[str]], 
             rows.append([field.strip() for field in row])
             lines.append(first + reader.line_num - 1)
     except csv.Error as error:
-        raise DataError(f"it is no table of numbers: line {first + reader.line_num - 1}: {error}") from error
+        line = first + reader.line_num - 1
+        raise DataError(f"it is not a table of numbers: line {line}: {error}") from error
     return rows, lines
 
 

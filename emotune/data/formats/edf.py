@@ -113,7 +113,7 @@ def _layout(path: Path) -> EdfLayout:
             f"{record_bytes} bytes follows. Is it truncated?"
         )
     if length != FIXED_BYTES * (signals + 1) or size != expected:
-        raise DataError(f"it has {size} bytes, where its EDF header says {expected}. Is it truncated?")
+        raise DataError(f"it has {size} bytes, expected {expected} as in its EDF header. Is it truncated?")
     return EdfLayout(header=bytes(header), repaired=repaired, records=int(records), seconds=seconds)
 
 

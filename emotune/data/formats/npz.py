@@ -50,7 +50,7 @@ def read_npz(path: Path) -> RawFile:
         fs = float(arrays["fs"])
         return RawFile(tuple(_of_npz(*column, fs=fs) for column in columns), intervals)
     except KeyError as error:
-        raise DataError(f"the archive holds no array {error}") from error
+        raise DataError(f"the archive contains no array {error}") from error
     except (ValueError, TypeError, IndexError) as error:
         raise DataError(f"the arrays do not fit together: {one_line(error)}") from error
 
@@ -60,7 +60,9 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > LARGEST_ARCHIVE_BYTES:
-            raise DataError(f"it would unpack to {size / 2**30:.0f} GiB, more than a recording can have")
+            raise DataError(
+                f"it would unpack to {size / 2**30:.0f} GiB, expected at most {LARGEST_ARCHIVE_BYTES / 2**30:.0f} GiB"
+            )
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except ARCHIVE_FAULTS as error:

@@ -14,7 +14,7 @@ from emotune.data.corpora.reader import Item
 from emotune.data.modality import DEFAULT_MODALITY, MODALITIES, Modality
 from emotune.data.prepare.quality import clean_parts
 from emotune.data.recording import ExcludedData, Exclusion, Note, Recording, SkippedItem
-from emotune.data.signals import band_pass, resample
+from emotune.data.signals import band_pass, check_band, resample
 from emotune.errors import DataError
 
 NOTHING_LEFT = 1e-6
@@ -58,7 +58,7 @@ class PrepareSettings(Settings):
     def _check(self) -> "PrepareSettings":
         low, high = self.band
         if not 0 < low < high:
-            raise ValueError(f"band: {low:g} to {high:g} Hz was given; the edges must be above 0 and rise")
+            raise ValueError(f"band: {low:g} to {high:g} Hz was given, expected 0 < lower edge < upper edge")
         if high >= self.rate / 2:
             raise ValueError(
                 f"band: it reaches {high:g} Hz, but {self.rate} samples per second hold nothing from "
@@ -149,17 +149,19 @@ def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> R
     Raises:
         DataError: It cannot be used (`Recording.check`), does not hold the band, or has nothing in it.
     """
-    recording.check()
     low, high = settings.band
     try:
+        if recording.fs > 0:
+            check_band(fs=recording.fs, high=high)  # first: at a low rate no beats are found either
+        recording.check()
         filtered = band_pass(recording.signal, fs=recording.fs, low=low, high=high, order=settings.order)
     except DataError as error:
-        raise DataError(f"{recording}: {error}") from error
+        raise DataError(f"{recording}: {str(error).removeprefix(f'{recording}: ')}") from error
     before = recording.signal.std(axis=1, dtype=np.float64)
     empty = filtered.std(axis=1) <= NOTHING_LEFT * before
     if empty.any():
         names = ", ".join(np.asarray(recording.channels)[empty])
-        raise DataError(f"{recording}: channel {names} has nothing between {low:g} and {high:g} Hz. Leave it out.")
+        raise DataError(f"{recording}: channel {names} has no signal between {low:g} and {high:g} Hz. Leave it out.")
     signal = resample(filtered, fs=recording.fs, rate=settings.rate)
     return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
 
