@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.folder import READER, Folder
@@ -103,7 +103,6 @@ def prepare_folder(folder: Path, *, store: Path, modality: Modality = "ecg", **o
     return prepare("folder", folder=folder, store=store, settings=settings, options=PrepareOptions(**options))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kinds=st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(1, 3)), min_size=1, max_size=6),
     modality=st.sampled_from(["ecg", "eeg"]),

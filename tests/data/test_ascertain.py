@@ -41,10 +41,10 @@ def rate(corpus: Path, ratings: np.ndarray) -> None:
 
 
 def test_each_clip_is_a_recording(corpus: Path) -> None:
-    found = recordings(read_all(corpus))
-    assert list(found) == [("P01", "1"), ("P01", "2"), ("P09", "1"), ("P09", "2")]
-    assert found["P01", "2"].source == CLIP
-    assert {(item.fs, item.channels) for item in found.values()} == {(256, ("ECG 1", "ECG 2"))}
+    clips = recordings(read_all(corpus))
+    assert list(clips) == [("P01", "1"), ("P01", "2"), ("P09", "1"), ("P09", "2")]
+    assert clips["P01", "2"].source == CLIP
+    assert {(item.fs, item.channels) for item in clips.values()} == {(256, ("ECG 1", "ECG 2"))}
 
 
 @pytest.mark.parametrize(("columns", "places"), [(3, [1, 2]), (4, [1, 2]), (5, [1, 2]), (6, [4, 5])], ids=str)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.batches import BatchPlan, batch_count, batches, check_shares
@@ -21,7 +21,6 @@ def rows_of(store: SegmentStore, rows: np.ndarray, **plan: object) -> list[list[
     seed=st.integers(0, 3),
     epoch=st.integers(1, 4),
 )
-@settings(deadline=None, max_examples=60)
 def test_all_workers_together_see_every_row_once(
     store: SegmentStore, rows: np.ndarray, size: int, workers: int, seed: int, epoch: int
 ) -> None:

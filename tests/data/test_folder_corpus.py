@@ -7,7 +7,7 @@ import edfio
 import numpy as np
 import pytest
 import wfdb
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.folder import READER, Folder
@@ -208,7 +208,6 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
 
 
 @given(place=st.integers(0, 3000), value=st.integers(0, 255), name=st.sampled_from(["a.npz", "a.edf", "a.hea"]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_gives_a_recording_or_a_clear_error(
     pristine: Path, tmp_path: Path, place: int, value: int, name: str
 ) -> None:

@@ -317,13 +317,13 @@ def test_killed_in_the_middle_leaves_no_store_and_the_next_one_goes_on(tmp_path:
     def look(share: float, doing: str) -> None:
         if doing == "writing the store":
             assert {file: file.stat().st_mtime_ns for file in kept} == kept
-            told.append(share)
+            shares.append(share)
 
-    told: list[float] = []
+    shares: list[float] = []
     given = PrepareOptions(progress=look)
     settings = PrepareSettings()
     again = prepare("synthetic", folder=None, store=store, settings=settings, corpus_settings=made_up, options=given)
-    assert told == [1.0]
+    assert shares == [1.0]
     SegmentStore.open(store).verify()
     assert [one.name for one in tmp_path.iterdir()] == ["store"]
     assert again.fingerprint == prepare_small(tmp_path / "undisturbed", made_up=made_up).fingerprint

@@ -31,19 +31,19 @@ def test_a_sound_recording_stays_as_it_is(make_recording: Make) -> None:
 def test_a_dead_lead_is_left_out_and_the_other_arm_stays(make_recording: Make, value: float, reason: str) -> None:
     lead = make_recording().signal
     both = make_recording(signal=np.concatenate([np.full_like(lead, value), lead]), channels=("right", "left"))
-    (only,), (said,) = parts_of(both)
+    (only,), (left_out,) = parts_of(both)
     assert only.channels == ("left",)
     assert np.array_equal(only.signal, lead)
-    assert "lead right" in said
-    assert said.endswith(reason)
+    assert "lead right" in left_out
+    assert left_out.endswith(reason)
 
 
 def test_an_eeg_recording_needs_all_its_channels(make_recording: Make) -> None:
     signal = make_recording("eeg").signal.copy()
     signal[3] = np.nan
-    parts, said = parts_of(make_recording("eeg", signal=signal))
+    parts, left_out = parts_of(make_recording("eeg", signal=signal))
     assert parts == []
-    assert said[0].endswith("channel P7: a channel is constant or mostly missing")
+    assert left_out[0].endswith("channel P7: a channel is constant or mostly missing")
 
 
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
@@ -51,13 +51,13 @@ def test_a_gap_parts_a_recording_and_both_sides_know_their_time(make_recording: 
     signal = make_recording(modality).signal.copy()
     signal[0, 2560:2816] = np.nan
     whole = make_recording(modality, signal=signal, intervals=(Interval(12.0, 20.0, "task"),))
-    (before, after), said = parts_of(whole)
+    (before, after), left_out = parts_of(whole)
     assert (before.start, before.seconds, after.start, after.seconds) == (0, 10, 11, 19)
     assert np.isfinite(before.signal).all()
     assert np.isfinite(after.signal).all()
     assert after.intervals == (Interval(1.0, 9.0, "task"),)
-    assert len(said) == 1
-    assert said[0].endswith("1.00 s: gaps of missing samples, cut out")
+    assert len(left_out) == 1
+    assert left_out[0].endswith("1.00 s: gaps of missing samples, cut out")
 
 
 def test_segments_keep_the_time_stamps_of_the_session_whatever_the_gaps(make_recording: Make) -> None:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.ratings import read_rating_table
@@ -14,10 +14,10 @@ from tests.data.examples.tables import TABLES, Table, save_csv, save_xls, save_x
 @pytest.mark.parametrize("kind", TABLES)
 def test_grades_are_found_by_subject_and_clip(tmp_path: Path, kind: str) -> None:
     TABLES[kind](tmp_path / "a", grades({(7, 3): 4.5}))
-    found = read_rating_table(tmp_path / f"a.{kind}", sheet="Data Evaluation", line=1)
-    assert len(found) == 58 * 36
-    assert {place for place, grade in found.items() if grade != 1} == {(7, 3)}
-    assert found[7, 3] == 4.5
+    grades = read_rating_table(tmp_path / f"a.{kind}", sheet="Data Evaluation", line=1)
+    assert len(grades) == 58 * 36
+    assert {place for place, grade in grades.items() if grade != 1} == {(7, 3)}
+    assert grades[7, 3] == 4.5
 
 
 @pytest.mark.parametrize(("line", "table"), [(1, [["a", "b"], ["c", "d"]]), (99, grades()), (37, grades())])
@@ -35,9 +35,6 @@ def test_a_missing_sheet_is_told(tmp_path: Path, save: Callable[[Path, Table], N
         read_rating_table(path, sheet="ECG", line=1)
 
 
-@settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 @given(
     kind=st.sampled_from(list(TABLES)),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),

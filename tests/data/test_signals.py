@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import signal as dsp
 
@@ -102,7 +102,6 @@ def test_a_rate_too_low_for_the_band_is_refused(low_rate: float) -> None:
     frequency=st.floats(1, 50),
     seconds=st.floats(8, 20),
 )
-@settings(max_examples=30, deadline=None)
 def test_resampling_keeps_what_the_new_rate_can_hold(fs: float, frequency: float, seconds: float) -> None:
     length = round(seconds * fs)
     wave = np.sin(2 * np.pi * frequency * np.arange(length) / fs)[None]
@@ -119,7 +118,6 @@ def test_resampling_keeps_aliases_out(frequency: float) -> None:
 
 
 @given(rate=st.floats(40, 180), fs=st.sampled_from([128.0, 256.0, 1000.0]), scale=st.sampled_from([1e-3, 1, 1e5]))
-@settings(max_examples=20, deadline=None)
 def test_the_heart_rate_of_a_regular_heart_is_found_in_any_unit(rate: float, fs: float, scale: float) -> None:
     time = np.arange(round(30 * fs)) / fs
     distance = np.mod(time, 60 / rate) - 0.2
