@@ -61,14 +61,14 @@ def test_the_reader_of_the_guide_keeps_the_contract(pair: tuple[AnyReader, Modal
     items = list(reader.items(downloads, modality=modality, settings=reader.settings()))
     recordings = [item for item in items if isinstance(item, Recording)]
     assert len(recordings) == len(items) == 8
-    contracts.test_it_tells_what_it_is(pair)
+    contracts.test_its_facts_are_complete(pair)
     contracts.test_its_settings_survive_json_and_do_not_clash(pair)
-    contracts.test_every_recording_is_sound(recordings, pair)
-    contracts.test_a_subjects_recordings_come_together_and_have_different_names(recordings)
+    contracts.test_every_recording_is_valid(recordings, pair)
+    contracts.test_recordings_of_a_subject_are_consecutive_with_different_names(recordings)
 
 
-def test_it_becomes_a_store_and_the_same_one_again(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
-    contracts.test_it_becomes_a_store_and_the_same_one_again(pair, tmp_path)
+def test_it_gives_the_same_store_twice(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
+    contracts.test_it_gives_the_same_store_twice(pair, tmp_path)
 
 
 def damage(file: Path) -> None:

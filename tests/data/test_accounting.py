@@ -139,7 +139,7 @@ def test_every_line_of_the_real_manifest_is_read_or_listed(real_data: Path) -> N
         assert all("; it has " in item.reason and "reads them" in item.reason for item in listed)
 
 
-def test_a_reader_that_loses_a_recording_is_noticed(tmp_path: Path, make_recording: Callable[..., Recording]) -> None:
+def test_a_reader_that_loses_a_recording_is_refused(tmp_path: Path, make_recording: Callable[..., Recording]) -> None:
     def list_parts(folder: Path | None, settings: Folder) -> Iterator[CorpusPart]:
         yield CorpusPart(name="s03", folder=None, recordings=2)
 
@@ -171,7 +171,7 @@ def test_the_setting_that_is_named_reads_the_file(tmp_path: Path, modality: Moda
     assert recording.channels == (name,)
 
 
-def test_a_file_of_the_other_modality_is_no_mistake_but_an_unknown_one_is(tmp_path: Path) -> None:
+def test_strict_accepts_a_file_of_the_other_modality_and_refuses_an_unknown_one(tmp_path: Path) -> None:
     write_manifest(tmp_path, "file,subject", f"{write_ecg(tmp_path, 'a')},s1", f"{write_eeg(tmp_path, 'b')},s2")
     assert prepare_folder(tmp_path, store=tmp_path / "store", strict=True).source.unused == 1
     write_manifest(tmp_path, "file,subject", f"{write_ecg(tmp_path, 'a')},s1", f"{write_neither(tmp_path, 'b')},s2")
@@ -259,7 +259,7 @@ def test_session_and_modality_are_the_key_of_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "loop", "folder"])
-def test_what_is_no_file_is_listed_at_once(tmp_path: Path, kind: str) -> None:
+def test_a_path_that_is_not_a_file_is_listed_at_once(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.edf"
     if kind == "pipe":
         os.mkfifo(path)
@@ -320,9 +320,9 @@ def test_a_pipe_a_device_or_a_loop_among_the_files_of_a_corpus_is_refused_at_onc
 
 
 def test_folders_that_link_to_each_other_are_searched_once(tmp_path: Path) -> None:
-    for one, other in (("left", "right"), ("right", "left")):
-        (tmp_path / one).mkdir()
-        (tmp_path / one / "beside").symlink_to(tmp_path / other)
+    for name, other in (("left", "right"), ("right", "left")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "beside").symlink_to(tmp_path / other)
     (tmp_path / "left/S001R01.edf").write_bytes(b"")
     reader = CORPORA["eegmmidb"]
     with pytest.raises(DataError, match="link to the same file; remove one"):

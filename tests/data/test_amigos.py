@@ -137,7 +137,7 @@ def test_units_are_not_known_unless_they_are_given(tmp_path: Path, content: dict
         ("text", "joined_data holds the text 'text', where a matrix of numbers was expected"),
     ],
 )
-def test_a_trial_of_another_shape_is_told_and_the_others_are_read(
+def test_a_trial_of_another_shape_is_reported_and_the_others_are_read(
     tmp_path: Path, content: dict[str, Any], trial: object, reason: str
 ) -> None:
     content["joined_data"][0][2] = trial
@@ -158,7 +158,7 @@ def test_a_trial_of_another_shape_is_told_and_the_others_are_read(
         ("joined_data", np.ones((900, 17)), "joined_data is no cell array"),
     ],
 )
-def test_a_file_of_another_shape_is_told(
+def test_a_file_of_another_shape_is_reported(
     tmp_path: Path, content: dict[str, Any], name: str, value: object, reason: str
 ) -> None:
     (wrong,) = read_subject(tmp_path, content | {name: value})
@@ -167,16 +167,16 @@ def test_a_file_of_another_shape_is_told(
     assert (wrong.subject, wrong.source) == ("P32", SOURCE)
 
 
-@pytest.mark.parametrize(("count", "found"), [(16, "16"), (21, "more")])
-def test_another_number_of_trials_is_told(tmp_path: Path, content: dict[str, Any], count: int, found: str) -> None:
+@pytest.mark.parametrize(("count", "stated"), [(16, "16"), (21, "more")])
+def test_another_number_of_trials_is_reported(tmp_path: Path, content: dict[str, Any], count: int, stated: str) -> None:
     trials = [*content["joined_data"][0], *content["joined_data"][0]][:count]
     *others, wrong = read_subject(tmp_path, content | {"joined_data": cells(trials)})
     assert isinstance(wrong, UnreadableRecording)
-    assert wrong.reason == f"joined_data has {found} cells, where 20 were expected"
+    assert wrong.reason == f"joined_data has {stated} cells, where 20 were expected"
     assert len(others) == 2 * min(count, 20)
 
 
-def test_a_missing_variable_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_missing_variable_is_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     del content["VideoIDs"]
     (wrong,) = read_subject(tmp_path, content)
     assert isinstance(wrong, UnreadableRecording)
@@ -202,7 +202,7 @@ def test_version_7_3_and_files_side_by_side_are_read_alike(tmp_path: Path, conte
     assert all(np.array_equal(videos[name].signal, expected[name].signal) for name in expected)
 
 
-def test_a_subject_that_is_there_twice_is_told(tmp_path: Path) -> None:
+def test_a_subject_that_is_there_twice_is_reported(tmp_path: Path) -> None:
     write_amigos(tmp_path)
     file = tmp_path / "Data_Preprocessed_P01" / "Data_Preprocessed_P01.mat"
     (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -210,7 +210,7 @@ def test_a_subject_that_is_there_twice_is_told(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
-def test_a_folder_without_amigos_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_amigos_is_reported(tmp_path: Path) -> None:
     (tmp_path / "Data_Original_P01.mat").touch()
     with pytest.raises(DataError, match=r"contain no files of AMIGOS \(Data_Preprocessed_P01\.mat"):
         read_all(tmp_path)

@@ -213,7 +213,7 @@ def test_a_name_that_is_given_is_taken_as_given(tmp_path: Path, kind: str) -> No
     assert recording.channels == tuple(names)
 
 
-def test_a_column_of_words_beside_the_signal_does_no_harm(tmp_path: Path) -> None:
+def test_a_column_of_words_beside_the_signal_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path, "phase,ECG\n" + lines(["rest"] * COUNT, LINES))
     assert recording_in(tmp_path).channels == ("ECG",)
 

@@ -108,7 +108,7 @@ def test_a_header_that_is_padded_with_nul_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", [168, 176])
-def test_dates_and_times_that_were_made_unreadable_do_no_harm(tmp_path: Path, at: int) -> None:
+def test_unreadable_dates_and_times_are_ignored(tmp_path: Path, at: int) -> None:
     file = write_edf(tmp_path / "a.edf", [LEAD], labels=[b"ECG"], fs=[FS], onsets=range(20), kind=b"EDF+C")
     change(file, at=at, content=b"xx.xx.xx")
     assert recording_in(tmp_path).seconds == 20

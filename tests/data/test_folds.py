@@ -38,7 +38,7 @@ def sides(index: pd.DataFrame, fold: Fold) -> list[set[str]]:
 
 
 @given(tables())
-def test_nobody_is_on_two_sides_and_every_row_is_on_one(case: tuple) -> None:
+def test_each_subject_is_on_one_side_and_each_row_is_used(case: tuple) -> None:
     index, folds, labels = case
     fold = split(index, folds, labels=labels)
     train, val, test = sides(index, fold)
@@ -100,7 +100,7 @@ def test_rows_without_a_label_are_left_out() -> None:
     assert sorted(used) == np.flatnonzero(~np.isnan(labels)).tolist()
 
 
-def test_another_seed_parts_the_people_otherwise() -> None:
+def test_another_seed_gives_another_partition() -> None:
     index = table([3] * 15)
     assert len({tuple(split(index, Folds(seed=seed)).test) for seed in range(6)}) > 1
 
@@ -211,6 +211,6 @@ def test_a_lead_that_is_missing_here_and_there_changes_no_fold_by_subject() -> N
     some[::2] = True
     for number in range(4):
         folds = Folds(count=4, index=number)
-        one = split(index, folds, labels=labels)
+        whole = split(index, folds, labels=labels)
         other = split(index, folds, labels=labels, among=some)
-        assert set(other.test) == set(one.test) & set(np.flatnonzero(some))
+        assert set(other.test) == set(whole.test) & set(np.flatnonzero(some))

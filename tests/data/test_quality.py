@@ -19,7 +19,7 @@ def parts_of(recording: Recording, *, seconds: float = 2.0) -> tuple[list[Record
     return [item for item in items if isinstance(item, Recording)], left_out
 
 
-def test_a_sound_recording_stays_as_it_is(make_recording: Make) -> None:
+def test_a_valid_recording_is_not_changed(make_recording: Make) -> None:
     recording = make_recording()
     assert parts_of(recording) == ([recording], [])
 
@@ -47,7 +47,7 @@ def test_an_eeg_recording_needs_all_its_channels(make_recording: Make) -> None:
 
 
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
-def test_a_gap_parts_a_recording_and_both_sides_know_their_time(make_recording: Make, modality: Modality) -> None:
+def test_a_gap_divides_a_recording_and_both_parts_keep_their_time(make_recording: Make, modality: Modality) -> None:
     signal = make_recording(modality).signal.copy()
     signal[0, 2560:2816] = np.nan
     whole = make_recording(modality, signal=signal, intervals=(Interval(12.0, 20.0, "task"),))
@@ -60,7 +60,7 @@ def test_a_gap_parts_a_recording_and_both_sides_know_their_time(make_recording: 
     assert left_out[0].endswith("1.00 s: gaps of missing samples, cut out")
 
 
-def test_segments_keep_the_time_stamps_of_the_session_whatever_the_gaps(make_recording: Make) -> None:
+def test_segments_keep_the_time_stamps_of_the_session_with_any_gaps(make_recording: Make) -> None:
     settings = PrepareSettings(seconds=2.5)
     late = make_recording(start=3.0)
     made = filter_and_resample(late, settings=settings)
@@ -80,7 +80,9 @@ def test_every_sample_of_a_long_enough_stretch_is_kept_and_no_other(missing: lis
     parts, _ = parts_of(recording)
     first_lives = sum(missing) <= len(missing) / 2
     runs = "".join("." if first_lives and gone else "x" for gone in missing)
-    expected = [one == "x" and (runs == "x" or "xx" in runs[max(0, at - 1) : at + 2]) for at, one in enumerate(runs)]
+    expected = [
+        letter == "x" and (runs == "x" or "xx" in runs[max(0, at - 1) : at + 2]) for at, letter in enumerate(runs)
+    ]
     kept = np.zeros(10 * len(missing), dtype=int)
     for part in parts:
         first = round(10 * part.start)

@@ -38,7 +38,7 @@ def test_a_good_recording_passes(make_recording: Make, modality: str) -> None:
         ({"fs": 60.0}, r"no heart beats were found\. Check that it is ECG, and the sampling rate of 60 Hz"),
     ],
 )
-def test_a_bad_recording_is_refused_in_a_line_that_names_it(make_recording: Make, fields: dict, message: str) -> None:
+def test_an_implausible_recording_is_refused_with_its_name(make_recording: Make, fields: dict, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         make_recording(**fields).check()
     text = str(caught.value)
@@ -54,16 +54,14 @@ def test_gaps_are_counted(make_recording: Make, value: float) -> None:
 
 
 @pytest.mark.parametrize(("modality", "factor"), [("ecg", "1,000"), ("eeg", "1,000,000")])
-def test_volts_are_noticed_unless_the_unit_is_declared_unknown(
-    make_recording: Make, modality: str, factor: str
-) -> None:
+def test_volts_are_refused_unless_the_unit_is_unknown(make_recording: Make, modality: str, factor: str) -> None:
     volts = make_recording(modality).signal / float(factor.replace(",", ""))
     with pytest.raises(DataError, match=f"Signals in V need a factor of {factor}"):
         make_recording(modality, signal=volts).check()
     make_recording(modality, signal=volts, calibrated=False).check()
 
 
-def test_every_real_heart_passes_however_irregular(real_data) -> None:
+def test_real_recordings_pass_even_if_the_heart_is_irregular(real_data) -> None:
     reader = CORPORA["folder"]
     recordings = list(reader.items(real_data, modality="ecg", settings=reader.settings()))
     with_ecg = [recording for recording in recordings if isinstance(recording, Recording)]
@@ -78,9 +76,7 @@ def test_every_real_heart_passes_however_irregular(real_data) -> None:
 
 @pytest.mark.parametrize("fs", [128.0, 256.0, 1000.0])
 @pytest.mark.parametrize("kind", ["white noise", "random walk", "respiration", "pulse wave", "mains", "EEG"])
-def test_a_recording_without_beats_is_refused_and_what_is_seen_is_said(
-    make_recording: Make, kind: str, fs: float
-) -> None:
+def test_a_recording_without_beats_is_refused_with_this_reason(make_recording: Make, kind: str, fs: float) -> None:
     random = np.random.default_rng(round(fs))
     time = np.arange(round(60 * fs)) / fs
     noise = random.standard_normal(len(time))

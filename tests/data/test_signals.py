@@ -69,10 +69,12 @@ def test_resampling_noise_is_cutting_its_spectrum(fs: float) -> None:
 
 @pytest.mark.parametrize("name", ["S001R01.edf", "S001R04.edf", "Subject00_2.edf"])
 def test_filters_on_real_recordings(real_data: Path, name: str) -> None:
-    channels = [one for one in read_file(real_data / "edf_originals" / name).channels if one.modality is not None]
+    channels = [
+        channel for channel in read_file(real_data / "edf_originals" / name).channels if channel.modality is not None
+    ]
     fs = channels[0].fs
     assert fs is not None
-    signal = np.stack([one.samples[: round(50 * fs)] for one in channels])
+    signal = np.stack([channel.samples[: round(50 * fs)] for channel in channels])
     ours = band_pass(signal, fs=fs)
     assert distance(ours, band_pass_by_formula(signal, fs=fs), fs=fs) < 1e-7
     assert distance(resample(ours, fs=fs, rate=128), dsp.resample(ours, 50 * 128, axis=1), fs=128, inside=2) < 0.02

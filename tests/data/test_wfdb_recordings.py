@@ -96,7 +96,7 @@ def test_all_files_that_a_record_names_are_part_of_its_fingerprint(tmp_path: Pat
     assert fingerprint() == before
 
 
-def test_a_missing_segment_is_said(tmp_path: Path) -> None:
+def test_a_missing_segment_is_reported(tmp_path: Path) -> None:
     write_segments(tmp_path)
     (tmp_path / "two_signals.dat").unlink()
     item = item_of(tmp_path, name="m.hea")
