@@ -72,9 +72,9 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
     """
     channels = _as_manifest_says(raw.channels, entry=entry)
     chosen = _choose(channels, entry=entry, modality=modality, names=names)
-    faults = [channel.fault for channel in chosen if channel.fault]
-    if faults:
-        raise DataError(faults[0])
+    for channel in chosen:
+        if channel.fault:
+            raise DataError(channel.fault)
     fs = _rate(chosen, raw=raw, modality=modality)
     missing = _holes(raw, fs=fs)
     factors = [MODALITIES[modality].factor_from(channel.unit) for channel in chosen]
@@ -304,11 +304,11 @@ def _gaps(missing: Sequence[Hole], *, fs: float) -> tuple[tuple[float, float], .
 
 def _notes(channels: Sequence[RawChannel], *, chosen: Sequence[RawChannel]) -> list[str]:
     """Return which columns were passed over, and why, unless they were taken by name."""
-    taken = {id(channel.samples) for channel in chosen}
+    taken = {id(channel.values) for channel in chosen}
     notes = [
         f"column {channel.name} was passed over: {channel.passed_over}"
         for channel in channels
-        if channel.passed_over and id(channel.samples) not in taken
+        if channel.passed_over and id(channel.values) not in taken
     ]
     labels = {spec.label for spec in MODALITIES.values()}
     return notes + [
@@ -316,7 +316,7 @@ def _notes(channels: Sequence[RawChannel], *, chosen: Sequence[RawChannel]) -> l
         for channel in channels
         if not channel.passed_over
         and channel.modality is None
-        and id(channel.samples) not in taken
+        and id(channel.values) not in taken
         and any(label in channel.name.upper() for label in labels)
         and is_other_quantity(channel.name)
     ]

@@ -51,6 +51,9 @@ def _file(
         channels.append(_channel(name or f"column {position + 1}", value, named=bool(name), line=line))
         if is_time(name) and modality_of_channel(name) is None:
             times.append(TimeColumn.of(name, value if isinstance(value, np.ndarray) else texts))
+    signals = [channel for channel in channels if not channel.passed_over]
+    if signals and all(channel.fault for channel in signals):
+        raise DataError(signals[0].fault)
     return RawFile(tuple(channels), notes=notes, times=tuple(column for column in times if column is not None))
 
 
@@ -59,8 +62,8 @@ def _channel(name: str, value: np.ndarray | str, *, named: bool, line: int) -> R
     if isinstance(value, str):
         why = passed_over(name) if modality is None else ""
         fault = f"column {name} contains values that are not numbers: {value[:40]!r} in line {line}"
-        return RawChannel(name, modality, unit="", fs=None, samples=np.zeros(0), passed_over=why, fault=fault)
+        return RawChannel(name, modality, unit="", fs=None, values=np.zeros(0), passed_over=why, fault=fault)
     why = "" if modality is not None else "an index or counter" if not named else passed_over(name, value)
     unit = split_unit(name)[1]
     known = any(spec.factor_from(unit) is not None for spec in MODALITIES.values())
-    return RawChannel(name, modality, unit=unit if known else "", fs=None, samples=value, passed_over=why)
+    return RawChannel(name, modality, unit=unit if known else "", fs=None, values=value, passed_over=why)

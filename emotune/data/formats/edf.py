@@ -178,7 +178,7 @@ def _channel(signal: edfio.EdfSignal, *, onsets: Sequence[float], layout: EdfLay
         modality=modality_of_channel(_text(signal.label)),
         unit=_text(signal.physical_dimension) if scaled else "",
         fs=float(signal.sampling_frequency),
-        samples=_placed(samples, onsets=onsets, layout=layout),
+        values=_placed(samples, onsets=onsets, layout=layout),
         fault=fault,
     )
 

@@ -71,4 +71,4 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _of_npz(name: str, kind: str, unit: str, samples: np.ndarray, *, fs: float) -> RawChannel:
     modality = str(kind) if kind in MODALITIES else None
-    return RawChannel(name=str(name), modality=modality, unit=str(unit), fs=fs, samples=samples)
+    return RawChannel(name=str(name), modality=modality, unit=str(unit), fs=fs, values=samples)

@@ -24,11 +24,23 @@ class RawChannel:
     unit: str
     fs: float | None
     """Sampling rate in Hz; None if the file does not state it."""
-    samples: Float[np.ndarray, " time"]
+    values: Float[np.ndarray, " time"]
+    """The samples, whether the channel can be used or not."""
     passed_over: str = ""
     """Why the channel is no signal, for example ``a counter``; empty for a signal."""
     fault: str = ""
     """Why the channel cannot be used; empty if it can. Other channels of the file are not concerned."""
+
+    @property
+    def samples(self) -> Float[np.ndarray, " time"]:
+        """The samples.
+
+        Raises:
+            DataError: The channel cannot be used.
+        """
+        if self.fault:
+            raise DataError(self.fault)
+        return self.values
 
 
 @dataclass(frozen=True, eq=False)

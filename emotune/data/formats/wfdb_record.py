@@ -45,7 +45,7 @@ def read_wfdb(path: Path) -> RawFile:
             modality=modality_of_channel(name or ""),
             unit=unit or "",
             fs=fs * per_frame,
-            samples=np.asarray(samples, dtype=np.float64),
+            values=np.asarray(samples, dtype=np.float64),
         )
         for name, unit, samples, per_frame in columns
     )
