@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from emotune.cli import emotune
-from emotune.data.corpora import manifest
+from emotune.data.corpora.manifest import OPTIONAL, REQUIRED, read_manifest
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.corpora.table import CORPORA
 from emotune.data.modality import Modality
@@ -137,7 +137,7 @@ def test_the_diff_of_the_guide_fits_the_table_of_corpora() -> None:
 def test_the_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
     (manifest,) = blocks("csv")
     (tmp_path / "manifest.csv").write_text(manifest, encoding="utf-8")
-    entries = manifest.read_manifest(tmp_path)
+    entries = read_manifest(tmp_path)
     assert [(entry.subject, entry.session, entry.condition) for entry in entries] == [
         ("anna", "rest", "rest"),
         ("anna", "film1", ""),
@@ -148,5 +148,5 @@ def test_the_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_guide_names_every_column_of_a_manifest() -> None:
-    for column in (*manifest.REQUIRED, *manifest.OPTIONAL):
+    for column in (*REQUIRED, *OPTIONAL):
         assert f"`{column}`" in GUIDE

@@ -202,7 +202,7 @@ def test_indexes_counters_and_times_are_no_leads_even_where_the_manifest_states_
     write_csv(tmp_path / "a.csv", {name: INDEXES[name], "EXG 1": 1000 * LEAD}, timestamp="{:.6f}")
     recording = recording_in(tmp_path, header="modality", line="a.csv,s1;ecg")
     assert recording.channels == ("EXG 1",)
-    assert any(f"column {name or 'column 1'} was passed over: " in note for note in recording.notes)
+    assert any(f"column {name or '1 (unnamed)'} was passed over: " in note for note in recording.notes)
 
 
 @pytest.mark.parametrize("kind", ["number", "recorded", "text"])
@@ -301,7 +301,7 @@ def test_channel_names_of_the_manifest_may_leave_out_the_index_or_name_it(tmp_pa
         assert recording.channels == ("left", "right")
         assert recording.signal[0] == pytest.approx(LEAD, abs=1e-5)
     message = reason(tmp_path, header="modality,channels", line="a.csv,s1;ecg,left")
-    assert message == "it has 2 channels, A, B (passed over: column 1), but manifest.csv names 1"
+    assert message == "it has 2 channels, A, B (passed over: 1 (unnamed)), but manifest.csv names 1"
 
 
 def test_channels_of_the_other_modality_are_not_taken_where_the_manifest_states_one(tmp_path: Path) -> None:

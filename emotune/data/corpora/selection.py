@@ -241,7 +241,8 @@ def _candidates(channels: Sequence[RawChannel], *, modality: Modality | None) ->
         and counts[channel.name] == 1
         and any(letter.isalnum() for letter in channel.name)
     ]
-    return [name for name in usable if not is_other_quantity(name)] or usable
+    likely = [name for name in usable if not is_other_quantity(name)]
+    return likely if likely or any(channel.modality for channel in channels) else usable
 
 
 def _listed(channels: Sequence[RawChannel], *, canonical: bool = False) -> str:

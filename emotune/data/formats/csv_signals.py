@@ -48,7 +48,7 @@ def _file(
     for position, (name, value) in enumerate(zip(names, values, strict=True)):
         texts = table.column(position) if table is not None and isinstance(value, str) else []
         line = table.lines[texts.index(value)] if table is not None and isinstance(value, str) else 0
-        channels.append(_channel(name or f"column {position + 1}", value, named=bool(name), line=line))
+        channels.append(_channel(name or f"{position + 1} (unnamed)", value, named=bool(name), line=line))
         if is_time(name) and modality_of_channel(name) is None:
             times.append(TimeColumn.of(name, value if isinstance(value, np.ndarray) else texts))
     signals = [channel for channel in channels if not channel.passed_over]
