@@ -103,8 +103,8 @@ def below_a_file(place: Path) -> Path:
     [
         (lambda place: place / "page.jpg", "has the suffix '.jpg', expected '.png'"),
         (lambda place: place / "nowhere" / "page.png", "does not exist; create it first"),
-        (below_a_file, "does not exist; create it first"),
-        (a_folder, "cannot be written: Is a directory"),
+        (below_a_file, "cannot be written: Not a directory"),
+        (a_folder, "this is a folder"),
         (lambda place: Path("/proc/page.png"), "cannot be written"),
     ],
 )

@@ -65,7 +65,7 @@ def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, st
 
 
 def cross_validate(
-    study: Study, destination: Destination, *, concurrency: int | None
+    study: Study, destination: Destination, *, concurrency: int | None, retry_failed: bool = False
 ) -> tuple[int, CrossValidation | None]:
     """Run a cross-validation, or resume it.
 
@@ -79,7 +79,7 @@ def cross_validate(
     study, store = open_store(as_started(study, folder))
     training_data = {fold: study.base.in_fold(fold).select(store) for fold in range(study.base.folds.count)}
     notes = _notes(study, destination, training_data=training_data)
-    options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True)
+    options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)
     code = run(study, destination, store=store, options=options)
     records = read_journal(folder.journal)
     if search_state(records, alive=False) != "finished":
@@ -110,7 +110,7 @@ def load_result(folder: SearchFolder) -> CrossValidation:
     result = read_cross_validation(read_journal(folder.journal))
     raise SettingsError(
         f"the cross-validation {folder.name!r} is not finished: {len(result.folds)} of {result.count} folds are done; "
-        "resume it with the command that started it"
+        f"resume it with `emotune resume {folder.name}`"
     )
 
 

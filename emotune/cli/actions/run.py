@@ -1,5 +1,6 @@
 """Run a study: its store and encoders, the MLflow mirror, the display, and the summary at the end."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -24,6 +25,7 @@ from emotune.search.records import Closed, EpochDone, Record
 from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
+from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
 from emotune.study.resolve import resolve_study
 from emotune.study.results import (
@@ -36,6 +38,7 @@ from emotune.study.results import (
     shortfall,
 )
 from emotune.study.resume import with_recorded_defaults
+from emotune.study.resumption import describe_resumption
 from emotune.study.study import Study
 from emotune.tasks import Classify
 from emotune.tasks.thresholds import high_shares
@@ -43,6 +46,7 @@ from emotune.tracking.delivery import view_hint
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, one_line
+from emotune.tracking.uri import has_password
 from emotune.training.loop import TrainingData
 
 LEADERBOARD_ROWS = 5
@@ -102,8 +106,14 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     encoders = find_encoders(study, destination)
     max_workers = None if options.workers is None else options.workers[1]
     settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
-    known = len(read_journal(folder.journal)) if folder.begun else 0
+    before = read_journal(folder.journal) if folder.begun else []
+    known = len(before)
+    is_alive = folder.driver_alive
+    if before and not is_alive and (options.retry_failed or search_state(before, alive=False) != "finished"):
+        print_message(describe_resumption(before, folder=folder))
     folder.path.mkdir(parents=True, exist_ok=True)
+    if not is_alive:
+        _write_invocation(options, destination)
     if destination.tracking_uri is None and not destination.storage.mounted:
         print_message(
             f"the MLflow database is on this machine only: {destination.mlflow_uri}. Give --tracking-uri of a shared "
@@ -116,12 +126,32 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
             records = run_study(settled, folder, options=options, encoders=encoders, observers=[mirror, observer])
     finally:
         delivered = mirror.close(TRACKING_TIMEOUT_S)
+        _remove_failed_start(folder)
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
         _publish_encoder(folder, uri=destination.mlflow_uri)
     if known == len(records):
         hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
         print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
     return summarise(settled, records, folder=folder)
+
+
+def _remove_failed_start(folder: SearchFolder) -> None:
+    """Remove the folder of a search that has no journal, because its start failed, unless it holds something else."""
+    if not folder.begun:
+        folder.storage.remove(INVOCATION_FILE)
+        with contextlib.suppress(OSError):
+            folder.path.rmdir()
+
+
+def _write_invocation(options: RunOptions, destination: Destination) -> None:
+    uri = destination.tracking_uri
+    invocation = Invocation(
+        concurrency=options.concurrency,
+        workers=options.workers,
+        trials_per_gpu=options.trials_per_gpu,
+        tracking_uri=None if uri is None or has_password(uri) else uri,
+    )
+    write_invocation(invocation, folder=destination.folder.storage)
 
 
 def with_store(study: Study) -> Study:

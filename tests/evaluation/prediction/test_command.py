@@ -128,8 +128,8 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
             "the ending of the file is '.jsonl', expected one of .npz",
         ),
         (("ours-arousal", "recording.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
-        (("ours-arousal", "recording.npz", "--plot", "no/x.png"), "no/x.png cannot be written"),
-        (("ours-arousal", "recording.npz", "--csv", "no/x.csv"), "--csv no/x.csv: cannot be written"),
+        (("ours-arousal", "recording.npz", "--plot", "no/x.png"), "--plot no/x.png: the folder"),
+        (("ours-arousal", "recording.npz", "--csv", "no/x.csv"), "--csv no/x.csv: the folder"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
