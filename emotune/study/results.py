@@ -182,16 +182,16 @@ def status_document(
         "concurrency": present_concurrency(records),
         "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
-        "evaluations": [_evaluation_document(result, runs, alive=alive) for result in results],
+        "evaluations": [_evaluation_document(result, runs) for result in results],
         "best": None if incumbent is None else incumbent.model_dump(mode="json"),
         "warning": shortfall(records),
         "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
     }
 
 
-def _evaluation_document(result: EvaluationResult, runs: dict[int, str], *, alive: bool) -> dict[str, Any]:
+def _evaluation_document(result: EvaluationResult, runs: dict[int, str]) -> dict[str, Any]:
     return result.evaluation.model_dump(mode="json") | {
-        "status": "interrupted" if result.status == "running" and not alive else result.status,
+        "status": result.status,
         "objective": result.objective,
         "seconds": result.seconds,
         "error": result.error,

@@ -96,9 +96,11 @@ def test_status_of_a_dead_search_lists_nothing_as_running_and_prints_the_command
     unended = next(number for number, line in enumerate(lines) if b'"kind":"ended"' in line)
     (finished.path / "journal.jsonl").write_bytes(b"".join(lines[:unended]))
     document = json.loads(run("status", "done", "--json").out)
-    assert {evaluation["status"] for evaluation in document["evaluations"]} == {"interrupted"}
+    assert document["state"] == "interrupted"
+    assert {evaluation["status"] for evaluation in document["evaluations"]} == {"running"}, "the JSON has three states"
     printed = run("status", "done").out
     assert "running" not in printed
+    assert " interrupted " in printed
     assert printed.endswith("resume it with: emotune resume done\n")
     elsewhere = run("status", "done", "--storage", str(finished.path.parent)).out
     assert elsewhere.endswith(f"resume it with: emotune resume done --storage {finished.path.parent}\n")

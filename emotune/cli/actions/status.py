@@ -106,10 +106,11 @@ def _print_document(document: dict[str, Any]) -> None:
         f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<11} {'objective':>12}  values"
     )
     for evaluation in document["evaluations"]:
-        click.echo(_evaluation_row(evaluation))
+        click.echo(_evaluation_row(evaluation, alive=document["state"] == "running"))
 
 
-def _evaluation_row(evaluation: dict[str, Any]) -> str:
+def _evaluation_row(evaluation: dict[str, Any], *, alive: bool) -> str:
+    status = "interrupted" if evaluation["status"] == "running" and not alive else evaluation["status"]
     values = " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in evaluation["values"].items()
@@ -118,7 +119,7 @@ def _evaluation_row(evaluation: dict[str, Any]) -> str:
     epochs = f"{evaluation['from_epoch']}-{evaluation['to_epoch']}"
     return (
         f"{evaluation['id']:>4} {evaluation['config_id']:>6} {evaluation['bracket']:>7} {epochs:>9} "
-        f"{evaluation['origin']:<10} {evaluation['status']:<11} {objective:>12}  {evaluation['error'] or values}"
+        f"{evaluation['origin']:<10} {status:<11} {objective:>12}  {evaluation['error'] or values}"
     )
 
 
