@@ -250,12 +250,15 @@ def test_progress_resets_the_retries(open_coordinator: Callable[[], Coordinator]
 def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
     open_coordinator: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coordinator, now = open_coordinator(), iter([10.0, 13.0, 1000.0, 1005.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    coordinator, now = open_coordinator(), 10.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     evaluation = coordinator.next_evaluation()
     assert evaluation is not None
+    now = 13.0
     coordinator.fail(evaluation.id, LOST)
+    now = 1000.0
     assert coordinator.next_evaluation() == evaluation
+    now = 1005.0
     seen: list[Record] = []
     coordinator._observers = [lambda record, number: seen.append(record)]
     coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
@@ -285,19 +288,48 @@ def test_different_failures_do_not_stop_the_search(open_coordinator: Callable[[]
 
 
 @pytest.mark.parametrize("kind", STOPPING)
-def test_a_storage_failure_stops_the_search_and_is_no_result(
+def test_a_failure_of_a_machine_stops_the_search_and_is_no_result(
     open_coordinator: Callable[[], Coordinator], kind: FailureKind
 ) -> None:
     coordinator = open_coordinator()
     failure = Failure(kind=kind, message="epoch-000001 could not be written")
-    for _ in range(RULES[kind].retries):
+    rule = RULES[kind]
+    for _ in range(rule.retries):
         assert coordinator.next_evaluation() is not None
         coordinator.fail(0, failure)
+        coordinator._paused_until = 0.0
     coordinator.next_evaluation()
-    with pytest.raises(SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, make room"):
+    expected = f"^epoch-000001 could not be written; nothing is lost, {rule.remedy} and start the same search again$"
+    with pytest.raises(SearchFailedError, match=expected):
         coordinator.fail(0, failure)
     assert coordinator.optimizer.results() == []
     assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]
+
+
+def test_no_evaluation_is_started_in_the_pause_after_a_fault_of_a_machine(
+    open_coordinator: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, now = open_coordinator(), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    evaluation = coordinator.next_evaluation()
+    assert evaluation is not None
+    for pause in (2.0, 4.0, 8.0):
+        coordinator.fail(evaluation.id, Failure(kind="memory_pressure", message="low on memory"))
+        now += pause - 0.1
+        assert coordinator.next_evaluation() is None
+        assert not coordinator.finished
+        now += 0.2
+        assert coordinator.next_evaluation() == evaluation
+
+
+def test_evaluations_that_are_taken_back_keep_their_order(open_coordinator: Callable[[], Coordinator]) -> None:
+    coordinator = open_coordinator()
+    coordinator.resize(2)
+    running = [coordinator.next_evaluation(), coordinator.next_evaluation()]
+    assert None not in running
+    coordinator.requeue_all()
+    assert coordinator.in_progress == 0
+    assert [coordinator.next_evaluation(), coordinator.next_evaluation()] == running
 
 
 def test_records_of_an_earlier_version_have_the_same_bytes_and_the_same_status(tmp_path: Path) -> None:
