@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from chaos import damage, deaths, hostile
+from chaos import commands, damage, deaths, files, hostile, machine
 from chaos.bench import Bench, BrokenPromiseError, check, lost_results, synthetic_store
 
 Act = Callable[[Bench, int], None]
@@ -65,6 +65,29 @@ FAULTS = [
     Fault(damage.journal_flipped),
     Fault(damage.journal_cut),
     Fault(damage.study_changed),
+    Fault(machine.gcs_suspended),
+    Fault(machine.raylet_suspended),
+    Fault(machine.machine_suspended),
+    Fault(machine.memory_taken),
+    Fault(machine.no_memory_left),
+    Fault(machine.ray_folder_deleted),
+    Fault(machine.tune_folder_deleted),
+    Fault(machine.temporary_disk_full),
+    Fault(machine.long_temporary_path),
+    Fault(machine.few_open_files),
+    Fault(machine.hung_up),
+    Fault(files.results_renamed),
+    Fault(files.results_deleted),
+    Fault(files.lock_deleted),
+    Fault(files.journal_immutable),
+    Fault(files.another_user),
+    Fault(files.tracking_replaced),
+    Fault(commands.append_killed, searches=False),
+    Fault(commands.fuse_killed, searches=False),
+    Fault(commands.crossval_killed, searches=False),
+    Fault(commands.report_killed),
+    Fault(commands.best_killed),
+    Fault(commands.fresh_killed),
     Fault(hostile.secrets),
     Fault(hostile.off_the_network),
 ]

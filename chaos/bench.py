@@ -148,18 +148,27 @@ class Bench:
     def journal(self) -> Path:
         return self.folder / "journal.jsonl"
 
-    def search(self, *more: str, prefix: Sequence[str] = ()) -> Driver:
+    def search(self, *options: str, prefix: Sequence[str] = (), terminal: int | None = None) -> Driver:
         """Start or resume the search."""
+        return self.start(*self.search_command(*options), prefix=prefix, terminal=terminal)
+
+    def search_command(self, *options: str) -> list[str]:
+        """Return the arguments of the command that starts or resumes the search."""
         sets = [part for setting in (*TINY, *self.settings) for part in ("--set", setting)]
-        options = ["--store", str(self.store), "--name", NAME, *self.options, *sets]
-        return self.start("search", "smoke", *options, *more, prefix=prefix)
+        return ["search", "smoke", "--store", str(self.store), "--name", NAME, *self.options, *sets, *options]
 
-    def start(self, *arguments: str, prefix: Sequence[str] = ()) -> Driver:
+    def start(self, *arguments: str, prefix: Sequence[str] = (), terminal: int | None = None) -> Driver:
         """Start ``emotune``."""
-        return self.run([*prefix, sys.executable, "-m", "emotune", *arguments])
+        return self.run([*prefix, sys.executable, "-m", "emotune", *arguments], terminal=terminal)
 
-    def run(self, command: Sequence[str]) -> Driver:
-        """Start a program in its own session."""
+    def run(self, command: Sequence[str], *, terminal: int | None = None) -> Driver:
+        """Start a program in its own session.
+
+        Args:
+            command: The program and its arguments.
+            terminal: File descriptor of its standard streams; None: its output goes to files. With a terminal, the
+                command itself begins the session.
+        """
         output = self.root / f"{len(self._drivers):02d}.out"
         environment = os.environ | {
             MARK: self.mark,
@@ -174,7 +183,13 @@ class Bench:
         }
         with output.open("wb") as answers, output.with_suffix(".err").open("wb") as errors:
             process = subprocess.Popen(
-                command, env=environment, cwd=self.root, stdout=answers, stderr=errors, start_new_session=True
+                command,
+                env=environment,
+                cwd=self.root,
+                stdin=terminal,
+                stdout=answers if terminal is None else terminal,
+                stderr=errors if terminal is None else terminal,
+                start_new_session=terminal is None,
             )
         self._drivers.append(Driver(process, output))
         return self._drivers[-1]
