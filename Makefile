@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := results/demo
 
-.PHONY: setup demo test test-ray test-others test-cluster chaos check fmt golden clean
+.PHONY: setup demo test test-ray test-others test-thorough test-cluster chaos check fmt golden clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup   the environment in $(VENV), with locked versions"
 	@echo "make demo    a search, a fine-tuning and a report on made-up ECG, within ten minutes"
 	@echo "make test    all tests"
+	@echo "make test-thorough  all tests with ten times the random examples, and second variants on Ray: hours"
 	@echo "make test-cluster  cluster.yaml on machines made of namespaces, as root"
 	@echo "make chaos   a search through kills, full disks, damage, outages and leaks: an hour; ARGS='--only NAME'"
 	@echo "make check   format, lint, types, layers, and the quick tests' imports"
@@ -45,6 +46,9 @@ test-ray:
 
 test-others:
 	$(BIN)/python -m pytest --ignore=tests/ray
+
+test-thorough: setup
+	$(BIN)/python -m pytest --hypothesis-profile=thorough --timeout=3600 -m 'not cluster'
 
 # Machines made of namespaces: needs root, sshd and rsync.
 test-cluster: setup

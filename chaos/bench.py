@@ -174,6 +174,7 @@ class Bench:
             MARK: self.mark,
             "EMOTUNE_STORAGE": str(self.storage),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+            "RAY_ADDRESS": "local",
             "RAY_AUTH_MODE": "disabled",
             "RAY_TMPDIR": str(self.root),
             "TMPDIR": str(self.temporary),

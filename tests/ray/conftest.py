@@ -1,7 +1,6 @@
-"""A small store, and the program as a user runs it: a process with a real Ray cluster."""
+"""A small store, a cluster for the whole session, and the program as a user runs it: a process of its own."""
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,9 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from benchmarks.servers import free_port
+from emotune.cli.actions.status import read_status
+from emotune.storage import LocalStorage
+from emotune.study.folder import SearchFolder
 from tests.support.stores import prepare_small_store
 
 TINY = [
@@ -31,7 +33,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Program:
-    """Runs ``emotune`` in processes of their own; whatever they leave behind is ended with the test."""
+    """Starts ``emotune`` in new processes; those that remain are ended with the test.
+
+    They connect to the cluster of ``RAY_ADDRESS``.
+    """
 
     store: Path
     storage: Path
@@ -41,12 +46,9 @@ class Program:
         return self.run([sys.executable, "-m", "emotune", *arguments])
 
     def run(self, command: list[str]) -> subprocess.Popen:
-        environment = (
-            {"RAY_ADDRESS": "local"} | os.environ | {"RAY_AUTH_MODE": "disabled", "EMOTUNE_STORAGE": str(self.storage)}
-        )
         process = subprocess.Popen(
             command,
-            env=environment,
+            env=os.environ | {"EMOTUNE_STORAGE": str(self.storage)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -62,14 +64,24 @@ class Program:
         return self.start("search", study, *options, *sets, *more)
 
     def status(self, name: str) -> dict:
-        process = self.start("status", name, "--json")
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
-        return json.loads(output)
+        """Return what ``emotune status --json`` prints, without the start of a process."""
+        return read_status(SearchFolder.of(name, storage=LocalStorage(self.storage)))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster that all tests share which neither kill it nor change it, with its dashboard."""
+    with cluster_of(cpus=4, dashboard=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def program(store: Path, tmp_path: Path) -> Iterator[Program]:
+def program(store: Path, tmp_path: Path, cluster: Cluster) -> Iterator[Program]:
+    assert cluster.head_node is not None
+    yield from programs(store, tmp_path)
+
+
+def programs(store: Path, tmp_path: Path) -> Iterator[Program]:
     running = Program(store=store, storage=tmp_path / "results")
     yield running
     for process in running.started:
@@ -83,7 +95,7 @@ def program(store: Path, tmp_path: Path) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def cluster_of(*, cpus: int, dashboard: bool) -> Iterator[Cluster]:
-    """Run a cluster of one node that the programs of a test find, and no others of this machine."""
+    """Run a cluster of one node, and set ``RAY_ADDRESS`` to it."""
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")

@@ -38,7 +38,7 @@ def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_pat
     options = ["--store", str(store), "--name", "packed", "--evaluations", "4", "--trials-per-gpu", "auto"]
     done = subprocess.run(
         [sys.executable, "-c", SEARCH, "smoke", *options, *sets],
-        env=os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "local", "EMOTUNE_STORAGE": str(tmp_path)},
+        env=os.environ | {"RAY_ADDRESS": "local", "EMOTUNE_STORAGE": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

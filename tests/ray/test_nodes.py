@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -17,7 +18,7 @@ from emotune.study.journal import read_journal
 from emotune.study.results import opened
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
-from tests.ray.conftest import Program, cluster_of
+from tests.ray.conftest import Program, cluster_of, programs
 from tests.search.checker import seen_in_virtual_time, violations
 
 pytestmark = [
@@ -28,10 +29,17 @@ pytestmark = [
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def own_cluster() -> Iterator[Cluster]:
     with cluster_of(cpus=1, dashboard=False) as cluster:
         yield cluster
     gc.collect()
+
+
+@pytest.fixture
+def program(store: Path, tmp_path: Path, own_cluster: Cluster) -> Iterator[Program]:
+    """The program on the cluster of this test."""
+    assert own_cluster.head_node is not None
+    yield from programs(store, tmp_path)
 
 
 class Following:
@@ -56,13 +64,13 @@ def ended(records: list[Record]) -> int:
     return sum(isinstance(one, Ended) for one in records)
 
 
-def test_a_search_outlives_a_node_and_takes_in_another(program: Program, cluster: Cluster) -> None:
-    node = cluster.add_node(num_cpus=1)
+def test_a_search_outlives_a_node_and_takes_in_another(program: Program, own_cluster: Cluster) -> None:
+    node = own_cluster.add_node(num_cpus=1)
     process = program.search("nodes", "--set", "budget.brackets=6", concurrency=None)
     following = Following(program, process)
     following.wait(lambda records: ended(records) >= 4)
-    cluster.remove_node(node, allow_graceful=False)
-    cluster.add_node(num_cpus=2)
+    own_cluster.remove_node(node, allow_graceful=False)
+    own_cluster.add_node(num_cpus=2)
     # a node that is gone counts until its heartbeats have been missed for a while
     following.wait(lambda records: any(isinstance(one, Resized) and one.concurrency >= 3 for one in records))
     _, errors = process.communicate(timeout=300)

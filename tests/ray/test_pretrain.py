@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import psutil
 import pytest
 from mlflow import MlflowClient
-from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 from torch import distributed, multiprocessing
 
@@ -27,7 +25,7 @@ from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import read_journal
 from emotune.training.loop import never_pause
 from emotune.training.workers import joined
-from tests.ray.conftest import Program, cluster_of
+from tests.ray.conftest import Program
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 EPOCHS = 14
@@ -38,13 +36,6 @@ batch_size: 16
 epochs: {EPOCHS}
 compute: {{precision: fp32}}
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster that outlives its drivers, with its dashboard."""
-    with cluster_of(cpus=4, dashboard=True) as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -148,7 +139,6 @@ def check_mlflow(program: Program, name: str) -> None:
     assert [step for step, _ in logged] == list(range(1, EPOCHS + 1))
 
 
-@pytest.mark.usefixtures("cluster")
 def test_whatever_is_killed_the_run_ends_like_an_undisturbed_one(
     program: Program, experiment: Path, undisturbed: Path
 ) -> None:
@@ -174,7 +164,6 @@ def test_whatever_is_killed_the_run_ends_like_an_undisturbed_one(
     check_mlflow(program, "killed")
 
 
-@pytest.mark.usefixtures("cluster")
 def test_from_four_workers_to_two_every_segment_is_seen_once_an_epoch(
     program: Program, experiment: Path, undisturbed: Path
 ) -> None:

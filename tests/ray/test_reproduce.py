@@ -1,7 +1,6 @@
 """A whole table on real Ray, killed once on the way."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,14 +11,12 @@ import pytest
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("cluster")
 def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -> None:
     storage = tmp_path / "results"
     command = [sys.executable, "-m", "emotune", "reproduce", "ecg-table-2", "--scale", "smoke", "--json"]
-    environment = os.environ | {"RAY_ADDRESS": "local"}
     command += ["--stores", str(tmp_path / "stores"), "--storage", str(storage), "--concurrency", "2"]
-    first = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
-    )
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 400
     while not any('"ended"' in file.read_text() for file in storage.glob("folds-*/journal.jsonl")):
         assert first.poll() is None
@@ -28,7 +25,7 @@ def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -
     first.send_signal(signal.SIGKILL)
     first.wait()
     kept = {file: file.read_text().splitlines() for file in storage.glob("*/journal.jsonl")}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     for file, lines in kept.items():
         assert file.read_text().splitlines()[: len(lines)] == lines
     rows = json.loads(done.stdout)["rows"]

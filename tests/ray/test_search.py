@@ -84,8 +84,10 @@ def check_decisions(journal: Path) -> None:
 
 @pytest.mark.parametrize(
     ("study", "settings", "asked"),
-    [("smoke", ("--set", "searcher.model=hpbandster"), False), (str(CONDITIONAL), (), True)],
-    ids=["sync", "async"],
+    [
+        pytest.param("smoke", ("--set", "searcher.model=hpbandster"), False, id="sync", marks=pytest.mark.thorough),
+        pytest.param(str(CONDITIONAL), (), True, id="async"),
+    ],
 )
 def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     program: Program, study: str, settings: tuple[str, ...], asked: bool
@@ -148,7 +150,7 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
     wait_for_records(journal, 1, process=process)
     while len({one.evaluation_id for one in read_journal(LocalLog(journal)) if isinstance(one, EpochDone)}) < 2:
         time.sleep(0.01)
-    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if is_trial(child)]
+    workers = [child for child in psutil.Process().children(recursive=True) if is_trial(child)]
     assert len(workers) == 2
     workers[0].kill()
     workers[1].suspend()

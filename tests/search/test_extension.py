@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError
@@ -15,8 +15,8 @@ from emotune.search.stopping import Amount, extension, parse_amount
 from emotune.study.resume import optimizer_from_records
 from tests.search.checker import violations
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
+from tests.support.properties import examples
 
-SLOW_DRAWS = settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
 SMALL: dict[str, Any] = {"kind": "hyperband", "max_budget": 9, "brackets": 2}
 
 searches = st.fixed_dictionaries(
@@ -75,7 +75,7 @@ class Driver:
         self.run()
 
 
-@SLOW_DRAWS
+@examples(0.4)
 @given(documents(), searches, further, st.randoms(use_true_random=False))
 def test_killed_anywhere_an_extended_search_ends_the_same(
     document: dict[str, Any], search: dict[str, Any], further: list[tuple], chance: random.Random

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ConfigSpace import ConfigurationSpace
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
@@ -27,10 +27,10 @@ from emotune.study.resume import optimizer_from_records
 from emotune.study.study import StudyObjective
 from tests.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
 from tests.search.searching import MIXED, documents, loss_of, space_of
+from tests.support.properties import examples
 
-EXAMPLES = 2
 KILLS = 8
-"""At least so many kills an example, and about 50 on average; with the combinations below at least 192 in a run."""
+"""Smallest number of kills of an example; about 50 on average. A run of all combinations below has at least 192."""
 
 SCHEDULES = [("hyperband", "sync", "none"), ("asha", "async", "none")]
 SCHEDULES += [("bohb", schedule, model) for schedule in ("sync", "async") for model in ("rungs", "hpbandster")]
@@ -132,7 +132,7 @@ def seen_by(search: Search, optimizer: Optimizer, records: list[Record]) -> Seen
 
 @pytest.mark.parametrize("order", ["strict", "free"])
 @pytest.mark.parametrize(("kind", "schedule", "model"), SCHEDULES)
-@settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@examples(0.08)
 @given(documents() | st.just(MIXED), OPTIONS, LIMITS, st.sampled_from([0, 3, 5]), st.integers(0, 999))
 def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
     tmp_path_factory: pytest.TempPathFactory,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
 from hpbandster.optimizers.config_generators.bohb import BOHB
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.search import Optimizer, proposals
@@ -91,7 +91,6 @@ def test_the_model_finds_the_good_region(model: str) -> None:
     assert sum(values["y"] == "l" for values in proposed) >= 5
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 @given(documents(), st.sampled_from(sorted(MODELS)), st.integers(0, 9))
 def test_proposals_are_legal_and_repeatable(document: dict[str, Any], model: str, seed: int) -> None:
     space = space_of(document)
@@ -108,7 +107,6 @@ def test_proposals_are_legal_and_repeatable(document: dict[str, Any], model: str
             assert all(type(value) in {int, float, str, bool} for value in values.values())
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(documents())
 def test_translation_and_encoding_lead_back(document: dict[str, Any]) -> None:
     space = space_of(document)

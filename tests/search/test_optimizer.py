@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ConfigSpace import Configuration, ConfigurationSpace
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError, StudyChangedError
@@ -15,8 +15,6 @@ from emotune.search.space import copy_of
 from emotune.study.resume import optimizer_from_records
 from tests.search.checker import violations
 from tests.search.searching import documents, loss_of, mixed_space, run_to_the_end, space_of, table
-
-SLOW_DRAWS = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 
 searches = st.fixed_dictionaries(
     {
@@ -43,7 +41,6 @@ def at_random(optimizer: Optimizer, chance: random.Random, *, failures: int) -> 
         optimizer.tell(each.id, loss_of(each, failures=failures))
 
 
-@SLOW_DRAWS
 @given(documents(), searches, st.integers(0, 4), st.randoms(use_true_random=False))
 def test_every_search_is_legal(
     document: dict[str, Any], search: dict[str, Any], failures: int, chance: random.Random
@@ -121,7 +118,6 @@ def test_a_search_killed_anywhere_goes_on_as_if_nothing_had_happened(model: str)
     assert {row["origin"] for row in table(whole)} - {"prior"} == {"default", "random", "model", "promotion"}
 
 
-@SLOW_DRAWS
 @given(documents(), searches, st.integers(0, 4), st.randoms(use_true_random=False))
 def test_a_restored_search_is_equal(
     document: dict[str, Any], search: dict[str, Any], failures: int, chance: random.Random

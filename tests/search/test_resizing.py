@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError
@@ -16,6 +16,7 @@ from emotune.search.stopping import Resize
 from emotune.study.resume import optimizer_from_records
 from tests.search.checker import seen_in_virtual_time, violations
 from tests.search.searching import loss_of, mixed_space, run_to_the_end, table
+from tests.support.properties import examples
 
 searches = st.fixed_dictionaries(
     {
@@ -88,7 +89,7 @@ def changes(optimizer: Optimizer) -> list[Resize]:
     return [Resize.model_validate(entry) for entry in optimizer.state()["resizes"]]
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@examples(0.4)
 @given(searches, sizes, st.randoms(use_true_random=False))
 @example(ASKED_OR_NOT, {39: 6, 21: 5, 46: 6, 26: 6}, random.Random(331))
 def test_killed_anywhere_it_ends_the_same_and_by_the_rules(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -116,7 +116,6 @@ def test_choices_and_inactive_values_are_away_from_all_others() -> None:
     assert (distance[np.triu_indices(4, 1)] > 0.2).all()
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents(), st.sampled_from([WIDE, NEAR]), st.integers(0, 99))
 def test_neighbours_can_be_decoded(document: dict[str, Any], where: Any, seed: int) -> None:
     space = space_of(document)

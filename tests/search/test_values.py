@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError
@@ -16,7 +16,6 @@ GOOD = {"optim.lr": 0.01, "task.span": 8, "model.layers": 2, "model.heads": 4, "
         "optim.momentum": 0.5, "seed": 3, "model.kind": "transformer"}  # fmt: skip
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 @given(documents(), st.integers(0, 99))
 def test_every_configuration_of_a_space_fits_as_it_is(document: dict[str, Any], seed: int) -> None:
     space = space_of(document)
