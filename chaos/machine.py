@@ -19,18 +19,15 @@ from chaos.damage import fill, kill_in_the_middle, small_disk
 SUSPENSION_S = 60.0
 """Time for which processes are suspended."""
 
-BALLAST_BYTES = 3 * 2**30
-"""Memory of another program that makes Ray end workers."""
+GIBIBYTE = 2**30
 
-BALLAST_S = 4.0
-"""Time for which that program has the memory."""
-
-BALLAST = f"""
-import time
-memory = bytearray({BALLAST_BYTES})
+BALLAST = """
+import sys, time
+memory = bytearray(int(sys.argv[1]))
 memory[::4096] = bytes([1]) * len(memory[::4096])
-time.sleep({BALLAST_S})
+time.sleep(4)
 """
+"""A program that uses a number of bytes for 4 s."""
 
 
 def gcs_suspended(bench: Bench, total: int) -> None:
@@ -77,14 +74,19 @@ def _finish_or_resume(bench: Bench, driver: Driver) -> None:
 
 def memory_taken(bench: Bench, total: int) -> None:
     """Let another program take memory for 4 s, so that Ray's memory monitor ends workers: they are tried again."""
-    memory = psutil.virtual_memory()
-    threshold = (memory.total - memory.available + BALLAST_BYTES * 2 / 3) / memory.total
+    limit = _used_memory() + 3 * GIBIBYTE
+    threshold = limit / psutil.virtual_memory().total
     bench.environment |= {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
     driver = _run_to_the_middle(bench, total)
-    ballast = bench.run([sys.executable, "-c", BALLAST])
+    ballast = bench.run([sys.executable, "-c", BALLAST, str(limit - _used_memory() + GIBIBYTE)])
     ballast.wait()
     require("ran low on memory" in driver.finish(), "Ray's memory monitor ended no worker")
     require(not bench.failed(), f"failed: {bench.failed()[:1]}")
+
+
+def _used_memory() -> int:
+    memory = psutil.virtual_memory()
+    return memory.total - memory.available
 
 
 def no_memory_left(bench: Bench, total: int) -> None:

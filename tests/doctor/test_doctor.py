@@ -74,7 +74,7 @@ def test_a_missing_and_an_unfit_package_are_named(monkeypatch: pytest.MonkeyPatc
     assert "make setup" in finding.cure
 
 
-def test_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_folder_that_cannot_be_used_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10**12))
     assert states(check_storage(tmp_path / "new" / "results")) == ["ok"]
@@ -92,7 +92,7 @@ def test_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "free some space" in nearly_full.cure
 
 
-def test_store(tmp_path: Path) -> None:
+def test_a_missing_store_is_reported(tmp_path: Path) -> None:
     assert check_store(tmp_path).state == "fail"
     settings = PrepareSettings(seconds=1.0)
     corpus = Synthetic(subjects=2, seconds_per_state=4.0)
@@ -100,7 +100,7 @@ def test_store(tmp_path: Path) -> None:
     assert check_store(tmp_path / "store").state == "ok"
 
 
-def test_token(tmp_path: Path) -> None:
+def test_a_token_that_others_can_read_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "token"
     environment = {"RAY_AUTH_TOKEN_PATH": str(path)}
     assert check_token(environment).state == "ok", "there need not be one before Ray is started"
@@ -128,7 +128,7 @@ def test_a_gpu_that_torch_cannot_use(
     assert host.check_gpu().state == "ok"
 
 
-def test_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_in_use_and_open_to_others_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.check_ports({}).state == "ok"
     with answering(200) as address:
         port = int(address.rsplit(":", 1)[1])
@@ -217,9 +217,9 @@ def test_the_longest_path_of_ray_folder_is_that_of_ray(longer: int, state: str) 
     validate = contextlib.nullcontext() if state == "ok" else pytest.raises(OSError, match="cannot exceed")
     with validate:
         validate_socket_filepath(f"{folder}/ray/{SOCKET}")
-    found = check_ray_folder({"RAY_TMPDIR": folder})
-    assert ("too long" in found.found) == (state == "fail")
-    assert state == "ok" or f"at most {room} bytes" in found.cure
+    finding = check_ray_folder({"RAY_TMPDIR": folder})
+    assert ("too long" in finding.found) == (state == "fail")
+    assert state == "ok" or f"at most {room} bytes" in finding.cure
 
 
 def test_ray_folder_is_chosen_as_ray_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

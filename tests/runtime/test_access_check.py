@@ -37,10 +37,10 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirement
 def test_a_machine_with_folder_and_store_has_access(requirements: Requirements) -> None:
     assert find_missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
     check_access(requirements)
-    assert [one.name for one in requirements.folder.local().iterdir()] == [access_check.MARKER]
+    assert [path.name for path in requirements.folder.local().iterdir()] == [access_check.MARKER]
 
 
-def test_another_folder_of_the_same_name_is_found(requirements: Requirements) -> None:
+def test_another_folder_of_the_same_name_is_inaccessible(requirements: Requirements) -> None:
     check_access(requirements)
     requirements.folder.write(access_check.MARKER, b"of an earlier search")
     with pytest.raises(InaccessibleError, match=f"node here cannot access the results in {requirements.folder}"):

@@ -88,12 +88,13 @@ def work(coordinator: Coordinator) -> None:
 
 def table(records: list[Record]) -> list[tuple]:
     return [
-        (one.evaluation.model_dump_json(), one.status, one.objective, one.error) for one in evaluation_results(records)
+        (result.evaluation.model_dump_json(), result.status, result.objective, result.error)
+        for result in evaluation_results(records)
     ]
 
 
 def epochs(records: list[Record]) -> list[tuple[int, int]]:
-    return sorted((one.config_id, one.epoch) for one in records if isinstance(one, EpochDone))
+    return sorted((record.config_id, record.epoch) for record in records if isinstance(record, EpochDone))
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
@@ -114,7 +115,7 @@ def test_a_search_killed_at_any_record_ends_with_the_same_history(tmp_path: Path
 def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None:
     results = evaluation_results(drive(LocalLog(tmp_path / "j.jsonl")))
     best = find_best(results, mode="min")
-    top = [one.objective for one in results if one.evaluation.to_epoch == 9 and one.objective is not None]
+    top = [result.objective for result in results if result.evaluation.to_epoch == 9 and result.objective is not None]
     assert best is not None
     assert (best.epochs, best.objective) == (9, min(top))
     worst = find_best(results, mode="max")
@@ -124,11 +125,11 @@ def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None
 
 def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
     """Return the records as if all evaluations up to an epoch had failed."""
-    there = {one.evaluation.id for one in evaluation_results(records) if one.evaluation.to_epoch == epochs}
+    ids = {result.evaluation.id for result in evaluation_results(records) if result.evaluation.to_epoch == epochs}
     failed = {"status": "failed", "objective": None, "error": "out of memory"}
     return [
-        one.model_copy(update=failed) if isinstance(one, Ended) and one.evaluation_id in there else one
-        for one in records
+        record.model_copy(update=failed) if isinstance(record, Ended) and record.evaluation_id in ids else record
+        for record in records
     ]
 
 
@@ -143,8 +144,8 @@ def test_a_search_without_a_result_at_the_largest_budget_has_a_warning(tmp_path:
     assert line.startswith("no configuration has a result at 9 epochs, the best one only at 3: ")
     assert line.endswith("evaluations failed")
     assert status_document([*fallen, closed], alive=False)["warning"] == line
-    short = [one for one in records if not (isinstance(one, Started) and one.evaluation.to_epoch == 9)]
-    assert "it ended too early" in str(shortfall([*[one for one in short if not is_failure(one)], closed]))
+    short = [record for record in records if not (isinstance(record, Started) and record.evaluation.to_epoch == 9)]
+    assert "it ended too early" in str(shortfall([*[record for record in short if not is_failure(record)], closed]))
 
 
 def is_failure(record: Record) -> bool:
@@ -172,10 +173,10 @@ def test_a_wall_clock_that_jumps_decides_nothing(
         with pytest.raises(Killed):
             drive(LocalLog(tmp_path / "jumping.jsonl"), die_at=number, concurrency=2)
     records = drive(LocalLog(tmp_path / "jumping.jsonl"), concurrency=2)
-    times = [one.time for one in records[1:]]
+    times = [record.time for record in records[1:]]
     assert times != sorted(times)
     assert table(records) == table(undisturbed)
-    assert all(one.seconds is not None and 0 <= one.seconds < 60 for one in evaluation_results(records))
+    assert all(result.seconds is not None and 0 <= result.seconds < 60 for result in evaluation_results(records))
     assert find_best(evaluation_results(records), mode="min") == find_best(evaluation_results(undisturbed), mode="min")
 
 
@@ -262,7 +263,7 @@ def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
     seen: list[Record] = []
     coordinator._observers = [lambda record, number: seen.append(record)]
     coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
-    assert [one.seconds for one in seen if isinstance(one, Ended)] == [8.0]
+    assert [record.seconds for record in seen if isinstance(record, Ended)] == [8.0]
 
 
 def fail_for_good(coordinator: Coordinator, *, message: str) -> None:
