@@ -29,7 +29,8 @@ def load_encoder(
     from emotune.evaluation.encoders import PretrainedEncoder
     from emotune.storage import open_storage
     from emotune.tracking.encoders import find_encoder
+    from emotune.tracking.uri import sqlite_uri
 
     results = open_storage(str(storage or os.environ.get("EMOTUNE_STORAGE", "results")))
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.local('mlflow.db')}"
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(results.local("mlflow.db"))
     return PretrainedEncoder(find_encoder(str(source), storage=results, tracking_uri=uri))

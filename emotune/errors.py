@@ -60,9 +60,9 @@ class GpuLostError(Exception):
 
 
 class StorageRefusedError(EmotuneError):
-    """A bucket refuses a request: it does not exist, or the keys are wrong or lack the right.
+    """A storage refuses a request: a bucket or its keys are wrong, or a file or its folder denies access.
 
-    The user corrects the URL or the ``AWS_*`` variables. Not repeated.
+    The user corrects the URL, the ``AWS_*`` variables or the permissions. Not repeated.
     """
 
 

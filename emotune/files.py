@@ -1,10 +1,13 @@
 """Atomic writes: after a crash or a power cut a file or folder is the old one or the whole new one."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +40,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a hidden name, flush it to the disk, and rename it."""
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
+    """Write a regular file under a hidden name, flush it to the disk, and rename it.
+
+    A file that a user names is written by `write_output`.
+    """
+    draft = _draft_of(path)
     try:
         with draft.open("wb") as file:
             file.write(content)
@@ -49,6 +55,106 @@ def write_atomically(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _draft_of(path: Path) -> Path:
+    """Return a hidden name beside a path; it is at most 255 bytes long, whatever the name of the path is."""
+    return path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.draft")
+
+
+def check_output(path: Path, *, option: str = "--out") -> None:
+    """Refuse a path that `write_output` could not write, before its content is computed.
+
+    Args:
+        path: The path that a user gave.
+        option: The option that named it, for the message.
+
+    Raises:
+        SettingsError: It is a folder or a disk, its folder does not exist, or its name is too long.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        _check_parent(path, option=option)
+        return
+    except OSError as error:
+        raise _unwritable(path, error, option=option) from error
+    if stat.S_ISDIR(mode):
+        raise SettingsError(f"{option} {path}: this is a folder; give the path of a file in it")
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        kind = "a disk" if stat.S_ISBLK(mode) else "a socket"
+        raise SettingsError(f"{option} {path}: this is {kind}, which is not written to; give the path of a file")
+
+
+def _check_parent(path: Path, *, option: str) -> None:
+    """Refuse a new file whose folder does not exist; symbolic links are followed."""
+    parent = Path(os.path.realpath(path)).parent
+    if not parent.is_dir():
+        raise SettingsError(f"{option} {path}: the folder {parent} does not exist; create it first")
+
+
+def write_output(path: Path, content: bytes, *, option: str = "--out") -> bool:
+    """Write a file that a user named.
+
+    A regular file is replaced atomically and keeps its permissions. Symbolic links are followed. A device, a pipe and
+    the file that is this process's standard output are written to, and never replaced.
+
+    Args:
+        path: The path that the user gave.
+        content: Its new content.
+        option: The option that named it, for messages.
+
+    Returns:
+        Whether a regular file was written.
+
+    Raises:
+        SettingsError: The path cannot be written; nothing was replaced.
+    """
+    check_output(path, option=option)
+    try:
+        stream = _standard_stream(path)
+        if stream is not None:
+            _write_all(stream, content)
+            return False
+        if path.exists() and not path.is_file():
+            with path.open("wb", buffering=0) as file:
+                _write_all(file.fileno(), content)
+            return False
+        _replace_file(Path(os.path.realpath(path)), content)
+    except OSError as error:
+        raise _unwritable(path, error, option=option) from error
+    return True
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    if mode is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    write_atomically(path, content)
+    if mode is not None:
+        path.chmod(mode)
+
+
+def _standard_stream(path: Path) -> int | None:
+    """Return the descriptor of standard output or error if the path is the same file; None: it is neither."""
+    with contextlib.suppress(FileNotFoundError):
+        there = path.stat()
+        for descriptor in (1, 2):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(there, os.fstat(descriptor)):
+                    sys.stdout.flush()
+                    return descriptor
+    return None
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]
+
+
+def _unwritable(path: Path, error: OSError, *, option: str) -> SettingsError:
+    return SettingsError(f"{option} {path}: cannot be written: {error.strerror}; give another file")
 
 
 @contextlib.contextmanager
@@ -63,7 +169,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             power cut in between, `restore_replaced` brings the old one back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
+    draft = _draft_of(path)
     draft.mkdir()
     aside = path.with_name(f".{path.name}.replaced")
     try:
@@ -73,6 +179,9 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         sync_folder(draft)
         if replace:
+            # a kill may have come between the two renames and the removal: then the folder is the new one already
+            restore_replaced(path)
+            shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
         draft.rename(path)
     except BaseException:

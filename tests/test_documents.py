@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, model_validator
 
 from emotune.base import Settings
-from emotune.documents import Document, dump_document, load_document, override, parse
+from emotune.documents import Document, encode_document, load_document, override, parse
 from emotune.errors import SettingsError
 
 
@@ -165,13 +165,14 @@ def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], header: str
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.yaml"
-    dump_document(path, content, header=header)
+    path.write_bytes(encode_document(content, header=header))
     assert load_document(path).content == content
 
 
 def test_shared_parts_are_written_out(tmp_path: Path) -> None:
     shared = [1, 2]
-    dump_document(tmp_path / "best.yaml", {"a": shared, "b": shared, "lr": 1e-5}, header="The best\nof all")
+    content = {"a": shared, "b": shared, "lr": 1e-5}
+    (tmp_path / "best.yaml").write_bytes(encode_document(content, header="The best\nof all"))
     assert (tmp_path / "best.yaml").read_text().startswith("# The best\n# of all\na:\n- 1\n")
     assert load_document(tmp_path / "best.yaml").content == {"a": [1, 2], "b": [1, 2], "lr": 1e-5}
 

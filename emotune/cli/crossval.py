@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from emotune.cli.options import (
+    INPUT_PATH,
     RunRequest,
     folds_at_a_time_option,
     fresh_option,
@@ -51,7 +52,7 @@ class CrossValidationRequest(RunRequest):
 
 
 @click.command()
-@click.argument("experiment", type=click.Path(path_type=Path))
+@click.argument("experiment", type=INPUT_PATH)
 @run_options(
     CrossValidationRequest,
     click.option(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.options import json_option, run_options, set_option
+from emotune.cli.options import INPUT_PATH, OUTPUT_PATH, json_option, run_options, set_option
 
 MODALITIES = ("ecg", "eeg")
 """Choices of ``--modality``: `emotune.data.recording.Modality`, which is slow to import."""
@@ -57,7 +57,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("corpus")
-@click.argument("raw_dir", required=False, type=click.Path(path_type=Path))
+@click.argument("raw_dir", required=False, type=INPUT_PATH)
 @run_options(
     PrepareRequest,
     click.option(
@@ -116,9 +116,7 @@ def list_corpora(corpus: str | None, *, as_json: bool) -> None:
 @click.argument("store")
 @json_option
 @click.option("--verify", is_flag=True, help="Read the whole store and compare it with its checksums.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw some segments, for inspection by eye."
-)
+@click.option("--plot", type=OUTPUT_PATH, metavar="FILE.png", help="Draw some segments, for inspection by eye.")
 def describe(store: str, *, as_json: bool, verify: bool, plot: Path | None) -> None:
     """Describe a segment store: its content, the distribution of its ratings, and what was left out.
 

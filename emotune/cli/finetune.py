@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from emotune.cli.options import (
+    INPUT_PATH,
     WORKERS,
     RunRequest,
     encoder_option,
@@ -37,7 +38,7 @@ class FinetuneRequest(RunRequest):
 
 
 @click.command()
-@click.argument("experiment", type=click.Path(path_type=Path))
+@click.argument("experiment", type=INPUT_PATH)
 @run_options(
     FinetuneRequest,
     encoder_option,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.options import json_option, storage_option
+from emotune.cli.options import INPUT_PATH, json_option, storage_option
 
 
 @click.command()
 @click.argument("ecg")
 @click.argument("eeg")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write the features to.")
+@click.option("--out", required=True, type=INPUT_PATH, help="Folder to write the features to.")
 @storage_option
 @json_option
 def fuse(ecg: str, eeg: str, *, out: Path, storage: str, as_json: bool) -> None:

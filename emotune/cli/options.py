@@ -7,6 +7,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -77,18 +78,41 @@ def run_options(request: type[Request], *options: Decorator) -> Callable[[Callab
 
 
 def _check_no_password(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
-    """Refuse a password on the command line, where every user of the machine can read it."""
-    if uri and context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
-        from emotune.tracking.uri import has_password, public_uri
+    """Refuse a password on the command line, where every user of the machine can read it; encode one elsewhere."""
+    if not uri:
+        return uri
+    from emotune.tracking.uri import encoded_uri, has_password, public_uri
 
-        if has_password(uri):
-            raise SettingsError(
-                f"--tracking-uri {public_uri(uri)}: the URI contains a password, and every user of this machine can "
-                "read a command line; leave the password out and set MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD, or set MLFLOW_TRACKING_URI to the whole URI"
-            )
-    return uri
+    if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE and has_password(uri):
+        raise SettingsError(
+            f"--tracking-uri {public_uri(uri)}: the URI contains a password, and every user of this machine can "
+            "read a command line; leave the password out and set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or set MLFLOW_TRACKING_URI to the whole URI"
+        )
+    return encoded_uri(uri)
 
+
+class InputPathType(click.ParamType):
+    """A path; ``~`` at its start is the home folder, also where the shell leaves it."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        del param, ctx
+        return Path(value).expanduser()
+
+
+class OutputPathType(InputPathType):
+    """A file to write; ``-`` is standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        return Path("/dev/stdout") if value == "-" else super().convert(value, param, ctx)
+
+
+INPUT_PATH = InputPathType()
+OUTPUT_PATH = OutputPathType()
 
 storage_option = click.option(
     "--storage",

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.options import RunRequest, json_option, run_options, storage_option, tracking_option
+from emotune.cli.options import (
+    INPUT_PATH,
+    OUTPUT_PATH,
+    RunRequest,
+    json_option,
+    run_options,
+    storage_option,
+    tracking_option,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +38,13 @@ class PredictRequest(RunRequest):
 
 @click.command()
 @click.argument("models", metavar="MODEL[,MODEL]")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=INPUT_PATH)
 @run_options(
     PredictRequest,
     click.option("--fs", type=float, metavar="HZ", help="Samples per second, if FILE does not contain it (CSV)."),
     json_option,
-    click.option(
-        "--csv", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write a table with one row per segment."
-    ),
-    click.option(
-        "--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the signal and the probabilities."
-    ),
+    click.option("--csv", type=OUTPUT_PATH, metavar="FILE.csv", help="Write a table with one row per segment."),
+    click.option("--plot", type=OUTPUT_PATH, metavar="FILE.png", help="Draw the signal and the probabilities."),
     storage_option,
     tracking_option,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from emotune.cli.options import (
+    INPUT_PATH,
     WORKERS,
     RunRequest,
     fresh_option,
@@ -32,7 +33,7 @@ class PretrainRequest(RunRequest):
 
 
 @click.command()
-@click.argument("experiment", type=click.Path(path_type=Path))
+@click.argument("experiment", type=INPUT_PATH)
 @run_options(
     PretrainRequest,
     click.option(

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.options import json_option, storage_option, tracking_option
+from emotune.cli.options import OUTPUT_PATH, json_option, storage_option, tracking_option
 
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="File to write.  [default: report.html in the folder of NAME]"
-)
+@click.option("--out", type=OUTPUT_PATH, help="File to write.  [default: report.html in the folder of NAME]")
 @storage_option
 def report(name: str, *, out: Path | None, storage: str) -> None:
     """Write one self-contained HTML page about the search or run NAME.

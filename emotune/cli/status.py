@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from emotune.cli.options import json_option, storage_option
+from emotune.cli.options import OUTPUT_PATH, json_option, storage_option
 
 
 @click.command()
@@ -44,7 +44,7 @@ def stop(name: str, *, storage: str) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Experiment file to write.")
+@click.option("--out", required=True, type=OUTPUT_PATH, help="Experiment file to write.")
 @storage_option
 def best(name: str, *, out: Path, storage: str) -> None:
     """Write the best configuration of the search NAME as a complete experiment.

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from emotune.data.modality import MODALITIES
 from emotune.data.store import ALL_CHANNELS, SegmentStore
 from emotune.errors import SettingsError
-from emotune.files import write_atomically
+from emotune.files import check_output, write_output
 from emotune.randomness import stream
 
 ENDING = ".png"
@@ -50,7 +50,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def write_picture(store: SegmentStore, *, file: Path) -> None:
-    """Write the inspection page of a store as PNG, atomically; an existing file is replaced.
+    """Write the inspection page of a store as PNG, as `write_output` does.
 
     The same store gives the same page.
 
@@ -59,13 +59,8 @@ def write_picture(store: SegmentStore, *, file: Path) -> None:
     """
     if file.suffix.lower() != ENDING:
         raise SettingsError(f"{file} would be no PNG; give a name that ends in {ENDING}")
-    if not file.parent.is_dir():
-        raise SettingsError(f"the folder {file.parent} does not exist; make it first")
-    content = draw_picture(store)
-    try:
-        write_atomically(file, content)
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be written: {error.strerror}. Give another file.") from error
+    check_output(file, option="--plot")
+    write_output(file, draw_picture(store), option="--plot")
 
 
 def draw_picture(store: SegmentStore) -> bytes:

@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 from emotune.errors import SettingsError
-from emotune.files import write_atomically
 
 KeyPath = tuple[str | int, ...]
 """Keys and indices from the top of a document to a value."""
@@ -263,8 +262,8 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), [*"-+.0123456789"])
 
 
-def dump_document(path: Path, content: Mapping[str, Any], *, header: str) -> None:
-    """Write settings as YAML, whole or not at all, under a header of comment lines."""
+def encode_document(content: Mapping[str, Any], *, header: str) -> bytes:
+    """Return settings as a YAML file, under a header of comment lines."""
     printable = ("".join(c if c.isprintable() else "?" for c in line) for line in header.splitlines())
     comment = "".join(f"# {line}".rstrip() + "\n" for line in printable)
     plain = json.dumps(dict(content), ensure_ascii=False)
@@ -275,4 +274,4 @@ def dump_document(path: Path, content: Mapping[str, Any], *, header: str) -> Non
         allow_unicode=plain.isprintable(),  # without escapes PyYAML loses rare line breaks (U+0085)
         width=100,
     )
-    write_atomically(path, (comment + body).encode())
+    return (comment + body).encode()

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from emotune.data.modality import MODALITIES
 from emotune.errors import SettingsError
 from emotune.evaluation.prediction import Prediction, label_of
-from emotune.files import write_atomically
+from emotune.files import write_output
 
 SUFFIX = ".png"
 """Suffix that a plot's file must have."""
@@ -42,17 +42,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def write_plot(prediction: Prediction, *, file: Path) -> None:
-    """Write the plot to a file, atomically.
+    """Write the plot to a file, as `write_output` does.
 
     Raises:
         SettingsError: The file cannot be written, or its suffix is not ``.png``.
     """
     if file.suffix.lower() != SUFFIX:
         raise SettingsError(f"{file} has the suffix {file.suffix!r}, expected {SUFFIX!r}")
-    try:
-        write_atomically(file, draw_plot(prediction))
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be written: {error.strerror}; give another file") from error
+    write_output(file, draw_plot(prediction), option="--plot")
 
 
 def draw_plot(prediction: Prediction) -> bytes:

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from emotune.files import write_atomically
+from emotune.files import write_output
 from emotune.report.durations import duration
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
 from emotune.report.journal_tables import held_out_scores, leaderboard, objective_of, rank_agreement, rung_weights
@@ -64,9 +64,9 @@ def render_report(records: Sequence[Record]) -> bytes:
     return environment.from_string(PAGE).render(_content(records)).encode("utf-8", "replace")
 
 
-def write_report(records: Sequence[Record], out: Path) -> None:
-    """Write the page about a search to a file, atomically."""
-    write_atomically(out, render_report(records))
+def write_report(records: Sequence[Record], out: Path) -> bool:
+    """Write the page about a search to a file; returns whether it is a regular file (see `write_output`)."""
+    return write_output(out, render_report(records))
 
 
 def _content(records: Sequence[Record]) -> dict[str, Any]:

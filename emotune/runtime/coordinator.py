@@ -27,6 +27,9 @@ Observer = Callable[[Record, int], None]
 MAX_SIMILAR_FAILURES = 5
 """Number of similar failures without a success in between after which the search stops."""
 
+JOURNAL_CHECK_INTERVAL_S = 5.0
+"""Seconds between two checks that the journal still has its name."""
+
 NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
 """A number in an error message; messages that differ in numbers only are similar."""
 
@@ -47,6 +50,7 @@ class Coordinator:
         self.optimizer = optimizer
         self.stopping = False
         self._journal = journal
+        self._journal_checked_at = float("-inf")
         self._aim = aim
         self._observers = observers
         self._unfinished = list(optimizer.running())
@@ -205,6 +209,16 @@ class Coordinator:
         change = self.optimizer.resize(workers)
         if change is not None:
             self._write(Resized(time=time.time(), concurrency=concurrency, workers=workers, seen=change.seen))
+
+    def check_journal(self) -> None:
+        """Check every few seconds that results can still be recorded.
+
+        Raises:
+            SearchFailedError: The journal was renamed or deleted, or another driver has taken it over.
+        """
+        if time.monotonic() - self._journal_checked_at >= JOURNAL_CHECK_INTERVAL_S:
+            self._journal.check()
+            self._journal_checked_at = time.monotonic()
 
     def close(self, record: Closed) -> None:
         """Record how the driver ended."""

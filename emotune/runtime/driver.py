@@ -19,13 +19,13 @@ from emotune.runtime.coordinator import Coordinator, Observer
 from emotune.runtime.group import GroupTrainable
 from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob, run_trials
 from emotune.runtime.worker import EvaluationTrainable, Job
-from emotune.search.records import Closed, Evaluation, Extended, Opened, Record
+from emotune.search.records import Closed, Evaluation, Extended, Opened, Record, Retried
 from emotune.search.stopping import Amount, extension
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copy_encoders
 from emotune.study.journal import Journal
-from emotune.study.results import opened, search_state
+from emotune.study.results import failures_to_retry, opened, search_state
 from emotune.study.resume import as_recorded, make_optimizer, software_changes
 from emotune.study.study import Study
 
@@ -57,6 +57,8 @@ class RunOptions:
     """Earlier searches whose best configurations are in the study."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers of an evaluation, as a Ray Train group; None: one worker, without a group."""
+    retry_failed: bool = False
+    """Run failed evaluations again, except those that diverged."""
     trials_per_gpu: TrialsPerGpu = 1
     """Evaluations that share a GPU, if the cluster has GPUs and an evaluation has one worker."""
 
@@ -95,6 +97,7 @@ def run_study(
         if journal.records:
             study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
             _extend(journal, study, options)
+            _retry(journal, study, options)
             _warn_of_other_software(journal.records)
         folder.forget_stop()
         connect = partial(
@@ -139,6 +142,19 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
     moved = extension(optimizer.settings, made=len(optimizer.results()), **amounts)
     optimizer.extend(**moved.limits)
     journal.append(Extended(time=time.time(), brackets=moved.brackets, evaluations=moved.evaluations))
+
+
+def _retry(journal: Journal, study: Study, options: RunOptions) -> None:
+    """Record that failed evaluations are run again, if the options say so."""
+    if not options.retry_failed:
+        return
+    numbers = failures_to_retry(journal.records)
+    if not numbers:
+        logger.warning("--retry-failed: no evaluation has failed, except by diverging; nothing is tried again")
+        return
+    optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
+    change = optimizer.retry(numbers)
+    journal.append(Retried(time=time.time(), evaluations=change.evaluations, seen=change.seen))
 
 
 def _open(

@@ -158,6 +158,13 @@ class CoordinatorSearcher(Searcher):
             self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {seconds:.0f} s"))
         return set(silent)
 
+    def check_journal(self) -> None:
+        """End the search if its results can no longer be recorded."""
+        try:
+            self._coordinator.check_journal()
+        except SearchFailedError as error:
+            self.failure = error
+
     def process_report(self, trial_id: str, report: StepReport) -> bool:
         """Process the report of a trial's step.
 
@@ -284,7 +291,7 @@ class CoordinatorSearcher(Searcher):
 class TrialCallback(Callback):
     """Forwards what Tune's searchers do not receive: that a trial has a worker, and why a worker was lost.
 
-    It also kills the workers of trials that hang. Tune then reports them as lost.
+    It also kills the workers of trials that hang, which Tune then reports as lost, and checks the journal.
     """
 
     def __init__(self, searcher: CoordinatorSearcher) -> None:
@@ -296,8 +303,9 @@ class TrialCallback(Callback):
         self._searcher.on_worker_ready(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Kill the workers that hang."""
+        """Kill the workers that hang, and end the search if its journal is gone."""
         del iteration, info
+        self._searcher.check_journal()
         hung = self._searcher.mark_hung()
         for trial in trials if hung else ():
             actor = trial.temporary_state.ray_actor

@@ -39,6 +39,10 @@ class VirtualClock:
         """
         heapq.heappush(self._ends, (self._now + seconds, evaluation_id))
 
+    def is_running(self, evaluation_id: int) -> bool:
+        """Return whether an evaluation has not ended in virtual time."""
+        return any(number == evaluation_id for _, number in self._ends)
+
     def decide(self, offer: Callable[[], Plan | None], *, known: Collection[int]) -> Plan | None:
         """Return the next plan, at the earliest virtual time that has one.
 

@@ -91,6 +91,14 @@ class History:
                 self.from_prior.add(evaluation.config_id)
             self._keys.add(key_of(evaluation.values))
 
+    def withdraw(self, evaluation: Evaluation) -> None:
+        """Remove a failure: the evaluation runs again."""
+        results = self._results[evaluation.rung]
+        results.remove((evaluation.config_id, math.inf))
+        if not results:
+            del self._results[evaluation.rung]
+        self._running.add((evaluation.config_id, evaluation.rung))
+
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
         """Record a result; a failure has the loss infinity."""
         self._running.discard((evaluation.config_id, evaluation.rung))

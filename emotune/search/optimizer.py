@@ -2,7 +2,8 @@
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from ConfigSpace import ConfigurationSpace
@@ -17,7 +18,7 @@ from emotune.search.schedule import Plan, plan_of
 from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
 from emotune.search.state import SearchState, finite, outcome_of, parse_state
-from emotune.search.stopping import Change, Extension, Resize, in_words
+from emotune.search.stopping import Change, Extension, Resize, Retry, in_words
 from emotune.search.values import check_recorded, fitted_settings
 
 Cost = Callable[[dict[str, Value]], float]
@@ -141,19 +142,63 @@ class Optimizer:
         self._resize(change)
         return change
 
+    def retry(self, evaluation_ids: Collection[int]) -> Retry:
+        """Run failed evaluations again, and return the change.
+
+        Earlier decisions stay as they are. Later ones depend on the new results; in strict order these come in virtual
+        time as if the evaluations were started now.
+
+        Args:
+            evaluation_ids: Numbers of failed evaluations, at least one.
+
+        Raises:
+            SettingsError: One of them does not exist, runs, or has a finite loss.
+        """
+        self._next_plan()  # advances the clock, so that its time does not depend on earlier calls of ask
+        change = Retry(
+            after=len(self._evaluations),
+            seen=self._clock.ended,
+            changes=len(self._changes),
+            evaluations=tuple(sorted(evaluation_ids)),
+        )
+        self._retry(change)
+        return change
+
+    def _retry(self, change: Retry) -> None:
+        """Withdraw failures at the virtual time at which the change was decided."""
+        self._advance_to(change.seen)
+        for evaluation_id in change.evaluations:
+            if evaluation_id >= len(self._evaluations) or self._losses.get(evaluation_id) != math.inf:
+                raise SettingsError(f"evaluation {evaluation_id} has not failed; only failed evaluations run again")
+        for evaluation_id in change.evaluations:
+            evaluation = self._evaluations[evaluation_id]
+            del self._losses[evaluation_id]
+            self._running[evaluation_id] = evaluation
+            if self.settings.order == "strict" and self._clock.is_running(evaluation_id):
+                continue  # no decision has seen the failure
+            for observer in (self._schedule, self._history):
+                observer.withdraw(evaluation)
+            if self.settings.order == "strict":
+                self._clock.start(evaluation_id, seconds=self._seconds(evaluation))
+        self._changes += (change,)
+
+    def _advance_to(self, seen: int) -> None:
+        """Advance the virtual clock until this number of evaluations has ended."""
+        while self._clock.ended < seen and self._clock.advance(known=self._losses):
+            pass
+        if self._clock.ended != seen:
+            raise SettingsError(f"{seen} evaluations had ended in virtual time before the change")
+
     def _resize(self, change: Resize) -> None:
         """Change the number of workers at the virtual time at which the change was decided."""
-        while self._clock.ended < change.seen and self._clock.advance(known=self._losses):
-            pass
-        if self._clock.ended != change.seen:
-            raise SettingsError(f"{change.seen} evaluations had ended before there were {change.workers} workers")
+        self._advance_to(change.seen)
         self._clock.workers = change.workers
         self.settings = self.settings.model_copy(update={"concurrency": change.workers})
         self._changes += (change,)
 
     def running(self) -> list[Evaluation]:
         """Return the evaluations without a result, by number. A new driver starts these again."""
-        return list(self._running.values())
+        return [self._running[number] for number in sorted(self._running)]
 
     def results(self) -> list[tuple[Evaluation, float | None]]:
         """Return the evaluations that have a result, each with its loss; None for a failure."""
@@ -169,13 +214,15 @@ class Optimizer:
 
     def state(self) -> dict[str, Any]:
         """Return the settings, changes, evaluations and results as plain JSON, for `from_state`."""
-        return SearchState(
+        state = SearchState(
             space=space_digest(self._space),
             settings=self._settings_at_first.model_dump(mode="json"),
             extensions=tuple(change for change in self._changes if isinstance(change, Extension)),
             resizes=tuple(change for change in self._changes if isinstance(change, Resize)),
+            retries=tuple(change for change in self._changes if isinstance(change, Retry)),
             evaluations=[outcome_of(evaluation, losses=self._losses) for evaluation in self._evaluations],
-        ).model_dump(mode="json")
+        )
+        return state.model_dump(mode="json", exclude=None if state.retries else {"retries"})
 
     @classmethod
     def from_state(
@@ -208,7 +255,7 @@ class Optimizer:
         Args:
             evaluations: All decisions, by number.
             losses: Results by evaluation; infinity for a failure.
-            changes: Extensions and resizes, in order.
+            changes: Extensions, resizes and retries, in order. Before a retry its evaluations had failed.
 
         Raises:
             DamageError: A configuration is not in the space, or the search was not finished when it was
@@ -216,23 +263,47 @@ class Optimizer:
         """
         if not set(losses) <= {evaluation.id for evaluation in evaluations}:
             raise DamageError(f"there is a result of evaluation {max(losses)}, which was never started")
+        retries = Counter(number for change in changes if isinstance(change, Retry) for number in change.evaluations)
         self._losses.update(losses)
+        self._losses.update(dict.fromkeys(retries, math.inf))
+        retried: tuple[int, ...] = ()
         for change in changes:
-            self._replay_part(evaluations[len(self._evaluations) : change.after])
+            self._replay_part(evaluations[len(self._evaluations) : change.after], retried=retried)
+            retried = ()
             try:
-                self._resize(change) if isinstance(change, Resize) else self.extend(**change.limits)
+                self._replay_change(change)
             except SettingsError as error:
                 raise DamageError(f"a change of the record does not follow: {error}") from error
-        self._replay_part(evaluations[len(self._evaluations) :])
+            if isinstance(change, Retry):
+                retried = change.evaluations
+                retries.subtract(retried)
+                self._repeat_results(retried, losses={**losses, **dict.fromkeys(+retries, math.inf)})
+        self._replay_part(evaluations[len(self._evaluations) :], retried=retried)
 
-    def _replay_part(self, evaluations: Sequence[Evaluation]) -> None:
-        """Apply decisions that were made under the present limits."""
+    def _replay_change(self, change: Change) -> None:
+        if isinstance(change, Resize):
+            self._resize(change)
+        elif isinstance(change, Retry):
+            self._retry(change)
+        else:
+            self.extend(**change.limits)
+
+    def _repeat_results(self, evaluation_ids: Sequence[int], *, losses: Mapping[int, float]) -> None:
+        """Record the results that retried evaluations had later."""
+        for evaluation_id in evaluation_ids:
+            if evaluation_id in losses:
+                self._losses[evaluation_id] = losses[evaluation_id]
+                del self._running[evaluation_id]
+
+    def _replay_part(self, evaluations: Sequence[Evaluation], *, retried: Sequence[int]) -> None:
+        """Apply decisions that were made under the present limits, and the results of retried evaluations."""
         for evaluation in evaluations:
             self._check_follows(evaluation)
             self._start(evaluation)
         if self.settings.order == "free":
-            for evaluation_id in (evaluation.id for evaluation in evaluations if evaluation.id in self._losses):
-                self._see(evaluation_id)
+            for evaluation_id in (*retried, *(evaluation.id for evaluation in evaluations)):
+                if evaluation_id in self._losses:
+                    self._see(evaluation_id)
 
     def _check_follows(self, evaluation: Evaluation) -> None:
         """Raise unless a recorded decision is the one that follows from the settings and results."""
@@ -289,17 +360,20 @@ class Optimizer:
 
     def _start(self, evaluation: Evaluation) -> None:
         """Record a decision."""
-        seconds = 1.0 if self._cost is None else self._cost(evaluation.values)
-        if not (math.isfinite(seconds) and seconds > 0):
-            raise SettingsError(f"cost must be a number above 0, not {seconds}, for {evaluation.values}")
-        epochs = evaluation.to_epoch - evaluation.from_epoch
-        self._epochs += epochs
+        self._epochs += evaluation.to_epoch - evaluation.from_epoch
         self._evaluations.append(evaluation)
         if evaluation.id not in self._losses:
             self._running[evaluation.id] = evaluation
-        self._clock.start(evaluation.id, seconds=seconds * epochs)
+        self._clock.start(evaluation.id, seconds=self._seconds(evaluation))
         self._schedule.started(evaluation)
         self._history.started(evaluation)
+
+    def _seconds(self, evaluation: Evaluation) -> float:
+        """Return the duration of an evaluation in virtual seconds."""
+        seconds = 1.0 if self._cost is None else self._cost(evaluation.values)
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise SettingsError(f"cost must be a number above 0, not {seconds}, for {evaluation.values}")
+        return seconds * (evaluation.to_epoch - evaluation.from_epoch)
 
     def _see(self, evaluation_id: int) -> None:
         """Pass a result to the schedule and the history, on which decisions depend."""

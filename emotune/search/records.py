@@ -110,6 +110,17 @@ class Resized(Settings):
     """How many evaluations had ended in virtual time."""
 
 
+class Retried(Settings):
+    """Failed evaluations are run again: from here on they have no result until their next `Ended`."""
+
+    kind: Literal["retried"] = "retried"
+    time: float
+    evaluations: tuple[int, ...]
+    """Numbers of the failed evaluations."""
+    seen: int
+    """Number of evaluations that had ended in virtual time."""
+
+
 class Started(Settings):
     """An evaluation was asked for and handed to a worker."""
 
@@ -165,5 +176,7 @@ class Closed(Settings):
     reason: str = ""
 
 
-Record = Annotated[Opened | Extended | Resized | Started | EpochDone | Ended | Closed, Field(discriminator="kind")]
+Record = Annotated[
+    Opened | Extended | Resized | Retried | Started | EpochDone | Ended | Closed, Field(discriminator="kind")
+]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)

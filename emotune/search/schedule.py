@@ -45,6 +45,10 @@ class Schedule(Protocol):
         """Record a result. The loss of a failure is infinity."""
         ...
 
+    def withdraw(self, evaluation: Evaluation) -> None:
+        """Remove a failure: the evaluation runs again."""
+        ...
+
 
 def rungs(min_budget: int, max_budget: int, eta: int) -> tuple[int, ...]:
     """Return the budgets at which configurations are compared.
@@ -110,7 +114,7 @@ class Stage:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.started = 0
+        self.configurations: set[int] = set()
         self.failed = 0
         self.standings: list[Standing] = []
 
@@ -120,6 +124,11 @@ class Stage:
             bisect.insort(self.standings, (loss, config_id))
         else:
             self.failed += 1
+
+    @property
+    def started(self) -> int:
+        """Number of evaluations."""
+        return len(self.configurations)
 
     @property
     def running(self) -> int:
@@ -149,18 +158,26 @@ class Bracket:
         rung = self.first_rung + self.current
         if self.current == 0:
             return Plan(None, self.number, rung)
-        _, config_id = self.stages[self.current - 1].standings[stage.started]
+        standings = self.stages[self.current - 1].standings
+        config_id = next(config_id for _, config_id in standings if config_id not in stage.configurations)
         return Plan(config_id, self.number, rung)
 
     def started(self, evaluation: Evaluation) -> None:
         """Record the start of an evaluation of this bracket."""
-        self.stages[evaluation.rung - self.first_rung].started += 1
+        self.stages[evaluation.rung - self.first_rung].configurations.add(evaluation.config_id)
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
         """Record a result of this bracket."""
         self.stages[evaluation.rung - self.first_rung].add(evaluation.config_id, loss=loss)
         while not self.closed and self._complete():
             self.current = self.current + 1 if self.stages[self.current].standings else len(self.stages)
+
+    def withdraw(self, evaluation: Evaluation) -> None:
+        """Remove a failure. If no configuration was promoted from its rung, the rung is compared again."""
+        position = evaluation.rung - self.first_rung
+        self.stages[position].failed -= 1
+        if not any(stage.started for stage in self.stages[position + 1 :]):
+            self.current = min(self.current, position)
 
     def _target(self) -> int:
         """Return the number of starts at the current rung: its size, and one for each failure after a promotion."""
@@ -178,7 +195,8 @@ class HyperBand:
     """Synchronous brackets. If all results of the open brackets are awaited, the next bracket is opened.
 
     The best configurations of a rung are promoted, up to the size of the next rung. A failure is never promoted. If a
-    promoted configuration fails, the next best of its rung is promoted instead.
+    promoted configuration fails, the next best of its rung is promoted instead. The late result of a failure that was
+    run again counts where its rung is not compared yet, or has promotions left; the others stay as they are.
 
     Args:
         rung_count: Number of rungs.
@@ -197,6 +215,7 @@ class HyperBand:
         self._rung_count = rung_count
         self._eta = eta
         self._open: dict[int, Bracket] = {}
+        self._closed: dict[int, Bracket] = {}
         self._begun = 0
 
     def next_plan(self) -> Plan:
@@ -218,10 +237,21 @@ class HyperBand:
 
     def ended(self, evaluation: Evaluation, *, loss: float) -> None:
         """Record a result."""
-        bracket = self._open[evaluation.bracket]
+        bracket = self._bracket(evaluation)
         bracket.ended(evaluation, loss=loss)
-        if bracket.closed:
-            del self._open[evaluation.bracket]
+        if bracket.closed and evaluation.bracket in self._open:
+            self._closed[evaluation.bracket] = self._open.pop(evaluation.bracket)
+
+    def withdraw(self, evaluation: Evaluation) -> None:
+        """Remove a failure; if its rung is compared again, its bracket is open again."""
+        bracket = self._bracket(evaluation)
+        bracket.withdraw(evaluation)
+        if not bracket.closed and evaluation.bracket in self._closed:
+            self._open[evaluation.bracket] = self._closed.pop(evaluation.bracket)
+            self._open = dict(sorted(self._open.items()))
+
+    def _bracket(self, evaluation: Evaluation) -> Bracket:
+        return self._open.get(evaluation.bracket) or self._closed[evaluation.bracket]
 
 
 class Promotion:
@@ -268,7 +298,7 @@ class Promotion:
     def started(self, evaluation: Evaluation) -> None:
         """Record the start of an evaluation."""
         rung, config_id = evaluation.rung, evaluation.config_id
-        self._stages[rung].started += 1
+        self._stages[rung].configurations.add(config_id)
         if evaluation.origin != "promotion":
             return
         self._promoted[rung - 1][config_id] = None
@@ -286,6 +316,13 @@ class Promotion:
             self._losses[rung, config_id] = loss
             if config_id not in self._promoted[rung]:
                 bisect.insort(self._waiting[rung], (loss, config_id))
+
+    def withdraw(self, evaluation: Evaluation) -> None:
+        """Remove a failure."""
+        rung, config_id = evaluation.rung, evaluation.config_id
+        self._stages[rung].failed -= 1
+        if rung and config_id in self._promoted[rung - 1]:
+            self._failed_promotions[rung - 1] -= 1
 
     def _may_promote(self, standing: Standing, rung: int) -> bool:
         if self._patient and len(self._promoted[rung]) >= self._quota(rung):

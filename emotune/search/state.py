@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from emotune.base import Settings
 from emotune.errors import DamageError
 from emotune.search.records import Evaluation
-from emotune.search.stopping import Change, Extension, Resize
+from emotune.search.stopping import Change, Extension, Resize, Retry
 
 
 class Outcome(Evaluation):
@@ -37,13 +37,18 @@ class SearchState(Settings):
     """Changes of the limits, in order; the settings hold the first limits."""
     resizes: tuple[Resize, ...] = ()
     """Changes of the number of virtual workers, in order; the settings hold the first number."""
+    retries: tuple[Retry, ...] = ()
+    """Retries of failed evaluations, in order."""
     evaluations: list[Outcome]
     """All evaluations, by number."""
 
     @property
     def changes(self) -> list[Change]:
         """All changes, in order. A search is only extended when no evaluation runs, so at a tie it resized before."""
-        return sorted((*self.resizes, *self.extensions), key=lambda change: change.after)
+        changes: list[Change] = sorted((*self.resizes, *self.extensions), key=lambda change: change.after)
+        for retry in self.retries:
+            changes.insert(retry.changes, retry)
+        return changes
 
     @property
     def losses(self) -> dict[int, float]:

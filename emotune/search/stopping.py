@@ -1,4 +1,4 @@
-"""The end of a search, its extension after the end, and changes of the number of workers."""
+"""The end of a search, its extension after the end, changes of the number of workers, and retries of failures."""
 
 import re
 from typing import NamedTuple
@@ -54,7 +54,23 @@ class Resize(Settings):
     """Number of virtual workers after the change."""
 
 
-Change = Extension | Resize
+class Retry(Settings):
+    """Failed evaluations that are run again: from here on they have no result until they end anew."""
+
+    after: int = Field(ge=0)
+    """Number of evaluations before the change."""
+
+    seen: int = Field(ge=0)
+    """Number of evaluations that had ended in virtual time; 0 in free order."""
+
+    changes: int = Field(ge=0)
+    """Number of changes before this one."""
+
+    evaluations: tuple[int, ...] = Field(min_length=1)
+    """Numbers of the failed evaluations."""
+
+
+Change = Extension | Resize | Retry
 """An event that changes a search between two decisions."""
 
 

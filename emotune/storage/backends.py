@@ -16,7 +16,7 @@ SCHEMES: dict[str, type[Storage]] = {kind.scheme: kind for kind in (LocalStorage
 
 
 def open_storage(option: str) -> Storage:
-    """Return the storage that ``--storage`` names: a URL, or a folder by path.
+    """Return the storage that ``--storage`` names: a URL, or a folder by path, in which ``~`` is the home folder.
 
     Raises:
         SettingsError: The URL is of another scheme or malformed, or a package is missing.
@@ -31,7 +31,7 @@ def open_storage(option: str) -> Storage:
             f"--storage: {option!r} was given, but results can be kept in folders and in S3-compatible buckets only; "
             "give a folder that the driver and all workers see, or s3://BUCKET/PREFIX"
         )
-    return storage_at(Path(option))
+    return storage_at(Path(option).expanduser())
 
 
 def storage_at(path: Path) -> Storage:

@@ -21,7 +21,8 @@ lock: the kernel's lock on a mounted folder, a lease in a bucket. A second drive
 lives, and a driver that lost its lease can no longer append. After `LogWriter.append` with ``durable=True`` the line
 survives the death of the process and of the machine. A crash can leave a part of a line at the end (a torn tail)
 in a file, never in a bucket; `emotune.study.journal` finds it by the checksum of each line and cuts it off by
-`LogWriter.cut`. `Log.read` needs no lock.
+`LogWriter.cut`. `Log.read` needs no lock. A log that is closed without a line is removed, so that a start that failed
+leaves none.
 
 **Errors.** `StorageAwayError`: the storage cannot be reached now; writes are repeated for minutes before it is raised,
 reads raise it at once (`emotune.storage.patience.patiently` repeats them). `StorageRefusedError`: it refuses the
@@ -170,6 +171,15 @@ class LogWriter(abc.ABC):
         """Remove everything after the first ``length`` bytes of `content`."""
 
     @abc.abstractmethod
+    def check(self) -> None:
+        """Check that lines can still be appended, without a request to a server.
+
+        Raises:
+            BusyError: Another driver has taken the log over.
+            StorageRefusedError: The log no longer has its name.
+        """
+
+    @abc.abstractmethod
     def append(self, line: bytes, *, durable: bool) -> None:
         """Append a line.
 
@@ -179,13 +189,14 @@ class LogWriter(abc.ABC):
 
         Raises:
             BusyError: Another driver has taken the log over. Nothing was written.
+            StorageRefusedError: The log no longer has its name, or the storage refuses it. Nothing was written.
             StorageAwayError: The storage was away for minutes.
             OSError: The disk is full or cannot be written. Nothing was written.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Write what is left and give the lock back."""
+        """Write what is left and give the lock back. A log without a line no longer exists."""
 
 
 class Log(abc.ABC):
@@ -201,6 +212,7 @@ class Log(abc.ABC):
         Raises:
             BusyError: Another driver holds the lock.
             StorageAwayError: The storage cannot be reached.
+            StorageRefusedError: It cannot be opened for writing.
         """
 
     @abc.abstractmethod

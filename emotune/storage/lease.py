@@ -103,8 +103,15 @@ class Lease:
                 logger.debug("%s was not renewed: %s", self._bucket.url(self._key), error)
 
     def _write(self, *, released: bool = False) -> None:
+        """Replace the lease. A version that this driver wrote is its own, also if the response to it was lost."""
         self._content |= {"beat": self._content["beat"] + 1, "released": released}
-        self._etag = self._bucket.put(self._key, _encode(self._content), replaces=self._etag)
+        try:
+            self._etag = self._bucket.put(self._key, _encode(self._content), replaces=self._etag)
+        except StorageConflictError:
+            present = self._bucket.get(self._key)
+            if present is None or _decode(present.body)["driver"] != self.driver:
+                raise
+            self._etag = self._bucket.put(self._key, _encode(self._content), replaces=present.etag)
 
 
 def is_held(bucket: "Bucket", key: str) -> bool:

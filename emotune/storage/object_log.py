@@ -8,6 +8,7 @@ rewrites the last object under its own name: from then on the writes of the driv
 import contextlib
 import json
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from emotune.errors import BusyError, StorageAwayError, StorageConflictError
@@ -28,6 +29,15 @@ TAKE_OVER_ATTEMPTS = 5
 """Attempts to take over from a driver that writes at the same moment."""
 
 
+def _header(driver: str) -> bytes:
+    """Return the first line of an object."""
+    return json.dumps({"driver": driver}).encode() + b"\n"
+
+
+HEADER_BYTES = len(_header(uuid.uuid4().hex))
+"""Length of the first line of an object."""
+
+
 class ObjectLogWriter(LogWriter):
     """Lines in a bucket that are appended to while a lease is held.
 
@@ -45,7 +55,7 @@ class ObjectLogWriter(LogWriter):
         self._bucket = bucket
         self._key = key
         self._lease = lease
-        self._header = json.dumps({"driver": lease.driver}).encode() + b"\n"
+        self._header = _header(lease.driver)
         self._written_at = time.monotonic()
         self._waiting = b""
         self._failed = False
@@ -77,6 +87,15 @@ class ObjectLogWriter(LogWriter):
         """
         assert length == len(self.content)
 
+    def check(self) -> None:
+        """Check that the lease was not lost.
+
+        Raises:
+            BusyError: Another driver has taken over.
+        """
+        if self._lease.lost:
+            raise BusyError(self._taken_over)
+
     def append(self, line: bytes, *, durable: bool) -> None:
         """Append a line.
 
@@ -107,16 +126,19 @@ class ObjectLogWriter(LogWriter):
         self._number, self._lines, self._etag = self._number + 1, b"", None
 
     def _put(self, lines: bytes) -> None:
-        if self._lease.lost:
-            raise BusyError(self._taken_over)
-        key = f"{self._key}/{self._number:06d}.jsonl"
+        self.check()
         body = self._header + lines
         try:
-            self._etag = patiently(lambda: self._bucket.put(key, body, replaces=self._etag), what=self._url)
+            self._etag = patiently(lambda: self._bucket.put(self._object, body, replaces=self._etag), what=self._url)
         except StorageConflictError as error:
             raise BusyError(self._taken_over) from error
         self._lines = lines
         self._written_at = time.monotonic()
+
+    @property
+    def _object(self) -> str:
+        """Key of the object that the next lines go to."""
+        return f"{self._key}/{self._number:06d}.jsonl"
 
     @property
     def _url(self) -> str:
@@ -130,7 +152,10 @@ class ObjectLogWriter(LogWriter):
         )
 
     def close(self) -> None:
-        """Write the lines that wait, and give the lease back."""
+        """Write the lines that wait, and give the lease back.
+
+        An object without a line stays, because it could only be removed whatever its version: see `is_begun`.
+        """
         try:
             if not self._failed:
                 self._write()
@@ -139,8 +164,8 @@ class ObjectLogWriter(LogWriter):
 
 
 def is_begun(bucket: "Bucket", key: str) -> bool:
-    """Return whether a log has an object."""
-    return bool(bucket.entries(f"{key}/"))
+    """Return whether a log has a line. An object with a driver's name alone is of a start that failed."""
+    return any(entry.size > HEADER_BYTES for entry in bucket.entries(f"{key}/"))
 
 
 def read_lines(bucket: "Bucket", key: str) -> bytes:

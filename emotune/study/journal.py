@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from emotune.errors import BusyError, DamageError, SearchFailedError, StorageAwayError
+from emotune.errors import BusyError, DamageError, SearchFailedError, StorageAwayError, StorageRefusedError
 from emotune.search.records import RECORD, Record
 from emotune.storage import Log, LogWriter
 
@@ -84,13 +84,16 @@ class Journal:
             durable: Return only when it survives a power cut.
 
         Raises:
-            SearchFailedError: The disk or the bucket could not be written. The journal is as before.
+            SearchFailedError: The disk or the bucket could not be written, or the journal was renamed or deleted.
+                The journal is as before.
         """
         line = encode(record, sequence=len(self.records))
         try:
             self._writer.append(line, durable=durable)
         except BusyError as error:
             raise SearchFailedError(str(error)) from error
+        except StorageRefusedError as error:
+            raise SearchFailedError(f"{error}; then start the same search again") from error
         except StorageAwayError as error:
             raise SearchFailedError(
                 f"{error}; nothing is lost, start the same search again when the storage is back"
@@ -103,8 +106,19 @@ class Journal:
             ) from error
         self.records.append(record)
 
+    def check(self) -> None:
+        """Check that records can still be appended; cheap enough for every few seconds.
+
+        Raises:
+            SearchFailedError: The journal was renamed or deleted, or another driver has taken it over.
+        """
+        try:
+            self._writer.check()
+        except (BusyError, StorageRefusedError) as error:
+            raise SearchFailedError(f"{error}; then start the same search again") from error
+
     def close(self) -> None:
-        """Give the lock back."""
+        """Give the lock back. A journal without a record is removed."""
         self._writer.close()
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from emotune.base import Settings
+from emotune.errors import DamageError
 from emotune.search.ranking import best
 from emotune.search.records import (
     Closed,
@@ -14,9 +15,11 @@ from emotune.search.records import (
     Opened,
     Record,
     Resized,
+    Retried,
     Started,
     Value,
 )
+from emotune.study.journal import ADVICE
 from emotune.study.reliability import RungReliability, rung_reliability
 
 
@@ -25,6 +28,7 @@ class EvaluationResult(Settings):
 
     evaluation: Evaluation
     status: Literal["done", "failed", "running"]
+    """``running`` without a result, whether or not a driver is alive."""
     objective: float | None
     """Value of the study's metric; None while it runs or if it failed."""
     seconds: float | None
@@ -41,17 +45,43 @@ class Incumbent(Settings):
 
 
 def opened(records: Sequence[Record]) -> Opened:
-    """Return the first record of a search."""
+    """Return the first record of a search.
+
+    Raises:
+        DamageError: It is another record than that of the study.
+    """
     first = records[0]
-    assert isinstance(first, Opened)
+    if not isinstance(first, Opened):
+        raise DamageError(f"the first record of the journal is {first.kind!r}, expected 'opened'; {ADVICE}")
     return first
 
 
 def evaluation_results(records: Sequence[Record]) -> list[EvaluationResult]:
     """Return all evaluations in the order in which they were decided."""
     started = {record.evaluation.id: record.evaluation for record in records if isinstance(record, Started)}
-    ended = {record.evaluation_id: record for record in records if isinstance(record, Ended)}
+    ended = last_ends(records)
     return [_result(evaluation, ended.get(number)) for number, evaluation in sorted(started.items())]
+
+
+def last_ends(records: Sequence[Record]) -> dict[int, Ended]:
+    """Return the end of each evaluation by its number, without the failures that were withdrawn to be run again."""
+    ended: dict[int, Ended] = {}
+    for record in records:
+        if isinstance(record, Ended):
+            ended[record.evaluation_id] = record
+        elif isinstance(record, Retried):
+            for number in record.evaluations:
+                ended.pop(number, None)
+    return ended
+
+
+def failures_to_retry(records: Sequence[Record]) -> list[int]:
+    """Return the numbers of the failed evaluations, without those that diverged: they would diverge again."""
+    return [
+        number
+        for number, end in sorted(last_ends(records).items())
+        if end.status == "failed" and end.failure_kind != "diverged"
+    ]
 
 
 def _result(evaluation: Evaluation, end: Ended | None) -> EvaluationResult:
@@ -152,16 +182,16 @@ def status_document(
         "concurrency": present_concurrency(records),
         "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
-        "evaluations": [_evaluation_document(result, runs) for result in results],
+        "evaluations": [_evaluation_document(result, runs, alive=alive) for result in results],
         "best": None if incumbent is None else incumbent.model_dump(mode="json"),
         "warning": shortfall(records),
         "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
     }
 
 
-def _evaluation_document(result: EvaluationResult, runs: dict[int, str]) -> dict[str, Any]:
+def _evaluation_document(result: EvaluationResult, runs: dict[int, str], *, alive: bool) -> dict[str, Any]:
     return result.evaluation.model_dump(mode="json") | {
-        "status": result.status,
+        "status": "interrupted" if result.status == "running" and not alive else result.status,
         "objective": result.objective,
         "seconds": result.seconds,
         "error": result.error,

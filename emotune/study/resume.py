@@ -8,9 +8,9 @@ from ConfigSpace import ConfigurationSpace
 
 from emotune.errors import StudyChangedError
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, Resized, Started
+from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, Resized, Retried, Started
 from emotune.search.settings import virtual_workers
-from emotune.search.stopping import Amount, Change, Extension, Resize, in_words
+from emotune.search.stopping import Amount, Change, Extension, Resize, Retry, in_words
 from emotune.study.results import opened, present_limits
 from emotune.study.study import Study, differences
 
@@ -132,8 +132,8 @@ def optimizer_from_records(
 
     Args:
         space: The search space.
-        records: The journal. Evaluations that started and ended, extensions and changes of the concurrency are read.
-            If an event was recorded twice, the first record counts.
+        records: The journal. Evaluations that started and ended, extensions, retries and changes of the concurrency
+            are read. If an event was recorded twice, the first record counts.
         mode: Whether the recorded objective is minimised or maximised.
         settings: Keyword arguments of `Optimizer`.
 
@@ -153,6 +153,11 @@ def optimizer_from_records(
         elif isinstance(record, Extended):
             moved = Extension(after=len(evaluations), brackets=record.brackets, evaluations=record.evaluations)
             changes += [] if moved.limits in _limits(changes) else [moved]
+        elif isinstance(record, Retried):
+            for number in record.evaluations:
+                losses.pop(number, None)
+            numbers = tuple(record.evaluations)
+            changes.append(Retry(after=len(evaluations), seen=record.seen, changes=len(changes), evaluations=numbers))
         elif isinstance(record, Resized):
             changes.append(Resize(after=len(evaluations), seen=record.seen, workers=record.workers))
     optimizer = Optimizer(space, **settings)

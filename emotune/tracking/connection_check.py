@@ -6,13 +6,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from emotune.tracking.store import OUTAGES, one_line
-from emotune.tracking.uri import public_uri
+from emotune.tracking.uri import public_uri, sqlite_path
 
 REQUEST_TIMEOUT_S = 5.0
 """Timeout of each request of the check."""
@@ -46,7 +45,7 @@ def check_connection(uri: str) -> str:
     shown = public_uri(uri)
     is_server = uri.startswith(("http://", "https://"))
     described = f"{shown}, {_server_version(uri)}" if is_server else shown
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if uri.startswith("sqlite:///") and not sqlite_path(uri).exists():
         return f"{described}: created by the first search"
     with _short_timeouts():
         try:

@@ -19,6 +19,7 @@ from emotune.search.records import (
     Opened,
     Record,
     Resized,
+    Retried,
     Started,
     Value,
 )
@@ -101,6 +102,8 @@ class MlflowContent:
             case Resized():
                 update = self._run(self.summary, updates, time=record.time)
                 update.tags["emotune.concurrency"] = str(record.concurrency)
+            case Retried():
+                self._retry(record, updates)
             case Started():
                 self._start(record, updates)
             case EpochDone():
@@ -142,6 +145,14 @@ class MlflowContent:
         if record.warm_start:
             update.tags["emotune.warm_start"] = ", ".join(record.warm_start)
         update.documents["study.yaml"] = record.study
+
+    def _retry(self, record: Retried, updates: RunUpdates) -> None:
+        """Mark the runs of failed evaluations as running again; their failures are no results of the search."""
+        numbers = set(record.evaluations)
+        self.outcomes = [outcome for outcome in self.outcomes if outcome[0].id not in numbers]
+        for number in record.evaluations:
+            update = self._run(str(self.started[number].evaluation.config_id), updates, time=record.time)
+            update.tags |= {"emotune.status": "running", "emotune.error": "tried again"}
 
     def _start(self, record: Started, updates: RunUpdates) -> None:
         evaluation = record.evaluation

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from emotune.tracking.mlflow_content import SUMMARY, RunUpdate
-from emotune.tracking.uri import public_uri
+from emotune.tracking.uri import public_uri, sqlite_path
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class MlflowStore:
         self._dropped: set[str] = set()
         self.refused = 0
         """Number of updates that MLflow refused permanently."""
+        _create_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
         self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
         self.find_runs()
@@ -184,6 +185,15 @@ class MlflowStore:
                 return
 
 
+def _create_database(uri: str) -> None:
+    """Create the file of a SQLite database, unless it exists, with the permissions that the umask allows.
+
+    SQLite itself would not let a group write to it.
+    """
+    if uri.startswith("sqlite:///") and (path := sqlite_path(uri)).parent.is_dir():
+        path.touch()
+
+
 def artifact_location(uri: str, *, name: str) -> str | None:
     """Return the folder of an experiment's artifacts, beside the database or folder; None lets the server choose.
 
@@ -191,8 +201,7 @@ def artifact_location(uri: str, *, name: str) -> str | None:
     """
     parsed = urlparse(uri)
     if parsed.scheme == "sqlite":
-        # SQLAlchemy: sqlite:///relative and sqlite:////absolute
-        folder = Path(unquote(parsed.path[1:])).absolute().parent / "mlartifacts"
+        folder = sqlite_path(uri).absolute().parent / "mlartifacts"
     elif parsed.scheme in ("", "file"):
         folder = Path(unquote(parsed.path)).absolute() / "artifacts"
     else:

@@ -77,5 +77,5 @@ def test_a_store_is_described_as_tables_and_as_json(made: str) -> None:
 def test_a_store_is_drawn(made: str, tmp_path: Path) -> None:
     run("describe", made, "--plot", str(tmp_path / "page.png"))
     assert (tmp_path / "page.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(SettingsError, match="does not exist; make it first"):
+    with pytest.raises(SettingsError, match="does not exist; create it first"):
         run("describe", made, "--plot", str(tmp_path / "nowhere" / "page.png"))

@@ -102,9 +102,9 @@ def below_a_file(place: Path) -> Path:
     ("make", "message"),
     [
         (lambda place: place / "page.jpg", "would be no PNG"),
-        (lambda place: place / "nowhere" / "page.png", "does not exist; make it first"),
-        (below_a_file, "does not exist; make it first"),
-        (a_folder, "cannot be written: Is a directory"),
+        (lambda place: place / "nowhere" / "page.png", "does not exist; create it first"),
+        (below_a_file, "cannot be written: Not a directory"),
+        (a_folder, "this is a folder"),
         (lambda place: Path("/proc/page.png"), "cannot be written"),
     ],
 )

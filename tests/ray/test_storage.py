@@ -34,7 +34,11 @@ def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Po
 def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
     program: Program, s3_server: Server, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine is one with another cache; on the first one workers may live on for a moment."""
+    """Another machine is one with another cache; on the first one workers may live on for a moment.
+
+    Every driver starts a Ray of its own: workers have the environment of their node, and with it the server's address.
+    """
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     few = ("--evaluations", "5")
     reference = program.search("undisturbed", *few)
     first = program.search("moved", *few, "--storage", s3_url)

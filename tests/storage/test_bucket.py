@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from emotune.errors import BusyError, SearchFailedError, SettingsError, StorageRefusedError
+from emotune.errors import BusyError, SearchFailedError, SettingsError, StorageAwayError, StorageRefusedError
 from emotune.search.records import EpochDone
 from emotune.storage import lease, object_log, open_storage, patience
+from emotune.storage.bucket import Bucket
 from emotune.storage.s3 import S3Storage, _open_bucket
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
@@ -144,9 +145,38 @@ def test_a_driver_that_died_on_this_machine_is_not_waited_for(
         "Journal.open(SearchFolder.at(Path(sys.argv[1])).journal, owner='dead'); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False).returncode == 9
-    assert folder.begun
+    storage = folder.storage
+    assert isinstance(storage, S3Storage)
+    held = storage.bucket.get(f"{storage.prefix}/first/journal.lease")
+    assert held is not None
+    assert b'"released": false' in held.body
     monkeypatch.setattr(lease, "STALE_S", 1e6)
     Journal.open(folder.journal, owner="next").close()
+
+
+def test_a_renewal_that_was_stored_but_not_answered_does_not_lose_the_lease(
+    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = folder.storage
+    assert isinstance(storage, S3Storage)
+    put = Bucket.put
+    unanswered = iter([True, True, False] * 100)
+
+    def lose_answers(bucket: Bucket, key: str, body: bytes, *, replaces: str | None) -> str:
+        etag = put(bucket, key, body, replaces=replaces)
+        if key.endswith(".lease") and replaces is not None and b'"beat": 0' not in body and next(unanswered):
+            raise StorageAwayError("the connection was lost")
+        return etag
+
+    with Journal.open(folder.journal, owner="test") as journal:
+        monkeypatch.setattr(Bucket, "put", lose_answers)
+        version = storage.bucket.get(f"{storage.prefix}/first/journal.lease")
+        for number in range(5):
+            time.sleep(0.15)
+            journal.append(epoch(number))
+        journal.check()
+        assert storage.bucket.get(f"{storage.prefix}/first/journal.lease") != version
+    assert len(read_journal(folder.journal)) == 5
 
 
 def test_when_the_server_stays_away_the_search_ends_and_nothing_is_lost(

@@ -145,8 +145,13 @@ class MemoryLogWriter(LogWriter):
     def cut(self, length: int) -> None:
         _LOGS[self._key] = self.content[:length]
 
+    def check(self) -> None:
+        pass
+
     def append(self, line: bytes, *, durable: bool) -> None:
         _LOGS[self._key] += line
 
     def close(self) -> None:
+        if not _LOGS[self._key]:
+            del _LOGS[self._key]
         self._held.close()

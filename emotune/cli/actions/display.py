@@ -19,7 +19,18 @@ from emotune.cli.actions.tables import message_console
 from emotune.report.durations import duration
 from emotune.runtime.coordinator import Observer
 from emotune.search.ranking import Result, best
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Extended, Opened, Record, Resized, Started
+from emotune.search.records import (
+    Closed,
+    Ended,
+    EpochDone,
+    Evaluation,
+    Extended,
+    Opened,
+    Record,
+    Resized,
+    Retried,
+    Started,
+)
 from emotune.search.stopping import in_words
 from emotune.study.preview import preview
 from emotune.study.study import Study
@@ -99,6 +110,8 @@ class SearchDisplay(Display):
                 return self._extend(record)
             case Resized():
                 return f"search {self.name}: concurrency {record.concurrency} after a change of the cluster"
+            case Retried():
+                return self._retry(record)
             case Started():
                 return self._start(record)
             case EpochDone():
@@ -117,6 +130,14 @@ class SearchDisplay(Display):
         budget = self.study.budget.model_copy(update=limits)
         self.total_epochs = _total_epochs(self.study.model_copy(update={"budget": budget}))
         return f"search {self.name}: extended to {in_words(**limits)}"
+
+    def _retry(self, record: Retried) -> str:
+        for number in record.evaluations:
+            self.running[number] = self.started[number]
+            evaluation = self.started[number].evaluation
+            self.ended -= 1
+            self.trained_epochs -= evaluation.to_epoch - evaluation.from_epoch
+        return f"search {self.name}: {len(record.evaluations)} failed evaluations are run again"
 
     def _start(self, record: Started) -> str:
         evaluation = record.evaluation

@@ -5,6 +5,7 @@ from pathlib import Path
 from emotune.errors import SettingsError
 from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder, find_searches
+from emotune.tracking.uri import sqlite_uri
 
 
 def store_path(store: str) -> Path:
@@ -28,4 +29,4 @@ def existing_search(name: str, *, storage: str) -> SearchFolder:
 
 def tracking_uri_or_default(uri: str | None, *, storage: Storage) -> str:
     """Return the tracking URI; by default that of a database in the storage folder."""
-    return uri or f"sqlite:///{storage.local('mlflow.db')}"
+    return uri or sqlite_uri(storage.local("mlflow.db"))

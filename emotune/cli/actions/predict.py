@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from pathlib import Path
 
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from emotune.cli.predict import PredictRequest
 from emotune.errors import SettingsError
 from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import write_plot
-from emotune.files import write_atomically
+from emotune.files import check_output, write_output
 from emotune.storage import open_storage
 from emotune.tracking.encoders import find_encoder
 
@@ -26,12 +25,15 @@ def predict_and_print(request: PredictRequest) -> None:
     root = open_storage(request.storage)
     uri = tracking_uri_or_default(request.tracking_uri, storage=root)
     find_checkpoint = functools.partial(find_encoder, tracking_uri=uri)
+    for option, file in (("--csv", request.csv), ("--plot", request.plot)):
+        if file is not None:
+            check_output(file, option=option)
     predictors = [
         find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)
     ]
     prediction = predict(request.file, predictors=predictors, fs=request.fs)
     if request.csv is not None:
-        _write_csv(prediction, file=request.csv)
+        write_output(request.csv, prediction.table().to_csv(index=False).encode(), option="--csv")
     if request.plot is not None:
         write_plot(prediction, file=request.plot)
     if request.as_json:
@@ -45,13 +47,6 @@ def _names(models: str) -> list[str]:
     if not all(names):
         raise SettingsError(f"{models!r} contains an empty name; give names of models with commas between them")
     return names
-
-
-def _write_csv(prediction: Prediction, *, file: Path) -> None:
-    try:
-        write_atomically(file, prediction.table().to_csv(index=False).encode())
-    except OSError as error:
-        raise SettingsError(f"--csv {file}: cannot be written: {error.strerror}; give another file") from error
 
 
 def _print(prediction: Prediction, *, predictors: list[Predictor]) -> None:

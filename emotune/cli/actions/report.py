@@ -12,6 +12,7 @@ from emotune.cli.output import print_json
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
+from emotune.files import check_output
 from emotune.report.page import render_report, write_report
 from emotune.storage import open_storage
 from emotune.study.journal import read_journal
@@ -25,16 +26,16 @@ REPORT_FILE = "report.html"
 
 def write_page(name: str, *, file: Path | None, storage: str) -> None:
     """Carry out ``emotune report``."""
+    if file is not None:
+        check_output(file)
     folder = existing_search(name, storage=storage)
     records = read_journal(folder.journal)
     if file is None:
         folder.storage.write(REPORT_FILE, render_report(records))
         click.echo(folder.storage / REPORT_FILE)
         return
-    if not file.parent.is_dir():
-        raise SettingsError(f"--out {file}: the folder {file.parent} does not exist; create it first")
-    write_report(records, file)
-    click.echo(file)
+    is_file = write_report(records, file)
+    click.echo(file, err=not is_file)  # the file may be standard output
 
 
 def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:

@@ -7,8 +7,9 @@ import click
 
 from emotune.cli.actions.folders import existing_search
 from emotune.cli.output import print_json
-from emotune.documents import dump_document
+from emotune.documents import encode_document
 from emotune.errors import SettingsError
+from emotune.files import check_output, write_output
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
@@ -102,6 +103,7 @@ def request_stop(name: str, *, storage: str) -> None:
 
 def write_best(name: str, *, file: Path, storage: str) -> None:
     """Carry out ``emotune best``."""
+    check_output(file)
     folder = existing_search(name, storage=storage)
     document = read_status(folder, with_rungs=False)
     best = document["best"]
@@ -114,11 +116,9 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
         for part in path:
             section = section[part]
         section[setting] = value
-    if not file.parent.is_dir():
-        raise SettingsError(f"--out {file}: the folder {file.parent} does not exist; create it first")
     header = (
         f"Best configuration of the search {name} (number {best['config_id']}): "
         f"{document['objective']['metric']} {best['objective']:.6g} after {best['epochs']} epochs."
     )
-    dump_document(file, experiment, header=header)
-    click.echo(f"written to {file}")
+    is_file = write_output(file, encode_document(experiment, header=header))
+    click.echo(f"written to {file}", err=not is_file)  # the file may be standard output

@@ -122,8 +122,8 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
         (("ours-arousal", "nowhere.edf"), "nowhere.edf is no file"),
         (("ours-arousal", "results/ours-arousal/journal.jsonl"), "files ending in '.jsonl' cannot be read"),
         (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
-        (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "no/x.png cannot be written"),
-        (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "--csv no/x.csv: cannot be written"),
+        (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "--plot no/x.png: the folder"),
+        (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "--csv no/x.csv: the folder"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(
