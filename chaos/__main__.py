@@ -37,6 +37,7 @@ class Fault:
 
 
 HANGING_SOON = ("base.compute.patience=15",)
+LONGER = ("budget.brackets=3",)
 DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=1000", "space.hyperparameters.0.upper=1")
 HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 24, 32, 4000000000]}",)
 
@@ -68,7 +69,7 @@ FAULTS = [
     Fault(machine.gcs_suspended),
     Fault(machine.raylet_suspended),
     Fault(machine.machine_suspended),
-    Fault(machine.memory_taken),
+    Fault(machine.memory_taken, settings=LONGER),
     Fault(machine.no_memory_left),
     Fault(machine.ray_folder_deleted),
     Fault(machine.tune_folder_deleted),

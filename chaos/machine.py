@@ -25,9 +25,9 @@ BALLAST = """
 import sys, time
 memory = bytearray(int(sys.argv[1]))
 memory[::4096] = bytes([1]) * len(memory[::4096])
-time.sleep(4)
+time.sleep(60)
 """
-"""A program that uses a number of bytes for 4 s."""
+"""A program that uses a number of bytes for 60 s."""
 
 
 def gcs_suspended(bench: Bench, total: int) -> None:
@@ -73,14 +73,17 @@ def _finish_or_resume(bench: Bench, driver: Driver) -> None:
 
 
 def memory_taken(bench: Bench, total: int) -> None:
-    """Let another program take memory for 4 s, so that Ray's memory monitor ends workers: they are tried again."""
+    """Let another program take memory until Ray's memory monitor ends workers: they are tried again."""
+    del total
     limit = _used_memory() + 3 * GIBIBYTE
     threshold = limit / psutil.virtual_memory().total
     bench.environment |= {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
-    driver = _run_to_the_middle(bench, total)
+    driver = bench.search()
+    bench.wait_for_records(4, driver=driver)
     ballast = bench.run([sys.executable, "-c", BALLAST, str(limit - _used_memory() + GIBIBYTE)])
-    ballast.wait()
-    require("ran low on memory" in driver.finish(), "Ray's memory monitor ended no worker")
+    bench.wait_until(lambda: "ran low on memory" in driver.errors, driver=driver)
+    ballast.process.kill()
+    driver.finish()
     require(not bench.failed(), f"failed: {bench.failed()[:1]}")
 
 
