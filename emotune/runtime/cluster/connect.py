@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray._common.utils import get_ray_address_file
 from ray._private import ray_constants
+from ray._private.worker import global_worker
 
 from emotune.doctor.ray_start import check_open_files, check_ray_folder, ray_folder
 from emotune.errors import ClusterError, SettingsError
@@ -61,7 +62,8 @@ def missing_session_folder() -> Path | None:
 
     Without them no worker can start.
     """
-    node = ray._private.worker.global_worker.node
+    node = global_worker.node
+    assert node is not None, "Ray is not connected"
     session = Path(node.get_session_dir_path())
     return next((folder for name in SESSION_FOLDERS if not (folder := session / name).is_dir()), None)
 
