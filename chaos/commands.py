@@ -84,7 +84,7 @@ def crossval_killed(bench: Bench, total: int) -> None:
     del total
     experiment = bench.root / "experiment.yaml"
     experiment.write_text(EXPERIMENT)
-    options = ("--protocol", "subject", "--folds", "3", "--scratch", "--no-shuffled", "--json")
+    options = ("--protocol", "subject", "--folds", "3", "--no-shuffled", "--json")
 
     def command(name: str) -> list[str]:
         store = ("--store", str(bench.store), "--name", name)
