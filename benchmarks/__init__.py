@@ -1,1 +1,1 @@
-"""Measurements of the project against its peers. They are not part of the package."""
+"""Benchmarks of this project and of comparable programs. They are not part of the package."""

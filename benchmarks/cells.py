@@ -1,4 +1,4 @@
-"""The cells of the comparison: one run of an optimiser on a problem, kept as a line of JSON when done."""
+"""The cells of the comparison. A cell is one run of an optimiser on a problem; its result is one line of JSON."""
 
 import functools
 import hashlib
@@ -23,15 +23,15 @@ from benchmarks.simulation import Task, incumbents, simulate
 from emotune.randomness import derive_seed
 
 RULES = 1
-"""Raise it whenever problems or simulation change in a way that makes kept results wrong."""
+"""Version of the rules. Increase it when problems or simulation change so that kept results are no longer valid."""
 POINTS = 40
-"""Equally spaced times at which the incumbent is looked at."""
+"""Number of equally spaced times at which the incumbent is recorded."""
 PRIOR_DRAWS = 300
-"""A good default configuration is the best of so many random ones, a bad one the worst."""
+"""Number of random configurations: a good default is the best of them, a bad default the worst."""
 
 
 class Cell(NamedTuple):
-    """What is run."""
+    """One run: an optimiser, a problem and their settings."""
 
     optimiser: str
     problem: str
@@ -43,14 +43,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it.
+    """The result of a cell.
 
     Attributes:
-        cell: What was run.
-        software: What it was run with; results of other versions do not count.
+        cell: The cell.
+        software: Versions that were used; results of other versions are repeated.
         regret: Normalised regret of the incumbent at `POINTS` times.
         seconds: CPU time of the whole run.
-        observations: Rungs that were passed within the budget.
+        observations: Number of rungs that were passed within the budget.
     """
 
     cell: Cell
@@ -61,13 +61,13 @@ class Result:
 
     def line(self) -> str:
         """Return the result as a line of JSON."""
-        rest = {"software": self.software, "regret": [round(value, 6) for value in self.regret]}
+        outcome = {"software": self.software, "regret": [round(value, 6) for value in self.regret]}
         about = {"seconds": round(self.seconds, 2), "observations": self.observations}
-        return json.dumps({**self.cell._asdict(), **rest, **about})
+        return json.dumps({**self.cell._asdict(), **outcome, **about})
 
     @classmethod
     def from_line(cls, line: str) -> "Result":
-        """Read a line."""
+        """Read a result from a line of JSON."""
         content = json.loads(line)
         cell = Cell(**{name: content.pop(name) for name in Cell._fields})
         return cls(cell, **content)
@@ -75,7 +75,7 @@ class Result:
 
 @functools.cache
 def software_of(optimiser: str) -> str:
-    """Tell what an optimiser is run with: its version, for the project's own a hash of the search core."""
+    """Return the version of an optimiser; for those of this project, a hash of the search core."""
     entry = OPTIMISERS[optimiser]
     if entry.package != "emotune":
         adapter = Path(__file__).parent / "optimisers" / f"{entry.module}.py"
@@ -106,7 +106,7 @@ def run(cell: Cell) -> Result:
 
 
 def space_with_default(problem: Problem, *, seed: int, priors: str) -> ConfigurationSpace:
-    """Return the problem's space with a default configuration that is good, bad, or (none) at random."""
+    """Return the problem's space with a default configuration that is good, bad, or random (none)."""
     space = problem.new_space()
     drawn = problem.draw(1 if priors == "none" else PRIOR_DRAWS, seed=derive_seed(seed, "default", priors))
     choose = max if priors == "bad" else min
@@ -118,7 +118,7 @@ def space_with_default(problem: Problem, *, seed: int, priors: str) -> Configura
 
 
 def read(journal: Path) -> dict[Cell, Result]:
-    """Read finished cells of the software that is installed now; a line cut short by a crash does not count."""
+    """Read the finished cells of the installed software; a line that a crash has cut is ignored."""
     if not journal.exists():
         return {}
     lines = journal.read_text(encoding="utf-8").splitlines()
@@ -129,10 +129,10 @@ def read(journal: Path) -> dict[Cell, Result]:
 
 
 def run_all(cells: Sequence[Cell], *, journal: Path, jobs: int) -> Iterator[tuple[Cell, BaseException | None]]:
-    """Run cells in processes of one thread each, and keep every result at once.
+    """Run cells in processes of one thread each, and write every result immediately.
 
     Yields:
-        Each cell when it is done, and what went wrong if it failed; failures are not kept.
+        Each cell when it has ended, and its exception or None. Failures are not written.
     """
     journal.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:

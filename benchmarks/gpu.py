@@ -1,10 +1,10 @@
-"""Training on a GPU, one measure after the other: what each gains, how near it comes to the peak, where time goes.
+"""Training on a GPU, one measure after the other: the gain of each, the share of the peak, the time per part.
 
     benchmarks/gpu.sh [--device cuda] [--minutes 8] [--batch 256] [--out gpu]
 
-Prints as it goes, and writes OUT/gpu.md, OUT/training.json and OUT/trace.json.gz (to be opened with ui.perfetto.dev).
-Every row trains the published ECG network (a small one on a CPU, for rehearsal). MFU is segments per second times the
-floating-point operations of the network as it is written down (28.67 GFLOP per segment of 10 s), over a peak.
+Prints each result, and writes OUT/gpu.md, OUT/training.json and OUT/trace.json.gz (for ui.perfetto.dev).
+Every row trains the published ECG network (on a CPU, for a rehearsal, a small one). MFU is segments per second times
+the floating-point operations of the plain network (28.67 GFLOP per segment of 10 s), divided by a peak.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from benchmarks.training import measure, measured_peaks, page
 from benchmarks.training_cases import Case
 
 H200 = 790e12
-"""Floating-point operations per second of a bfloat16 matrix product on an H200, as measured; the usual yardstick."""
+"""Measured floating-point operations per second of a bfloat16 matrix product on an H200; the usual reference value."""
 
 CELLS = (
     Case(),
@@ -38,25 +38,25 @@ CELLS = (
     Case(seconds=40),
     Case(seconds=20),
 )
-"""Of the table of `benchmarks/training.py`, the most important first."""
+"""Cells of the table of `benchmarks/training.py`, the most important first."""
 
 REHEARSED = (Case(size="small"), Case(size="small", task="finetune"))
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When no further part is begun."""
+    """A time after which no further part is started."""
 
     at: float
 
     @property
     def passed(self) -> bool:
-        """Whether it is later than that."""
+        """Whether the deadline has passed."""
         return time.monotonic() > self.at
 
 
 class Report:
-    """Prints as it goes, and keeps everything for the file."""
+    """Prints each part at once, and writes all parts to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -71,20 +71,20 @@ class Report:
 
 
 def about(device: torch.device, peaks: dict[str, float]) -> str:
-    """Say what it is measured on."""
+    """Return the heading: device, torch version and peaks."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
     shown = ", ".join(f"{kind} {peak / 1e12:.4g}" for kind, peak in peaks.items())
     return f"# Training on {name}\n\ntorch {torch.__version__}; peaks of a matrix product, TFLOP/s: {shown}."
 
 
 def ladder_page(ladder: Ladder, *, deadline: Deadline, peak: float) -> str:
-    """Climb the ladder and return its table; what came after the deadline is named."""
-    rows, before, left = [], None, []
+    """Measure all steps and return their table; steps after the deadline are named below it."""
+    rows, before, skipped = [], None, []
     for step in ladder.steps():
         if deadline.passed:
-            left.append(step.name)
+            skipped.append(step.name)
             continue
-        measured = ladder.climb(step)
+        measured = ladder.measure(step)
         if isinstance(measured, str):
             rows.append([step.name, measured, *[""] * 6])
             continue
@@ -97,15 +97,15 @@ def ladder_page(ladder: Ladder, *, deadline: Deadline, peak: float) -> str:
                     f"{rate / peak:.1%}",
                     f"{rate / H200:.1%}",
                     f"{measured.gibibytes:.3g}",
-                    "" if measured.apart is None else f"{measured.apart:.1g}",
+                    "" if measured.loss_difference is None else f"{measured.loss_difference:.1g}",
                 ),
             ]
         )
         before = measured.segments_per_second
         sys.stderr.write(f"{step.name}: {measured.segments_per_second:.4g} segments/s\n")
-    head = ["step", "segments/s", "ms/step", "gain", "MFU, measured peak", "MFU, 790 TFLOP/s", "GiB", "loss apart"]
+    head = ["step", "segments/s", "ms/step", "gain", "MFU, measured peak", "MFU, 790 TFLOP/s", "GiB", "loss difference"]
     text = f"## Step by step (batch {ladder.batch})\n\n" + markdown(head, rows)
-    return text + (f"\n\nLeft out for want of time: {', '.join(left)}." if left else "")
+    return text + (f"\n\nNot measured, because the time was up: {', '.join(skipped)}." if skipped else "")
 
 
 def batches_page(ladder: Ladder, *, sizes: list[int], deadline: Deadline, peak: float) -> str:
@@ -114,7 +114,7 @@ def batches_page(ladder: Ladder, *, sizes: list[int], deadline: Deadline, peak: 
     for size in sizes:
         if deadline.passed:
             break
-        measured = ladder.with_batch(size).climb(ladder.last)
+        measured = ladder.with_batch(size).measure(ladder.last)
         if not isinstance(measured, str):
             rate = measured.segments_per_second
             rows.append([f"{size}", f"{rate:.4g}", f"{rate * ladder.flops / peak:.1%}", f"{measured.gibibytes:.3g}"])
@@ -122,22 +122,24 @@ def batches_page(ladder: Ladder, *, sizes: list[int], deadline: Deadline, peak: 
 
 
 def cells_page(device: torch.device, *, deadline: Deadline, seconds: float) -> str:
-    """Return the table of `benchmarks/training.py` for as many cells as there is time for."""
+    """Return the table of `benchmarks/training.py` for the cells that can be measured before the deadline."""
     done = []
     for case in CELLS if device.type == "cuda" else REHEARSED:
         if not deadline.passed:
             compute = {"device": device.type} if device.type == "cuda" else {}
             done.append(measure(case, seconds=seconds, device=device, compute=compute))
-    return "## Against the reference\n\n" + (page(done, device=device) if done else "Left out for want of time.")
+    return "## Against the reference\n\n" + (
+        page(done, device=device) if done else "Not measured, because the time was up."
+    )
 
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing new after so long")
+    parser.add_argument("--minutes", type=float, default=8.0, help="duration after which no part is started")
     parser.add_argument("--batch", type=int, help="segments per step [default: 256; 8 on a CPU]")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement")
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     return parser.parse_args()
 
@@ -148,7 +150,7 @@ def main() -> None:
     os.environ.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
     begun, device = time.monotonic(), torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        sys.exit("torch sees no GPU here; benchmarks/gpu.sh --device cpu rehearses on a CPU")
+        sys.exit("torch finds no GPU on this machine; for a rehearsal on a CPU, run benchmarks/gpu.sh --device cpu")
     torch.set_num_threads(1 if device.type == "cpu" else min(8, os.cpu_count() or 1))
     given.out.mkdir(parents=True, exist_ok=True)
     report = Report(given.out / "gpu.md")
@@ -157,7 +159,7 @@ def main() -> None:
     case = Case() if device.type == "cuda" else Case(size="small")
     batch = given.batch or (256 if device.type == "cuda" else 8)
     ladder = Ladder(case, batch=batch, device=device, seconds=given.seconds)
-    # the ladder gets half of the time, so that profile and table are there in any case
+    # the steps get half of the time, so that profile and table are always measured
     shares: list[tuple[float, Callable[[Deadline], str]]] = [
         (0.45, lambda deadline: ladder_page(ladder, deadline=deadline, peak=peaks["bfloat16"])),
         (0.55, lambda _: profile_page(ladder, given.out)),
@@ -167,7 +169,7 @@ def main() -> None:
     for share, part in shares:
         report.add(part(Deadline(begun + 60 * given.minutes * share)))
     assert not any(name == "ray" or name.startswith("ray.") for name in sys.modules)
-    report.add(f"Ray was not imported. {time.monotonic() - begun:.0f} s in all.")
+    report.add(f"Ray was not imported. {time.monotonic() - begun:.0f} s in total.")
 
 
 def _sizes(ladder: Ladder, *, deadline: Deadline, peak: float) -> str:

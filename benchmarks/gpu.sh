@@ -1,12 +1,12 @@
 #!/bin/bash
-# How fast training is on a GPU, step by step, and where the time goes; about 8 minutes. Needs neither internet nor Ray.
+# Measures training on a GPU, step by step, and the time per part; about 8 minutes. Needs neither internet nor Ray.
 #
 #   benchmarks/gpu.sh                       on a machine with an NVIDIA GPU and torch
 #   benchmarks/gpu.sh --wheels FOLDER       first unpacks wheels of packages that the machine lacks
 #   benchmarks/gpu.sh --device cpu          a rehearsal with a small network, about a minute
 #
-# Options of benchmarks/gpu.py may follow. PYTHON names the interpreter (python3 unless given). Wheels are fetched where
-# there is internet, for instance for Python 3.12:
+# Options of benchmarks/gpu.py can follow. PYTHON is the interpreter (default: python3). To download the wheels on a machine
+# with internet, for example for Python 3.12:
 #   pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 -d FOLDER \
 #       pydantic pydantic-core annotated-types typing-inspection
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""The steps from a plain float32 training to the fast path, each measured alone on one device."""
+"""The steps from a plain float32 training to the fast path, each measured on one device."""
 
 import contextlib
 import time
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from benchmarks.plain_training import as_it_comes, reference_for
 from benchmarks.reference_model import ReferenceTraining
-from benchmarks.training_cases import Case, made_up_material
+from benchmarks.training_cases import Case, synthetic_data
 from emotune.experiment import Experiment
 from emotune.models.transformer import TransformerEncoder, take_rows
 from emotune.training.execution import ExecutionPlan
 from emotune.training.loop import EpochReport, TrainingData, TrainState, train_epoch
 
 BATCHES = 4
-"""Batches of an epoch."""
+"""Number of batches per epoch."""
 
-CHECKED = 8
-"""Segments on which losses are compared."""
+COMPARED_SEGMENTS = 8
+"""Number of segments on which losses are compared."""
 
 NO_DROPOUT = {"model.dropout": 0.0, "model.attention_dropout": 0.0}
 
@@ -31,13 +31,13 @@ class Step:
     """One way to train.
 
     Attributes:
-        name: What is new.
-        execution: How the fast path computes; None: what `Experiment` chooses.
-        reference: Train the reference.
-        autocast: The reference in bfloat16.
-        compiled: The reference through ``torch.compile``.
-        resident: The data are on the device already.
-        all_rows: The last block is computed for all rows, as in the reference.
+        name: The change since the step before.
+        execution: Execution plan of the fast path; None: the one that `Experiment` chooses.
+        reference: Whether the reference is trained.
+        autocast: Whether the reference computes in bfloat16.
+        compiled: Whether the reference is compiled with ``torch.compile``.
+        resident: Whether the data are on the device before the measurement.
+        all_rows: Whether the last block is computed for all rows, as in the reference.
     """
 
     name: str
@@ -50,25 +50,25 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Climbed:
-    """What a step gave.
+class StepSpeed:
+    """The measurement of a step.
 
     Attributes:
-        segments_per_second: The best of its epochs but the first two.
-        batch: Segments of an optimiser step.
-        gibibytes: Most memory that torch held on the device at a time; 0 on a CPU.
-        apart: How far its first loss is from that of the fast path in float32, relative, without dropout; None for
-            the reference, which draws masks of its own.
+        segments_per_second: Highest rate of its epochs, without the first two.
+        batch: Segments per optimiser step.
+        gibibytes: Peak memory of torch on the device, in GiB; 0 on a CPU.
+        loss_difference: Relative difference of its first loss from that of the fast path in float32, without dropout;
+            None for the reference, which draws other masks.
     """
 
     segments_per_second: float
     batch: int
     gibibytes: float
-    apart: float | None
+    loss_difference: float | None
 
     @property
     def milliseconds(self) -> float:
-        """Of a step."""
+        """Duration of a step in ms."""
         return 1000 * self.batch / self.segments_per_second
 
 
@@ -79,8 +79,8 @@ class Ladder:
     Attributes:
         case: The network and its data.
         batch: Segments per step.
-        device: Where.
-        seconds: For how long each step is measured.
+        device: The device.
+        seconds: Duration of the measurement of each step.
     """
 
     case: Case
@@ -90,7 +90,7 @@ class Ladder:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of training on a segment once, by the model as it is written down."""
+        """Floating-point operations of training on a segment once, for the plain network."""
         return self.case.flops()
 
     def with_batch(self, batch: int) -> "Ladder":
@@ -99,12 +99,12 @@ class Ladder:
 
     @property
     def plain(self) -> Step:
-        """The fast path without what makes it fast."""
+        """The fast path without any of its measures."""
         return Step("fast path: float32, all rows", ExecutionPlan(device=self._device), all_rows=True)
 
     @property
     def last(self) -> Step:
-        """What is chosen from the device."""
+        """The execution plan that `Experiment` chooses for the device."""
         return Step("as chosen from the device", resident=True)
 
     @property
@@ -112,7 +112,7 @@ class Ladder:
         return "cuda" if self.device.type == "cuda" else "cpu"
 
     def steps(self) -> Iterator[Step]:
-        """Yield the steps, from the reference to what `Experiment` chooses by itself."""
+        """Yield the steps, from the reference to the execution plan that `Experiment` chooses."""
         yield Step("reference: float32, DataLoader", reference=True)
         yield Step("reference: bfloat16 autocast", reference=True, autocast=True)
         yield Step("reference: data on the device", reference=True, autocast=True, resident=True)
@@ -132,22 +132,22 @@ class Ladder:
             yield Step("torch.compile", replace(execution, compiled=True), resident=True)
         yield self.last
 
-    def climb(self, step: Step) -> Climbed | str:
-        """Measure a step; or say why it did not work."""
+    def measure(self, step: Step) -> StepSpeed | str:
+        """Measure a step; return a one-line reason if it failed."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
         try:
             speed = self._speed(self.epoch_of(step))
-            apart = None if step.reference else abs(self._first_loss(step) / self._first_loss(self.plain) - 1)
-        except RuntimeError as error:  # torch raises it for memory, kernels and compilers alike
+            difference = None if step.reference else abs(self._first_loss(step) / self._first_loss(self.plain) - 1)
+        except RuntimeError as error:  # torch raises it for errors of memory, kernels and compilers
             return f"failed: {str(error).splitlines()[0][:80]}"
-        held = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
-        return Climbed(speed, batch=self.batch, gibibytes=held, apart=apart)
+        peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
+        return StepSpeed(speed, batch=self.batch, gibibytes=peak, loss_difference=difference)
 
     def epoch_of(self, step: Step) -> Callable[[], object]:
-        """Return what trains for `BATCHES` steps."""
-        training_data = made_up_material(self.case, segments=self.batch * BATCHES)
+        """Return a function that trains for `BATCHES` optimiser steps."""
+        training_data = synthetic_data(self.case, segments=self.batch * BATCHES)
         if not step.reference:
             return self._fast_epoch(step, training_data)
         experiment = self.case.experiment(batch_size=self.batch)
@@ -163,11 +163,11 @@ class Ladder:
         experiment = self.case.experiment(batch_size=self.batch, compute={"device": self._device})
         experiment = experiment if dropout else experiment.with_values(NO_DROPOUT)
         state = begin(experiment, training_data, step=step)
-        there = training_data.resident(self._device) if step.resident else training_data
-        return lambda: train_epoch(state, there, experiment.training_plan())
+        data = training_data.resident(self._device) if step.resident else training_data
+        return lambda: train_epoch(state, data, experiment.training_plan())
 
     def _speed(self, epoch: Callable[[], object]) -> float:
-        for _ in range(2):  # compilers and kernel choosers have done their work then
+        for _ in range(2):  # compilation and the choice of kernels happen in these epochs
             epoch()
         best, end = float("inf"), time.perf_counter() + self.seconds
         while time.perf_counter() < end:
@@ -183,14 +183,14 @@ class Ladder:
             torch.cuda.synchronize(self.device)
 
     def _first_loss(self, step: Step) -> float:
-        training_data = made_up_material(self.case, segments=CHECKED)
-        report = replace(self, batch=CHECKED)._fast_epoch(step, training_data, dropout=False)()
+        training_data = synthetic_data(self.case, segments=COMPARED_SEGMENTS)
+        report = replace(self, batch=COMPARED_SEGMENTS)._fast_epoch(step, training_data, dropout=False)()
         assert report is not None
         return report.metrics["train/loss"]
 
 
 def begin(experiment: Experiment, training_data: TrainingData, *, step: Step) -> TrainState:
-    """Begin a training that computes as a step says."""
+    """Return a training with the execution plan of a step."""
     if step.execution is None:
         state = experiment.begin_untrained(training_data)
     else:
@@ -201,29 +201,29 @@ def begin(experiment: Experiment, training_data: TrainingData, *, step: Step) ->
     if step.all_rows:
         encoder = state.objective.encoder
         assert isinstance(encoder, TransformerEncoder)
-        ask_for_all_rows(encoder)
+        compute_all_rows(encoder)
     return state
 
 
-def ask_for_all_rows(encoder: TransformerEncoder) -> None:
-    """Let the last block go through all rows; those that are asked for are picked afterwards."""
-    asked: list[Tensor] = []
+def compute_all_rows(encoder: TransformerEncoder) -> None:
+    """Compute the last block for all rows, and select the rows that are read afterwards."""
+    rows: list[Tensor] = []
 
-    def forget(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def drop_rows(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         del module
-        asked[:] = inputs[1:]
+        rows[:] = inputs[1:]
         return inputs[:1]
 
     def take(module: nn.Module, inputs: tuple[Tensor, ...], states: Tensor) -> Tensor:
         del module, inputs
-        return take_rows(states, asked[0])
+        return take_rows(states, rows[0])
 
-    encoder.register_forward_pre_hook(forget)
+    encoder.register_forward_pre_hook(drop_rows)
     encoder.register_forward_hook(take)
 
 
 def plain_epoch(plain: ReferenceTraining, *, batches: list[tuple[Tensor, Tensor]] | None, autocast: bool) -> None:
-    """Train the reference for an epoch, on batches that are there already if any are given."""
+    """Train the reference for an epoch, on the given batches or on those of its loader."""
     plain.network.train()
     kind = plain.device.type
     with as_it_comes(), torch.autocast(kind, torch.bfloat16) if autocast else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""Where the time of training goes: torch's profiler over a few steps, by part of the network and by kernel."""
+"""The time of training by part of the network and by kernel, from torch's profiler over a few steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ PARTS = {
     "copies": ("memcpy", "memset", "copy", "cat"),
     "element-wise": ("elementwise", "aten::add", "aten::mul", "relu", "clamp", "reduce", "sum"),
 }
-"""Parts by words in the names of kernels, the first that fits."""
+"""Parts of the network, with words in the names of their kernels; the first match counts."""
 
-SHOWN = 15
-"""Kernels."""
+LISTED_KERNELS = 15
+"""Number of kernels in the table, those with the longest time."""
 
 
 def part_of(kernel: str) -> str:
-    """Return which part of the network a kernel belongs to, as far as its name tells."""
+    """Return the part of the network that a kernel belongs to, by its name."""
     lowered = kernel.lower()
     return next((part for part, words in PARTS.items() if any(word in lowered for word in words)), "other")
 
 
 def profile_page(ladder: Ladder, folder: Path) -> str:
-    """Profile the last step of the ladder, and return two tables; the trace is written to a folder."""
+    """Profile the last step of the ladder, return two tables, and write the trace to a folder."""
     epoch = ladder.epoch_of(ladder.last)
     for _ in range(2):
         epoch()
@@ -49,14 +49,14 @@ def profile_page(ladder: Ladder, folder: Path) -> str:
         for event in profiler.key_averages()
         if not on_gpu or event.device_type == torch.autograd.DeviceType.CUDA
     ]
-    return tables([one for one in spent if one[1] > 0])
+    return tables([kernel for kernel in spent if kernel[1] > 0])
 
 
 def tables(spent: Sequence[tuple[str, float, int]]) -> str:
-    """Return the shares of the parts, and the longest kernels.
+    """Return a table of the parts' shares of the time, and one of the kernels with the longest time.
 
     Args:
-        spent: Kernels with microseconds and calls.
+        spent: Name, microseconds and number of calls of each kernel.
     """
     total = sum(time for _, time, _ in spent)
     parts: dict[str, float] = {}
@@ -64,7 +64,7 @@ def tables(spent: Sequence[tuple[str, float, int]]) -> str:
         parts[part_of(name)] = parts.get(part_of(name), 0.0) + time
     by_time = sorted(parts.items(), key=lambda part: -part[1])
     shares = markdown(["part", "share of the time"], [[name, f"{time / total:.1%}"] for name, time in by_time])
-    longest = sorted(spent, key=lambda one: -one[1])[:SHOWN]
+    longest = sorted(spent, key=lambda kernel: -kernel[1])[:LISTED_KERNELS]
     rows = [[name[:90].replace("|", "/"), f"{count}", f"{time / total:.1%}"] for name, time, count in longest]
     kernels = markdown(["kernel", "calls", "share"], rows)
-    return f"## Where the time goes ({total / 1000:.1f} ms of kernels)\n\n{shares}\n\n{kernels}"
+    return f"## Time by part and by kernel ({total / 1000:.1f} ms of kernels)\n\n{shares}\n\n{kernels}"

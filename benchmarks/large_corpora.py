@@ -1,4 +1,4 @@
-"""Made-up corpora of the formats and the sizes of real ones: a recording is made once and copied."""
+"""Synthetic corpora with the formats and the sizes of real ones: one recording is generated and copied."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,27 +17,27 @@ RUN_SECONDS = 120
 RUNS = 14
 AMIGOS_RATE = 128
 VIDEO_SECONDS = (90,) * 16 + (1080,) * 4
-"""Short and long videos of AMIGOS, about."""
+"""Approximate lengths of the short and long videos of AMIGOS, in seconds."""
 
-MAT_TEXT = 100
-"""EpochProgress the header's text, which nobody reads."""
+MAT_TEXT_OFFSET = 100
+"""Byte within the header's text, which no reader uses."""
 
 
 def make_eeg(name: str, *, channels: int, samples: int) -> np.ndarray:
-    """Make noise that falls with frequency, in uV."""
+    """Return noise whose power falls with frequency, in uV."""
     white = stream(0, "preparation", name).standard_normal((channels, samples))
     return 20 * lfilter([1.0], [1.0, -0.9], white, axis=1) / np.sqrt(1 / (1 - 0.9**2))
 
 
 def make_heart(name: str, *, samples: int) -> np.ndarray:
-    """Make beats and noise, in mV."""
+    """Return heartbeats with noise, in mV."""
     phase = np.mod(1.2 * np.arange(samples) / AMIGOS_RATE, 1) - 0.5
     beats = np.exp(-((phase / 0.02) ** 2)) + 0.2 * np.exp(-(((phase - 0.25) / 0.06) ** 2))
     return beats + 0.03 * stream(0, "preparation", name).standard_normal(samples)
 
 
 def write_eegmmidb(folder: Path, *, hours: float) -> float:
-    """Write runs of two minutes, 64 channels at 160 Hz, 14 for each subject; returns the hours there are."""
+    """Write runs of two minutes, 64 channels at 160 Hz, 14 for each subject; return the hours that were written."""
     names = [*TEN_CHANNELS, *(f"X{number}" for number in range(54))]
     samples = make_eeg("eeg", channels=64, samples=EEG_RATE * RUN_SECONDS)
     signals = [
@@ -62,7 +62,7 @@ def write_eegmmidb(folder: Path, *, hours: float) -> float:
 
 
 def write_amigos(folder: Path, *, hours: float) -> float:
-    """Write a MAT file for each subject, 20 videos of 17 columns at 128 Hz; returns the hours there are."""
+    """Write a MAT file for each subject, 20 videos of 17 columns at 128 Hz; return the hours that were written."""
     cells = {"joined_data": [], "labels_selfassessment": [], "VideoIDs": []}
     for video, seconds in enumerate(VIDEO_SECONDS):
         length = AMIGOS_RATE * (5 + seconds)
@@ -74,16 +74,16 @@ def write_amigos(folder: Path, *, hours: float) -> float:
     template = folder / "template"
     with template.open("wb") as file:
         savemat(file, {name: _cell_array(values) for name, values in cells.items()}, do_compression=True)
-    each = sum(VIDEO_SECONDS) / 3600
-    subjects = round(hours / each)
+    hours_per_subject = sum(VIDEO_SECONDS) / 3600
+    subjects = round(hours / hours_per_subject)
     for subject in range(1, subjects + 1):
-        _copy(template, folder / f"Data_Preprocessed_P{subject:02d}.mat", at=MAT_TEXT, number=subject)
+        _copy(template, folder / f"Data_Preprocessed_P{subject:02d}.mat", at=MAT_TEXT_OFFSET, number=subject)
     template.unlink()
-    return subjects * each
+    return subjects * hours_per_subject
 
 
 def _copy(template: Path, file: Path, *, at: int, number: int) -> None:
-    """Copy a file and write a number into it, since equal files are refused."""
+    """Copy a file and write a number into it, because equal files are refused."""
     shutil.copyfile(template, file)
     with file.open("r+b") as opened:
         opened.seek(at)

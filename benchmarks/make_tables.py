@@ -1,11 +1,11 @@
-"""Make the tables of really trained networks that the search benchmarks look up.
+"""Compute the tables of trained networks that the benchmarks of the search read.
 
     python benchmarks/make_tables.py digits
     python benchmarks/make_tables.py ecg --recordings FOLDER --scratch FOLDER
 
-Every configuration of a grid is trained for 27 epochs, in an order drawn at random. What is done is kept in
-the scratch folder, line by line, so that the command may be stopped and given again. `ecg` reads a folder of
-recordings as `emotune data prepare folder` does; the tables hold losses only, nothing of a recording.
+Every configuration of a grid is trained for 27 epochs, in random order. Results are appended to a file in
+the scratch folder, so that the same command resumes after an interruption. `ecg` reads a folder of
+recordings as `emotune data prepare folder` does; the tables contain losses only, no part of a recording.
 """
 
 import argparse
@@ -40,16 +40,16 @@ EPOCHS = 27
 TRAINING_SEGMENTS = 192
 VALIDATION_SEGMENTS = 128
 HIDDEN_SHARE = 0.4
-"""Share of the samples that is hidden, whatever the span."""
+"""Share of the samples that is hidden, for every span."""
 REFERENCE_SPAN = 8
-"""Span with which all configurations are validated, so that their losses can be compared."""
+"""Span of the validation of all configurations, in samples, so that their losses can be compared."""
 
 Train = Callable[[Values], Iterator[float]]
-"""Trains a configuration and yields the validation loss after each epoch; ends early if it diverges."""
+"""A function that trains a configuration and yields the validation loss per epoch; it ends early on divergence."""
 
 
 def train_digits(values: Values) -> Iterator[float]:
-    """Train scikit-learn's perceptron on its digits; the loss is the log loss of a third of them."""
+    """Train scikit-learn's perceptron on its digits, and yield the log loss on a third of them."""
     pixels, labels = load_digits(return_X_y=True)
     train_x, val_x, train_y, val_y = train_test_split(
         pixels / 16, labels, test_size=1 / 3, random_state=0, stratify=labels
@@ -75,15 +75,15 @@ def train_digits(values: Values) -> Iterator[float]:
 
 
 def train_ecg(values: Values, *, training_data: TrainingData) -> Iterator[float]:
-    """Pre-train a small Transformer on masked ECG; the loss is that of the reference span."""
+    """Pre-train a small Transformer on masked ECG, and yield the validation loss with the reference span."""
     experiment = Experiment.model_validate(_settings(values))
     state = experiment.begin(training_data)
     reference = MaskedValues(**_task(REFERENCE_SPAN)).build(state.objective.encoder, channels=1, labels=None)
     reference.head = state.objective.head
-    silent = training_data.without_validation()
+    unvalidated = training_data.without_validation()
     for _ in range(EPOCHS):
         try:
-            train_epoch(state, silent, experiment.training_plan())
+            train_epoch(state, unvalidated, experiment.training_plan())
         except TrainingDivergedError:
             return
         yield evaluate(reference, training_data, training_data.fold.val, prefix="val")["val/loss"]
@@ -114,7 +114,7 @@ def _task(span: int) -> dict[str, Any]:
 
 
 def ecg_material(recordings: Path, *, scratch: Path) -> TrainingData:
-    """Prepare segments of 2 s at 64 Hz and choose few of many people, others for validation."""
+    """Prepare segments of 2 s at 64 Hz, and select a few of each person; validation segments are of other people."""
     store = scratch / "store"
     settings = PrepareSettings(seconds=2, rate=64, band=(0.8, 30.0))
     prepare("folder", folder=recordings, store=store, settings=settings)
@@ -125,7 +125,7 @@ def ecg_material(recordings: Path, *, scratch: Path) -> TrainingData:
 
 
 def fill(grid: Grid, train: Train, *, journal: Path) -> None:
-    """Train what the journal does not have yet, and write the table when all is done."""
+    """Train the configurations that the journal does not contain yet, and write the table when all are done."""
     todo = cells(grid)
     journal.parent.mkdir(parents=True, exist_ok=True)
     journal.touch()
@@ -145,15 +145,15 @@ def fill(grid: Grid, train: Train, *, journal: Path) -> None:
 
 def _write_table(grid: Grid, *, rows: list[dict[str, Any]]) -> None:
     losses = np.full((len(rows), EPOCHS), np.nan, dtype=np.float32)
-    for place, row in enumerate(rows):
-        losses[place, : len(row["losses"])] = np.round(row["losses"], 5)
+    for number, row in enumerate(rows):
+        losses[number, : len(row["losses"])] = np.round(row["losses"], 5)
     trained = [max(len(row["losses"]), 1) for row in rows]
     seconds = np.array([row["seconds"] for row in rows]) / trained
     np.savez_compressed(TABLES / f"{grid.name}.npz", losses=losses, seconds=seconds.astype(np.float32))
 
 
 def main() -> None:
-    """Make one table."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("table", choices=["digits", "ecg"])
     parser.add_argument("--recordings", type=Path, help="folder with a manifest.csv")

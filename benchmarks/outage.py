@@ -1,12 +1,12 @@
-"""What an outage of the MLflow server costs a search: real `emotune search`, MLflow with passwords over PostgreSQL.
+"""Measure the cost of an outage of MLflow, with real `emotune search` and MLflow with passwords over PostgreSQL.
 
     python benchmarks/outage.py [--kinds undisturbed server database] [--repeats 1] [--outage 60] [--out outage]
 
-Searches run by turns undisturbed, with the server killed (kill -9) after ten seconds for OUTAGE seconds, and with
-PostgreSQL killed under it for as long. Needs PostgreSQL's programs. Prints a line for each search: seconds between
-the first and the last record of its journal and of the whole command, and how MLflow and the journal differ at the
-end. `--kinds rates` measures how many records per second the mirror delivers. The page OUT/outage.md is about all
-searches in OUT so far. Exits with 1 if anything differs, or if a password stands in any result, log or database.
+Searches run in turn undisturbed, with the server killed (kill -9) after ten seconds for OUTAGE seconds, and with
+PostgreSQL killed for the same time. Needs PostgreSQL's programs. Prints a line for each search: seconds between
+the first and the last record of its journal and of the whole command, and the differences of MLflow and journal at the
+end. `--kinds rates` measures the records per second that the mirror delivers. The page OUT/outage.md has all
+searches in OUT so far. Exits with 1 if there is a difference, or a password in any result, log or database.
 """
 
 import argparse
@@ -41,29 +41,29 @@ from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 
 KINDS = ("undisturbed", "server", "database")
-"""What is killed."""
+"""Kinds of outage: none, the MLflow server killed, PostgreSQL killed."""
 
-BEFORE = 10.0
-"""Seconds of a search before the outage begins."""
+OUTAGE_START_S = 10.0
+"""Duration of a search before the outage begins."""
 
-SINGLE = 30
-"""Records that are delivered one at a time."""
+SINGLE_RECORDS = 30
+"""Number of records that are delivered one at a time."""
 
 SETTINGS = ("base.folds.segments=200", "base.folds.validation_segments=100", "budget.brackets=15", "seed=7")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one search.
+    """The result of one search.
 
     Attributes:
-        kind: How it was disturbed.
-        code: Its exit code.
+        kind: One of `KINDS`.
+        code: Exit code of the command.
         searching: Seconds from the first to the last record of its journal.
         seconds: Seconds of the whole command.
-        differences: What differs between MLflow and the journal.
+        differences: Differences between MLflow and the journal.
         table: Every evaluation with its objective.
-        epochs: How many epochs were trained.
+        epochs: Number of epochs that were trained.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class Outcome:
 
 
 def search(name: str, *, kind: str, outage: float, servers: tuple[Postgres, Mlflow], folder: Path) -> Outcome:
-    """Run one search, disturb it, and compare."""
+    """Run one search with an outage, and compare MLflow with its journal."""
     postgres, server = servers
     command = [sys.executable, "-m", "emotune", "search", "smoke", "--name", name, "--concurrency", "2"]
     command += ["--store", str(folder / "store"), "--tracking-uri", server.uri]
@@ -101,8 +101,8 @@ def search(name: str, *, kind: str, outage: float, servers: tuple[Postgres, Mlfl
         searching=records[-1].time - records[0].time,
         seconds=seconds,
         differences=tuple(differences(records, name=name, uri=postgres.uri)),
-        table=tuple((each.evaluation.config_id, each.evaluation.to_epoch, each.objective) for each in results),
-        epochs=sum(isinstance(each, EpochDone) for each in records),
+        table=tuple((result.evaluation.config_id, result.evaluation.to_epoch, result.objective) for result in results),
+        epochs=sum(isinstance(record, EpochDone) for record in records),
     )
 
 
@@ -110,22 +110,22 @@ def _disturb(kind: str, outage: float, postgres: Postgres, server: Mlflow) -> No
     if kind == "undisturbed":
         return
     victim = server if kind == "server" else postgres
-    time.sleep(BEFORE)
+    time.sleep(OUTAGE_START_S)
     victim.kill()
     time.sleep(outage)
     victim.start()
 
 
 def differences(records: Sequence[Record], *, name: str, uri: str) -> list[str]:
-    """Return what differs between a journal and what MLflow holds: epochs that are missing, twice or wrong."""
+    """Return the differences between a journal and MLflow: epochs that are missing, stored twice or wrong."""
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(f"emotune/{name}")
     if experiment is None:
         return ["no experiment"]
     runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1000)
     counts = Counter(run.data.tags["emotune.config_id"] for run in runs)
-    wanted = {(str(one.config_id), key, one.epoch): value for one in records if isinstance(one, EpochDone)
-              for key, value in one.metrics.items()}  # fmt: skip
+    wanted = {(str(record.config_id), key, record.epoch): value for record in records if isinstance(record, EpochDone)
+              for key, value in record.metrics.items()}  # fmt: skip
     found: Counter[tuple[str, str, int]] = Counter()
     wrong = []
     for run in runs:
@@ -139,14 +139,14 @@ def differences(records: Sequence[Record], *, name: str, uri: str) -> list[str]:
         *(f"{count} runs of {key}" for key, count in counts.items() if count > 1),
         *(f"no run of configuration {key}" for key in {key for key, _, _ in wanted} - counts.keys()),
         *(f"{point} is missing" for point in wanted.keys() - found.keys()),
-        *(f"{point} is there {count} times" for point, count in found.items() if count > 1),
+        *(f"{point} is stored {count} times" for point, count in found.items() if count > 1),
         *(f"run {run.info.run_name} is {run.info.status}" for run in runs if run.info.status == "RUNNING"),
         *wrong,
     ]
 
 
 def rate(records: Sequence[Record], *, name: str, server: Mlflow, folder: Path) -> tuple[float, float]:
-    """Return records per second: of a whole journal at once, and of a search's records, each waited for."""
+    """Return records per second: for a whole journal at once, and for records that are sent one at a time."""
     for part in ("whole", "single"):
         (folder / f"{name}-{part}").mkdir()
     begin = time.monotonic()
@@ -161,41 +161,41 @@ def rate(records: Sequence[Record], *, name: str, server: Mlflow, folder: Path) 
     mirror.catch_up(records[:half])
     until(
         lambda: read_delivery_state(LocalStorage(single)).delivered == half,
-        what=lambda: "MLflow does not get the journal",
+        what=lambda: "MLflow does not receive the journal",
     )
     begin = time.monotonic()
-    for number in range(half, half + SINGLE):
+    for number in range(half, half + SINGLE_RECORDS):
         mirror(records[number], number)
         while read_delivery_state(LocalStorage(single)).delivered <= number:
             time.sleep(0.005)
     seconds = time.monotonic() - begin
     mirror.close(60)
-    return at_once, SINGLE / seconds
+    return at_once, SINGLE_RECORDS / seconds
 
 
-def told(secrets: Sequence[str], *, folder: Path, postgres: Postgres) -> list[str]:
-    """Return where a password stands that should not."""
+def leaks(secrets: Sequence[str], *, folder: Path, postgres: Postgres) -> list[str]:
+    """Return the files, logs and databases that contain a password and should not."""
     texts = {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "ray_token"}
     texts |= {"the database": postgres.run("pg_dump", "mlflow"), "PostgreSQL's log": postgres.log.read_bytes()}
     return [place for place, text in texts.items() if any(secret.encode() in text for secret in secrets)]
 
 
 def main() -> int:
-    """Run everything and print the tables."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "rates"], default=[*KINDS, "rates"])
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--outage", type=float, default=60, help="seconds")
+    parser.add_argument("--outage", type=float, default=60, help="duration of the outage in seconds")
     parser.add_argument("--out", type=Path, default=Path("outage"))
     given = parser.parse_args()
     programs = postgres_programs()
     if programs is None:
         parser.error("PostgreSQL is not installed: there is no initdb")
     given.out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that no server is left behind
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that servers are ended on SIGTERM too
     with tempfile.TemporaryDirectory(prefix="out") as name:
         folder = Path(name)
-        os.environ["RAY_TMPDIR"] = name  # so that Ray's own logs are searched for passwords too
+        os.environ["RAY_TMPDIR"] = name  # so that passwords are searched in Ray's logs too
         prepare(
             "synthetic",
             folder=None,
@@ -212,7 +212,7 @@ def main() -> int:
 
 
 def measure(given: argparse.Namespace, *, servers: tuple[Postgres, Mlflow], folder: Path) -> int:
-    """Run the searches, and print what came of these and the earlier ones."""
+    """Run the searches, and print the results of these and of earlier ones."""
     postgres, server = servers
     file = given.out / "outcomes.jsonl"
     outcomes = [Outcome(**json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
@@ -225,48 +225,50 @@ def measure(given: argparse.Namespace, *, servers: tuple[Postgres, Mlflow], fold
     if "rates" in given.kinds:
         lines += rates(server, folder=folder)
     assert server.password is not None
-    places = told([server.password, postgres.password], folder=folder, postgres=postgres)
+    places = leaks([server.password, postgres.password], folder=folder, postgres=postgres)
     lines.append(f"passwords found in: {', '.join(places) or 'no file, log or database'}")
     page = "\n\n".join(lines) + "\n"
     (given.out / "outage.md").write_text(page)
     sys.stdout.write(page)
-    return int(bool(places) or len(tables(outcomes)) > 1 or any(one.differences or one.code for one in outcomes))
+    return int(
+        bool(places) or len(tables(outcomes)) > 1 or any(outcome.differences or outcome.code for outcome in outcomes)
+    )
 
 
 def page_of(outcomes: Sequence[Outcome]) -> str:
-    """Return a table of all searches, and whether they found the same."""
-    head = ["killed", "exit code", "searching, s", "whole command, s", "evaluations", "epochs", "differences"]
+    """Return a table of all searches, and whether their results are equal."""
+    head = ["killed", "exit code", "search, s", "whole command, s", "evaluations", "epochs", "differences"]
     rows = [
-        [one.kind, str(one.code), f"{one.searching:.1f}", f"{one.seconds:.1f}", str(len(one.table)), str(one.epochs),
-         "; ".join(one.differences) or "none"]
-        for one in outcomes
+        [outcome.kind, str(outcome.code), f"{outcome.searching:.1f}", f"{outcome.seconds:.1f}", str(len(outcome.table)),
+         str(outcome.epochs), "; ".join(outcome.differences) or "none"]
+        for outcome in outcomes
     ]  # fmt: skip
     return f"{markdown(head, rows)}\n\ntables equal: {'yes' if len(tables(outcomes)) <= 1 else 'no'}"
 
 
 def tables(outcomes: Sequence[Outcome]) -> set[str]:
-    """Return the different tables of evaluations."""
+    """Return the distinct tables of evaluations."""
     return {json.dumps(outcome.table) for outcome in outcomes}
 
 
 def rates(server: Mlflow, *, folder: Path) -> list[str]:
-    """Measure the mirror with a server that remembers passwords, and with one that does not."""
-    records = [*made_up_journal(evaluations=60, epochs=9)]
+    """Measure the mirror with a server that caches checked passwords, and with one that does not."""
+    records = [*synthetic_journal(evaluations=60, epochs=9)]
     lines = []
     for seconds in (0, 60):
         server.kill()
-        server.remember_passwords(seconds)
+        server.cache_passwords(seconds)
         server.start()
         whole, single = rate(records, name=f"rate-{seconds}", server=server, folder=folder)
         lines.append(
-            f"passwords remembered for {seconds} s: {whole:.0f} records per second of a journal of {len(records)}, "
+            f"checked passwords cached for {seconds} s: {whole:.0f} records per second of a journal of {len(records)}, "
             f"{single:.1f} one at a time"
         )
     return lines
 
 
-def made_up_journal(*, evaluations: int, epochs: int) -> Iterator[Record]:
-    """Make the journal of a search, each evaluation of a new configuration."""
+def synthetic_journal(*, evaluations: int, epochs: int) -> Iterator[Record]:
+    """Yield the records of a search in which each evaluation has a new configuration."""
     yield Opened(time=0.0, name="rate", study={}, digest="0", seed=0, concurrency=1, software={})
     for number in range(evaluations):
         evaluation = Evaluation(
@@ -275,7 +277,7 @@ def made_up_journal(*, evaluations: int, epochs: int) -> Iterator[Record]:
         )  # fmt: skip
         yield Started(time=number, evaluation=evaluation)
         for epoch in range(1, epochs + 1):
-            metrics: dict[str, float | None] = {f"val/metric-{place}": 0.5 for place in range(6)}
+            metrics: dict[str, float | None] = {f"val/metric-{index}": 0.5 for index in range(6)}
             yield EpochDone(time=number, evaluation_id=number, config_id=number, epoch=epoch, metrics=metrics)
         yield Ended(time=number, evaluation_id=number, config_id=number, status="done", objective=1.0, seconds=1.0)
 

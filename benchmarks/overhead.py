@@ -1,8 +1,8 @@
-"""What the search costs besides training, next to Ray's own BOHB (TuneBOHB and HyperBandForBOHB).
+"""Measure the cost of a search besides training, compared with Ray's BOHB (TuneBOHB and HyperBandForBOHB).
 
     python benchmarks/overhead.py [--only workers idle core memory] [--out overhead]
 
-Prints one table after the other, and writes them to OUT/overhead.md. What they mean is written in
+Prints one table after the other, and writes them to OUT/overhead.md. They are explained in
 benchmarks/README.md.
 """
 
@@ -25,16 +25,16 @@ from benchmarks.overhead_spans import Account, account, read_spans
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
 EMOTUNE = {"emotune, free": ("emotune", "--order", "free"), "emotune, strict": ("emotune", "--order", "strict")}
-BY_EPOCHS = {f"{name}, time goes with epochs": (*given, "--per-epoch") for name, given in EMOTUNE.items()}
+BY_EPOCHS = {f"{name}, time proportional to epochs": (*given, "--per-epoch") for name, given in EMOTUNE.items()}
 USUAL_EPOCHS = 2
-"""Mean epochs of an evaluation, roughly."""
+"""Approximate mean number of epochs of an evaluation."""
 STOCK = {"Ray's BOHB": ("stock",), "Ray's BOHB, reuse_actors": ("stock", "--reuse")}
 
 
 def run_child(*arguments: str, folder: Path) -> dict:
-    """Run one study in a process and a Ray of its own, and return what it wrote down."""
+    """Run one study in its own process with its own Ray, and return its measurements."""
     folder.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(prefix="ov-", dir="/tmp") as temporary:  # sockets want short paths
+    with tempfile.TemporaryDirectory(prefix="ov-", dir="/tmp") as temporary:  # paths of sockets must be short
         settings = {"RAY_ADDRESS": "local", "RAY_TMPDIR": temporary, "RAY_AUTH_MODE": "disabled"}
         settings |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
         settings |= {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -49,13 +49,13 @@ def run_child(*arguments: str, folder: Path) -> dict:
 
 
 def workers(given: argparse.Namespace) -> str:
-    """Compare where the workers' time goes; evaluations are sleeps."""
+    """Compare how workers spend their time; evaluations are sleeps."""
     rows = []
     for seconds in given.seconds:
         for name, arguments in (EMOTUNE | BY_EPOCHS | STOCK).items():
             folder = given.out / "runs" / f"{len(rows)}"
-            each = seconds / USUAL_EPOCHS if name in BY_EPOCHS else seconds
-            about = run_child(*arguments, "--seconds", str(each), "--workers", str(WORKERS), folder=folder)
+            duration = seconds / USUAL_EPOCHS if name in BY_EPOCHS else seconds
+            about = run_child(*arguments, "--seconds", str(duration), "--workers", str(WORKERS), folder=folder)
             spans = read_spans(folder)
             waited = min(span.start for span in spans) - about["begin"]
             began = [f"{about['ray_seconds']:.1f}", f"{waited:.1f}"]
@@ -79,10 +79,10 @@ def idle(given: argparse.Namespace) -> str:
     """Compare orders, simulated for many seeds, and once on real Ray."""
     rows = []
     orders = {"strict": (), "strict, nothing ahead": ("--ahead", "0"), "free": ("--order", "free")}
-    for name, more in orders.items():
+    for name, options in orders.items():
         folder = given.out / "runs" / f"idle-{len(rows)}"
         sleep = ("--seconds", "0.3", "--per-epoch", "--jitter", "0.3", "--evaluations", "44")
-        run_child("emotune", *sleep, *more, folder=folder)
+        run_child("emotune", *sleep, *options, folder=folder)
         found = account(read_spans(folder), workers=WORKERS)
         rows.append([name, str(found.evaluations), f"{1 - found.share:.1%}"])
     real = markdown(["order", "evaluations", "idle in the whole search"], rows)
@@ -90,12 +90,12 @@ def idle(given: argparse.Namespace) -> str:
 
 
 def core(given: argparse.Namespace) -> str:
-    """Time ask and tell."""
+    """Measure the duration of ask and tell."""
     return ask_and_tell_page(models=("rungs", "hpbandster"), sizes=given.sizes)
 
 
 def memory(given: argparse.Namespace) -> str:
-    """Compare the drivers' memory after instant evaluations."""
+    """Compare the memory of drivers after evaluations that take no time."""
     sizes = sorted({10, *given.sizes})
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "benchmarks/overhead_core.py"), folder, "--sizes", *map(str, sizes)]
@@ -115,15 +115,15 @@ def _mib(value: float | None) -> str:
 
 
 PARTS = {
-    "workers": ("Where the workers' time goes (warm and cold starts: number, mean / median / max seconds)", workers),
+    "workers": ("How workers spend their time (warm and cold starts: number, mean / median / max seconds)", workers),
     "idle": ("Idle workers by order and schedule", idle),
-    "core": ("Asking and telling, 8 dimensions", core),
+    "core": ("Duration of ask and tell, 8 dimensions", core),
     "memory": ("Memory of the driver", memory),
 }
 
 
 def main() -> None:
-    """Run the parts and print their tables."""
+    """Run the command."""
     given = _arguments()
     given.out = given.out.absolute()
     pages = []
@@ -138,10 +138,12 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 0.1], help="length of evaluations")
-    parser.add_argument("--seeds", type=int, default=20, help="of the simulations")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000], help="of core and memory")
-    parser.add_argument("--ray-evaluations", type=int, default=1000, help="instant evaluations on Ray for the memory")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 0.1], help="durations of an evaluation")
+    parser.add_argument("--seeds", type=int, default=20, help="number of seeds of the simulations")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[100, 1000, 10000], help="numbers of evaluations for core and memory"
+    )
+    parser.add_argument("--ray-evaluations", type=int, default=1000, help="evaluations on Ray for the memory")
     parser.add_argument("--out", type=Path, default=Path("overhead"), help="must be empty")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the search itself costs: milliseconds of asking and telling, and the driver's memory, without Ray."""
+"""Measure the cost of the search itself: the duration of ask and tell, and the driver's memory, without Ray."""
 
 import argparse
 import json
@@ -23,26 +23,26 @@ from emotune.study.journal import Journal
 from emotune.study.study import StudyObjective
 
 DIMENSIONS = 8
-REPEATS = 20
-"""So many pairs of ask and tell are timed at each size."""
+TIMED_PAIRS = 20
+"""Number of pairs of ask and tell that are timed at each size."""
 
 
 def space() -> ConfigurationSpace:
-    """Return a space of eight numbers."""
+    """Return a space of eight real hyperparameters."""
     return ConfigurationSpace(space={f"x{number}": Float(f"x{number}", (0.0, 1.0)) for number in range(DIMENSIONS)})
 
 
 def loss_of(values: dict, *, number: int) -> float:
-    """Return a noisy bowl."""
+    """Return a quadratic function of the values with noise."""
     return sum((float(value) - 0.3) ** 2 for value in values.values()) + 0.05 * float(
         stream(0, "loss", number).normal()
     )
 
 
 def optimizer_at(size: int, *, model: str) -> tuple[Optimizer, float]:
-    """Return a search with so many results, and the seconds it took to rebuild it from them.
+    """Return a search with ``size`` results, and the seconds that its reconstruction from them took.
 
-    The results are those of random configurations, which takes less time than asking the model each time.
+    The results are those of random configurations, because asking the model each time would take longer.
     """
     random = Optimizer(space(), kind="bohb", model=model, random_fraction=1.0, seed=0)
     evaluations = []
@@ -57,7 +57,7 @@ def optimizer_at(size: int, *, model: str) -> tuple[Optimizer, float]:
 
 
 def ask_and_tell_page(*, models: Sequence[str], sizes: Sequence[int]) -> str:
-    """Return the table of milliseconds."""
+    """Return the table of durations in ms."""
     rows = []
     for model in models:
         for size in sizes:
@@ -69,34 +69,34 @@ def ask_and_tell_page(*, models: Sequence[str], sizes: Sequence[int]) -> str:
 
 
 def _times(optimizer: Optimizer) -> tuple[list[float], list[float]]:
-    """Time new configurations only: promotions cost nothing."""
+    """Return the durations of ask and tell in ms, for new configurations only: promotions take no time."""
     asks: list[float] = []
     tells: list[float] = []
-    while len(asks) < REPEATS:
+    while len(asks) < TIMED_PAIRS:
         begun = time.perf_counter()
         evaluation = optimizer.ask()
-        asked = time.perf_counter()
+        after_ask = time.perf_counter()
         assert evaluation is not None
         loss = loss_of(evaluation.values, number=evaluation.id)
-        told = time.perf_counter()
+        before_tell = time.perf_counter()
         optimizer.tell(evaluation.id, loss)
         if evaluation.origin != "promotion":
-            asks.append(1000 * (asked - begun))
-            tells.append(1000 * (time.perf_counter() - told))
+            asks.append(1000 * (after_ask - begun))
+            tells.append(1000 * (time.perf_counter() - before_tell))
     return asks, tells
 
 
 def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
-    """Carry out instant evaluations with a coordinator and a journal, without Ray, and return MiB by their number.
+    """Run evaluations that take no time with a coordinator and a journal, without Ray; return MiB by their number.
 
-    Configurations are random: asking a model 10,000 times takes minutes, and leaves nothing behind.
+    Configurations are random: asking a model 10,000 times takes minutes and needs no more memory.
     """
     optimizer = Optimizer(space(), kind="hyperband", max_budget=9, seed=0)
     first = Opened(time=0.0, name="memory", study={}, digest="", seed=0, concurrency=1, software={})
     mib: dict[int, float] = {}
     with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=journal, objective=StudyObjective(metric="val/loss", mode="min"))
         for number in range(1, max(sizes) + 1):
             evaluation = coordinator.next_evaluation()
             assert evaluation is not None

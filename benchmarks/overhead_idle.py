@@ -1,4 +1,4 @@
-"""How long workers stand idle, on a virtual clock: strict order against free, and sync against async."""
+"""Idle time of workers, on a virtual clock: strict and free order, sync and async schedule."""
 
 import heapq
 import math
@@ -15,21 +15,21 @@ from emotune.randomness import stream
 from emotune.search import Evaluation, Optimizer
 
 SCHEDULES = {"sync": "hyperband", "async": "asha"}
-"""Schedules, and the searcher without a model that has them: who proposes does not matter here."""
+"""Schedules, with their searcher without a model: the source of configurations does not matter here."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is simulated.
+    """The settings of a simulated search.
 
     Attributes:
         order: ``strict`` or ``free``.
         schedule: ``sync`` or ``async``.
         workers: Evaluations at a time.
-        jitter: Spread of the logarithm of an evaluation's duration around what the search expects.
-        spread: Spread of the logarithm of what an epoch costs, between configurations.
+        jitter: Standard deviation of the logarithm of an evaluation's duration, relative to the expected duration.
+        spread: Standard deviation of the logarithm of an epoch's cost, between configurations.
         brackets: Length of the search; an asynchronous one has as many evaluations.
-        ahead: So many evaluations are decided before there is a worker for them.
+        ahead: Number of evaluations that are decided before a worker is free for them.
     """
 
     order: str
@@ -43,13 +43,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Shift:
-    """What came of it: virtual seconds.
+    """The durations of a simulated search, in virtual seconds.
 
     Attributes:
         wall: From the first start to the last end.
-        last_start: When the last evaluation was begun.
-        work: Sum of all evaluations.
-        work_until_last_start: The part of it before the last start.
+        last_start: Start of the last evaluation.
+        work: Sum over all evaluations.
+        work_until_last_start: The part of ``work`` before the last start.
         workers: Evaluations at a time.
     """
 
@@ -61,17 +61,17 @@ class Shift:
 
     @property
     def idle(self) -> float:
-        """Share of the workers' time in which they had nothing to do."""
+        """Idle share of the workers' time."""
         return 1 - self.work / (self.wall * self.workers)
 
     @property
     def idle_before_the_end(self) -> float:
-        """The same up to the last start: without the end, at which there is no work left for all."""
+        """Idle share up to the last start: without the end, when there is not enough work for all workers."""
         return 1 - self.work_until_last_start / (self.last_start * self.workers)
 
 
 def simulate(setting: Setting, *, seed: int) -> Shift:
-    """Run a search whose evaluations really last another time than the search expects."""
+    """Simulate a search whose evaluations differ in duration from what the search expects."""
     optimizer = Optimizer(
         ConfigurationSpace(space={"x": Float("x", (0.0, 1.0)), "y": Float("y", (0.0, 1.0))}),
         seed=seed,
@@ -86,8 +86,8 @@ def simulate(setting: Setting, *, seed: int) -> Shift:
     waiting: deque[Evaluation] = deque()
     spans: list[tuple[float, float]] = []
     while True:
-        while (asked := optimizer.ask()) is not None:
-            waiting.append(asked)
+        while (decided := optimizer.ask()) is not None:
+            waiting.append(decided)
         while waiting and len(running) < setting.workers:
             evaluation = waiting.popleft()
             end = now + _seconds(evaluation, setting=setting, seed=seed)
@@ -104,7 +104,7 @@ def _cost(values: dict, *, seed: int, spread: float) -> float:
 
 
 def _seconds(evaluation: Evaluation, *, setting: Setting, seed: int) -> float:
-    """Return how long an evaluation lasts: equal for all orders and schedules that train the same."""
+    """Return the duration of an evaluation: the same in all orders and schedules."""
     cost = _cost(evaluation.values, seed=seed, spread=setting.spread)
     jitter = stream(seed, "jitter", evaluation.config_id, evaluation.rung).lognormal(0.0, setting.jitter)
     return cost * jitter * (evaluation.to_epoch - evaluation.from_epoch)
@@ -127,7 +127,7 @@ def _shift(spans: list[tuple[float, float]], *, workers: int) -> Shift:
 
 
 def variants(workers: int) -> dict[str, tuple[str, int]]:
-    """Return what is compared: order, and how many evaluations are decided ahead."""
+    """Return what is compared: the order, and the number of evaluations that are decided ahead."""
     return {
         "strict": ("strict", 0),
         "strict, 1 ahead": ("strict", 1),

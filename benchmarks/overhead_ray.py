@@ -1,6 +1,6 @@
-"""One small study on real Ray in a process of its own: through emotune, or through Ray's own BOHB.
+"""Run one small study on real Ray in its own process: with emotune, or with Ray's BOHB.
 
-The work of an evaluation is a sleep, so that everything else is overhead. Workers write down when they slept.
+An evaluation is a sleep, so that all other time is overhead. Workers record their sleeps.
 """
 
 import argparse
@@ -43,53 +43,53 @@ from emotune.training.loop import EpochReport
 LADDER = (1, 3, 9)
 """Rungs of the study, in epochs."""
 
-SIZES = (10, 100, 1000)
-"""After so many evaluations the driver's memory is noted."""
+RECORDED_COUNTS = (10, 100, 1000)
+"""Numbers of evaluations after which the driver's memory is recorded."""
 
 METRIC = "val/loss"
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """How long an epoch lasts.
+    """The duration of an epoch.
 
     Attributes:
-        seconds: From one rung to the next, or for an epoch.
-        an_epoch: Which of them.
-        jitter: Spread of the logarithm of the factor by which evaluations differ.
-        folder: Gets the workers' notes.
+        seconds: Duration from one rung to the next, or of an epoch.
+        per_epoch: Whether ``seconds`` is the duration of an epoch.
+        jitter: Standard deviation of the logarithm of the factor by which evaluations differ.
+        folder: Folder of the workers' records.
     """
 
     seconds: float
-    an_epoch: bool
+    per_epoch: bool
     jitter: float
     folder: Path
 
 
-class Scale:
-    """Notes the driver's memory after so many evaluations."""
+class MemoryRecorder:
+    """Records the driver's memory in MiB after each of `RECORDED_COUNTS` evaluations."""
 
     def __init__(self) -> None:
         self.count = 0
         self.mib: dict[int, float] = {}
 
-    def evaluation(self) -> None:
-        """Count one."""
+    def count_evaluation(self) -> None:
+        """Count an evaluation that has ended or started."""
         self.count += 1
-        if self.count in SIZES:
+        if self.count in RECORDED_COUNTS:
             self.mib[self.count] = psutil.Process().memory_info().rss / 2**20
 
 
 class CountStarts(Callback):
-    """Counts the evaluations of Ray's own BOHB: each begins by starting or resuming a trial."""
+    """Counts the evaluations of Ray's BOHB: each starts or resumes a trial."""
 
-    def __init__(self, scale: Scale) -> None:
-        self._scale = scale
+    def __init__(self, memory: MemoryRecorder) -> None:
+        self._memory = memory
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count one."""
+        """Count the evaluation that starts with this trial."""
         del iteration, trials, trial, info
-        self._scale.evaluation()
+        self._memory.count_evaluation()
 
 
 def space() -> ConfigurationSpace:
@@ -98,16 +98,16 @@ def space() -> ConfigurationSpace:
 
 
 def loss_of(values: dict[str, Any], epoch: int) -> float:
-    """Return what an epoch reports: better for small values, a little better with every epoch."""
+    """Return the loss of an epoch: it is lower for small values, and falls slightly with every epoch."""
     return sum(float(values[name]) for name in ("x0", "x1", "x2")) + 1 / epoch
 
 
 def nap(key: str, epoch: int, sleep: Sleep) -> None:
-    """Sleep for an epoch, and write down when."""
+    """Sleep for an epoch, and record its start and end."""
     first, last = ladder_segment(epoch, LADDER)
     factor = stream(0, "jitter", key).lognormal(0.0, sleep.jitter)
     start = time.time()
-    time.sleep(sleep.seconds * factor / (1 if sleep.an_epoch else last - first))
+    time.sleep(sleep.seconds * factor / (1 if sleep.per_epoch else last - first))
     end = time.time()
     span = Span(pid=os.getpid(), key=key, start=start, end=end, training=end - start)
     with (sleep.folder / f"{os.getpid()}.jsonl").open("a") as file:
@@ -115,7 +115,7 @@ def nap(key: str, epoch: int, sleep: Sleep) -> None:
 
 
 def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
-    """Return emotune's trainable with sleeps for epochs: the same steps, reuse and reports."""
+    """Return a trainable like emotune's (the same steps, reuse and reports) whose epochs are sleeps."""
 
     class Sleeping(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -146,8 +146,8 @@ def sleeping_trainable(sleep: Sleep) -> type[tune.Trainable]:
     return Sleeping
 
 
-def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
-    """Run the study through the journal, the coordinator, the searcher and `run_trials`."""
+def run_emotune(given: argparse.Namespace, *, sleep: Sleep, memory: MemoryRecorder) -> None:
+    """Run the study with emotune's journal, coordinator, searcher and `run_trials`."""
     concurrency = virtual_workers(given.workers, order=given.order)
     if given.ahead is not None:
         concurrency = given.workers + given.ahead
@@ -165,14 +165,14 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> Non
     def count_ends(record: Record, number: int) -> None:
         del number
         if isinstance(record, Ended):
-            scale.evaluation()
+            memory.count_evaluation()
 
     first = Opened(time=0.0, name="overhead", study={}, digest="", seed=0, concurrency=given.workers, software={})
     with Journal.open(LocalLog(given.folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
         searcher = CoordinatorSearcher(
             Coordinator(
-                optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
+                optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
             ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,
@@ -192,8 +192,8 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
     )
 
 
-def run_stock(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
-    """Run the study through Ray's own BOHB, as its documentation shows it."""
+def run_stock(given: argparse.Namespace, *, sleep: Sleep, memory: MemoryRecorder) -> None:
+    """Run the study with Ray's BOHB, as in its documentation."""
 
     class Sleeping(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -225,7 +225,7 @@ def run_stock(given: argparse.Namespace, *, sleep: Sleep, scale: Scale) -> None:
             reuse_actors=given.reuse,
         ),
         run_config=tune.RunConfig(
-            name="stock", storage_path=str(given.folder / "tune"), verbose=0, callbacks=[CountStarts(scale)]
+            name="stock", storage_path=str(given.folder / "tune"), verbose=0, callbacks=[CountStarts(memory)]
         ),
     ).fit()
 
@@ -234,15 +234,15 @@ SIDES = {"emotune": run_emotune, "stock": run_stock}
 
 
 def main() -> None:
-    """Start a Ray of its own, run one side, and write down when and how large it was."""
+    """Start a separate Ray, run one side, and write its times and memory to a file."""
     given = _arguments()
     started = time.time()
     connect(given.workers)
     ready = time.time()
-    scale = Scale()
-    sleep = Sleep(given.seconds, an_epoch=given.per_epoch, jitter=given.jitter, folder=given.folder)
-    SIDES[given.side](given, sleep=sleep, scale=scale)
-    about = {"ray_seconds": ready - started, "begin": ready, "end": time.time(), "mib": scale.mib}
+    memory = MemoryRecorder()
+    sleep = Sleep(given.seconds, per_epoch=given.per_epoch, jitter=given.jitter, folder=given.folder)
+    SIDES[given.side](given, sleep=sleep, memory=memory)
+    about = {"ray_seconds": ready - started, "begin": ready, "end": time.time(), "mib": memory.mib}
     (given.folder / "about.json").write_text(json.dumps(about))
     ray.shutdown()
 
@@ -253,14 +253,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--per-epoch", action="store_true", help="the seconds are those of an epoch")
+    parser.add_argument("--per-epoch", action="store_true", help="--seconds is the duration of an epoch")
     parser.add_argument("--jitter", type=float, default=0.0)
-    parser.add_argument("--evaluations", type=int, default=22, help="emotune ends after so many")
-    parser.add_argument("--configurations", type=int, default=17, help="Ray's own BOHB tries so many")
+    parser.add_argument("--evaluations", type=int, default=22, help="number of evaluations after which emotune ends")
+    parser.add_argument("--configurations", type=int, default=17, help="number of configurations of Ray's BOHB")
     parser.add_argument("--model", default="rungs")
     parser.add_argument("--order", choices=["strict", "free"], default="strict")
-    parser.add_argument("--ahead", type=int, help="default: as many as a search decides ahead")
-    parser.add_argument("--reuse", action="store_true", help="Ray's own BOHB with reuse_actors")
+    parser.add_argument("--ahead", type=int, help="evaluations decided ahead [default: as in a real search]")
+    parser.add_argument("--reuse", action="store_true", help="Ray's BOHB with reuse_actors")
     return parser.parse_args()
 
 

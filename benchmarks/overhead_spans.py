@@ -1,4 +1,4 @@
-"""What the workers' own notes say: how much of their time was training, and what lay between."""
+"""From the workers' records: the share of training in their time, and the gaps between evaluations."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,14 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Span:
-    """A worker was training: an epoch, or all epochs of an evaluation.
+    """A time during which a worker trained: an epoch, or all epochs of an evaluation.
 
     Attributes:
-        pid: Process of the worker.
-        key: Which evaluation.
+        pid: Process id of the worker.
+        key: Key of the evaluation.
         start: Seconds since 1970.
         end: Seconds since 1970.
-        training: Seconds of it that were training.
+        training: Seconds of training within this time.
     """
 
     pid: int
@@ -27,11 +27,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Gap:
-    """Time of a worker between two evaluations.
+    """The time of a worker between two evaluations.
 
     Attributes:
-        seconds: How long.
-        warm: Whether the next evaluation ran in the process of the last one.
+        seconds: Duration.
+        warm: Whether the next evaluation ran in the same process.
     """
 
     seconds: float
@@ -40,14 +40,14 @@ class Gap:
 
 @dataclass(frozen=True)
 class Account:
-    """Where the workers' time went, from the first training to the last.
+    """How workers spent their time, from the first epoch to the last.
 
     Attributes:
         wall: Seconds from the beginning of the first epoch to the end of the last.
-        training: Seconds of training, all workers together.
+        training: Seconds of training, summed over workers.
         workers: Number of workers.
-        evaluations: How many evaluations were trained.
-        gaps: What lay between them.
+        evaluations: Number of evaluations.
+        gaps: Times between evaluations.
     """
 
     wall: float
@@ -58,17 +58,17 @@ class Account:
 
     @property
     def share(self) -> float:
-        """Share of the workers' time that was training."""
+        """Share of training in the workers' time."""
         return self.training / (self.wall * self.workers)
 
     @property
     def warm(self) -> list[float]:
-        """Seconds before evaluations that began in a warm process."""
+        """Seconds before evaluations that started in an existing process."""
         return [gap.seconds for gap in self.gaps if gap.warm]
 
     @property
     def cold(self) -> list[float]:
-        """Seconds before evaluations for which a process was started."""
+        """Seconds before evaluations that started in a new process."""
         return [gap.seconds for gap in self.gaps if not gap.warm]
 
 
@@ -80,17 +80,17 @@ def ladder_segment(epoch: int, ladder: Sequence[int]) -> tuple[int, int]:
 
 
 def read_spans(folder: Path) -> list[Span]:
-    """Read what the workers wrote down."""
+    """Read the workers' records."""
     lines = (line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines())
     return [Span(**document) for document in map(json.loads, lines) if "pid" in document]
 
 
 def account(epochs: Iterable[Span], *, workers: int) -> Account:
-    """Add up the notes of a run.
+    """Sum up the records of a run.
 
     Args:
-        epochs: In any order.
-        workers: Number of places to train at.
+        epochs: The epochs, in any order.
+        workers: Number of workers.
     """
     evaluations = merged(epochs)
     first, last = min(span.start for span in evaluations), max(span.end for span in evaluations)
@@ -104,7 +104,7 @@ def account(epochs: Iterable[Span], *, workers: int) -> Account:
 
 
 def merged(epochs: Iterable[Span]) -> list[Span]:
-    """Join the epochs of each evaluation, as far as one process trained them; by their beginning."""
+    """Join the epochs of each evaluation that one process trained, in the order of their start."""
     joined: dict[tuple[int, str], Span] = {}
     for span in sorted(epochs, key=lambda span: span.start):
         before = joined.setdefault((span.pid, span.key), replace(span, end=span.start, training=0.0))
@@ -113,12 +113,12 @@ def merged(epochs: Iterable[Span]) -> list[Span]:
 
 
 def _gaps(evaluations: Sequence[Span], *, workers: int) -> Iterator[Gap]:
-    """A process goes on at its own place; a new one takes the place that has been free for longest."""
-    places: list[Span] = []
+    """Yield the gaps. A process keeps its slot; a new process gets the slot that has been free for longest."""
+    slots: list[Span] = []
     for span in evaluations:
-        own = [place for place in places if place.pid == span.pid]
-        if own or len(places) == workers:
-            before = own[0] if own else min(places, key=lambda place: place.end)
-            places.remove(before)
+        own = [slot for slot in slots if slot.pid == span.pid]
+        if own or len(slots) == workers:
+            before = own[0] if own else min(slots, key=lambda slot: slot.end)
+            slots.remove(before)
             yield Gap(span.start - before.end, warm=bool(own))
-        places.append(span)
+        slots.append(span)

@@ -1,4 +1,4 @@
-"""The tables of the comparison as a Markdown page and as files for machines."""
+"""The tables of the comparison as a Markdown page, CSV and JSON."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ def write_all(table: pd.DataFrame, *, folder: Path, about: str, absent: Sequence
 
     Args:
         table: What `benchmarks.scores.tidy` returned.
-        folder: Gets ``results.md``, ``cells.csv`` and ``results.json``.
-        about: How it was made.
-        absent: Optimisers that were asked for and are not installed.
+        folder: Folder for ``results.md``, ``cells.csv`` and ``results.json``.
+        about: Text about the settings of the comparison.
+        absent: Requested optimisers that are not installed.
     """
     parts = ["# Search quality", about]
     if absent:
-        parts.append(f"Absent, because not installed here: {', '.join(absent)}.")
+        parts.append(f"Absent, because not installed: {', '.join(absent)}.")
     held = table["problem"].map(lambda name: problem_of(name, seed=0).held_out)
     summaries: dict[str, list[dict]] = {}
     for title, chosen in (("Problems", table[~held]), ("Held-out families", table[held])):
@@ -42,7 +42,7 @@ def write_all(table: pd.DataFrame, *, folder: Path, about: str, absent: Sequence
 
 def _section(heading: str, group: pd.DataFrame) -> tuple[str, dict[str, pd.DataFrame]]:
     paired = with_ranks(complete(group))
-    left_out = len(group) - len(paired)
+    incomplete = len(group) - len(paired)
     frames = {
         "overall": overall(paired),
         "by problem": by_problem(group),
@@ -51,8 +51,10 @@ def _section(heading: str, group: pd.DataFrame) -> tuple[str, dict[str, pd.DataF
     }
     seeds = paired.groupby("problem")["seed"].nunique()
     lines = [f"## {heading}", "Seeds: " + ", ".join(f"{problem} {count}" for problem, count in seeds.items()) + "."]
-    if left_out:
-        lines.append(f"Left out of ranks and means over problems: {left_out} runs of seeds that not all have finished.")
+    if incomplete:
+        lines.append(
+            f"Excluded from ranks and means over problems: {incomplete} runs of seeds that not all optimisers finished."
+        )
     lines += ["### Over problems (mean ± 95 %)", _overall(frames["overall"])]
     lines += ["### Normalised regret at 100 % by problem (mean ± 95 %)", _by_problem(frames["by problem"])]
     if len(frames["tests"]):

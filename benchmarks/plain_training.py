@@ -1,4 +1,4 @@
-"""The reference of an experiment: the same network from the same weights on the same segments, trained plainly."""
+"""The reference of an experiment: the same network, weights and segments, in a plain training loop."""
 
 import contextlib
 import ctypes
@@ -15,14 +15,14 @@ from emotune.tasks import Classify, MaskedValues
 from emotune.training.execution import keep_memory
 from emotune.training.loop import TrainingData, TrainState
 
-GLIBC_MAPPED = 32 * 2**20
-"""From this size on glibc gives memory back at once, when its own threshold has grown to its highest."""
+GLIBC_MMAP_THRESHOLD_BYTES = 32 * 2**20
+"""Size from which glibc returns freed memory to the system immediately: the maximum of its dynamic threshold."""
 
 
 def reference_for(
     experiment: Experiment, state: TrainState, training_data: TrainingData, *, device: torch.device
 ) -> ReferenceTraining:
-    """Make the plain training of the same network, from the same weights, on the same segments."""
+    """Return the plain training of the same network, from the same weights, on the same segments."""
     task, model = experiment.task, experiment.model
     assert isinstance(task, MaskedValues | Classify)
     assert isinstance(model, Transformer)
@@ -37,20 +37,20 @@ def reference_for(
 
 
 def plain_epoch(plain: ReferenceTraining) -> float:
-    """Train the reference for an epoch, with torch's own settings of arithmetic."""
+    """Train the reference for an epoch, with torch's default arithmetic."""
     with as_it_comes():
         return plain.epoch()
 
 
 @contextlib.contextmanager
 def as_it_comes() -> Iterator[None]:
-    """Compute as torch and the C library do by themselves, and not as the fast path has told them to in this process.
+    """Restore the defaults of torch and the C library, which the fast path has changed in this process.
 
-    So float32 is multiplied in float32, and large pieces of memory go back to the system when they are freed.
+    Float32 is then multiplied in float32, and large blocks of memory are returned to the system when they are freed.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    _set_thresholds(mapped=GLIBC_MAPPED, trim=2 * GLIBC_MAPPED)
+    _set_thresholds(mapped=GLIBC_MMAP_THRESHOLD_BYTES, trim=2 * GLIBC_MMAP_THRESHOLD_BYTES)
     try:
         yield
     finally:

@@ -1,10 +1,10 @@
-"""How long it takes to prepare a corpus, how much memory, and what is left after a kill.
+"""Measure the duration and the memory of preparing a corpus, and the files that remain after a kill.
 
     python benchmarks/preparation.py [--corpus eegmmidb amigos] [--hours 50] [--out preparation]
 
-The corpus is made up, of the format and the sizes of the real one: a recording is generated and copied for as
-many subjects as it takes. `emotune data prepare` runs with all cores, with one process, on a store that is
-there already, and is killed (kill -9) at half the store's size and started again. Prints a table and writes it to
+The corpus is synthetic, with the format and the sizes of the real one: a recording is generated, and copied for
+each subject. `emotune data prepare` runs with all cores, with one process, on a store that exists
+already, and is killed (kill -9) at half the store's size and started again. Prints a table and writes it to
 OUT/preparation.md.
 """
 
@@ -27,25 +27,25 @@ from benchmarks.large_corpora import WRITERS
 from benchmarks.markdown import markdown
 
 ROOT = Path(__file__).parents[1]
-SAMPLED_EVERY = 0.25
-"""Seconds between looks at the memory."""
+SAMPLING_INTERVAL_S = 0.25
+"""Time between two measurements of the memory."""
 
 MEBI = 2**20
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the program took."""
+    """Time and memory of a run of the program."""
 
     seconds: float
     cpu: float
-    """Seconds of CPU time of all its processes together."""
+    """Seconds of CPU time, summed over its processes."""
     others: float
-    """Share of the machine's cores that other processes took meanwhile."""
+    """Share of the machine's cores that other processes used meanwhile."""
     peak: int
-    """Most memory of all its processes together, in bytes; what they share counts once (PSS)."""
+    """Peak memory of all its processes together, in bytes; shared pages count once (PSS)."""
     largest: int
-    """Most memory of a single process, in bytes."""
+    """Peak memory of a single process, in bytes."""
 
 
 def start(corpus: str, *, raw: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:
@@ -60,7 +60,7 @@ def start(corpus: str, *, raw: Path, store: Path, workers: int) -> subprocess.Po
 
 
 def finish(process: subprocess.Popen[bytes], *, enough: Callable[[], bool] = lambda: False) -> Run:
-    """Watch a run to its end, or until there is enough of it; then it is killed outright."""
+    """Measure a run until it ends, or kill it (kill -9) when ``enough`` returns True."""
     begun, busy, spent = time.monotonic(), _busy(), _spent()
     peak, largest, killed = 0, 0, False
     while process.poll() is None:
@@ -71,7 +71,7 @@ def finish(process: subprocess.Popen[bytes], *, enough: Callable[[], bool] = lam
             process.wait()
             killed = True
             break
-        time.sleep(SAMPLED_EVERY)
+        time.sleep(SAMPLING_INTERVAL_S)
     seconds, cpu = time.monotonic() - begun, _spent() - spent
     others = max(0.0, _busy() - busy - cpu) / seconds / (psutil.cpu_count() or 1)
     if process.returncode and not killed:
@@ -109,7 +109,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def wait_for(processes: Sequence[psutil.Process]) -> float:
-    """Return how long the workers of a killed run take to end by themselves."""
+    """Return the seconds until the workers of a killed run have ended without a signal."""
     begun = time.monotonic()
     psutil.wait_procs(processes, timeout=60)
     return time.monotonic() - begun
@@ -122,18 +122,18 @@ def size_of(folder: Path) -> int:
         try:
             total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
-            continue  # it got its final name meanwhile
+            continue  # it was renamed meanwhile
     return total
 
 
 def fingerprint_of(store: Path) -> str:
-    """Return what the store says it is."""
+    """Return the fingerprint of a store."""
     return json.loads((store / "about.json").read_text())["fingerprint"]
 
 
 @dataclass
 class Bench:
-    """A corpus that is prepared in every way into one store, and the rows of the table about it."""
+    """Prepares a corpus in several ways into one store, and collects the rows of the table."""
 
     corpus: str
     raw: Path
@@ -143,7 +143,7 @@ class Bench:
     rows: list[list[str]] = field(default_factory=list)
 
     def all_ways(self) -> None:
-        """Prepare with all cores, again, alone, and killed."""
+        """Prepare with all cores, again, with one process, and with a kill."""
         whole = self._prepare(workers=self.cores)
         size = size_of(self.store)
         self._note(f"{self.cores} processes", whole, remark=f"a store of {size / MEBI:.0f} MiB")
@@ -154,10 +154,10 @@ class Bench:
         self._note("one process", alone, remark=f"the store is {self._sameness(expected)}")
         shutil.rmtree(self.store)
         self._killed(size=size)
-        rest = self._prepare(workers=self.cores)
-        saved = f"{whole.seconds - rest.seconds:.0f} s ({whole.cpu - rest.cpu:.0f} of CPU) saved"
+        resumed = self._prepare(workers=self.cores)
+        saved = f"{whole.seconds - resumed.seconds:.0f} s ({whole.cpu - resumed.cpu:.0f} of CPU) saved"
         remark = f"{saved}; the store is {self._sameness(expected)}; beside it: {self._beside()}"
-        self._note("started again", rest, remark=remark, whole=False)
+        self._note("started again", resumed, remark=remark, whole=False)
 
     def _prepare(self, *, workers: int) -> Run:
         return finish(start(self.corpus, raw=self.raw, store=self.store, workers=workers))
@@ -179,20 +179,20 @@ class Bench:
         return "equal" if fingerprint_of(self.store) == expected else "NOT equal"
 
     def _beside(self) -> str:
-        others = [one for one in sorted(self.store.parent.iterdir()) if one != self.store]
-        return ", ".join(f"{one.name} of {size_of(one) / MEBI:.0f} MiB" for one in others) or "nothing"
+        others = [path for path in sorted(self.store.parent.iterdir()) if path != self.store]
+        return ", ".join(f"{path.name} of {size_of(path) / MEBI:.0f} MiB" for path in others) or "nothing"
 
-    def _note(self, what: str, run: Run, *, remark: str, whole: bool = True) -> None:
+    def _note(self, label: str, run: Run, *, remark: str, whole: bool = True) -> None:
         speed = f"{self.hours / run.seconds * 60:.1f}" if whole else ""
-        # The workers of a killed run are nobody's children, so that their time is not known.
-        spent = [speed, f"{run.cpu:.0f}", f"{run.others:.0%}"] if not what.startswith("killed") else ["", "", ""]
+        # The workers of a killed run are no longer children of this process, so their time is not known.
+        spent = [speed, f"{run.cpu:.0f}", f"{run.others:.0%}"] if not label.startswith("killed") else ["", "", ""]
         cells = [f"{run.seconds:.1f}", *spent, f"{run.peak / MEBI:.0f}", f"{run.largest / MEBI:.0f}"]
-        self.rows.append([self.corpus, f"{self.hours:.1f}", what, *cells, remark])
+        self.rows.append([self.corpus, f"{self.hours:.1f}", label, *cells, remark])
         sys.stderr.write(" | ".join(self.rows[-1]) + "\n")
 
 
 def measure(corpus: str, *, hours: float, folder: Path, cores: int) -> list[list[str]]:
-    """Make a corpus, prepare it in every way and remove it; returns the rows of the table."""
+    """Generate a corpus, prepare it in several ways, remove it, and return the rows of the table."""
     raw, stores = folder / "raw", folder / "stores"
     raw.mkdir(parents=True)
     stores.mkdir()
@@ -205,19 +205,21 @@ def measure(corpus: str, *, hours: float, folder: Path, cores: int) -> list[list
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--corpus", nargs="+", choices=list(WRITERS), default=list(WRITERS))
-    parser.add_argument("--hours", type=float, default=50.0, help="of each corpus")
-    parser.add_argument("--out", type=Path, default=Path("preparation"), help="must be empty; takes some 10 GB")
+    parser.add_argument("--hours", type=float, default=50.0, help="length of each corpus in hours")
+    parser.add_argument("--out", type=Path, default=Path("preparation"), help="must be empty; needs about 10 GB")
     given = parser.parse_args()
     given.out = given.out.absolute()
     given.out.mkdir(parents=True, exist_ok=True)
     if any(given.out.iterdir()):
         parser.error(f"{given.out} is not empty")
     cores = len(psutil.Process().cpu_affinity() or [0])
-    head = ["corpus", "hours", "what", "seconds", "hours per minute", "CPU s", "others", "MiB, all", "MiB, largest", ""]
-    rows = [row for one in given.corpus for row in measure(one, hours=given.hours, folder=given.out / one, cores=cores)]
+    head = ["corpus", "hours", "run", "seconds", "hours per minute", "CPU s", "others", "MiB, all", "MiB, largest", ""]
+    rows: list[list[str]] = []
+    for corpus in given.corpus:
+        rows += measure(corpus, hours=given.hours, folder=given.out / corpus, cores=cores)
     page = markdown(head, rows) + "\n"
     (given.out / "preparation.md").write_text(page, encoding="utf-8")
     sys.stdout.write(page)

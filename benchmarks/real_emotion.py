@@ -1,8 +1,8 @@
-"""The multimodal paper's pipeline on real labels: rest against mental arithmetic, from ECG, EEG and both.
+"""The multimodal paper's pipeline on real labels: rest or mental arithmetic, from ECG, EEG and both.
 
-Pre-trains small encoders on other people's ECG and EEG, fine-tunes, fuses, and cross-validates by subject;
-each also from scratch, beside the more frequent label, shuffled labels, and a logistic regression on the
-heart rate alone.
+Pre-trains small encoders on ECG and EEG of other people, fine-tunes, fuses, and cross-validates by subject. Each
+step is repeated from scratch, and compared with the majority label, shuffled labels, and a logistic regression on
+the heart rate alone.
 
     python benchmarks/real_emotion.py RECORDINGS --out results/real
 
@@ -45,18 +45,18 @@ HIDDEN = {"ecg": [32, 16], "eeg": [16]}
 def emotune(*arguments: str, out: Path) -> str:
     """Run the program, and return what it prints."""
     command = [sys.executable, "-m", "emotune", *arguments]
-    place = os.environ | {"EMOTUNE_STORAGE": str(out)}
-    done = subprocess.run(command, env=place, capture_output=True, text=True, check=False)
+    environment = os.environ | {"EMOTUNE_STORAGE": str(out)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)}\n{done.stderr[-2000:]}")
     return done.stdout
 
 
 def make_corpora(recordings: Path, *, out: Path) -> None:
-    """Part the recordings into the labelled data set and all others, as links."""
+    """Divide the recordings into the labelled data set and all others, as links."""
     manifest = pd.read_csv(recordings / "manifest.csv", dtype=str, keep_default_na=False)
-    mine = manifest["file"].str.startswith(LABELLED)
-    for name, part in (("labelled", manifest[mine]), ("others", manifest[~mine])):
+    labelled = manifest["file"].str.startswith(LABELLED)
+    for name, part in (("labelled", manifest[labelled]), ("others", manifest[~labelled])):
         folder = out / name
         for file in part["file"]:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def make_corpora(recordings: Path, *, out: Path) -> None:
 
 
 def prepare(out: Path) -> None:
-    """Make the four stores."""
+    """Prepare the four stores."""
     for name in ("labelled", "others"):
         for modality in ("ecg", "eeg"):
             store = str(out / f"{name}-{modality}")
@@ -115,7 +115,7 @@ def pretrain(out: Path, *, modality: str, epochs: int) -> None:
 
 
 def cross_validate(out: Path, *, modality: str, pretrained: bool, epochs: int) -> dict[str, Any]:
-    """Fine-tune in every fold."""
+    """Fine-tune in every fold, and return the scores."""
     content = {
         "model": MODEL,
         "task": {**TASK, "hidden": HIDDEN[modality]},
@@ -134,7 +134,7 @@ def cross_validate(out: Path, *, modality: str, pretrained: bool, epochs: int) -
 
 
 def fuse(out: Path, *, which: str) -> dict[str, Any]:
-    """Fuse both modalities' classifiers."""
+    """Fuse the classifiers of both modalities, and cross-validate the fusion."""
     store = str(out / f"features-{which}")
     emotune("fuse", f"ecg-{which}", f"eeg-{which}", "--out", store, out=out)
     width = HIDDEN["ecg"][-1] + HIDDEN["eeg"][-1]
@@ -169,7 +169,7 @@ def heart_rate_alone(out: Path) -> list[float]:
 
 
 def main() -> None:
-    """Run everything, and print the table."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/real"))
@@ -195,8 +195,8 @@ def main() -> None:
 
 
 def _cell(summary: dict[str, Any], metric: str) -> str:
-    one = summary.get(metric)
-    return "" if one is None else f"{one['mean']:.3f} ±{one['half_width']:.3f}"
+    score = summary.get(metric)
+    return "" if score is None else f"{score['mean']:.3f} ±{score['half_width']:.3f}"
 
 
 if __name__ == "__main__":

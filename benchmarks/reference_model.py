@@ -1,7 +1,7 @@
-"""The published networks as one would write them down from the papers: torch's own layers, float32, every row.
+"""A direct implementation of the published networks: torch's own layers, float32, every row.
 
-What the fast paths are measured against. Nothing of the project's training code is used: the encoder is
-`nn.TransformerEncoderLayer`, the head sees the whole sequence, dropout is torch's, batches come from a `DataLoader`.
+The fast paths are compared with it. It uses no training code of the project: the encoder is
+`nn.TransformerEncoderLayer`, the head reads the whole sequence, dropout is torch's, batches come from a `DataLoader`.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from emotune.models import Transformer
 from emotune.tasks import Classify, MaskedValues
 
-THEIRS = {
+LIBRARY_NAMES = {
     "self_attn.in_proj_weight": "project_in.weight",
     "self_attn.in_proj_bias": "project_in.bias",
     "self_attn.out_proj.weight": "project_out.weight",
@@ -31,7 +31,7 @@ THEIRS = {
     "norm2.weight": "feedforward_norm.weight",
     "norm2.bias": "feedforward_norm.bias",
 }
-"""Names of torch's layer, and what the library calls the same."""
+"""Names of parameters in torch's layer, with their names in the library."""
 
 
 class ReferenceEncoder(nn.Module):
@@ -76,29 +76,29 @@ class ReferenceEncoder(nn.Module):
         return self.transformer(functional.dropout(states, self.dropout, self.training))
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the weights of the library's encoder, every one of them."""
+        """Load all weights of the library's encoder."""
         own = self.state_dict()
         self.load_state_dict({name: weights[library_name(name)] for name in own})
         assert len(own) == len(weights)
 
 
 def library_name(name: str) -> str:
-    """Return what the library's encoder calls a parameter of `ReferenceEncoder`."""
+    """Return the name in the library's encoder of a parameter of `ReferenceEncoder`."""
     if name.startswith("transformer.layers."):
         number, _, rest = name.removeprefix("transformer.layers.").partition(".")
-        return f"blocks.{number}.{THEIRS[rest]}"
+        return f"blocks.{number}.{LIBRARY_NAMES[rest]}"
     return name if name.startswith(("class_token", "position_norm")) else f"stem.{name}"
 
 
 def positions(steps: int, width: int, *, device: torch.device) -> Tensor:
-    """Return sines in even columns and cosines in odd ones."""
+    """Return the position codes: sines in even columns, cosines in odd ones."""
     rates = 10_000 ** (-torch.arange(0, width, 2, device=device) / width)
     angles = torch.arange(steps, device=device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(steps, width)
 
 
 class ReferencePretraining(nn.Module):
-    """Every sample's value from its representation; the error counts where a sample was hidden."""
+    """Predicts every sample from its representation; the error is measured at the hidden samples."""
 
     def __init__(self, task: MaskedValues, model: Transformer, *, channels: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class ReferenceClassifier(nn.Module):
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
     def forward(self, signals: Tensor, label: Tensor) -> Tensor:
-        """Return the mean cross-entropy; labels are 1 (high) or 0, as many of each."""
+        """Return the mean cross-entropy; labels are 1 (high) or 0, both with the same frequency."""
         return functional.binary_cross_entropy_with_logits(self.head(self.encoder(signals)[:, 0]), label[:, None])
 
 
@@ -141,10 +141,10 @@ Reference = ReferencePretraining | ReferenceClassifier
 def build_reference(
     task: MaskedValues | Classify, model: Transformer, *, channels: int, weights: Mapping[str, Tensor]
 ) -> Reference:
-    """Make the reference of an objective, with its weights.
+    """Return the reference of an objective, with its weights.
 
     Args:
-        task: What is learnt.
+        task: The task.
         model: Sizes and dropout.
         channels: Channels of the signals.
         weights: ``state_dict`` of the library's objective.
@@ -168,7 +168,7 @@ class Segments(Dataset[tuple[Tensor, Tensor]]):
     Args:
         signals: Segment, channel, time.
         labels: One per segment, or None for masks.
-        task: Says how to mask.
+        task: The task, with the settings of the masks.
     """
 
     def __init__(self, signals: np.ndarray, *, labels: np.ndarray | None, task: MaskedValues | Classify) -> None:
@@ -198,10 +198,10 @@ class ReferenceTraining:
     """A plain training loop.
 
     Attributes:
-        network: What is trained.
-        optimiser: Torch's Adam with its defaults but for rate and weight decay.
-        loader: Hands out batches.
-        device: Where it is trained.
+        network: The network with its loss.
+        optimiser: Torch's Adam with its defaults, except learning rate and weight decay.
+        loader: Yields batches.
+        device: The device of the training.
     """
 
     network: Reference

@@ -1,4 +1,4 @@
-"""What a killed driver costs: emotune, next to Ray's own BOHB and `Tuner.restore`.
+"""Measure the cost of a killed driver: emotune, and Ray's BOHB with `Tuner.restore`.
 
     python benchmarks/resume.py [--kills 3] [--seeds 2] [--out resume]
 
@@ -26,19 +26,19 @@ from emotune.randomness import stream
 
 ROOT = Path(__file__).parents[1]
 RUNGS = (1, 3, 9)
-PATIENCE = 180.0
-"""A driver may take so many seconds."""
+DRIVER_TIMEOUT_S = 180.0
+"""Maximal run time of a driver."""
 
 ATTEMPTS = 3
-"""So often a driver that ended with an error is started again."""
+"""Number of errors of a driver after which it is not started again."""
 
 Row = tuple[str, int, float | None]
-"""A configuration, the epochs it was trained to, and its loss then."""
+"""A configuration, its number of trained epochs, and its loss after them."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """A worker began or ended an epoch."""
+    """The record that a worker started or finished an epoch."""
 
     config: str
     epoch: int
@@ -47,14 +47,14 @@ class Note:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a study.
+    """The result of a study.
 
     Attributes:
-        kills: How often the driver was killed.
-        seconds: Sum of the drivers' lives.
-        notes: What the workers wrote down.
-        table: The final table; None if the study never ended.
-        errors: The last lines of drivers that ended with an error.
+        kills: Number of kills.
+        seconds: Sum of the drivers' run times.
+        notes: The workers' records.
+        table: The final table; None if the study did not end.
+        errors: The last output line of each driver that ended with an error.
     """
 
     kills: int
@@ -65,13 +65,13 @@ class Outcome:
 
 
 def trained_again(notes: Iterable[Note]) -> int:
-    """Return how many epochs were begun that had been begun before."""
+    """Return the number of epochs that were started again."""
     counts = Counter((note.config, note.epoch) for note in notes if not note.done)
     return sum(count - 1 for count in counts.values())
 
 
 def results_lost(notes: Iterable[Note], *, table: Sequence[Row] | None) -> int:
-    """Return how many results at rungs the workers had finished that the final table does not cover."""
+    """Return the number of finished results at rungs that are missing in the final table."""
     finished = {(note.config, note.epoch) for note in notes if note.done and note.epoch in RUNGS}
     longest: dict[str, int] = {}
     for config, epochs, loss in table or ():
@@ -81,18 +81,18 @@ def results_lost(notes: Iterable[Note], *, table: Sequence[Row] | None) -> int:
 
 
 def is_equal(table: Sequence[Row] | None, other: Sequence[Row] | None) -> bool:
-    """Tell whether two studies found the same, in whatever order."""
+    """Return whether two tables are equal, in any order of rows."""
     return table is not None and other is not None and sorted(table, key=repr) == sorted(other, key=repr)
 
 
 def moments(total: int, *, kills: int, seed: int) -> list[int]:
-    """Draw after how many finished epochs the driver is killed: ascending, all different."""
-    places = stream(seed, "kills").choice(total - 1, size=min(kills, total - 1), replace=False)
-    return sorted(int(place) + 1 for place in places)
+    """Draw the numbers of finished epochs after which the driver is killed: ascending and distinct."""
+    numbers = stream(seed, "kills").choice(total - 1, size=min(kills, total - 1), replace=False)
+    return sorted(int(number) + 1 for number in numbers)
 
 
 def read_notes(folder: Path) -> tuple[Note, ...]:
-    """Read the workers' notes; a line that is being written does not count."""
+    """Read the workers' records; an incomplete last line is ignored."""
     texts = [file.read_text() for file in sorted(folder.glob("*.jsonl"))]
     return tuple(Note(**json.loads(line)) for text in texts for line in text.splitlines() if line.endswith("}"))
 
@@ -118,11 +118,11 @@ def run(side: str, *, folder: Path, kills: Sequence[int] = ()) -> Outcome:
 
 
 def _drive(side: str, *, folder: Path, kill_at: int | None, temporary: str) -> tuple[str, str | None]:
-    """Let a driver live until its end or its kill; return how it ended, and the last line of an error."""
+    """Run a driver until it ends or is killed; return which, and the last line of an error."""
     settings = {"RAY_ADDRESS": "local", "RAY_TMPDIR": temporary, "RAY_AUTH_MODE": "disabled"}
     settings |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
     script = [sys.executable, str(ROOT / "benchmarks/resume_ray.py"), side, "--folder", str(folder)]
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DRIVER_TIMEOUT_S
     with (folder / "driver.log").open("w") as log:
         driver = subprocess.Popen(script, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=log)
         while driver.poll() is None:
@@ -137,35 +137,35 @@ def _drive(side: str, *, folder: Path, kill_at: int | None, temporary: str) -> t
 
 
 def page(given: argparse.Namespace) -> str:
-    """Run everything and return the table."""
+    """Run all studies and return the table."""
     rows = []
     for side, name in (("emotune", "emotune"), ("stock", "Ray's BOHB, Tuner.restore")):
-        calm = run(side, folder=given.out / f"{side}-undisturbed")
-        assert calm.table is not None, calm.errors
-        rows.append([name, "none", *_cells(calm, calm=calm)])
-        total = sum(note.done for note in calm.notes)
+        undisturbed = run(side, folder=given.out / f"{side}-undisturbed")
+        assert undisturbed.table is not None, undisturbed.errors
+        rows.append([name, "none", *_cells(undisturbed, undisturbed=undisturbed)])
+        total = sum(note.done for note in undisturbed.notes)
         for seed in range(given.first_seed, given.first_seed + given.seeds):
-            places = moments(total, kills=given.kills, seed=seed)
-            found = run(side, folder=given.out / f"{side}-{seed}", kills=places)
-            rows.append([name, str(seed), *_cells(found, calm=calm)])
+            kills = moments(total, kills=given.kills, seed=seed)
+            killed = run(side, folder=given.out / f"{side}-{seed}", kills=kills)
+            rows.append([name, str(seed), *_cells(killed, undisturbed=undisturbed)])
     head = ["search", "seed", "kills", "epochs", "trained again", "results lost", "seconds", "added", "same table"]
     return markdown([*head, "errors of restarted drivers"], rows)
 
 
-def _cells(found: Outcome, *, calm: Outcome) -> list[str]:
-    begun = sum(not note.done for note in found.notes)
-    numbers = [found.kills, begun, trained_again(found.notes), results_lost(found.notes, table=found.table)]
-    seconds = [f"{found.seconds:.0f}", f"{found.seconds - calm.seconds:+.0f}"]
-    same = "yes" if is_equal(found.table, calm.table) else "no" if found.table is not None else "never ended"
-    return [*map(str, numbers), *seconds, same, "; ".join(found.errors)]
+def _cells(outcome: Outcome, *, undisturbed: Outcome) -> list[str]:
+    begun = sum(not note.done for note in outcome.notes)
+    numbers = [outcome.kills, begun, trained_again(outcome.notes), results_lost(outcome.notes, table=outcome.table)]
+    seconds = [f"{outcome.seconds:.0f}", f"{outcome.seconds - undisturbed.seconds:+.0f}"]
+    same = "yes" if is_equal(outcome.table, undisturbed.table) else "did not end" if outcome.table is None else "no"
+    return [*map(str, numbers), *seconds, same, "; ".join(outcome.errors)]
 
 
 def main() -> None:
-    """Run, print and write."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--kills", type=int, default=3, help="of each driver's study")
-    parser.add_argument("--seeds", type=int, default=2, help="so many killed studies on each side")
-    parser.add_argument("--first-seed", type=int, default=0, help="begin counting seeds here")
+    parser.add_argument("--kills", type=int, default=3, help="kills per study")
+    parser.add_argument("--seeds", type=int, default=2, help="number of studies with kills, for each program")
+    parser.add_argument("--first-seed", type=int, default=0, help="first seed")
     parser.add_argument("--out", type=Path, default=Path("resume"), help="must be empty")
     given = parser.parse_args()
     given.out = given.out.absolute()

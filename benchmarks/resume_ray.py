@@ -1,6 +1,6 @@
-"""One driver of a small study on real Ray, to be killed and started again: emotune's, or Ray's own BOHB.
+"""One driver of a small study on real Ray, to be killed and started again: of emotune, or of Ray's BOHB.
 
-An epoch is a sleep, after which the worker saves its state. Workers write down each epoch's beginning and end.
+An epoch is a sleep, after which the worker saves its state. Workers record the start and the end of each epoch.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from emotune.training.loop import EpochReport
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17
-"""One round of brackets: so many configurations, trained in so many pieces."""
+"""Numbers of evaluations and configurations in one round of brackets."""
 
 WORKERS = 2
 METRIC = "val/loss"
@@ -49,12 +49,12 @@ def space() -> ConfigurationSpace:
 
 
 def key_of(values: dict[str, Any]) -> str:
-    """Return what tells configurations apart."""
+    """Return a key that is different for different configurations."""
     return " ".join(repr(float(values[name])) for name in NAMES)
 
 
 def loss_of(values: dict[str, Any], epoch: int) -> float:
-    """Return what an epoch reports."""
+    """Return the loss of an epoch."""
     return sum(float(values[name]) for name in NAMES) + 1 / epoch
 
 
@@ -70,7 +70,7 @@ def train(values: dict[str, Any], epoch: int, *, seconds: float, folder: Path) -
 
 
 def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
-    """Start the study, or resume it, through emotune's journal, coordinator and searcher; return its table."""
+    """Start or resume the study with emotune's journal, coordinator and searcher; return its table."""
     notes = folder / "notes"
 
     class Trainable(tune.Trainable):
@@ -79,7 +79,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             self.values = json.loads(self.job.checkpoints.local().name)
             self.saved = folder / f"configuration-{self.job.config_id}"
             self.epoch = int(self.saved.read_text()) if self.saved.exists() else 0
-            self.told = self.job.from_epoch
+            self.reported = self.job.from_epoch
             self.idle_since: float | None = None
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -96,8 +96,8 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
                 draft = self.saved.with_suffix(".draft")
                 draft.write_text(str(self.epoch))
                 draft.rename(self.saved)
-            epochs = range(self.told + 1, self.epoch + 1)
-            self.told = self.epoch
+            epochs = range(self.reported + 1, self.epoch + 1)
+            self.reported = self.epoch
             reports = [EpochReport(epoch, {METRIC: loss_of(self.values, epoch)}) for epoch in epochs]
             finished = self.epoch >= self.job.to_epoch
             self.idle_since = time.monotonic() if finished else None
@@ -110,7 +110,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, aim=StudyObjective(metric=METRIC, mode="min")),
+            Coordinator(optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_requested=lambda: False,
@@ -118,7 +118,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
         run_trials(searcher, trainable=Trainable)
         results = {evaluation.id: loss for evaluation, loss in optimizer.results()}
         started = [record.evaluation for record in journal.records if isinstance(record, Started)]
-    return [[key_of(each.values), each.to_epoch, results.get(each.id)] for each in started]
+    return [[key_of(evaluation.values), evaluation.to_epoch, results.get(evaluation.id)] for evaluation in started]
 
 
 def _job(evaluation: Evaluation, *, folder: Path) -> Job:
@@ -133,7 +133,7 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
 
 
 def run_stock(*, seconds: float, folder: Path) -> list[list[Any]]:
-    """Begin the study, or go on with it by `Tuner.restore`, through Ray's own BOHB; return its table."""
+    """Start the study with Ray's BOHB, or resume it with `Tuner.restore`; return its table."""
     notes = folder / "notes"
 
     class Trainable(tune.Trainable):
@@ -186,11 +186,11 @@ SIDES = {"emotune": run_emotune, "stock": run_stock}
 
 
 def main() -> None:
-    """Start a Ray of its own, begin or go on, and write the final table."""
+    """Start a separate Ray, start or resume the study, and write the final table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("side", choices=SIDES)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=0.2, help="of an epoch")
+    parser.add_argument("--seconds", type=float, default=0.2, help="duration of an epoch")
     given = parser.parse_args()
     connect(WORKERS)
     table = SIDES[given.side](seconds=given.seconds, folder=given.folder)

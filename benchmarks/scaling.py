@@ -1,10 +1,10 @@
-"""What two workers that train one network together gain on one, and that they compute the same.
+"""Compare two workers that train one network together with one worker: their speed and their results.
 
     python benchmarks/scaling.py [--workers 1 2] [--batch 8] [--rounds 5] [--size published] [--out scaling]
 
 Each worker is a process with one thread, joined by torch.distributed (gloo); Ray is not imported. The joint batch is
-the same for any number of workers. Two processes that know nothing of each other are the ceiling: what the machine's
-memory and clocks leave to a second core. Prints tables and writes them to OUT/scaling.md.
+the same for any number of workers. Two independent processes are the upper limit: what the machine's
+memory and clock rates allow for a second core. Prints tables and writes them to OUT/scaling.md.
 """
 
 import argparse
@@ -25,22 +25,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.markdown import markdown
 from benchmarks.timing import spread
-from benchmarks.training_cases import Case, made_up_material
+from benchmarks.training_cases import Case, synthetic_data
 from emotune.training.loop import TrainingData, TrainState, train_epoch
 from emotune.training.workers import ALONE, WorkerGroup, joined
 
 MODES = ("together", "apart")
-"""One network on joint batches, or one network each."""
+"""One network on joint batches, or an independent network per process."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a group of processes does.
+    """The training of a group of processes.
 
     Attributes:
         case: The network and its data.
-        batch: Segments of a joint batch; apart, of each process's batch.
-        steps: Optimiser steps.
+        batch: Segments of a joint batch; in mode ``apart``, of the batch of each process.
+        steps: Number of optimiser steps.
         settings: Further settings of `Experiment`.
     """
 
@@ -50,15 +50,15 @@ class Task:
     settings: Mapping[str, Any]
 
     def begin(self, group: WorkerGroup) -> tuple[TrainState, TrainingData]:
-        """Make what is trained, and what on."""
+        """Return the initial state and the data of the training."""
         experiment = self.case.experiment(batch_size=self.batch, **self.settings)
-        training_data = made_up_material(self.case, segments=self.batch * self.steps)
+        training_data = synthetic_data(self.case, segments=self.batch * self.steps)
         state = experiment.begin_untrained(training_data)
         state.network = group.wrap(state.objective)
         return state, training_data
 
     def train(self, state: TrainState, training_data: TrainingData, *, group: WorkerGroup) -> None:
-        """Train for an epoch, that is for all steps."""
+        """Train for an epoch, which contains all steps."""
         train_epoch(
             state,
             training_data,
@@ -69,11 +69,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a process came to.
+    """The result of a process.
 
     Attributes:
-        seconds: Wall seconds of the steps, without the first epoch.
-        gradients: The gradients of the last step, if they were asked for.
+        seconds: Wall-clock seconds of the steps, without the first epoch.
+        gradients: The gradients of the last step.
         weights: The weights after all steps.
     """
 
@@ -84,12 +84,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Group:
-    """Processes that carry out a task.
+    """Processes that run a task.
 
     Attributes:
         workers: Number of processes.
         mode: One of `MODES`.
-        warm: Train an epoch first that does not count.
+        warm: Whether an epoch is trained first that is not measured.
     """
 
     workers: int
@@ -97,7 +97,7 @@ class Group:
     warm: bool = True
 
     def run(self, task: Task) -> list[Outcome]:
-        """Carry out a task, and return what the processes came to."""
+        """Run a task, and return the result of each process."""
         with tempfile.TemporaryDirectory() as folder:
             multiprocessing.start_processes(_work, args=(task, self, folder), nprocs=self.workers, start_method="spawn")
             paths = [Path(folder) / f"{rank}.pt" for rank in range(self.workers)]
@@ -118,33 +118,33 @@ def _work(rank: int, task: Task, processes: Group, folder: str) -> None:
     distributed.barrier()
     seconds = time.perf_counter() - started
     named = dict(state.objective.named_parameters())
-    gradients = {name: one.grad.clone() for name, one in named.items() if one.grad is not None}
-    weights = {name: one.detach().clone() for name, one in named.items()}
+    gradients = {name: tensor.grad.clone() for name, tensor in named.items() if tensor.grad is not None}
+    weights = {name: tensor.detach().clone() for name, tensor in named.items()}
     torch.save({"seconds": seconds, "gradients": gradients, "weights": weights}, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
 
 def speed_table(task: Task, *, workers: list[int], rounds: int) -> str:
-    """Measure groups in turn and return their speeds next to that of one worker."""
+    """Measure groups in turn, and return their speeds relative to one worker."""
     groups = [("together", count) for count in workers] + [("apart", count) for count in workers if count > 1]
     speeds: dict[tuple[str, int], list[float]] = {group: [] for group in groups}
     for number in range(rounds):
         for mode, count in groups if number % 2 == 0 else reversed(groups):
-            seconds = max(one.seconds for one in Group(count, mode=mode).run(task))
+            seconds = max(outcome.seconds for outcome in Group(count, mode=mode).run(task))
             segments = task.batch * task.steps * (count if mode == "apart" else 1)
             speeds[mode, count].append(segments / seconds)
-    one = speeds["together", 1]
+    single = speeds["together", 1]
     rows = []
     for (mode, count), values in speeds.items():
-        gains = [value / alone for value, alone in zip(values, one, strict=True)]
+        gains = [value / alone for value, alone in zip(values, single, strict=True)]
         efficiency = f"{statistics.median(gains) / count:.0%}"
-        name = f"{count} together" if mode == "together" else f"{count} apart (ceiling)"
+        name = f"{count} together" if mode == "together" else f"{count} apart (upper limit)"
         rows.append([name, spread(values), spread(gains), efficiency])
-    return markdown(["workers", "segments per second", "of one worker", "efficiency"], rows)
+    return markdown(["workers", "segments per second", "relative to one worker", "efficiency"], rows)
 
 
 def difference(mine: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
-    """Return the largest difference of any number, over the largest number of its tensor."""
+    """Return the largest absolute difference of any number, divided by the largest absolute number of its tensor."""
     assert mine.keys() == theirs.keys()
     return max(
         float((mine[name] - theirs[name]).abs().max() / theirs[name].abs().max().clamp_min(1e-30)) for name in mine
@@ -152,13 +152,13 @@ def difference(mine: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tens
 
 
 def distance(mine: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> float:
-    """Return the length of the difference of all numbers together, relative to theirs."""
+    """Return ``|mine - theirs| / |theirs|``, with the Euclidean norm over all numbers."""
     differences = torch.cat([(mine[name] - theirs[name]).flatten() for name in theirs])
     return float(differences.norm() / torch.cat([theirs[name].flatten() for name in theirs]).norm())
 
 
 def equality_table(tasks: Mapping[str, Task], *, workers: list[int]) -> str:
-    """Compare gradients after one step, and weights after more, of several workers with those of one."""
+    """Compare gradients and weights of several workers with those of one, after one step and after several."""
     rows = []
     for name, task in tasks.items():
         (alone,) = Group(1, warm=False).run(task)
@@ -167,8 +167,8 @@ def equality_table(tasks: Mapping[str, Task], *, workers: list[int]) -> str:
                 first, *others = Group(count, warm=False).run(task)
                 assert all(difference(other.weights, first.weights) == 0 for other in others)
                 differences = [
-                    compare(getattr(first, what), getattr(alone, what))
-                    for what in ("gradients", "weights")
+                    compare(getattr(first, tensors), getattr(alone, tensors))
+                    for tensors in ("gradients", "weights")
                     for compare in (difference, distance)
                 ]
                 rows.append([name, f"{task.steps}", f"{count}", *(f"{value:.2g}" for value in differences)])
@@ -203,7 +203,7 @@ def main() -> None:
 
 
 def equality_tasks(case: Case, *, batch: int) -> dict[str, Task]:
-    """Return what is compared: one step and several, in float32 with and without dropout, and in bfloat16."""
+    """Return the tasks that are compared: 1 and 5 steps, in float32 with and without dropout, and in bfloat16."""
     model = case.experiment(batch_size=1).model.model_dump(mode="json")
     settings: dict[str, dict[str, Any]] = {
         "float32, no dropout": {
@@ -214,8 +214,8 @@ def equality_tasks(case: Case, *, batch: int) -> dict[str, Task]:
         "bfloat16, dropout 0.1": {"compute": {"precision": "bf16"}},
     }
     return {
-        f"{name}, {steps} step{'s' if steps > 1 else ''}": Task(case, batch=batch, steps=steps, settings=more)
-        for name, more in settings.items()
+        f"{name}, {steps} step{'s' if steps > 1 else ''}": Task(case, batch=batch, steps=steps, settings=changes)
+        for name, changes in settings.items()
         for steps in (1, 5)
     }
 

@@ -1,4 +1,4 @@
-"""From finished cells to tables: means with intervals, ranks, and tests against other people's BOHB."""
+"""Tables from finished cells: means with intervals, ranks, and tests against the BOHB of peers."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ LEVEL = 0.05
 
 
 def tidy(results: Iterable[Result]) -> pd.DataFrame:
-    """Return a row per cell: what was run, seconds, and the regret at each of the shares."""
+    """Return a row per cell: its settings, its CPU seconds, and the regret at each of `SHARES`."""
     rows = [
         {
             **result.cell._asdict(),
@@ -34,7 +34,7 @@ def _column(share: float) -> str:
 
 
 def with_ranks(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the rank among the optimisers of the same problem and seed at each share; ties share a mean rank."""
+    """Add the rank among the optimisers of the same problem and seed at each share; ties get their mean rank."""
     for share in SHARES:
         table[f"rank at {share:.0%}"] = table.groupby(KEYS)[_column(share)].rank()
     return table
@@ -43,8 +43,8 @@ def with_ranks(table: pd.DataFrame) -> pd.DataFrame:
 def complete(table: pd.DataFrame) -> pd.DataFrame:
     """Keep the problems and seeds for which all optimisers of the same number of workers have a cell."""
     optimisers = table.groupby("workers")["optimiser"].transform("nunique")
-    here = table.groupby(KEYS)["optimiser"].transform("nunique")
-    return table[here == optimisers].copy()
+    present = table.groupby(KEYS)["optimiser"].transform("nunique")
+    return table[present == optimisers].copy()
 
 
 def interval(values: Iterable[float]) -> tuple[float, float]:
@@ -110,7 +110,7 @@ def _signed_ranks(differences: np.ndarray) -> dict[str, object]:
 def speed_up(table: pd.DataFrame) -> pd.DataFrame:
     """Return the share of the budget after which the mean regret is that of a peer's BOHB at the end.
 
-    A share of 1 stands for not before the end, or not at all.
+    A share of 1 means at the end or not at all.
     """
     rows = []
     peers = [name for name in table["optimiser"].unique() if OPTIMISERS[name].peer_bohb]

@@ -1,9 +1,9 @@
-"""Compare the project's searchers with each other and with their peers, at equal budgets.
+"""Compare the searchers of this project with each other and with other optimisers, at equal budgets.
 
     python benchmarks/search_quality.py --seeds 20 --workers 1 4 --jobs 2 --out FOLDER
 
-Finished runs are kept in FOLDER/cells.jsonl; the same command goes on where it stopped. What it means is
-written in benchmarks/README.md.
+Finished runs are kept in FOLDER/cells.jsonl; the same command resumes after an interruption. The results are
+explained in benchmarks/README.md.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from benchmarks.scores import tidy
 
 
 def main() -> None:
-    """Run what is missing and print the page."""
+    """Run the missing cells and print the page."""
     given = _arguments()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for the processes that are started
@@ -34,12 +34,12 @@ def main() -> None:
     todo = [cell for cell in cells if cell not in done]
     failed = _run(todo, journal=journal, jobs=given.jobs)
     results = read(journal)
-    found = [results[cell] for cell in cells if cell in results]
+    finished = [results[cell] for cell in cells if cell in results]
     for line in failed:
         sys.stderr.write(f"failed: {line}\n")
-    if not found:
-        sys.exit("nothing was finished")
-    page = write_all(tidy(found), folder=given.out, about=_about(given, failed=len(failed)), absent=absent)
+    if not finished:
+        sys.exit("no run has finished")
+    page = write_all(tidy(finished), folder=given.out, about=_about(given, failed=len(failed)), absent=absent)
     sys.stdout.write(page)
     sys.exit(1 if failed else 0)
 
@@ -47,7 +47,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="seeds 0, 1, ... of each cell")
-    parser.add_argument("--first-seed", type=int, default=0, help="begin counting seeds here")
+    parser.add_argument("--first-seed", type=int, default=0, help="first seed")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--budget", type=float, default=40.0, help="in full evaluations of 27 epochs")
     parser.add_argument("--only", nargs="+", choices=PROBLEMS, default=list(PROBLEMS), metavar="PROBLEM")
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _cells(given: argparse.Namespace, *, optimisers: Sequence[str]) -> list[Cell]:
-    """List the cells, seed by seed, so that a run that is stopped early can be read."""
+    """List the cells, seed by seed, so that the results of an interrupted run are complete for some seeds."""
     return [
         Cell(optimiser, problem, seed, workers, given.priors, given.budget)
         for seed in range(given.first_seed, given.first_seed + given.seeds)
@@ -76,8 +76,8 @@ def _run(cells: Sequence[Cell], *, journal: Path, jobs: int) -> list[str]:
     for count, (cell, error) in enumerate(run_all(cells, journal=journal, jobs=jobs), start=1):
         if error is not None:
             failed.append(f"{cell}: {type(error).__name__}: {error}")
-        rest = (time.monotonic() - started) / count * (len(cells) - count)
-        sys.stderr.write(f"\r{count} of {len(cells)} runs, about {rest / 60:.0f} minutes left ")
+        remaining = (time.monotonic() - started) / count * (len(cells) - count)
+        sys.stderr.write(f"\r{count} of {len(cells)} runs, about {remaining / 60:.0f} minutes left ")
     return failed
 
 
@@ -85,7 +85,7 @@ def _about(given: argparse.Namespace, *, failed: int) -> str:
     return (
         f"Budget {given.budget:g} full evaluations, seeds {given.first_seed} to "
         f"{given.first_seed + given.seeds - 1}, default configurations: {given.priors}. Runs that failed: {failed}. "
-        "Normalised regret: 0 is the best configuration known, 1 a median random one."
+        "Normalised regret: 0 is the best known configuration, 1 is a median random one."
     )
 
 

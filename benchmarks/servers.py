@@ -1,4 +1,4 @@
-"""Real servers for tests and benchmarks, to be killed and started again: PostgreSQL, MLflow with passwords, a proxy."""
+"""Real servers for tests and benchmarks, which can be killed and restarted: PostgreSQL, and MLflow with passwords."""
 
 import contextlib
 import os
@@ -17,29 +17,29 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-PATIENCE = 120.0
-"""Seconds a server may take to start."""
+START_TIMEOUT_S = 120.0
+"""Maximal time until a server has started, or another condition is met."""
 
 
 def postgres_programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs, or None if there are none on this machine."""
+    """Return the folder of PostgreSQL's programs, or None if they are not installed."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    found = shutil.which("initdb")
+    on_path = shutil.which("initdb")
     return next(
-        (one for one in [*folders, *([Path(found).parent] if found else [])] if (one / "initdb").exists()), None
+        (path for path in [*folders, *([Path(on_path).parent] if on_path else [])] if (path / "initdb").exists()), None
     )
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def until(condition: Callable[[], bool], *, what: Callable[[], str]) -> None:
-    """Wait until something is so; raise TimeoutError, which says what, if it takes too long."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until a condition is met; raise TimeoutError with the text of ``what`` if it takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_S
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(what())
@@ -47,7 +47,7 @@ def until(condition: Callable[[], bool], *, what: Callable[[], str]) -> None:
 
 
 class Server:
-    """A program that listens, with a log; it can be killed at once with all its children, and started again."""
+    """A server program with a log. It can be killed with all its child processes, and started again."""
 
     def __init__(self, *, folder: Path) -> None:
         self.folder = folder
@@ -55,23 +55,23 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
-        """Return what to run."""
+        """Return the command line."""
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
-        """Return what its environment has beside that of this process."""
+        """Return environment variables that are added to those of this process."""
         return {}
 
     def answers(self) -> bool:
-        """Return whether it can be used."""
+        """Return whether the server responds."""
         raise NotImplementedError
 
     def owner(self) -> str | None:
-        """Return as which user it runs; None: as this process."""
+        """Return the user that runs the server; None: the user of this process."""
         return None
 
     def start(self) -> None:
-        """Start it, and wait until it answers; one that ends at once is tried again, as its port may be taken yet."""
+        """Start the server and wait until it responds; start again if it ends, because its port may still be in use."""
 
         def ready() -> bool:
             if self.process is None or self.process.poll() is not None:
@@ -90,12 +90,12 @@ class Server:
         until(ready, what=lambda: self.log.read_text()[-2000:])
 
     def send(self, number: signal.Signals) -> None:
-        """Send it and its children a signal."""
+        """Send a signal to the server and its child processes."""
         assert self.process is not None
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
-        """End it and its children at once (kill -9)."""
+        """Kill the server and its child processes (kill -9)."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.send(signal.SIGKILL)
@@ -107,7 +107,7 @@ class Postgres(Server):
     """PostgreSQL with a database `mlflow`, in a new folder, on a Unix socket in it, with a password."""
 
     def __init__(self, *, programs: Path) -> None:
-        # not in pytest's folders: it refuses to run as root, and other users may not enter those
+        # not in pytest's folders: PostgreSQL refuses to run as root, and other users cannot read those folders
         super().__init__(folder=Path(tempfile.mkdtemp(prefix="pg")))
         self.programs = programs
         self.password = f"canary-{secrets.token_hex(8)}"
@@ -129,11 +129,11 @@ class Postgres(Server):
         self.run("createdb", "mlflow")
 
     def owner(self) -> str | None:
-        """Return an account without privileges if this is root."""
+        """Return an account without privileges if this process runs as root."""
         return pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
 
     def command(self) -> list[str]:
-        """Return what to run."""
+        """Return the command line."""
         sockets = f"unix_socket_directories={self.folder}"
         return [
             str(self.programs / "postgres"),
@@ -146,23 +146,23 @@ class Postgres(Server):
         ]
 
     def answers(self) -> bool:
-        """Return whether it takes connections."""
+        """Return whether PostgreSQL accepts connections."""
         return subprocess.run([self.programs / "pg_isready", "-q", "-h", self.folder], check=False).returncode == 0
 
     def run(self, program: str, *arguments: str) -> bytes:
-        """Run one of PostgreSQL's programs on it, and return what it prints."""
+        """Run one of PostgreSQL's programs on this server, and return its output."""
         command = [self.programs / program, "-h", self.folder, "-U", "mlflow", *arguments]
         environment = os.environ | {"PGPASSWORD": self.password}
         return subprocess.run(command, check=True, env=environment, capture_output=True).stdout
 
     def remove(self) -> None:
-        """Kill it and remove its folder."""
+        """Kill the server and remove its folder."""
         self.kill()
         shutil.rmtree(self.folder)
 
 
 class Mlflow(Server):
-    """An MLflow server over a database, with artifacts through it, and with passwords if one is given."""
+    """An MLflow server with a database, which also serves artifacts; with passwords if one is given."""
 
     def __init__(
         self,
@@ -179,10 +179,10 @@ class Mlflow(Server):
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.settings = folder / "basic_auth.ini"
-        self.remember_passwords(60)
+        self.cache_passwords(60)
 
-    def remember_passwords(self, seconds: int) -> None:
-        """Let the server take a password that was right once for right for a while; from its next start on."""
+    def cache_passwords(self, seconds: int) -> None:
+        """Make the server cache a checked password for some seconds, from its next start on."""
         lines = {
             "default_permission": "READ",
             "database_uri": self.database,
@@ -193,7 +193,7 @@ class Mlflow(Server):
         self.settings.write_text("[mlflow]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items()))
 
     def command(self) -> list[str]:
-        """Return what to run."""
+        """Return the command line."""
         return [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
             "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts"),
@@ -201,7 +201,7 @@ class Mlflow(Server):
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
-        """Return its database and secrets."""
+        """Return the variables with the database and the secrets."""
         password = {
             "MLFLOW_AUTH_ADMIN_PASSWORD": self.password or "",
             "MLFLOW_AUTH_CONFIG_PATH": str(self.settings),
@@ -209,13 +209,13 @@ class Mlflow(Server):
         }
         own = {
             "MLFLOW_BACKEND_STORE_URI": self.database,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what nobody here asks of it
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that are not needed here
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
         return own | (password if self.password else {}) | self.variables
 
     def answers(self) -> bool:
-        """Return whether it is well."""
+        """Return whether the health check succeeds."""
         try:
             with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
                 return answer.status == 200
@@ -225,7 +225,7 @@ class Mlflow(Server):
 
 @contextlib.contextmanager
 def tracking(folder: Path, *, programs: Path) -> Iterator[tuple[Postgres, Mlflow]]:
-    """Run an MLflow server with passwords over PostgreSQL, both new."""
+    """Run a new MLflow server with passwords and a new PostgreSQL as its database."""
     postgres = Postgres(programs=programs)
     server = Mlflow(
         folder=folder,

@@ -1,4 +1,4 @@
-"""Simulated workers with a virtual clock: what an optimiser finds, and when."""
+"""Simulated workers with a virtual clock: the results of an optimiser over time."""
 
 import heapq
 import itertools
@@ -14,18 +14,18 @@ from benchmarks.problems import EPOCHS, LADDER, Problem, Values
 from emotune.randomness import stream
 
 JITTER = 0.3
-"""Spread of the logarithm of an evaluation's duration where there are several workers."""
+"""Standard deviation of the logarithm of an evaluation's duration, with several workers."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What an optimiser may know.
+    """The information that an optimiser gets.
 
     Attributes:
-        space: Where to search; the optimiser may change it.
-        seed: Source of its randomness.
-        workers: How many evaluations may run at the same time.
-        cost: What an epoch of a configuration is expected to last, relative to a typical one.
+        space: The search space; the optimiser may change it.
+        seed: Seed of its random numbers.
+        workers: Number of evaluations that can run at the same time.
+        cost: Expected duration of an epoch of a configuration, relative to a typical one.
     """
 
     space: ConfigurationSpace
@@ -35,7 +35,7 @@ class Task:
 
 
 class Work(NamedTuple):
-    """Train a configuration from one epoch (its checkpoint) to another. ``key`` is the optimiser's own."""
+    """The training of a configuration from one epoch (its checkpoint) to another. Only the optimiser uses ``key``."""
 
     key: object
     values: Values
@@ -44,19 +44,19 @@ class Work(NamedTuple):
 
 
 class Optimiser(Protocol):
-    """An optimiser behind the one protocol of the benchmark."""
+    """The interface of all optimisers in the benchmark."""
 
     def ask(self) -> Work | None:
-        """Return what a free worker shall do; None if it has to wait for a result."""
+        """Return the work for a free worker; None if it has to wait for a result."""
         ...
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Take the losses of the epochs that were trained; if it diverged, the last is infinite."""
+        """Receive the losses of the trained epochs; if the training diverged, the last one is infinite."""
         ...
 
 
 class Observation(NamedTuple):
-    """The loss of a configuration at a rung, when it was seen, and the configuration's true regret."""
+    """The loss of a configuration at a rung, its time, and the configuration's true regret."""
 
     time: float
     epoch: int
@@ -67,19 +67,19 @@ class Observation(NamedTuple):
 def simulate(optimiser: Optimiser, problem: Problem, *, seed: int, workers: int, budget: float) -> list[Observation]:
     """Run an optimiser until the virtual budget is spent.
 
-    With one worker an epoch lasts 1, so that time is the number of epochs really trained. With several, it
-    lasts the configuration's cost, times a random factor by evaluation. Whenever a rung of the ladder is
-    passed, an observation is made, whether the optimiser decides anything there or not.
+    With one worker an epoch lasts 1, so that time is the number of trained epochs. With several, it
+    lasts the configuration's cost times a random factor per evaluation. Whenever a configuration passes a rung,
+    an observation is recorded, also if the optimiser makes no decision there.
 
     Args:
-        optimiser: Asked whenever a worker is free.
-        problem: What is evaluated.
+        optimiser: Optimiser whose ``ask`` is called whenever a worker is free.
+        problem: The problem.
         seed: Seed of noise and durations, equal for all optimisers.
         workers: Number of simulated workers.
         budget: Virtual time, in full evaluations of a typical configuration for each worker.
 
     Returns:
-        All observations until then, by time.
+        All observations within the budget, by time.
     """
     end = budget * EPOCHS
     observations: list[Observation] = []
@@ -87,8 +87,8 @@ def simulate(optimiser: Optimiser, problem: Problem, *, seed: int, workers: int,
     counter = itertools.count()
     now = 0.0
     while True:
-        while len(running) < workers and (asked := optimiser.ask()) is not None:
-            work = asked._replace(values=_plain(asked.values))
+        while len(running) < workers and (requested := optimiser.ask()) is not None:
+            work = requested._replace(values=_plain(requested.values))
             losses = _train(problem, work, seed=seed)
             pace = _pace(problem, work, seed=seed, workers=workers)
             observations += _observe(problem, work, losses, start=now, pace=pace)
@@ -103,7 +103,7 @@ def simulate(optimiser: Optimiser, problem: Problem, *, seed: int, workers: int,
 
 
 def _plain(values: Values) -> Values:
-    """Return values as Python's own types, so that equal ones meet equal noise."""
+    """Return values as Python's built-in types, so that equal values get equal noise."""
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
 
@@ -117,7 +117,7 @@ def _train(problem: Problem, work: Work, *, seed: int) -> list[float]:
 
 
 def _pace(problem: Problem, work: Work, *, seed: int, workers: int) -> float:
-    """Return how long an epoch lasts."""
+    """Return the duration of an epoch."""
     if workers == 1:
         return 1.0
     about = (part for name in sorted(work.values) for part in (name, repr(work.values[name])))
@@ -129,30 +129,30 @@ def _observe(problem: Problem, work: Work, losses: Sequence[float], *, start: fl
     passed = [epoch for epoch in LADDER if work.from_epoch < epoch <= work.from_epoch + len(losses)]
     regret = problem.regret(work.values) if passed else 0.0
     times = [start + pace * (epoch - work.from_epoch) for epoch in passed]
-    seen = [losses[epoch - work.from_epoch - 1] for epoch in passed]
+    at_rungs = [losses[epoch - work.from_epoch - 1] for epoch in passed]
     return [
         Observation(time, epoch, loss, regret)
-        for time, epoch, loss in zip(times, passed, seen, strict=True)
+        for time, epoch, loss in zip(times, passed, at_rungs, strict=True)
         if math.isfinite(loss)
     ]
 
 
 def incumbents(observations: Sequence[Observation], *, times: Sequence[float]) -> list[float]:
-    """Return the regret of the incumbent at some times, which must rise.
+    """Return the regret of the incumbent at given times, in ascending order.
 
-    The incumbent is the configuration of the lowest observed loss at the highest rung seen so far. Before
-    there is any, the regret is that of a median random configuration, 1.
+    The incumbent is the configuration with the lowest observed loss at the highest rung so far. Before
+    the first observation, the regret is that of a median random configuration, 1.
     """
-    found: list[float] = []
+    regrets: list[float] = []
     best = (0, math.inf)
     regret = 1.0
-    rest = iter(observations)
-    upcoming = next(rest, None)
+    remaining = iter(observations)
+    upcoming = next(remaining, None)
     for time in times:
         while upcoming is not None and upcoming.time <= time:
             if (-upcoming.epoch, upcoming.loss) < best:
                 best = (-upcoming.epoch, upcoming.loss)
                 regret = upcoming.regret
-            upcoming = next(rest, None)
-        found.append(regret)
-    return found
+            upcoming = next(remaining, None)
+        regrets.append(regret)
+    return regrets

@@ -1,4 +1,4 @@
-"""What is trained in the benchmarks: the papers' networks and tasks on made-up signals of their sizes."""
+"""The trainings of the benchmarks: the papers' networks and tasks, on synthetic signals of the same sizes."""
 
 import itertools
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
 """``small`` is the network of the study ``laptop_pretrain``."""
 
 READ_SHARE = 0.478
-"""Share of the samples that is hidden, and so of the rows that go through the head."""
+"""Share of the samples that is hidden; the head is computed for these rows."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What it is called, for instance ``ecg-10-pretrain-published-0.1``."""
+        """Name of the cell, for example ``ecg-10-pretrain-published-0.1``."""
         return f"{self.modality}-{self.seconds}-{self.task}-{self.size}-{self.attention_dropout:g}"
 
     @property
@@ -58,24 +58,24 @@ class Case:
         """Samples of a segment."""
         return self.seconds * RATE
 
-    def experiment(self, *, batch_size: int, **more: Any) -> Experiment:
-        """Return what is trained, at a constant learning rate.
+    def experiment(self, *, batch_size: int, **settings: Any) -> Experiment:
+        """Return the experiment of the cell, with a constant learning rate.
 
         Args:
             batch_size: Segments per step.
-            more: Further settings of `Experiment`.
+            settings: Further settings of `Experiment`.
         """
         model = {**SIZES[self.size], "attention_dropout": self.attention_dropout}
         task = {"kind": "classify", **HEADS[self.modality]} if self.task == "finetune" else {"kind": "masked_values"}
         optim = {"lr": 1e-4, "schedule": "none", "warmup_epochs": 0}
         content = {"model": model, "task": task, "optim": optim, "batch_size": batch_size, "epochs": 10_000}
-        return Experiment.model_validate(content | more)
+        return Experiment.model_validate(content | settings)
 
     def flops(self) -> float:
-        """Return the floating-point operations of training on a segment once, by the model as it is written down.
+        """Return the floating-point operations of training on a segment once, for the plain network.
 
-        Three times those of a forward pass over all rows, of the head those that are read; the first convolution
-        twice, as nobody needs the gradient of the signals.
+        They are three times those of a forward pass: of the encoder over all rows, of the head over the rows that are
+        read. The first convolution counts twice only, because the gradient of the signals is not needed.
         """
         model = self.experiment(batch_size=1).model
         assert isinstance(model, Transformer)
@@ -93,7 +93,7 @@ class Case:
 
 
 def cases(*, quick: bool = False) -> Iterator[Case]:
-    """Yield all cells, or the few that say most."""
+    """Yield all cells, or the four most important ones."""
     if quick:
         yield from (Case(attention_dropout=share) for share in (0.1, 0.0))
         yield Case(task="finetune")
@@ -105,22 +105,22 @@ def cases(*, quick: bool = False) -> Iterator[Case]:
         yield Case(modality=modality, seconds=seconds, size=size, task=task, attention_dropout=share)
 
 
-def made_up_material(case: Case, *, segments: int) -> TrainingData:
-    """Return segments of made-up heartbeats or waves, all of which are trained on, in memory.
+def synthetic_data(case: Case, *, segments: int) -> TrainingData:
+    """Return segments of synthetic heartbeats or waves in memory, all for training.
 
-    Labels are high and low in turn.
+    Labels are alternately low and high.
     """
-    signals = made_up_signals(segments, channels=case.channels, samples=case.samples)
+    signals = synthetic_signals(segments, channels=case.channels, samples=case.samples)
     rows = np.arange(segments)
-    nobody = rows[:0]
+    no_rows = rows[:0]
     labels = (rows % 2).astype(float) if case.task == "finetune" else None
     index = pd.DataFrame({"subject": rows % 10, "start": 0.0})
     return TrainingData(
-        store=_store(case, signals=signals, index=index), fold=Fold(rows, nobody, nobody), labels=labels
+        store=_store(case, signals=signals, index=index), fold=Fold(rows, no_rows, no_rows), labels=labels
     )
 
 
-def made_up_signals(segments: int, *, channels: int, samples: int) -> np.ndarray:
+def synthetic_signals(segments: int, *, channels: int, samples: int) -> np.ndarray:
     """Return standardised signals: a spike and a wave per beat, 50 to 100 beats a minute, and some noise."""
     random = np.random.default_rng(0)
     rates = random.uniform(50, 100, size=(segments, 1, 1)) / 60 / RATE

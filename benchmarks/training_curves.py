@@ -1,4 +1,4 @@
-"""Do the reference and the fast path learn alike? Losses step by step, from the same weights under the same masks."""
+"""Compare the losses of the reference and the fast path step by step, from the same weights with the same masks."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.markdown import markdown
 from benchmarks.plain_training import as_it_comes, reference_for
-from benchmarks.training_cases import SIZES, Case, made_up_material
+from benchmarks.training_cases import SIZES, Case, synthetic_data
 from emotune.data.batches import BatchPlan, batches
 from emotune.data.folds import Fold
 from emotune.data.store import SegmentStore
@@ -23,10 +23,10 @@ from emotune.training.loop import TrainingData, train_epoch
 
 BATCH = 4
 EPOCHS = 5
-"""The learning rate rises over the first of them and stays."""
+"""Number of epochs. The learning rate rises during the first one and is then constant."""
 
 SMOOTHED_OVER = 20
-"""Steps."""
+"""Number of steps of a running mean."""
 
 Settings = dict[str, Any]
 CURVES: dict[str, tuple[str, float, Settings]] = {
@@ -38,9 +38,9 @@ CURVES: dict[str, tuple[str, float, Settings]] = {
     "reference, dropout 0.1, drawn anew": ("reference", 0.1, {"draw": 1}),
     "fast, dropout 0.1": ("fast", 0.1, {}),
 }
-"""Which program, the dropout (everywhere, attention too), and what else.
+"""Curves by name: the program, its dropout (also of the attention), and further options.
 
-``nudged`` begins with weights that differ in their last bit or two: how far rounding alone takes a curve.
+``nudged`` starts with weights that differ in the last one or two bits. It shows the effect of rounding alone.
 """
 
 PAIRS = [
@@ -50,19 +50,19 @@ PAIRS = [
     ("fast, dropout 0.1", "reference, dropout 0.1"),
     ("reference, dropout 0.1, drawn anew", "reference, dropout 0.1"),
 ]
-"""What is subtracted from what."""
+"""Pairs of curves whose differences are printed."""
 
 
 def curves_page(given: argparse.Namespace) -> str:
-    """Compute the curves that are not there yet, draw them, and return their differences as a table."""
+    """Compute the curves that are not in the file yet, draw them, and return their differences as a table."""
     path = given.out / "curves.json"
     curves: dict[str, list[float]] = json.loads(path.read_text()) if path.exists() else {}
     training_data = material_of(given.store, segments=given.steps // EPOCHS * BATCH)
-    for name, (program, dropout, more) in CURVES.items():
+    for name, (program, dropout, options) in CURVES.items():
         if name not in curves:
             experiment = experiment_of(size=given.size, dropout=dropout, threads=given.threads)
             run = fast_losses if program == "fast" else reference_losses
-            curves[name] = list(run(experiment, training_data, **more))
+            curves[name] = list(run(experiment, training_data, **options))
             sys.stderr.write(f"{name}: {len(curves[name])} steps\n")
             path.write_text(json.dumps(curves))
     draw(curves, path=given.out / "curves.png")
@@ -70,16 +70,16 @@ def curves_page(given: argparse.Namespace) -> str:
 
 
 def material_of(store: Path | None, *, segments: int) -> TrainingData:
-    """Return segments of a store, evenly over it, or made-up ones."""
+    """Return evenly spaced segments of a store, or synthetic ones."""
     if store is None:
-        return made_up_material(Case(), segments=segments)
+        return synthetic_data(Case(), segments=segments)
     opened = SegmentStore.open(store)
     rows = np.linspace(0, len(opened) - 1, segments).astype(np.int64)
     return TrainingData(store=opened, fold=Fold(rows, rows[:0], rows[:0]), labels=None)
 
 
 def experiment_of(*, size: str, dropout: float, threads: int) -> Experiment:
-    """Return what is learnt: masked values."""
+    """Return a pre-training with masked values."""
     return Experiment.model_validate(
         {
             "model": {**SIZES[size], "dropout": dropout, "attention_dropout": dropout},
@@ -109,10 +109,10 @@ def reference_losses(
     """Train the reference on the batches, masks and learning rates of the library's loop.
 
     Args:
-        experiment: What is learnt.
-        training_data: What from.
+        experiment: The experiment.
+        training_data: Its segments.
         draw: Seed of its dropout.
-        nudge: Each weight is changed by so much, relative, in a random direction.
+        nudge: Relative change of each weight, times a standard normal number.
     """
     state, plan, task = experiment.begin_untrained(training_data), experiment.training_plan(), experiment.task
     plain = reference_for(experiment, state, training_data, device=torch.device("cpu"))
@@ -135,38 +135,38 @@ def reference_losses(
 
 
 def smoothed(curve: list[float]) -> np.ndarray:
-    """Return the means over `SMOOTHED_OVER` steps in a row."""
+    """Return the running means over `SMOOTHED_OVER` steps."""
     return np.convolve(curve, np.ones(SMOOTHED_OVER) / SMOOTHED_OVER, mode="valid")
 
 
-def apart(curve: list[float], other: list[float]) -> np.ndarray:
-    """Return the difference of each step's losses, relative to the other's."""
+def relative_differences(curve: list[float], other: list[float]) -> np.ndarray:
+    """Return ``|curve - other| / other`` of each step."""
     return np.abs(np.subtract(curve, other)) / np.asarray(other)
 
 
 def difference_table(curves: Mapping[str, list[float]]) -> str:
-    """Return how far curves are apart, relative, and where they end."""
+    """Return a table with the relative differences of the pairs, and the means of their last steps."""
     rows = []
     for name, other in PAIRS:
-        differences = apart(curves[name], curves[other])
+        differences = relative_differences(curves[name], curves[other])
         largest = int(differences.argmax())
         means = np.abs(smoothed(curves[name]) / smoothed(curves[other]) - 1).max()
         ends = [f"{np.mean(curve[-SMOOTHED_OVER:]):.4f}" for curve in (curves[name], curves[other])]
         texts = [f"{differences.max():.2g} (step {largest + 1})", f"{differences.mean():.2g}", f"{means:.2g}"]
         rows.append([name, other, *texts, *ends])
     head = ["curve", "against", "largest difference", "mean", f"largest of means over {SMOOTHED_OVER} steps"]
-    return markdown([*head, f"last {SMOOTHED_OVER} steps", "the other's"], rows)
+    return markdown([*head, f"last {SMOOTHED_OVER} steps", f"last {SMOOTHED_OVER} steps of the other"], rows)
 
 
 def draw(curves: Mapping[str, list[float]], *, path: Path) -> None:
-    """Draw the losses, and below them what the pairs differ by."""
+    """Draw the losses, and below them the differences of the pairs."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for name, curve in curves.items():
         steps = np.arange(len(smoothed(curve))) + SMOOTHED_OVER
         upper.plot(steps, smoothed(curve), "--" if name.startswith("fast") else "-", label=name)
     for name, other in PAIRS:
-        differences = apart(curves[name], curves[other])
+        differences = relative_differences(curves[name], curves[other])
         lower.semilogy(np.arange(len(differences)) + 1, differences, linewidth=0.8, label=f"{name}, from {other}")
     upper.set(ylabel=f"loss, mean of {SMOOTHED_OVER} steps", yscale="log")
     lower.set(xlabel="optimiser step", ylabel="relative difference of a step's losses")

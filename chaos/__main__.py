@@ -88,7 +88,7 @@ FAULTS = [
     Fault(commands.crossval_killed, searches=False),
     Fault(commands.report_killed),
     Fault(commands.best_killed),
-    Fault(commands.fresh_killed),
+    Fault(commands.fresh_killed, searches=False),
     Fault(hostile.secrets),
     Fault(hostile.off_the_network),
 ]

@@ -164,11 +164,12 @@ def fresh_killed(bench: Bench, total: int) -> None:
     """Kill ``search --fresh`` while it puts the old results aside: they are kept, and the next call works."""
     del total
     bench.search().finish()
-    journals = {_digest(bench.journal)}
+    table, journals = bench.table(), {_digest(bench.journal)}
     kill_repeatedly(bench, bench.search_command("--fresh"), folder=bench.storage)
     kept = {_digest(journal) for journal in bench.storage.glob("*/journal.jsonl")}
     require(journals <= kept, "the old journal is gone")
     bench.search("--fresh").finish()
+    require(bench.table() == table, "the new search has another table")
 
 
 def kill_repeatedly(

@@ -61,7 +61,7 @@ def _no_room(bench: Bench, total: int, *, leave: int) -> None:
         ballast = fill(disk, leave=leave)
         code = driver.wait()
         require(code == 1, f"exit code {code}: {driver.errors[-600:]}")
-        require("make room and start the same search again" in driver.errors, f"messages: {driver.message}")
+        require("free disk space and start the same search again" in driver.errors, f"messages: {driver.message}")
         ballast.unlink()
         bench.search().finish()
         shutil.copytree(bench.folder, bench.root / "kept")
@@ -131,7 +131,7 @@ def journal_torn(bench: Bench, total: int) -> None:
     content = bench.journal.read_bytes()
     last = len(content.splitlines(keepends=True)[-1])
     bench.journal.write_bytes(content[: len(content) - bench.chance.randint(1, last - 1)])
-    require("was not written to its end" in bench.search().finish(), "no message about it")
+    require("the last record is incomplete" in bench.search().finish(), "no message about it")
 
 
 def journal_flipped(bench: Bench, total: int) -> None:

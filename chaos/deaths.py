@@ -107,7 +107,7 @@ def two_drivers(bench: Bench, total: int) -> None:
     codes = [driver.wait() for driver in drivers]
     require(sorted(codes) == [0, 2], f"exit codes {codes}: {[driver.errors[-300:] for driver in drivers]}")
     refused = drivers[codes.index(2)]
-    refused.refuse(code=2, saying="another driver is alive on this search")
+    refused.refuse(code=2, saying="another driver is running this search")
 
 
 def clock_set_back(bench: Bench, total: int) -> None:

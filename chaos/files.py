@@ -58,7 +58,7 @@ def lock_deleted(bench: Bench, total: int) -> None:
     driver = bench.search()
     bench.wait_for_records(4, driver=driver)
     (bench.folder / "journal.lock").unlink()
-    bench.search().refuse(code=2, saying="another driver is alive on this search")
+    bench.search().refuse(code=2, saying="another driver is running this search")
     driver.finish()
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins for machines that compute otherwise than this one."""
+"""Simulations of machines with other arithmetic than this one."""
 
 import contextlib
 import warnings
@@ -14,11 +14,11 @@ FACTORS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "baddbmm": (1, 2)}
 
 @contextlib.contextmanager
 def medium_in_bfloat16() -> Iterator[None]:
-    """Compute inside the block as CPUs with AMX do.
+    """Compute inside the block like a CPU with AMX.
 
-    Where ``torch.set_float32_matmul_precision("medium")`` is set, float32 products are those of factors that are
-    rounded to bfloat16, summed in float32: forward, backward and with ``out``. Other precisions and types, and
-    products of other processes, are left alone.
+    With ``torch.set_float32_matmul_precision("medium")``, the factors of float32 products are
+    rounded to bfloat16, and the sum is in float32: forward, backward and with ``out``. Other precisions and types, and
+    products of other processes, do not change.
     """
     library = torch.library.Library("aten", "IMPL")
     try:
@@ -35,10 +35,12 @@ def medium_in_bfloat16() -> Iterator[None]:
 def _replace(operator: str, *, factors: tuple[int, int], library: torch.library.Library) -> None:
     kernel = torch.library.get_kernel(f"aten::{operator}", "CPU")
 
-    def product(keys: torch._C.DispatchKeySet, *given: Any, **named: Any) -> Tensor:
+    def product(keys: torch._C.DispatchKeySet, *arguments: Any, **options: Any) -> Tensor:
         if torch.get_float32_matmul_precision() == "medium":
-            given = tuple(_rounded(one) if place in factors else one for place, one in enumerate(given))
-        return kernel.call_boxed(keys, *given, **named)
+            arguments = tuple(
+                _rounded(argument) if position in factors else argument for position, argument in enumerate(arguments)
+            )
+        return kernel.call_boxed(keys, *arguments, **options)
 
     library.impl(operator, product, "CPU", with_keyset=True, allow_override=True)
 

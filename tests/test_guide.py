@@ -1,4 +1,4 @@
-"""The guide to one's own data does what it says, word for word."""
+"""The code and the commands of docs/bring-your-own-data.md work as printed."""
 
 import importlib
 import re
@@ -23,13 +23,13 @@ GUIDE = (ROOT / "docs/bring-your-own-data.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
-    return [content for name, content in found if name == language]
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
+    return [content for name, content in fenced if name == language]
 
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ModuleType]]:
-    """The guide's two files, imported: the reader, and the example."""
+    """The two Python files of the guide, imported: the reader and the example."""
     names = ["guide_videos", "guide_example"]
     for name, code in zip(names, blocks("python"), strict=True):
         (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
@@ -41,7 +41,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mo
 
 @pytest.fixture
 def pair(modules: list[ModuleType], monkeypatch: pytest.MonkeyPatch) -> tuple[AnyReader, Modality]:
-    """The reader, in the tables as the guide tells."""
+    """The reader of the guide, added to the tables as the guide describes."""
     videos, example = modules
     monkeypatch.setitem(CORPORA, "videos", videos.READER)
     monkeypatch.setitem(contracts.EXAMPLES, "videos", example.write_videos)
@@ -50,10 +50,10 @@ def pair(modules: list[ModuleType], monkeypatch: pytest.MonkeyPatch) -> tuple[An
 
 @pytest.fixture
 def downloads(pair: tuple[AnyReader, Modality], tmp_path: Path) -> Path:
-    place = tmp_path / "downloads"
-    place.mkdir()
-    contracts.EXAMPLES["videos"](place)
-    return place
+    folder_of_downloads = tmp_path / "downloads"
+    folder_of_downloads.mkdir()
+    contracts.EXAMPLES["videos"](folder_of_downloads)
+    return folder_of_downloads
 
 
 def test_the_reader_of_the_guide_keeps_the_contract(pair: tuple[AnyReader, Modality], downloads: Path) -> None:
@@ -83,12 +83,12 @@ def forget_ratings(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "reason", "recordings"),
     [
-        (damage, UnreadableRecording, "column left holds something that is not a number", 7),
+        (damage, UnreadableRecording, "column left contains values that are not numbers", 7),
         (lambda file: file.write_text("left\n1\n"), UnreadableRecording, "no column called ECG", 7),
         (forget_ratings, ExcludedData, "not in ratings.csv", 8),
     ],
 )
-def test_one_bad_file_is_told_and_the_rest_goes_on(
+def test_a_bad_file_is_reported_and_the_others_are_read(
     pair: tuple[AnyReader, Modality],
     downloads: Path,
     change: Callable[[Path], object],
@@ -100,10 +100,10 @@ def test_one_bad_file_is_told_and_the_rest_goes_on(
     reader = pair[0]
     items = list(reader.items(downloads, modality="ecg", settings=reader.settings()))
     assert sum(isinstance(item, Recording) for item in items) == recordings
-    (told,) = [item for item in items if not isinstance(item, Recording)]
-    assert isinstance(told, kind)
-    assert told.subject == "s00"
-    assert reason in str(told)
+    (excluded,) = [item for item in items if not isinstance(item, Recording)]
+    assert isinstance(excluded, kind)
+    assert excluded.subject == "s00"
+    assert reason in str(excluded)
 
 
 def test_a_folder_of_something_else_is_refused(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
@@ -111,21 +111,21 @@ def test_a_folder_of_something_else_is_refused(pair: tuple[AnyReader, Modality],
         list(pair[0].list_parts(tmp_path, pair[0].settings()))
 
 
-def test_its_commands_show_it(pair: tuple[AnyReader, Modality], downloads: Path, tmp_path: Path) -> None:
+def test_the_commands_of_the_guide_work(pair: tuple[AnyReader, Modality], downloads: Path, tmp_path: Path) -> None:
     commands = [line for line in blocks("")[-1].splitlines() if line.startswith("emotune data")]
     assert len(commands) == 3
     for line in commands:
-        places = {"downloads/": str(downloads), "stores/": f"{tmp_path}/", "videos.png": f"{tmp_path}/videos.png"}
+        paths = {"downloads/": str(downloads), "stores/": f"{tmp_path}/", "videos.png": f"{tmp_path}/videos.png"}
         words = line.split()[1:]
-        for name, place in places.items():
-            words = [word.replace(name, place) if word.startswith(name) else word for word in words]
+        for name, path in paths.items():
+            words = [word.replace(name, path) if word.startswith(name) else word for word in words]
         words += ["--workers", "1"] if "prepare" in words else []
         result = CliRunner().invoke(emotune, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert (tmp_path / "videos.png").is_file()
 
 
-def test_its_line_fits_the_table() -> None:
+def test_the_diff_of_the_guide_fits_the_table_of_corpora() -> None:
     table = (ROOT / "emotune/data/corpora/table.py").read_text(encoding="utf-8")
     (change,) = blocks("diff")
     lines = change.splitlines()
@@ -133,11 +133,11 @@ def test_its_line_fits_the_table() -> None:
     assert [line.strip("+ ") for line in lines if line.startswith("+")] == ["videos.READER,"]
 
 
-def test_the_manifest_of_the_guide_is_one(tmp_path: Path) -> None:
+def test_the_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
     (manifest,) = blocks("csv")
     (tmp_path / "manifest.csv").write_text(manifest, encoding="utf-8")
     entries = folder.read_manifest(tmp_path)
-    assert [(one.subject, one.session, one.condition) for one in entries] == [
+    assert [(entry.subject, entry.session, entry.condition) for entry in entries] == [
         ("anna", "rest", "rest"),
         ("anna", "film1", ""),
         ("ben", "film1", ""),

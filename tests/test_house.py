@@ -1,4 +1,4 @@
-"""The house rules that no linter holds: short files, short functions, nothing of this or that machine."""
+"""Rules of this project that no linter checks: short files and short functions."""
 
 import ast
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
 
 
 def own_lines(function: ast.FunctionDef) -> int:
-    """Lines of a function without its docstring and without the functions inside it."""
+    """Return the number of lines of a function without its docstring and the functions inside it."""
     inside = [node for node in ast.walk(function) if isinstance(node, ast.FunctionDef) and node is not function]
     documented = function.body[0] if ast.get_docstring(function) is not None else None
     return lines(function) - sum(map(lines, inside)) - (0 if documented is None else lines(documented))

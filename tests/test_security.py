@@ -271,9 +271,7 @@ def test_what_mlflow_names_is_not_written_elsewhere(hostile_mlflow: str, tmp_pat
 
 
 @pytest.mark.parametrize(("wanted", "disabled"), [({}, "True"), ({"MLFLOW_DISABLE_TELEMETRY": "false"}, "False")])
-def test_nothing_is_told_to_the_makers_of_mlflow_unless_the_user_wants_it(
-    wanted: dict[str, str], disabled: str
-) -> None:
+def test_no_usage_data_goes_to_mlflow_unless_the_user_enables_it(wanted: dict[str, str], disabled: str) -> None:
     source = "import emotune.tracking, mlflow.telemetry.utils as utils; print(utils.is_telemetry_disabled())"
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     command = [sys.executable, "-c", source]

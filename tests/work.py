@@ -1,4 +1,4 @@
-"""Work counted instead of timed: the same number on every machine, whatever else runs there."""
+"""Work is counted instead of timed: the number is the same on every machine, at any load."""
 
 import sys
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from types import FrameType
 
 
 def count_calls(action: Callable[[], object]) -> int:
-    """Count the calls of functions, of Python and of C, that an action makes in this thread."""
-    made = 0
+    """Return the number of calls of Python and C functions during an action in this thread."""
+    calls = 0
 
-    def note(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal made
-        made += event in {"call", "c_call"}
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
 
     before = sys.getprofile()
-    sys.setprofile(note)
+    sys.setprofile(count)
     try:
         action()
     finally:
         sys.setprofile(before)
-    return made
+    return calls

@@ -16,10 +16,10 @@ class Entry:
 
     Attributes:
         module: The adapter, in this package.
-        make: Name of its class, which takes a `Task` and the options.
-        package: What has to be installed for it.
-        options: Further arguments.
-        peer_bohb: Whether it is somebody else's BOHB.
+        make: Name of its class, which is constructed with a `Task` and the options.
+        package: Package that it needs.
+        options: Further arguments of the class.
+        peer_bohb: Whether it is the BOHB of another project.
         several_only: Whether it differs from another entry only with several workers.
     """
 
@@ -56,12 +56,12 @@ OPTIMISERS: dict[str, Entry] = {
 
 
 def is_installed(name: str) -> bool:
-    """Tell whether an optimiser can be made here."""
+    """Return whether the package of an optimiser is installed."""
     return importlib.util.find_spec(OPTIMISERS[name].package) is not None
 
 
 def make(name: str, task: Task) -> Optimiser:
-    """Make an optimiser. Peers are imported only here, because few environments have them all."""
+    """Return an optimiser. Peers are imported only here, because few environments contain all of them."""
     entry = OPTIMISERS[name]
     module = importlib.import_module(f"benchmarks.optimisers.{entry.module}")
     return getattr(module, entry.make)(task, **entry.options)

@@ -1,4 +1,4 @@
-"""Checkpoints for optimisers that do not know that trials can go on."""
+"""Checkpoints for optimisers that do not resume trials."""
 
 from benchmarks.problems import Values
 
@@ -6,17 +6,17 @@ Key = tuple[tuple[str, object], ...]
 
 
 class Checkpoints:
-    """How far each configuration has been trained, known again by its values."""
+    """The number of trained epochs of each configuration; configurations are identified by their values."""
 
     def __init__(self) -> None:
         self._epochs: dict[Key, int] = {}
 
     def epochs(self, values: Values) -> int:
-        """Return the epochs a configuration has been trained."""
+        """Return the number of epochs that a configuration has been trained."""
         return self._epochs.get(_key(values), 0)
 
     def trained(self, values: Values, *, epochs: int) -> None:
-        """Take note of a checkpoint."""
+        """Record a checkpoint."""
         self._epochs[_key(values)] = max(epochs, self.epochs(values))
 
 

@@ -1,4 +1,4 @@
-"""DEHB by ask and tell. Its children are new configurations; where values were trained before, they go on."""
+"""DEHB through its ask/tell interface. Values that were trained before resume from their checkpoint."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from benchmarks.simulation import Task, Work
 
 
 class Dehb:
-    """DEHB with its defaults. With one worker of its own, it starts no cluster; asking ahead works all the same."""
+    """DEHB with its defaults. With ``n_workers=1`` it starts no cluster; it can still be asked for several jobs."""
 
     def __init__(self, task: Task) -> None:
         task.space.seed(task.seed)
@@ -33,17 +33,17 @@ class Dehb:
             )
 
     def ask(self) -> Work:
-        """Ask for a job; what was trained as far before is told at once."""
+        """Return the next job, from the checkpoint of its values if there is one."""
         with self._random.lent():
             job = self._dehb.ask()
         values = dict(job["config"])
         end = round(job["fidelity"])
         start = self._checkpoints.epochs(values)
         self._checkpoints.trained(values, epochs=end)
-        # the same values at the same rung again cost an evaluation, as DEHB does not look
+        # DEHB does not check for repeated values: the same values at the same rung cost another evaluation
         return Work(job, values, start if start < end else 0, end)
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Tell the last loss."""
+        """Report the last loss."""
         with self._random.lent():
             self._dehb.tell(work.key, {"fitness": losses[-1], "cost": float(len(losses))})  # pyright: ignore[reportArgumentType]

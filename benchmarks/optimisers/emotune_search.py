@@ -1,4 +1,4 @@
-"""The project's own search, in all its variants."""
+"""The search of this project, in all its variants."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from emotune.search.settings import virtual_workers
 
 
 class Emotune:
-    """`emotune.search.Optimizer`, asked as a real search asks it: costs are networks' operations, workers are ahead."""
+    """`emotune.search.Optimizer` with the costs of the problem, and with evaluations decided ahead as in a search."""
 
     def __init__(self, task: Task, **options: Any) -> None:
         self._optimizer = Optimizer(
@@ -25,13 +25,13 @@ class Emotune:
         )
 
     def ask(self) -> Work | None:
-        """Ask the optimizer."""
+        """Return the optimiser's next evaluation."""
         evaluation: Evaluation | None = self._optimizer.ask()
         if evaluation is None:
             return None
         return Work(evaluation.id, evaluation.values, evaluation.from_epoch, evaluation.to_epoch)
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Tell it the last loss."""
+        """Report the last loss."""
         assert isinstance(work.key, int)
         self._optimizer.tell(work.key, losses[-1])

@@ -1,4 +1,4 @@
-"""NumPy's global generator, for peers that draw from it."""
+"""NumPy's global generator, for peers that use it."""
 
 import contextlib
 import io
@@ -9,14 +9,14 @@ import numpy as np
 
 
 class GlobalNumpy:
-    """Lends a peer the global generator in a state of its own, and silences what it says."""
+    """Gives a peer its own state of the global generator, and suppresses its output and warnings."""
 
     def __init__(self, seed: int) -> None:
         self._state = np.random.RandomState(seed).get_state()
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Put the peer's random state in place, and afterwards ours back."""
+        """Set the peer's random state, and restore the previous state afterwards."""
         before = np.random.get_state()  # noqa: NPY002
         np.random.set_state(self._state)  # noqa: NPY002
         try:

@@ -1,8 +1,8 @@
 """HpBandSter's BOHB: its generator and its brackets, without its name server.
 
-The loop of its Master is followed: the oldest bracket that has something to run goes first; if none has, a
-new bracket is begun. Its trials start over at every rung; here they go on from their checkpoints, which is in
-its favour.
+The loop of its Master is reproduced: the oldest bracket with a run to start is first; if there is none, a
+new bracket is started. Its trials restart from epoch 0 at every rung; here they resume from their checkpoints,
+which is an advantage for it.
 """
 
 import logging
@@ -30,7 +30,7 @@ class HpBandSter:
         self._random = GlobalNumpy(task.seed)
         with self._random.lent():
             self._generator = generators.BOHB(task.space, logger=SILENT)
-        # what the Master's own method reads; the Master itself starts threads and a server
+        # the attributes that the Master's method reads; the Master itself would start threads and a server
         self._master = SimpleNamespace(
             max_SH_iter=len(LADDER),
             eta=3,
@@ -41,7 +41,7 @@ class HpBandSter:
         self._trained: dict[tuple, int] = {}
 
     def ask(self) -> Work:
-        """Return the next run of the oldest bracket that has one."""
+        """Return the next run of the oldest bracket with a run to start."""
         with self._random.lent():
             while True:
                 for bracket in self._brackets:

@@ -1,4 +1,4 @@
-"""Optuna's TPE, alone or with its Hyperband pruner. Conditions are given as its define-by-run does."""
+"""Optuna's TPE, alone or with its Hyperband pruner. Conditions are expressed with its define-by-run interface."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,39 +17,39 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class OptunaTpe:
-    """TPE with its defaults; every trial is trained to the end."""
+    """TPE with its defaults; every trial is trained for all epochs."""
 
     def __init__(self, task: Task) -> None:
         self._space = task.space
         self._study = _study(task, NopPruner())
 
     def ask(self) -> Work:
-        """Ask for a trial."""
+        """Return a new trial."""
         trial = self._study.ask()
         return Work(trial, _suggest(trial, self._space), 0, EPOCHS)
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Tell the last loss."""
+        """Report the last loss."""
         _finish(self._study, work, losses)
 
 
 class OptunaTpeHyperband:
-    """TPE with the Hyperband pruner, which is asked after every epoch."""
+    """TPE with the Hyperband pruner, which decides after every epoch."""
 
     def __init__(self, task: Task) -> None:
         self._space = task.space
         self._study = _study(task, HyperbandPruner(LADDER[0], EPOCHS, reduction_factor=3))
-        self._going_on: list[Work] = []
+        self._unpruned: list[Work] = []
 
     def ask(self) -> Work:
-        """Go on with a trial that was not pruned, or ask for one."""
-        if self._going_on:
-            return self._going_on.pop()
+        """Return a trial that was not pruned, to resume it, or a new trial."""
+        if self._unpruned:
+            return self._unpruned.pop()
         trial = self._study.ask()
         return Work(trial, _suggest(trial, self._space), 0, LADDER[0])
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Report the losses and prune, finish or go on."""
+        """Report the losses; prune the trial, finish it, or resume it later."""
         trial: Any = work.key
         if not np.isfinite(losses[-1]):
             _finish(self._study, work, losses)
@@ -63,12 +63,12 @@ class OptunaTpeHyperband:
             _finish(self._study, work, losses)
         else:
             following = LADDER[LADDER.index(work.to_epoch) + 1]
-            self._going_on.append(work._replace(from_epoch=work.to_epoch, to_epoch=following))
+            self._unpruned.append(work._replace(from_epoch=work.to_epoch, to_epoch=following))
 
 
 def _study(task: Task, pruner: BasePruner) -> optuna.Study:
     sampler = optuna.samplers.TPESampler(seed=task.seed)
-    # the pruner deals trials to brackets by a hash of the name
+    # the pruner assigns trials to brackets by a hash of the study's name
     return optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"seed-{task.seed}")
 
 

@@ -1,4 +1,4 @@
-"""Random search: every configuration is trained to the end."""
+"""Random search: every configuration is trained for all epochs."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from benchmarks.simulation import Task, Work
 
 
 class RandomSearch:
-    """Draws from the space."""
+    """Draws configurations from the space."""
 
     def __init__(self, task: Task) -> None:
         self._space = task.space
@@ -15,9 +15,9 @@ class RandomSearch:
         self._count = 0
 
     def ask(self) -> Work:
-        """Draw a configuration."""
+        """Return a random configuration."""
         self._count += 1
         return Work(self._count, dict(self._space.sample_configuration()), 0, EPOCHS)
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Learn nothing."""
+        """Ignore the losses."""

@@ -1,12 +1,12 @@
-"""Ray Tune's TuneBOHB with HyperBandForBOHB, driven by a stand-in for Tune's controller.
+"""Ray Tune's TuneBOHB with HyperBandForBOHB, called by a small replacement of Tune's controller.
 
-Searcher and scheduler are Ray's own. What calls them is a copy in small of ``TuneController``: one trial at
-most is suggested ahead (as for every searcher without a limiter), the scheduler chooses what runs, else
-pending trials do; a result goes to the scheduler, and to the searcher unless the decision is to stop; a trial
-is reported epoch by epoch. Only the workers limit how much runs: with ``max_concurrent_trials=1`` Ray would add
-every trial after the first bracket to that one, and train it to the end. Left out: the time that pausing and
-starting a trial takes, which is to its advantage. A diverged trial goes on reporting infinity at no cost until
-it is halted.
+Searcher and scheduler are Ray's own. They are called by a small copy of ``TuneController``. At most one trial
+is suggested ahead (as for every searcher without a limiter). The scheduler chooses which trial runs; otherwise
+a pending trial runs. A result goes to the scheduler, and to the searcher unless the decision is to stop. A trial
+is reported epoch by epoch. Only the workers limit how many trials run: with ``max_concurrent_trials=1`` Ray would add
+every trial after the first bracket to that bracket, and train it for all epochs. The time for pausing and
+starting a trial is not counted, which is an advantage for it. A diverged trial reports infinity at no cost until
+the scheduler pauses or stops it.
 """
 
 import math
@@ -25,7 +25,7 @@ from benchmarks.simulation import Task, Work
 
 
 class Trial:
-    """What scheduler and searcher read of a trial."""
+    """The attributes of a trial that scheduler and searcher read."""
 
     is_saving = False
 
@@ -39,7 +39,7 @@ class Trial:
 
 
 class Controller:
-    """What scheduler and searcher call of Tune's controller."""
+    """The methods of Tune's controller that scheduler and searcher call."""
 
     def __init__(self, searcher: TuneBOHB, scheduler: HyperBandForBOHB) -> None:
         self.search_alg = SimpleNamespace(searcher=searcher)
@@ -69,13 +69,13 @@ class RayBohb:
         self._random = GlobalNumpy(task.seed)
         with self._random.lent():
             self._searcher = TuneBOHB(task.space, metric="loss", mode="min", seed=task.seed)
-        # Any: it gets stand-ins
+        # Any: it receives replacements of Ray's classes
         self._scheduler: Any = HyperBandForBOHB("epoch", metric="loss", mode="min", max_t=EPOCHS, reduction_factor=3)
         self._controller = Controller(self._searcher, self._scheduler)
-        self._going_on: list[Trial] = []
+        self._continued: list[Trial] = []
 
     def ask(self) -> Work | None:
-        """Let a running trial go on, or start or resume one."""
+        """Return the next epoch of a running trial, or start or resume a trial."""
         with self._random.lent():
             while (trial := self._next_trial()) is not None:
                 if not trial.broken:
@@ -84,7 +84,7 @@ class RayBohb:
         return None
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Report an epoch and do as the scheduler decides."""
+        """Report an epoch and apply the scheduler's decision."""
         trial = work.key
         assert isinstance(trial, Trial)
         with self._random.lent():
@@ -95,16 +95,16 @@ class RayBohb:
                 self._report_broken(trial)
 
     def _next_trial(self) -> Trial | None:
-        if self._going_on:
-            return self._going_on.pop()
+        if self._continued:
+            return self._continued.pop()
         self._suggest_ahead()
         trial = self._scheduler.choose_trial_to_run(self._controller)
         if trial is None:
-            pending = (each for each in self._controller.trials if each.status == RayTrial.PENDING)
+            pending = (trial for trial in self._controller.trials if trial.status == RayTrial.PENDING)
             trial = next(pending, None)
         if trial is not None:
             trial.status = RayTrial.RUNNING
-            # Tune does so while the trial runs: which bracket the next one joins depends on it
+            # Tune suggests while the trial runs; the bracket of the next trial depends on this
             self._suggest_ahead()
         return trial
 
@@ -122,8 +122,8 @@ class RayBohb:
     def _report_broken(self, trial: Trial) -> None:
         while trial.status == RayTrial.RUNNING:
             self._report(trial, math.inf)
-            if trial in self._going_on:
-                self._going_on.remove(trial)
+            if trial in self._continued:
+                self._continued.remove(trial)
 
     def _report(self, trial: Trial, loss: float) -> None:
         trial.epoch += 1
@@ -137,4 +137,4 @@ class RayBohb:
         elif decision == TrialScheduler.PAUSE:
             trial.status = RayTrial.PAUSED
         else:
-            self._going_on.append(trial)
+            self._continued.append(trial)

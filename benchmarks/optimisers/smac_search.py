@@ -1,4 +1,4 @@
-"""SMAC3's multi-fidelity facade by ask and tell: a random forest per rung, and Hyperband."""
+"""SMAC3's multi-fidelity facade through its ask/tell interface: a random forest per rung, and Hyperband."""
 
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from benchmarks.problems import EPOCHS, LADDER
 from benchmarks.simulation import Task, Work
 
 TRIALS = 330
-"""About as many as fit into 40 full evaluations; a quarter of them bounds its random beginning."""
+"""Approximate number of trials within 40 full evaluations; a quarter of it limits SMAC's random phase."""
 
 
 class Smac:
@@ -40,7 +40,7 @@ class Smac:
             self._smac = MultiFidelityFacade(scenario, _never_called, overwrite=True, logging_level=50)
 
     def ask(self) -> Work:
-        """Ask for a trial."""
+        """Return the next trial, from the checkpoint of its values if there is one."""
         with self._random.lent():
             info = self._smac.ask()
         assert info.budget is not None
@@ -50,7 +50,7 @@ class Smac:
         return Work(info, values, start if start < end else 0, end)
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Tell the last loss, for a divergence the worst so far: its forest takes no infinity."""
+        """Report the last loss; for a diverged trial the worst so far, because the forest does not accept infinity."""
         assert isinstance(work.key, TrialInfo)
         finite = bool(np.isfinite(losses[-1]))
         status = StatusType.SUCCESS if finite else StatusType.CRASHED

@@ -1,4 +1,4 @@
-"""Syne Tune's ASHA and BOHB: its schedulers, told an epoch at a time; conditions are not known to it."""
+"""Syne Tune's ASHA and BOHB: its schedulers get one epoch at a time. They do not support conditions."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from benchmarks.simulation import Task, Work
 KINDS = {"ASHA": ASHA, "BOHB": BOHB}
 logging.getLogger("syne_tune").setLevel(logging.CRITICAL)
 
-LONG_AGO = datetime(2000, 1, 1)
+CREATION_TIME = datetime(2000, 1, 1)
 
 
 class SyneTune:
@@ -40,23 +40,23 @@ class SyneTune:
                 reduction_factor=3,
                 random_seed=task.seed,
             )
-        self._going_on: list[Work] = []
+        self._continued: list[Work] = []
         self._count = 0
 
     def ask(self) -> Work:
-        """Go on with a trial that was not stopped, or start one."""
-        if self._going_on:
-            return self._going_on.pop()
+        """Return a trial that was not stopped, to resume it, or a new trial."""
+        if self._continued:
+            return self._continued.pop()
         with self._random.lent():
             suggestion = self._scheduler.suggest()
             assert suggestion is not None
-            trial = Trial(self._count, suggestion.config, LONG_AGO)
+            trial = Trial(self._count, suggestion.config, CREATION_TIME)
             self._count += 1
             self._scheduler.on_trial_add(trial)
         return Work(trial, active_only(self._space, values=trial.config), 0, LADDER[0])
 
     def tell(self, work: Work, losses: Sequence[float]) -> None:
-        """Report the losses; go on unless the scheduler stops the trial."""
+        """Report the losses; the trial resumes later unless the scheduler stops it."""
         trial = work.key
         assert isinstance(trial, Trial)
         with self._random.lent():
@@ -67,7 +67,7 @@ class SyneTune:
                 if self._scheduler.on_trial_result(trial, {"loss": loss, "epoch": epoch}) == SchedulerDecision.STOP:
                     return
         following = LADDER[LADDER.index(work.to_epoch) + 1]
-        self._going_on.append(work._replace(from_epoch=work.to_epoch, to_epoch=following))
+        self._continued.append(work._replace(from_epoch=work.to_epoch, to_epoch=following))
 
 
 def _ranges(space: ConfigurationSpace) -> dict[str, Any]:

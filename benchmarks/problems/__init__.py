@@ -14,7 +14,7 @@ from benchmarks.problems.tabular import tabular
 __all__ = ["EPOCHS", "INSTANCES", "LADDER", "PROBLEMS", "Curve", "Problem", "Values", "problem_of"]
 
 INSTANCES = 5
-"""A family has so many members; run number s meets member s modulo this."""
+"""Number of members of a held-out family; the run with seed s uses member ``s % INSTANCES``."""
 
 PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "mfh3_good": lambda _: multi_fidelity_hartmann(THREE, preset="good", name="mfh3_good"),
@@ -29,7 +29,7 @@ PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "held_curves": random_curves,
     "held_smoothed": lambda member: smoothed_table((DIGITS_MLP, ECG_TRANSFORMER)[member % 2], member=member),
 }
-"""Makes a problem, given the number of the family's member. Those named ``held_`` are held out."""
+"""Functions that return a problem for the number of a family's member. Names with ``held_`` are held out."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What a benchmark problem is."""
+"""The benchmark problem: a search space with a known answer."""
 
 import functools
 from collections.abc import Callable
@@ -13,33 +13,33 @@ from emotune.randomness import derive_seed, stream
 EPOCHS = 27
 """Epochs of a full evaluation of every problem."""
 LADDER = (1, 3, 9, 27)
-"""Epochs at which configurations are compared; an observation is made whenever one of them is passed."""
+"""Epochs at which configurations are compared; each of them gives an observation."""
 REFERENCE_DRAWS = 1001
-"""Random configurations whose median truth is a normalised regret of 1."""
+"""Number of random configurations; their median truth has a normalised regret of 1."""
 
 Values = dict[str, Any]
 Curve = np.ndarray
-"""Loss after each epoch, of shape (27,); nan from the epoch on in which the training diverged."""
+"""Loss after each epoch, of shape (27,); nan from the epoch in which the training diverged."""
 
 
 def unit_cost(values: Values) -> float:
-    """Return 1: every configuration's epochs last equally long."""
+    """Return 1: the epochs of all configurations have the same duration."""
     del values
     return 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Something to minimise whose answer is known.
+    """A minimisation problem with a known answer.
 
     Attributes:
         name: Its name in tables.
-        new_space: Makes the search space; its default configuration means nothing.
+        new_space: Returns the search space; its default configuration has no meaning.
         curve: Losses observed after each epoch, for values and the seed of the noise.
         truth: Noiseless value of a full evaluation; infinite if it diverges.
-        best: The least truth known.
+        best: The lowest known truth.
         cost: Duration of an epoch, relative to that of a typical configuration.
-        held_out: Whether nothing may be tuned on it.
+        held_out: Whether the problem must not be used for tuning.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Problem:
         """Draw random configurations."""
         space = self.new_space()
         space.seed(derive_seed(seed, "draw") % 2**32)
-        # one by one, because ConfigSpace returns no list for a count of 1
+        # single draws, because ConfigSpace returns no list for a count of 1
         return [dict(space.sample_configuration()) for _ in range(count)]
 
     def regret(self, values: Values) -> float:
-        """Return 0 for the best configuration known, 1 for a median random one, 2 for all beyond 2."""
+        """Return the normalised regret: 0 for the best known configuration, 1 for a median random one, at most 2."""
         share = (self.truth(values) - self.best) / (self.median - self.best)
         return float(np.clip(share, 0.0, 2.0))
 

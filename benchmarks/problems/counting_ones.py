@@ -1,4 +1,4 @@
-"""Counting ones: as many ones as possible among choices, and as likely ones as possible among chances."""
+"""Counting ones: maximise the number of ones among choices, and the probability of ones among chances."""
 
 import numpy as np
 from ConfigSpace import Categorical, ConfigurationSpace, Float
@@ -6,12 +6,12 @@ from ConfigSpace import Categorical, ConfigurationSpace, Float
 from benchmarks.problems.base import EPOCHS, Curve, Problem, Values
 from emotune.randomness import stream
 
-EACH = 8
+VARIABLES_PER_KIND = 8
 SAMPLES_PER_EPOCH = 27
 
 
 def counting_ones() -> Problem:
-    """Make the problem with eight choices and eight chances.
+    """Return the problem with eight choices and eight chances.
 
     The loss is minus the number of choices that are 1, minus the share of ones in samples of each chance.
     The budget is the number of samples, 729 of them in a full evaluation.
@@ -19,8 +19,8 @@ def counting_ones() -> Problem:
     Source:
         Falkner et al., "BOHB", ICML 2018 (arXiv:1807.01774), section 5.1.
     """
-    choices = [f"choice{number}" for number in range(EACH)]
-    chances = [f"chance{number}" for number in range(EACH)]
+    choices = [f"choice{number}" for number in range(VARIABLES_PER_KIND)]
+    chances = [f"chance{number}" for number in range(VARIABLES_PER_KIND)]
 
     def new_space() -> ConfigurationSpace:
         bits = [Categorical(name, ["zero", "one"]) for name in choices]
@@ -30,7 +30,7 @@ def counting_ones() -> Problem:
         ones = sum(values[name] == "one" for name in choices)
         probabilities = np.array([values[name] for name in chances])
         generator = stream(seed, "counting-ones", *(repr(values[name]) for name in chances))
-        hits = generator.binomial(SAMPLES_PER_EPOCH, probabilities, size=(EPOCHS, EACH)).cumsum(axis=0)
+        hits = generator.binomial(SAMPLES_PER_EPOCH, probabilities, size=(EPOCHS, VARIABLES_PER_KIND)).cumsum(axis=0)
         drawn = SAMPLES_PER_EPOCH * np.arange(1, EPOCHS + 1)
         return -ones - hits.sum(axis=1) / drawn
 
@@ -42,5 +42,5 @@ def counting_ones() -> Problem:
         new_space=new_space,
         curve=curve,
         truth=truth,
-        best=-2.0 * EACH,
+        best=-2.0 * VARIABLES_PER_KIND,
     )

@@ -10,17 +10,17 @@ from emotune.randomness import derive_seed
 
 NOISE = 0.004
 TYPICAL_COST = 0.77
-"""Median of layers times width squared (in units of 128) over random configurations."""
+"""Median over random configurations of ``layers * (width / 128)**2``."""
 BEST = 0.138288
-"""Found by local searches from thousands of random configurations; a test tries to find better."""
+"""Lowest known loss, from local searches that start at thousands of random configurations; a test searches again."""
 
 
 def learning_curves() -> Problem:
-    """Make the problem; it is our own, made to look like small networks.
+    """Return the problem. It was designed for this benchmark to resemble small networks.
 
-    A higher effective learning rate learns faster but, beyond its best, ends higher; beyond a limit that
-    depends on depth and warm-up it diverges, the sooner the higher. Depth, regularisation and augmentation
-    decide where the curve ends.
+    A higher effective learning rate learns faster but, above its optimum, ends at a higher loss. Above a limit that
+    depends on depth and warm-up it diverges; the higher it is, the earlier. Depth, regularisation and augmentation
+    determine the final loss.
     """
     return Problem(
         name="learning_curves",
@@ -53,7 +53,7 @@ def _space() -> ConfigurationSpace:
 
 
 def _speed(values: Values) -> float:
-    """Return the logarithm of the effective learning rate, 0 where it is best."""
+    """Return the logarithm of the effective learning rate; 0 is the optimum."""
     if values["optimiser"] == "adam":
         return math.log10(values["lr"]) + 2.7 + 0.1 * values["layers"]
     return math.log10(values["lr"] / (1 - values["momentum"])) + 0.5 + 0.1 * values["layers"]
@@ -67,7 +67,7 @@ def _breaks(values: Values) -> float:
 
 
 def _end(values: Values) -> float:
-    """Return where the curve would end after very long training."""
+    """Return the limit of the curve after very long training."""
     depth = 0.05 * math.exp(-0.7 * (values["layers"] - 1)) + 0.012 * max(0, values["layers"] - 4)
     width = 0.04 * abs(math.log2(values["width"] / 96)) / 2
     dropout = 0.5 * (values.get("dropout", 0.0) - 0.18) ** 2

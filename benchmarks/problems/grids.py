@@ -1,4 +1,4 @@
-"""The grids of the tables: which configurations were really trained."""
+"""The grids of the tables: the configurations that were trained."""
 
 import itertools
 from pathlib import Path
@@ -10,7 +10,7 @@ Values = dict[str, Any]
 
 
 class Grid(NamedTuple):
-    """Levels of each hyperparameter; those that have an order are listed rising."""
+    """Levels of each hyperparameter; those with an order are in ascending order."""
 
     name: str
     ordered: dict[str, list[int | float]]

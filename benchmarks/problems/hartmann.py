@@ -19,7 +19,7 @@ WEIGHTS = np.array([1.0, 1.2, 3.0, 3.2])
 
 
 class Bumps(NamedTuple):
-    """Where the four bumps are (in 1/10000), how narrow, and the least value there is."""
+    """Inverse widths and centres (in 1/10000) of the four bumps, and the minimum of the function."""
 
     scales: np.ndarray
     centres: np.ndarray
@@ -51,7 +51,7 @@ SIX = Bumps(
     best=-3.32237,
 )
 PRESETS = {"good": (2.5, 2.0), "bad": (3.5, 4.0), "terrible": (4.0, 5.0)}
-"""Bias and noise."""
+"""Bias and noise of each preset."""
 
 
 def hartmann(point: np.ndarray, *, bumps: Bumps, weights: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def hartmann(point: np.ndarray, *, bumps: Bumps, weights: np.ndarray) -> np.ndar
 
 
 def multi_fidelity_hartmann(bumps: Bumps, *, preset: str, name: str) -> Problem:
-    """Make the problem of a preset."""
+    """Return the problem of a preset."""
     bias, scale = PRESETS[preset]
     dimensions = bumps.scales.shape[1]
     missing = 1 - progress()

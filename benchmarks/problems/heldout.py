@@ -1,4 +1,4 @@
-"""Families of problems on which nothing may be tuned: they are for one look at the end."""
+"""Families of problems that must not be used for tuning: they are for one evaluation at the end."""
 
 from collections.abc import Callable
 
@@ -32,17 +32,17 @@ def _bumps(generator: np.random.Generator) -> Function:
     return value
 
 
-def _least(function: Function, *, dimensions: int) -> float:
-    """Search for the least value on the unit cube."""
+def _minimum(function: Function, *, dimensions: int) -> float:
+    """Return the lowest value that is found on the unit cube."""
     bounds = [(0.0, 1.0)] * dimensions
-    found = differential_evolution(
+    result = differential_evolution(
         function, bounds, vectorized=True, updating="deferred", popsize=20, maxiter=300, tol=1e-10, rng=0
     )
-    return float(found.fun)
+    return float(result.fun)
 
 
 def noisy_bumps(member: int) -> Problem:
-    """Make a function of twelve random pits, whose low fidelities are partly another such function."""
+    """Return a function with twelve random minima, whose low fidelities are mixed with another such function."""
     generator = stream(member, "held-bumps")
     wanted, misleading = _bumps(generator), _bumps(generator)
     share, scale = generator.uniform(0.2, 0.8), generator.uniform(0.05, 0.3)
@@ -62,13 +62,13 @@ def noisy_bumps(member: int) -> Problem:
         new_space=lambda: ConfigurationSpace([Float(name, (0.0, 1.0)) for name in names]),
         curve=curve,
         truth=lambda values: wanted(point(values)).item(),
-        best=_least(wanted, dimensions=DIMENSIONS),
+        best=_minimum(wanted, dimensions=DIMENSIONS),
         held_out=True,
     )
 
 
 def _network(generator: np.random.Generator, *, inputs: int) -> Function:
-    """Return a random function with two hidden layers, in the manner of a Gaussian process' draw."""
+    """Return a random function with two hidden layers, similar to a draw from a Gaussian process."""
     first = generator.normal(size=(HIDDEN, inputs)) * 2.0
     shift = generator.normal(size=(HIDDEN, 1))
     second = generator.normal(size=(HIDDEN, HIDDEN)) / np.sqrt(HIDDEN)
@@ -92,7 +92,7 @@ def _tabular_learning_space() -> ConfigurationSpace:
 
 
 def random_curves(member: int) -> Problem:
-    """Make power-law learning curves whose end, pace and height are random functions of seven settings."""
+    """Return a problem of power-law curves whose limit, exponent and height are random functions of seven values."""
     generator = stream(member, "held-curves")
     space = _tabular_learning_space()
     end, pace, height = (_network(generator, inputs=len(space)) for _ in range(3))
@@ -114,29 +114,29 @@ def random_curves(member: int) -> Problem:
         new_space=_tabular_learning_space,
         curve=curve,
         truth=lambda values: curves(point(values), trained[-1:]).item(),
-        # the whole numbers are dense enough for the bound of the relaxed problem
-        best=_least(lambda points: curves(points, trained[-1:])[0], dimensions=len(space)),
+        # the integers are dense enough for the bound of the continuous problem
+        best=_minimum(lambda points: curves(points, trained[-1:])[0], dimensions=len(space)),
         cost=lambda values: (values["units"] / 256) ** 0.5 * (values["layers"] / 3) ** 0.5,
         held_out=True,
     )
 
 
 def smoothed_table(grid: Grid, *, member: int) -> Problem:
-    """Make a continuous problem of a grid: the mean of the nearest cells, weighted by their nearness.
+    """Return a continuous problem from a grid: the mean of the nearest cells, weighted by the inverse squared distance.
 
-    Where the nearest cell diverged, so does the configuration.
+    A configuration diverges if its nearest cell diverged.
     """
     table = Table(grid)
     numbers = len(grid.ordered)
-    places = table.places.astype(float)
+    cells = table.levels.astype(float)
     spans = np.array([len(levels) - 1 for levels in grid.ordered.values()], dtype=float)
     rates = np.log(table.losses - np.nanmin(table.losses) + 0.02 * np.nanstd(table.losses))
 
     def curve(values: Values) -> Curve:
         ordered = np.array([values[name] for name in grid.ordered]) / spans
         choices = [levels.index(values[name]) for name, levels in grid.unordered.items()]
-        distances = ((places[:, :numbers] / spans - ordered) ** 2).sum(axis=1)
-        distances += np.where((places[:, numbers:] == choices).all(axis=1), 0.0, np.inf)
+        distances = ((cells[:, :numbers] / spans - ordered) ** 2).sum(axis=1)
+        distances += np.where((cells[:, numbers:] == choices).all(axis=1), 0.0, np.inf)
         nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
         if not np.isfinite(rates[nearest[0], -1]):
             return rates[nearest[0]]

@@ -1,4 +1,4 @@
-"""Grids of really trained networks, looked up; see `benchmarks/make_tables.py`."""
+"""Problems from tables of trained networks, which `benchmarks/make_tables.py` computed."""
 
 import itertools
 
@@ -13,8 +13,8 @@ class Table:
     """The losses of a grid.
 
     Attributes:
-        losses: Of shape (cell, epoch); nan from where the training diverged.
-        costs: Seconds of an epoch by cell, over their median.
+        losses: Losses of shape (cell, epoch); nan from the epoch in which the training diverged.
+        costs: Seconds of an epoch by cell, divided by their median.
     """
 
     def __init__(self, grid: Grid) -> None:
@@ -22,34 +22,34 @@ class Table:
             self.losses = content["losses"].astype(float)
             self.costs = content["seconds"].astype(float) / np.median(content["seconds"])
         shape = [len(levels) for levels in (*grid.ordered.values(), *grid.unordered.values())]
-        places = itertools.product(*(range(size) for size in shape))
-        self._rows = {place: row for row, place in enumerate(places)}
+        levels = itertools.product(*(range(size) for size in shape))
+        self._rows = {numbers: row for row, numbers in enumerate(levels)}
         self._grid = grid
         self.truths = np.where(np.isfinite(self.losses[:, -1]), self.losses[:, -1], np.inf)
 
-    def place(self, values: Values) -> tuple[int, ...]:
-        """Return the levels of a configuration by number."""
+    def levels_of(self, values: Values) -> tuple[int, ...]:
+        """Return the numbers of a configuration's levels."""
         ordered = [int(values[name]) for name in self._grid.ordered]
         return (*ordered, *(levels.index(values[name]) for name, levels in self._grid.unordered.items()))
 
     def row(self, values: Values) -> int:
         """Return the cell of a configuration."""
-        return self._rows[self.place(values)]
+        return self._rows[self.levels_of(values)]
 
     @property
-    def places(self) -> np.ndarray:
-        """Levels of all cells, of shape (cell, hyperparameter)."""
+    def levels(self) -> np.ndarray:
+        """Numbers of the levels of all cells, of shape (cell, hyperparameter)."""
         return np.array(list(self._rows))
 
 
 def grid_space(grid: Grid) -> ConfigurationSpace:
-    """Return the space of a grid. Ordered levels are searched by number: not every peer knows ordinals."""
+    """Return the space of a grid. Ordered levels are integers, because not every peer supports ordinals."""
     numbers = [Integer(name, (0, len(levels) - 1)) for name, levels in grid.ordered.items()]
     return ConfigurationSpace([*numbers, *(Categorical(name, levels) for name, levels in grid.unordered.items())])
 
 
 def tabular(grid: Grid) -> Problem:
-    """Make the problem of a table. Its losses are those that were measured, and are taken as the truth."""
+    """Return the problem of a table. Its measured losses are used as the truth."""
     table = Table(grid)
 
     def curve(values: Values, seed: int) -> Curve:

@@ -19,7 +19,7 @@ from emotune.errors import EmotuneError
 
 COMMANDS = {
     "data": ("emotune.cli.data", "Prepare and describe segment stores."),
-    "search": ("emotune.cli.search", "Search the best configuration of a study."),
+    "search": ("emotune.cli.search", "Search for the best configuration of a study."),
     "status": ("emotune.cli.status", "Print one line per search, or all evaluations of one."),
     "stop": ("emotune.cli.status", "Stop a running search."),
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),

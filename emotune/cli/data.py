@@ -69,7 +69,7 @@ def data() -> None:
     click.option(
         "--strict",
         is_flag=True,
-        help="Stop at a damaged file or an implausible signal; by default it is listed and left out.",
+        help="Stop at a damaged file or an implausible signal; by default it is left out and listed.",
     ),
     click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: one per core]"),
     set_option,
@@ -116,9 +116,9 @@ def list_corpora(corpus: str | None, *, as_json: bool) -> None:
 @click.argument("store")
 @json_option
 @click.option("--verify", is_flag=True, help="Read the whole store and compare it with its checksums.")
-@click.option("--plot", type=OUTPUT_PATH, metavar="FILE.png", help="Draw some segments, for inspection by eye.")
+@click.option("--plot", type=OUTPUT_PATH, metavar="FILE.png", help="Draw some segments, for visual inspection.")
 def describe(store: str, *, as_json: bool, verify: bool, plot: Path | None) -> None:
-    """Describe a segment store: its content, the distribution of its ratings, and what was left out.
+    """Describe a segment store: its content, the distribution of its ratings, and the data that were left out.
 
     \b
     Example:

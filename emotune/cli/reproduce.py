@@ -60,7 +60,7 @@ class ReproduceRequest(RunRequest):
     json_option,
 )
 def reproduce(request: ReproduceRequest) -> int:
-    """Run every experiment behind TABLE, and write the table with the published numbers beside ours.
+    """Run every experiment of TABLE, and write the table with the published numbers beside ours.
 
     TABLE is ecg-table-1, -2, -3, multimodal-table-1 to -4, or pretext. The scale full needs the stores
     pool-ecg-10s (and -20s, -40s), pool-eeg-10s, amigos-ecg-10s (-20s, -40s) and amigos-eeg-10s. The name

@@ -95,7 +95,7 @@ def search_command(default: str | None) -> click.Command:
         fresh_option,
     )
     def search(request: SearchRequest) -> int:
-        """Search the best configuration of STUDY, a file or the name of a file in search_spaces.
+        """Search for the best configuration of STUDY, a file or the name of a file in search_spaces.
 
         If a search of the same name was interrupted, it resumes: recorded evaluations are not repeated.
 

@@ -84,7 +84,7 @@ def check_shares(rows: int, size: int, *, workers: int) -> None:
     smallest = rows // max(1, batch_count(rows, size))
     if smallest < workers:
         raise SettingsError(
-            f"{smallest} segments of a batch (of {rows} in all, batch_size {size}) cannot be shared out among "
+            f"{smallest} segments of a batch (of {rows} in all, batch_size {size}) cannot be distributed over "
             f"{workers} workers; use fewer workers or a larger batch_size"
         )
 

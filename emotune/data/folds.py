@@ -33,7 +33,7 @@ class Folds(Settings):
     """Settings of the division into training, validation and test."""
 
     by: FoldUnit = "subject"
-    """What stays together on one side: a subject; a trial (a subject's session or video); a video, whoever saw it;
+    """What is never split between parts: a subject; a trial (a subject's session or video); a video of all subjects;
     or a moment (both arms, and ECG and EEG, of the same seconds)."""
 
     count: int = Field(default=5, ge=2)

@@ -58,7 +58,7 @@ def write_picture(store: SegmentStore, *, file: Path) -> None:
         SettingsError: The file cannot be written, or its name does not end in ``.png``.
     """
     if file.suffix.lower() != ENDING:
-        raise SettingsError(f"{file} would be no PNG; give a name that ends in {ENDING}")
+        raise SettingsError(f"{file} has the suffix {file.suffix!r}, expected {ENDING!r}")
     check_output(file, option="--plot")
     write_output(file, draw_picture(store), option="--plot")
 
@@ -74,7 +74,7 @@ def draw_picture(store: SegmentStore) -> bytes:
         SettingsError: The store holds features.
     """
     if store.holds_features:
-        raise SettingsError(f"{store.path} holds features; give a store of signals")
+        raise SettingsError(f"{store.path} contains features; give a store of signals")
     layout = MODALITIES[store.modality].plot
     corpora = list(dict.fromkeys(store.index["corpus"]))
     colours = dict(zip(corpora, cycle(COLOURS), strict=False))

@@ -163,7 +163,7 @@ class Recording:
         flat = np.ptp(self.signal, axis=1) <= CONSTANT_TOLERANCE * np.abs(self.signal).max(axis=1)
         if flat.any():
             names = ", ".join(np.asarray(self.channels)[flat])
-            raise DataError(f"{self}: channel {names} never moves. Check the electrode, or leave the channel out.")
+            raise DataError(f"{self}: channel {names} is constant. Check the electrode, or leave the channel out.")
 
     def _check_spread(self) -> None:
         spread = float(np.median(self.signal.std(axis=1, dtype=np.float64)))

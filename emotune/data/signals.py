@@ -14,16 +14,16 @@ PADDING_S = 5.0
 """Odd extension at both ends before filtering: several time constants of the 0.8 Hz edge."""
 
 HEART_DURATION_S = 300.0
-"""How much of a recording is looked at for its heart rate."""
+"""Length of the part of a recording in which the heart rate is measured, in seconds."""
 
 HEART_WINDOW_S = 5.0
-"""Seconds that hold a beat even at a sixth of the usual rate."""
+"""Length of a window, in seconds: it contains a beat even at a sixth of the usual rate."""
 
 LONGEST_BEAT_S = 6.0
-"""Longest distance between beats that is looked for, in seconds."""
+"""Longest interval between beats that is detected, in seconds."""
 
 HEART_BAND_HZ = (8.0, 20.0)
-"""Where the QRS complex stands out from T waves, wander and muscle noise, in Hz."""
+"""Band in which the QRS complex is stronger than T waves, baseline wander and muscle noise, in Hz."""
 
 
 def band_pass(
@@ -42,8 +42,8 @@ def band_pass(
         order: Order at each edge, so the filter has ``2 * order`` poles.
 
     Raises:
-        DataError: The upper edge is not below half the sampling rate: such a signal does not hold
-            the band that was asked for, and mixing it with others would teach its rate.
+        DataError: The upper edge is not below half the sampling rate. Such a signal does not contain the whole
+            band, and a model could recognise its sampling rate.
 
     Source:
         The papers' pre-processing, with second-order sections: as a quotient of polynomials this
@@ -51,8 +51,8 @@ def band_pass(
     """
     if high >= fs / 2:
         raise DataError(
-            f"sampled at {fs:g} Hz it holds nothing above {fs / 2:g} Hz, where the band reaches {high:g} Hz. "
-            "Lower the band's upper edge, or leave it out."
+            f"its sampling rate is {fs:g} Hz, which ends its spectrum at {fs / 2:g} Hz; the band ends at {high:g} Hz. "
+            "Lower the upper edge of the band, or leave the recording out."
         )
     sections = scipy.signal.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
     padding = min(signal.shape[1] - 1, round(PADDING_S * fs))

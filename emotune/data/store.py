@@ -129,9 +129,9 @@ class SegmentStore:
             raise _damaged(path / INDEX_FILE, reason=str(error)) from error
         shape = (about.segments, len(about.channels), about.samples)
         if signal.shape != shape:
-            raise _damaged(path / SIGNAL_FILE, reason=f"its shape is {signal.shape} in place of {shape}")
+            raise _damaged(path / SIGNAL_FILE, reason=f"its shape is {signal.shape}, expected {shape}")
         if len(index) != len(signal):
-            raise _damaged(path / INDEX_FILE, reason=f"it has {len(index)} rows in place of {len(signal)}")
+            raise _damaged(path / INDEX_FILE, reason=f"it has {len(index)} rows, expected {len(signal)}")
         return cls(path=path, signal=signal, index=index, about=about)
 
     def __len__(self) -> int:
@@ -193,7 +193,7 @@ def read_about(path: Path) -> About:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is not a segment store: it has no {ABOUT_FILE}. Make one with `emotune data prepare`."
+            f"{path} is not a segment store: it has no {ABOUT_FILE}. Create one with `emotune data prepare`."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(file, reason=str(error)) from error
@@ -211,7 +211,7 @@ def _check_size(file: Path, *, record: FileRecord) -> None:
         raise _damaged(file, reason="it is missing")
     size = file.stat().st_size
     if size != record.size:
-        raise _damaged(file, reason=f"it has {size} bytes in place of {record.size}")
+        raise _damaged(file, reason=f"it has {size} bytes, expected {record.size}")
 
 
 def _damaged(file: Path, *, reason: str) -> DataError:

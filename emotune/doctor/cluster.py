@@ -89,12 +89,12 @@ def check_dashboard(address: str | None, *, loopback_only: bool) -> Finding:
     if loopback_only:
         return warning(
             "dashboard",
-            f"{url}: every user of this machine can start programs",
+            f"{url}: accepts programs without a token from every user of this machine",
             "set RAY_AUTH_MODE=token where Ray is started",
         )
     return failure(
         "dashboard",
-        f"{url}: everybody who can connect to it can start programs",
+        f"{url}: accepts programs without a token from every machine that can connect to it",
         "set RAY_AUTH_MODE=token where Ray is started, or use --dashboard-host=127.0.0.1 and an SSH tunnel",
     )
 

@@ -275,7 +275,7 @@ def check_token(environment: Mapping[str, str]) -> Finding:
     if mode == "disabled":
         return warning(
             "token",
-            "RAY_AUTH_MODE=disabled: everybody who can connect to Ray's ports can run code here",
+            "RAY_AUTH_MODE=disabled: Ray runs code from every machine that can connect to its ports",
             "set RAY_AUTH_MODE=token",
         )
     if environment.get("RAY_AUTH_TOKEN"):

@@ -52,9 +52,9 @@ def check_ray_folder(environment: Mapping[str, str]) -> Finding:
     observed = f"{folder}: {free / MEBIBYTE:,.0f} MiB free"
     if free < MIN_START_BYTES or (disk.f_files and not disk.f_favail):
         files = ", no free files" if disk.f_files and not disk.f_favail else ""
-        return failure("ray folder", f"{observed}{files}", f"make room, or {cure}")
+        return failure("ray folder", f"{observed}{files}", f"free disk space, or {cure}")
     if free < MIN_FREE_BYTES:
-        return warning("ray folder", observed, f"make room, or {cure}")
+        return warning("ray folder", observed, f"free disk space, or {cure}")
     return ok("ray folder", observed)
 
 

@@ -92,7 +92,7 @@ class _Reader:
             if isinstance(event, yaml.StreamEndEvent):
                 break
             if number:
-                raise self._refused(event, "a second document begins here, where one is expected")
+                raise self._refused(event, "a second YAML document begins here, expected one per file")
             content = self._node(self._next(), ())
         return content
 
@@ -103,7 +103,7 @@ class _Reader:
             mark = error.problem_mark or self.loader.get_mark()
             raise self._broken(mark, error.problem or "cannot be read") from None
         except (ValueError, OverflowError):  # PyYAML's own, for "\UFFFFFFFF" and "%YAML 1.1111..."
-            raise self._broken(self.loader.get_mark(), "found an impossible number or character") from None
+            raise self._broken(self.loader.get_mark(), "found an invalid number or character") from None
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise self._refused(event, "anchors and aliases (& and *) are not allowed: write the value out")
         if getattr(event, "tag", None) is not None:
@@ -119,14 +119,14 @@ class _Reader:
             return self._sequence(path)
         assert isinstance(event, yaml.ScalarEvent)
         if _HALF_CHARACTER.search(event.value):
-            raise self._refused(event, "half a character (a lone surrogate) is not allowed")
+            raise self._refused(event, "an incomplete character (a lone surrogate) is not allowed")
         return self._plain(event) if event.implicit[0] else event.value
 
     def _mapping(self, path: KeyPath) -> dict[str, Any]:
         content: dict[str, Any] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or not event.value:
-                raise self._refused(event, "a key must be a word")
+                raise self._refused(event, "a key must be a plain text")
             key = event.value
             if key in content:
                 before = self.positions[(*path, key)].rsplit(":", 2)[1]
@@ -147,7 +147,9 @@ class _Reader:
         if text in _CONSTANTS:
             return _CONSTANTS[text]
         if _LEADING_ZERO.fullmatch(text):
-            raise self._refused(event, f"{shorten(text)} has a leading zero: write the number without, or quote it")
+            raise self._refused(
+                event, f"{shorten(text)} has a leading zero: remove the zero, or put the text in quotes"
+            )
         if not _FLOAT.fullmatch(text):
             return text
         if len(text) > 400 or not math.isfinite(float(text)):
@@ -191,17 +193,17 @@ def load_document(path: Path) -> Document:
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
     if len(raw) > _LARGEST_FILE_BYTES:
-        raise SettingsError(f"{path}: the file is larger than 1 MB, which no settings are")
+        raise SettingsError(f"{path}: the file is larger than 1 MB, expected a file of settings")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{path}:{line}:1: the file is not UTF-8 text: save it as such") from None
+        raise SettingsError(f"{path}:{line}:1: the file is not UTF-8 text: save it as UTF-8") from None
     reader = _Reader(text, str(path))
     content = reader.read()
     if not isinstance(content, dict):
         given = "nothing" if content is None else shorten(content)
-        raise SettingsError(f"{path}:1:1: {given} was found, where lines such as 'key: value' are expected")
+        raise SettingsError(f"{path}:1:1: {given} was found, expected lines such as 'key: value'")
     return Document(name=str(path), content=content, positions=reader.positions)
 
 
@@ -227,7 +229,7 @@ def _assign(content: dict[str, Any], assignment: str) -> tuple[dict[str, Any], K
     name, equals, text = assignment.partition("=")
     parts = name.strip().split(".")
     if not equals or not text.strip() or not all(parts):
-        raise SettingsError(f"{_option(assignment)}: expected key=value, for instance --set optim.lr=1e-3")
+        raise SettingsError(f"{_option(assignment)}: expected key=value, for example --set optim.lr=1e-3")
     value = _Reader(text, _option(assignment)).read()
     changed = copy.deepcopy(content)
     path: KeyPath = ()
@@ -252,7 +254,7 @@ def _step(node: Any, parts: list[str], assignment: str) -> tuple[str | int, list
         return parts[0], parts[1:]
     if isinstance(node, list) and parts[0].isascii() and parts[0].isdigit() and int(parts[0]) < len(node):
         return int(parts[0]), parts[1:]
-    raise SettingsError(f"{_option(assignment)}: {shorten(node)} has no part called {parts[0]!r}")
+    raise SettingsError(f"{_option(assignment)}: {shorten(node)} has no key {parts[0]!r}")
 
 
 class _Dumper(yaml.SafeDumper):

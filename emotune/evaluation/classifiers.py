@@ -133,7 +133,7 @@ def _read_classifier(evaluation: Evaluation, folder: SearchFolder) -> Classifier
     fold = experiment.folds.index
     if fold is None or fold != evaluation.values.get("folds.index", fold):
         raise SettingsError(
-            f"{checkpoint} is of fold {fold}, expected fold {evaluation.values.get('folds.index')} as in the journal; "
+            f"{checkpoint} was trained on fold {fold}, expected fold {evaluation.values.get('folds.index')}; "
             "start the cross-validation again with --fresh"
         )
     return Classifier(fold, experiment, checkpoint, sha256_of(checkpoint / "weights.safetensors"))

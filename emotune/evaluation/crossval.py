@@ -258,7 +258,7 @@ def _check_seen(base: Experiment, *, role: str, about: Mapping[str, object], cor
     if alone or pretraining.without != needed or not same:
         expected = f"count: {base.folds.count}, seed: {base.folds.seed}, index: null, without: {needed.model_dump()}"
         raise SettingsError(
-            f"by the protocol paper, the {half} of two encoders must be pre-trained with folds: {{{expected}}}, "
-            "because it is tested on that half; give two: --encoder FIRST --encoder SECOND"
+            f"with --protocol paper, the {half} encoder must be pre-trained with folds: {{{expected}}}, "
+            "because it is tested on the {half} half; give two: --encoder FIRST --encoder SECOND"
         )
     return [f"The {half} encoder was not pre-trained on the {half} half of the moments."]

@@ -57,7 +57,7 @@ def best_checkpoint(folder: SearchFolder) -> Path:
     records = read_journal(folder.journal)
     best = find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"]) if records else None
     if best is None:
-        raise SettingsError(f"the search {folder.name!r} has no result yet: let it finish its first evaluations")
+        raise SettingsError(f"the search {folder.name!r} has no result yet; wait until an evaluation has ended")
     checkpoint = newest_checkpoint(folder.checkpoints(best.config_id))
     if checkpoint is None:
         raise SettingsError(f"no undamaged checkpoint of configuration {best.config_id} in {folder.path}")

@@ -50,7 +50,7 @@ BATCH_SEGMENTS = 128
 SHARED_FOLD_SETTINGS = ("by", "count", "seed", "validation")
 """Settings of the folds that must be equal in both inputs."""
 
-REMEDY = "give each the other's store as partner, so that both use the same moments"
+REMEDY = "run both cross-validations again, each with the other's store as --partner, so that both use the same moments"
 
 
 @dataclass(frozen=True)
@@ -244,8 +244,8 @@ def _check_membership(ecg: FusionInput, eeg: FusionInput) -> None:
         return
     names = f"{ecg.classifiers.name!r} and {eeg.classifiers.name!r}"
     raise SettingsError(
-        f"{different.sum()} of {len(different)} moments are in the test sets of other folds in {names}, and for "
-        f"{leaked.sum()} of them one model was trained on what the other is tested on; {REMEDY}"
+        f"{different.sum()} of {len(different)} moments are in the test sets of different folds in {names}, and for "
+        f"{leaked.sum()} of them one model was trained on a moment that the other is tested on; {REMEDY}"
     )
 
 
@@ -255,8 +255,8 @@ def _shared_index(ecg: FusionInput, eeg: FusionInput) -> pd.DataFrame:
         different = ~np.isclose(ecg_table[name].to_numpy(float), eeg_table[name].to_numpy(float), equal_nan=True)
         if different.any():
             raise DataError(
-                f"{different.sum()} of {len(different)} moments have another {name} in {ecg.classifiers.store.path} "
-                f"than in {eeg.classifiers.store.path}; prepare both from the same files"
+                f"{different.sum()} of {len(different)} moments have different {name} in {ecg.classifiers.store.path} "
+                f"and in {eeg.classifiers.store.path}; prepare both from the same files"
             )
     numbers = np.array(ecg.classifiers.fold_numbers, dtype=np.int16)
     test_fold = np.where(ecg.tested.any(axis=1), numbers[ecg.tested.argmax(axis=1)], np.int16(-1))
@@ -277,7 +277,7 @@ def _check_folds(index: pd.DataFrame, ecg: FusionInput, eeg: FusionInput) -> int
         test = split(index, folds, labels=labels).test
         if not np.array_equal(test, np.flatnonzero(index["test_fold"] == classifier.fold)):
             raise SettingsError(
-                f"the {len(index)} moments that both have fall into other folds by {folds.by} than in the "
+                f"the {len(index)} shared moments are divided by {folds.by} into other folds than in the "
                 f"cross-validations; {REMEDY}"
             )
     ecg_labels, eeg_labels = ecg.membership.labels[ecg.shared], eeg.membership.labels[eeg.shared]
@@ -292,7 +292,7 @@ def _open_existing(store: Path, *, settings: Mapping[str, Any]) -> SegmentStore 
     names = [existing.about.settings[name]["name"] for name in FUSED_MODALITIES] if existing.holds_features else []
     if names != [settings[name]["name"] for name in FUSED_MODALITIES]:
         content = f"features of {' and '.join(names)}" if names else f"segments of {existing.modality}"
-        raise SettingsError(f"{store} holds {content}; give another folder, or remove that one")
+        raise SettingsError(f"{store} contains {content}; give another folder, or remove that one")
     return existing
 
 

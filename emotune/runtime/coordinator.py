@@ -40,18 +40,18 @@ class Coordinator:
     Args:
         optimizer: The search core, with all decisions and results of the journal.
         journal: Open journal of the search, with its first record.
-        aim: The objective.
+        objective: Metric that is optimised, and its direction.
         observers: Called with every record.
     """
 
     def __init__(
-        self, optimizer: Optimizer, *, journal: Journal, aim: StudyObjective, observers: Sequence[Observer] = ()
+        self, optimizer: Optimizer, *, journal: Journal, objective: StudyObjective, observers: Sequence[Observer] = ()
     ) -> None:
         self.optimizer = optimizer
         self.stopping = False
         self._journal = journal
         self._journal_checked_at = float("-inf")
-        self._aim = aim
+        self._objective = objective
         self._observers = observers
         self._unfinished = list(optimizer.running())
         self._running: dict[int, Evaluation] = {}
@@ -61,7 +61,7 @@ class Coordinator:
         self._saved: dict[int, tuple[int, int]] = {}
         self._similar: Counter[tuple[str, str]] = Counter()
         self._epochs: dict[int, int] = {}
-        self._objective: dict[int, float | None] = {}
+        self._objective_values: dict[int, float | None] = {}
         self._paused_until = 0.0
         for number, record in enumerate(journal.records):
             self._update_objective(record)
@@ -139,8 +139,10 @@ class Coordinator:
         evaluation = self._running[evaluation_id]
         assert self._epochs[evaluation.config_id] == evaluation.to_epoch
         self._stop_clock(evaluation_id)
-        objective = self._objective[evaluation.config_id]
-        failure = Failure(kind="diverged", message=f"{self._aim.metric} is not finite") if objective is None else None
+        objective = self._objective_values[evaluation.config_id]
+        failure = (
+            Failure(kind="diverged", message=f"{self._objective.metric} is not finite") if objective is None else None
+        )
         self._end(evaluation, objective=objective, failure=failure)
         self._similar.clear()
 
@@ -237,7 +239,7 @@ class Coordinator:
                 failure_kind=None if failure is None else failure.kind,
             )
         )
-        self.optimizer.tell(evaluation.id, None if objective is None else self._aim.as_loss(objective))
+        self.optimizer.tell(evaluation.id, None if objective is None else self._objective.as_loss(objective))
         del self._running[evaluation.id]
 
     def _write(self, record: Record, *, durable: bool = True) -> None:
@@ -249,13 +251,13 @@ class Coordinator:
     def _update_objective(self, record: Record) -> None:
         if not isinstance(record, EpochDone):
             return
-        if self._aim.metric not in record.metrics:
+        if self._objective.metric not in record.metrics:
             raise SearchFailedError(
-                f"objective.metric: {self._aim.metric!r} is not reported; reported are "
+                f"objective.metric: {self._objective.metric!r} is not reported; reported are "
                 f"{', '.join(sorted(record.metrics))}"
             )
         self._epochs[record.config_id] = record.epoch
-        self._objective[record.config_id] = record.metrics[self._aim.metric]
+        self._objective_values[record.config_id] = record.metrics[self._objective.metric]
 
     def _notify(self, record: Record, number: int) -> None:
         for observer in self._observers:

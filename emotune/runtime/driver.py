@@ -118,7 +118,7 @@ def run_study(
             requirements = check_nodes(folder, study.base)
             _open(journal, study, folder, options=options, capacity=capacity)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
-        coordinator = Coordinator(optimizer, journal=journal, aim=study.objective, observers=observers)
+        coordinator = Coordinator(optimizer, journal=journal, objective=study.objective, observers=observers)
         if capacity is not None and search_state(journal.records, alive=False) != "finished":
             copies = copy_encoders(encoders, folder)
             make_job = _job_maker(study, folder, copies=copies, options=options, requirements=requirements)

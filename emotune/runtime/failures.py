@@ -84,7 +84,7 @@ RULES: Mapping[FailureKind, FailureRule] = MappingProxyType(
             first_pause_s=1.0,
         ),
         "storage": FailureRule(retries=1, machine_fault=True, remedy="make the storage accessible"),
-        "disk_full": FailureRule(retries=1, machine_fault=True, remedy="make room"),
+        "disk_full": FailureRule(retries=1, machine_fault=True, remedy="free disk space"),
     }
 )
 """How each kind of failure is handled."""

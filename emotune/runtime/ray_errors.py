@@ -22,7 +22,7 @@ from emotune.search.records import Failure
 
 CONNECTION_ADVICE = (
     "; the workers cannot connect to each other: set GLOO_SOCKET_IFNAME on every node to its network interface (for "
-    "instance eth0) before Ray is started there"
+    "example eth0) before Ray is started there"
 )
 
 MEMORY_KILL = "killed due to the node running low on memory"

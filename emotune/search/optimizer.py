@@ -130,7 +130,9 @@ class Optimizer:
         if extension.is_endless or self._next_plan() is None:
             self.settings = before
             ends = in_words(**before.limits), in_words(**extension.limits)
-            raise SettingsError(f"the search has ended after {ends[0]}; there is nothing to do up to {ends[1]}")
+            raise SettingsError(
+                f"the search has ended after {ends[0]}; expected a limit above that, but {ends[1]} was given"
+            )
         self._changes += (extension,)
 
     def resize(self, workers: int) -> Resize | None:
@@ -241,7 +243,9 @@ class Optimizer:
         """
         parsed = parse_state(state)
         if parsed.space != space_digest(space):
-            raise StudyChangedError("the search was started with another space; restore that or start afresh")
+            raise StudyChangedError(
+                "the search was started with another space; restore that space, or start a new search"
+            )
         optimizer = cls(space, **parsed.settings, cost=cost)
         evaluations = [outcome.evaluation for outcome in parsed.evaluations]
         optimizer.replay(evaluations, losses=parsed.losses, changes=parsed.changes)
@@ -315,7 +319,7 @@ class Optimizer:
         expected = self._evaluation(plan, proposal=proposal) if plan else None
         if expected != evaluation:
             raise DamageError(
-                f"evaluation {evaluation.id} of the record does not follow from the settings and the results "
+                f"recorded evaluation {evaluation.id} does not follow from the settings and the results "
                 "before it; was the record changed, or the search started with other settings?"
             )
         if not is_promotion:

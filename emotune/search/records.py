@@ -79,7 +79,7 @@ class Opened(Settings):
     concurrency: int
     """Evaluations at a time."""
     elastic: bool = False
-    """Whether that follows the size of the cluster; see `Resized`."""
+    """Whether ``concurrency`` follows the size of the cluster; see `Resized`."""
     software: dict[str, str]
     """Versions that were used, by package."""
     warm_start: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Opened(Settings):
 
 
 class Extended(Settings):
-    """The finished search goes on: from here on these are its limits."""
+    """A finished search was extended; these are its new limits."""
 
     kind: Literal["extended"] = "extended"
     time: float
@@ -98,16 +98,16 @@ class Extended(Settings):
 
 
 class Resized(Settings):
-    """The cluster has grown or shrunk: from here on this is how many evaluations run at a time."""
+    """The size of the cluster has changed, and with it the number of evaluations that run at a time."""
 
     kind: Literal["resized"] = "resized"
     time: float
     concurrency: int
     """Evaluations at a time."""
     workers: int
-    """For how many workers the search core decides."""
+    """Number of virtual workers for which the search core decides."""
     seen: int
-    """How many evaluations had ended in virtual time."""
+    """Number of evaluations that had ended in virtual time."""
 
 
 class Retried(Settings):

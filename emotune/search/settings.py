@@ -185,9 +185,7 @@ def _check_use(searcher: Searcher, *, options: Mapping[str, Any], settings: Sear
             f"searcher {settings.kind!r} has no schedule {settings.schedule!r}; it has {', '.join(schedules)}"
         )
     if settings.model == NO_MODEL and "random_fraction" in options and settings.random_fraction < 1:
-        raise SettingsError(
-            f"searcher {settings.kind!r} has no model, so that random_fraction has no effect; leave it out"
-        )
+        raise SettingsError(f"searcher {settings.kind!r} has no model: random_fraction has no effect; remove it")
     rungs(settings.min_budget, settings.max_budget, settings.eta)
 
 

@@ -87,7 +87,7 @@ def parse_amount(text: str) -> Amount:
         SettingsError: It is neither.
     """
     if not re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", text):
-        raise SettingsError(f"{text!r} was given, expected a number above 0, or +N for N more than before")
+        raise SettingsError(f"{text!r} was given, expected a number above 0, or +N to extend a finished search by N")
     return Amount(int(text), text.startswith("+"))
 
 

@@ -75,10 +75,10 @@ def _is_active(space: ConfigurationSpace, *, name: str, values: Mapping[str, Val
 def _fitted_value(hyperparameter: Hyperparameter, *, values: Mapping[str, Value]) -> Value:
     name = hyperparameter.name
     if name not in values:
-        raise SettingsError(f"there is no value for {name}, which the space has with {_range(hyperparameter)}")
+        raise SettingsError(f"no value of {name} was given, expected one in {_range(hyperparameter)}")
     value = _typed(hyperparameter, values[name])
     if not _is_in(hyperparameter, value):
-        raise SettingsError(f"{name} = {value!r} is not in the space, which has {_range(hyperparameter)}")
+        raise SettingsError(f"{name} = {value!r} is outside the space, expected a value in {_range(hyperparameter)}")
     return value
 
 

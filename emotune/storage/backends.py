@@ -29,7 +29,7 @@ def open_storage(option: str) -> Storage:
     if "://" in option:
         raise SettingsError(
             f"--storage: {option!r} was given, but results can be kept in folders and in S3-compatible buckets only; "
-            "give a folder that the driver and all workers see, or s3://BUCKET/PREFIX"
+            "give a folder that the driver and all workers can access, or s3://BUCKET/PREFIX"
         )
     return storage_at(Path(option).expanduser())
 

@@ -1,32 +1,33 @@
 """The storage of results: what the driver, the workers and later commands read and write.
 
-A `Storage` is a folder of results that all machines of a search reach. There are two: a folder that every machine
+A `Storage` is a folder of results that all machines of a search can access. There are two: a folder that every machine
 mounts (`emotune.storage.local`), and a prefix in an S3-compatible bucket (`emotune.storage.s3`). It is made once from
 ``--storage`` (`emotune.storage.open_storage`) and passed on explicitly; ``storage / "name"`` is a folder in it.
-Nothing finds out from a path where results are kept.
+No code derives the place of results from a path.
 
-**Working copy.** Training writes real files: it works in `Storage.local`, a folder on this machine. For a mounted
-folder that is the storage itself. For a bucket it is a cache, which may be deleted between two commands. What others
-must see is written through the storage: small files by `Storage.write`, folders of large files by `Storage.upload`.
+**Working copy.** Training writes ordinary files to `Storage.local`, a folder on this machine. For a mounted
+folder that is the storage itself. For a bucket it is a cache, which may be deleted between two commands. What other
+processes read is written through the storage: small files by `Storage.write`, folders of large files by
+`Storage.upload`.
 
 **Small files.** `Storage.read` returns a whole file or None; `Storage.write` replaces a whole file: a reader gets
 the old content or the new one. There is one writer per file.
 
-**Folders of large files** (checkpoints). `Storage.upload` writes one named file last, and the folder counts when
-that file is there: without it `Storage.download` returns False. `Storage.clear` removes that file first. So a reader
-never gets a folder that is written or removed in part.
+**Folders of large files** (checkpoints). `Storage.upload` writes one named file last, and the folder is complete when
+that file exists: without it `Storage.download` returns False. `Storage.clear` removes that file first. So a reader
+never gets a folder that is only partly written or partly removed.
 
 **Logs** (the journal). `Storage.log` names a file of lines that one driver appends to. `Log.open` takes the log's
 lock: the kernel's lock on a mounted folder, a lease in a bucket. A second driver gets `BusyError` while the first one
-lives, and a driver that lost its lease can no longer append. After `LogWriter.append` with ``durable=True`` the line
-survives the death of the process and of the machine. A crash can leave a part of a line at the end (a torn tail)
+runs, and a driver that lost its lease can no longer append. After `LogWriter.append` with ``durable=True`` the line
+is kept if the process or the machine crashes. A crash can leave a part of a line at the end (a torn tail)
 in a file, never in a bucket; `emotune.study.journal` finds it by the checksum of each line and cuts it off by
 `LogWriter.cut`. `Log.read` needs no lock. A log that is closed without a line is removed, so that a start that failed
 leaves none.
 
 **Errors.** `StorageAwayError`: the storage cannot be reached now; writes are repeated for minutes before it is raised,
-reads raise it at once (`emotune.storage.patience.patiently` repeats them). `StorageRefusedError`: it refuses the
-request; repeating is of no use. A mounted folder raises `OSError`.
+reads raise it at once (`emotune.storage.patience.patiently` repeats them). `StorageRefusedError`: the storage refuses
+the request; repeating it does not help. A mounted folder raises `OSError`.
 
 A new backend is one module with a class of `Storage`, and its URL scheme in `emotune.storage.SCHEMES`.
 ``tests/contracts/test_storage.py`` runs over all backends.
@@ -42,7 +43,7 @@ Address = dict[str, str]
 
 
 class Storage(abc.ABC):
-    """A folder of results that all machines of a search reach. See the module for the contract."""
+    """A folder of results that all machines of a search can access. The module describes the contract."""
 
     scheme: ClassVar[str]
     """Scheme of its URLs."""
@@ -75,7 +76,7 @@ class Storage(abc.ABC):
 
     @classmethod
     def of_working_copy(cls, path: Path) -> "Storage | None":
-        """Return the storage of which an absolute path is a working copy; None: of none of this class."""
+        """Return the storage whose working copy an absolute path is; None if it is not one of this class."""
         return None
 
     @abc.abstractmethod
@@ -95,16 +96,16 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def read(self, key: str) -> bytes | None:
-        """Return the content of a small file; None: there is none."""
+        """Return the content of a small file; None if it does not exist."""
 
     @abc.abstractmethod
     def write(self, key: str, content: bytes, *, patience: float | None = None) -> None:
-        """Write a small file, whole or not at all; missing folders are made.
+        """Write a small file, completely or not at all; missing folders are created.
 
         Args:
             key: Path of the file in this storage, with ``/`` between folders.
             content: Its new content.
-            patience: Seconds to wait for a storage that is away; None: `emotune.storage.patience.PATIENCE_S`.
+            patience: Seconds to wait for a storage that cannot be reached; None: `emotune.storage.patience.PATIENCE_S`.
         """
 
     @abc.abstractmethod
@@ -113,42 +114,42 @@ class Storage(abc.ABC):
 
     @abc.abstractmethod
     def folders(self) -> list[str]:
-        """Return the names of the folders in this one, sorted. A server may still name one that was cleared."""
+        """Return the names of the folders in this one, sorted. A server may still list a folder that was cleared."""
 
     @abc.abstractmethod
     def upload(self, *, last: str) -> None:
         """Write the files of `local` to the storage, not those of folders in it.
 
         Args:
-            last: Name of the file that is written last; the folder counts when it is there. Nothing is written
-                if the storage has the same content under this name already.
+            last: Name of the file that is written last; the folder is complete when it exists. Nothing is written
+                if the storage already has the same content under this name.
         """
 
     @abc.abstractmethod
     def download(self, *, last: str) -> bool:
-        """Bring `local` up to date, and return whether the folder counts.
+        """Update `local` from the storage, and return whether the folder is complete.
 
         Args:
-            last: Name of the file without which the folder does not count, and which differs whenever another
+            last: Name of the file without which the folder is not complete. It must differ whenever another
                 file of the folder does.
         """
 
     @abc.abstractmethod
     def clear(self, *, last: str) -> None:
-        """Remove this folder with all that is in it, here and in the storage: the file ``last`` first.
+        """Remove this folder and its content, here and in the storage: the file ``last`` first.
 
-        A storage that is away keeps it, with a warning.
+        If the storage cannot be reached, the folder stays there and a warning is logged.
         """
 
     @abc.abstractmethod
     def rename(self, name: str, *, log: str) -> None:
-        """Give this folder another name beside its present one, with all that is in it.
+        """Rename this folder, with its content; the parent folder stays the same.
 
         The caller holds the lock of the folder's log.
 
         Args:
-            name: The new name, which no folder has.
-            log: Name of the log: under the old name its first line is removed last.
+            name: The new name; no folder has it yet.
+            log: Name of the log. Its first line under the old name is removed last.
         """
 
     @abc.abstractmethod
@@ -164,7 +165,7 @@ class LogWriter(abc.ABC):
     """A log that is open for appending, until `close`."""
 
     content: bytes
-    """What the log held when it was opened."""
+    """Content of the log when it was opened."""
 
     @abc.abstractmethod
     def cut(self, length: int) -> None:
@@ -185,18 +186,18 @@ class LogWriter(abc.ABC):
 
         Args:
             line: Ends with a line break.
-            durable: Return only when the line survives a power cut. Others may follow within a second.
+            durable: Return only when the line survives a power cut. Other lines are written within a second.
 
         Raises:
-            BusyError: Another driver has taken the log over. Nothing was written.
+            BusyError: Another driver now holds the lock. Nothing was written.
             StorageRefusedError: The log no longer has its name, or the storage refuses it. Nothing was written.
-            StorageAwayError: The storage was away for minutes.
+            StorageAwayError: The storage could not be reached for minutes.
             OSError: The disk is full or cannot be written. Nothing was written.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Write what is left and give the lock back. A log without a line no longer exists."""
+        """Write the remaining lines and release the lock. A log without a line no longer exists."""
 
 
 class Log(abc.ABC):
@@ -204,10 +205,10 @@ class Log(abc.ABC):
 
     @abc.abstractmethod
     def open(self, *, owner: str) -> LogWriter:
-        """Take the lock and open the log for appending, made if it does not exist.
+        """Take the lock and open the log for appending; create it if it does not exist.
 
         Args:
-            owner: Name of the search, for the message that another driver gets.
+            owner: Name of the search, for the error message of other drivers.
 
         Raises:
             BusyError: Another driver holds the lock.
@@ -229,7 +230,7 @@ class Log(abc.ABC):
 
     @abc.abstractmethod
     def exists(self) -> bool:
-        """Return whether the log was begun."""
+        """Return whether the log exists."""
 
     @abc.abstractmethod
     def read(self) -> bytes:

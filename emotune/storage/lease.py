@@ -133,7 +133,7 @@ def _wait_until_free(bucket: "Bucket", key: str, *, cache_id: str) -> "Blob | No
         if content["released"] or content["cache"] == cache_id:
             return present
         if not logged:
-            logger.warning("waiting %.0f s whether %s is alive on this search", STALE_S, content["owner"])
+            logger.warning("waiting %.0f s to check whether %s is still running this search", STALE_S, content["owner"])
             logged = True
         time.sleep(POLL_INTERVAL_S)
         newer = bucket.get(key)
@@ -146,7 +146,7 @@ def _wait_until_free(bucket: "Bucket", key: str, *, cache_id: str) -> "Blob | No
 def _busy(bucket: "Bucket", key: str) -> BusyError:
     present = bucket.get(key)
     holder = "it has just started" if present is None else _decode(present.body)["owner"]
-    return BusyError(f"{bucket.url(key)}: another driver is alive on this search ({holder}); wait for it or stop it")
+    return BusyError(f"{bucket.url(key)}: another driver is running this search ({holder}); wait for it or stop it")
 
 
 def _check_conditions(bucket: "Bucket", key: str) -> None:

@@ -290,7 +290,7 @@ def _take_lock(path: Path, *, owner: str) -> int:
             raise BusyError(_busy(path, holder=holder))
         if not _is_at(path, handle):
             raise BusyError(
-                f"{path}: the search was put aside by another driver at this moment; start the command again"
+                f"{path}: another driver has just renamed the folder of this search; start the command again"
             )
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{describe_owner(owner)}\n".encode(), 0)
@@ -299,7 +299,7 @@ def _take_lock(path: Path, *, owner: str) -> int:
 
 
 def _busy(path: Path, *, holder: str) -> str:
-    return f"{path}: another driver is alive on this search ({holder}); wait for it or stop it"
+    return f"{path}: another driver is running this search ({holder}); wait for it or stop it"
 
 
 def _lock_exclusively(handle: int) -> bool:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 LINE = re.compile(rb'\{"n": (0|[1-9][0-9]*), "crc": "([0-9a-f]{8})", "record": (\{[^\n]*\})\}')
 """A line without its line break: sequence number, checksum, record."""
 
-ADVICE = "keep a copy of the file, and restore it from a backup or start the search afresh (--fresh)"
+ADVICE = "keep a copy of the file, and restore it from a backup, or start the search again with --fresh"
 """What to do about a damaged journal, at the end of a message."""
 
 
@@ -72,7 +72,7 @@ class Journal:
             raise
         torn = len(writer.content) - content.length
         if torn:
-            logger.warning("%s: the last record was not written to its end; %d bytes are cut off", log, torn)
+            logger.warning("%s: the last record is incomplete; its %d bytes are removed", log, torn)
             writer.cut(content.length)
         return cls(str(log), writer=writer, records=content.records)
 
@@ -102,7 +102,7 @@ class Journal:
             name = errno.errorcode.get(error.errno or 0, "unknown error")
             raise SearchFailedError(
                 f"{self.name}: a record could not be written ({name}: {error.strerror}); "
-                "nothing is lost, make room and start the same search again"
+                "nothing is lost, free disk space and start the same search again"
             ) from error
         self.records.append(record)
 
@@ -165,7 +165,7 @@ def _parse(data: bytes, *, name: str) -> Content:
     whole = LINE.match(tail)
     if whole and whole.end() < len(tail) and _is_intact(whole):
         position = f"{name}, line {len(records) + 1}, byte {start + whole.end()}"
-        raise DamageError(f"{position}: the line break is gone; {ADVICE}")
+        raise DamageError(f"{position}: the line break at the end of the record is missing; {ADVICE}")
     return Content(records, start)
 
 
@@ -173,7 +173,7 @@ def _decode(line: bytes, *, sequence: int, position: str) -> Record:
     """Return the record of a line."""
     match = LINE.fullmatch(line)
     if match is None or not _is_intact(match):
-        raise DamageError(f"{position}: this is not what was written; {ADVICE}")
+        raise DamageError(f"{position}: the record differs from its checksum; {ADVICE}")
     if int(match[1]) != sequence:
         raise DamageError(f"{position}: record {int(match[1])} was read, expected record {sequence}; {ADVICE}")
     try:

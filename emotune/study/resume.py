@@ -83,7 +83,7 @@ def check_unchanged(study: Study, first: Opened) -> None:
     more = "; to extend it when it is finished, give --brackets +N or --evaluations +N" if is_end else ""
     raise StudyChangedError(
         f"the search {first.name!r} was started from another study: {'; '.join(changes)}. Give the study it was "
-        f"started from, another --name, or --fresh to start over{more}"
+        f"started from, another --name, or --fresh to start again{more}"
     )
 
 

@@ -266,7 +266,7 @@ def _check_names(item: Any, *, section: str, space: ConfigurationSpace) -> list[
     for name in names:
         if name not in list(space):
             raise SettingsError(
-                f"space: {section} speak of {name!r}, which is not a hyperparameter here"
+                f"space: {section} name {name!r}, which is not a hyperparameter of this space"
                 f"{suggestion(str(name), among=space)}"
             )
     return list(dict.fromkeys(names))

@@ -57,7 +57,7 @@ class Budget(Settings):
     @model_validator(mode="after")
     def _check_order(self) -> "Budget":
         if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; exchange them")
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
         return self
 
     @property

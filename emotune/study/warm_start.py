@@ -62,11 +62,11 @@ def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> St
 def _candidates(name: str, *, records: Sequence[Record], source: int, target: StudyObjective) -> Iterator[Candidate]:
     """Yield the configurations of a search that have a result and never failed, with their last result."""
     if not records:
-        raise SettingsError(f"--warm-start {name}: it has no record yet; let it finish its first evaluations")
+        raise SettingsError(f"--warm-start {name}: it has no record yet; wait until an evaluation has ended")
     objective = StudyObjective.model_validate(opened(records).study["objective"])
     if objective != target:
         raise SettingsError(
-            f"--warm-start {name}: its objective is {objective.metric} ({objective.mode}), and this study's is "
+            f"--warm-start {name}: its objective is {objective.metric} ({objective.mode}), but this study's is "
             f"{target.metric} ({target.mode}); give a search with the same objective"
         )
     results = evaluation_results(records)
@@ -77,7 +77,7 @@ def _candidates(name: str, *, records: Sequence[Record], source: int, target: St
         if result.objective is not None and result.evaluation.config_id not in failed
     }
     if not last:
-        raise SettingsError(f"--warm-start {name}: it has no result yet; let it finish its first evaluations")
+        raise SettingsError(f"--warm-start {name}: it has no result yet; wait until an evaluation has ended")
     for result in last.values():
         yield Candidate(source, result)
 

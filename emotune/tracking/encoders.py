@@ -173,8 +173,8 @@ def _check_room(module: nn.Module) -> None:
     needed, free = EXPORT_COPIES * size + EXPORT_MARGIN_BYTES, shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(
-            f"the export needs {needed / 2**20:.0f} MiB in {folder}, which has {free / 2**20:.0f} MiB free; make room, "
-            "or set TMPDIR to another folder"
+            f"the export needs {needed / 2**20:.0f} MiB in {folder}, which has {free / 2**20:.0f} MiB free; free disk "
+            "space, or set TMPDIR to another folder"
         )
 
 

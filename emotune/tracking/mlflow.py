@@ -92,7 +92,7 @@ class MlflowMirror:
         complete = not self._thread.is_alive() and self._delivered == len(self._records) and not self._refused
         if not complete:
             logger.warning(
-                "MLflow at %s does not have everything yet: %d of %d records are delivered. The others are sent when "
+                "MLflow at %s has %d of %d records. The others are sent when "
                 "the search starts again, or by `emotune sync`",
                 public_uri(self._uri),
                 self._delivered,

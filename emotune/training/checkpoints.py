@@ -189,7 +189,7 @@ def newest_checkpoint(root: Storage, *, up_to: int | None = None) -> Path | None
         folder = (root / name).local()
         if is_intact(folder):
             return folder
-        logger.warning("checkpoint %s is damaged; going back to the one before it", folder)
+        logger.warning("checkpoint %s is damaged; the previous one is used", folder)
     return None
 
 

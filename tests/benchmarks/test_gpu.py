@@ -1,24 +1,24 @@
-"""The GPU benchmark's steps compute what they say, and its rehearsal on a CPU measures something."""
+"""The steps of the GPU benchmark compute the same function, and a rehearsal on a CPU measures each of them."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from benchmarks.gpu_ladder import Climbed, Ladder, Step, begin
+from benchmarks.gpu_ladder import Ladder, Step, StepSpeed, begin
 from benchmarks.gpu_profile import part_of, tables
-from benchmarks.training_cases import Case, made_up_material
+from benchmarks.training_cases import Case, synthetic_data
 from emotune.training.execution import ExecutionPlan
 from emotune.training.loop import train_epoch
 
 LADDER = Ladder(Case(seconds=1, size="small"), batch=2, device=torch.device("cpu"), seconds=0.0)
 
 
-def test_all_rows_are_the_same_function() -> None:
+def test_computing_all_rows_gives_the_same_loss() -> None:
     experiment = LADDER.case.experiment(batch_size=4).with_values(
         {"model.dropout": 0.0, "model.attention_dropout": 0.0}
     )
-    training_data = made_up_material(LADDER.case, segments=8)
+    training_data = synthetic_data(LADDER.case, segments=8)
     steps = [Step("", ExecutionPlan(), all_rows=given) for given in (False, True)]
     pruned, whole = (begin(experiment, training_data, step=step) for step in steps)
     rows: list[int] = []
@@ -31,19 +31,19 @@ def test_all_rows_are_the_same_function() -> None:
 
 
 @pytest.mark.parametrize("step", list(LADDER.steps()), ids=lambda step: step.name)
-def test_every_step_trains_and_agrees(step: Step) -> None:
-    measured = replace(LADDER, seconds=0.01).climb(step)
-    assert isinstance(measured, Climbed), measured
+def test_every_step_trains_and_has_the_loss_of_float32(step: Step) -> None:
+    measured = replace(LADDER, seconds=0.01).measure(step)
+    assert isinstance(measured, StepSpeed), measured
     assert measured.segments_per_second > 0
-    assert measured.apart is None or measured.apart < 0.02
+    assert measured.loss_difference is None or measured.loss_difference < 0.02
 
 
-def test_a_step_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_fails_returns_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(ladder: Ladder, step: Step) -> None:
-        raise torch.OutOfMemoryError("out of memory\nand a long story")
+        raise torch.OutOfMemoryError("out of memory\nand more lines")
 
     monkeypatch.setattr(Ladder, "epoch_of", fail)
-    assert LADDER.climb(LADDER.last) == "failed: out of memory"
+    assert LADDER.measure(LADDER.last) == "failed: out of memory"
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_a_step_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         ("something new", "other"),
     ],
 )
-def test_kernels_belong_to_parts_of_the_network(kernel: str, part: str) -> None:
+def test_kernels_are_assigned_to_parts_of_the_network(kernel: str, part: str) -> None:
     assert part_of(kernel) == part
 
 
-def test_shares_of_the_profile() -> None:
+def test_the_profile_has_shares_by_part_and_by_kernel() -> None:
     text = tables([("flash_fwd_kernel", 300.0, 2), ("nvjet_a", 100.0, 4)])
     assert "| attention | 75.0% |" in text
     assert "| linears | 25.0% |" in text

@@ -1,4 +1,4 @@
-"""The benchmark's corpora can be read as the real ones, and its clock and scales are right."""
+"""The benchmark's corpora are read like the real ones, and its measurements of time and memory are right."""
 
 import subprocess
 import sys
@@ -15,15 +15,16 @@ from emotune.data.recording import Recording
 
 
 @pytest.mark.parametrize(("corpus", "recordings"), [("eegmmidb", 2 * 3), ("amigos", 2 * 40)])
-def test_its_corpora_are_read_without_a_complaint(
+def test_its_corpora_are_read_without_exclusions(
     corpus: str, recordings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(large_corpora, "RUNS", 3)
     monkeypatch.setattr(large_corpora, "RUN_SECONDS", 12)
     monkeypatch.setattr(large_corpora, "VIDEO_SECONDS", (12,) * 20)
     modality, write = WRITERS[corpus]
-    each = 3 * 12 if corpus == "eegmmidb" else 20 * 12
-    assert write(tmp_path, hours=2 * each / 3600) == pytest.approx(2 * each / 3600)
+    seconds_per_subject = 3 * 12 if corpus == "eegmmidb" else 20 * 12
+    hours = 2 * seconds_per_subject / 3600
+    assert write(tmp_path, hours=hours) == pytest.approx(hours)
     reader = CORPORA[corpus]
     items = list(reader.items(tmp_path, modality=modality, settings=reader.settings()))
     assert len(items) == recordings
@@ -37,7 +38,7 @@ def program(code: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code])
 
 
-def test_a_run_is_measured() -> None:
+def test_time_and_memory_of_a_run_are_measured() -> None:
     work = "while time.process_time() < 0.5: pass"
     run = finish(program(f"x = bytearray(10**8)\nimport time\n{work}\ntime.sleep(1)"))
     assert run.seconds > 1
@@ -46,14 +47,14 @@ def test_a_run_is_measured() -> None:
     assert 0 <= run.others <= 1
 
 
-def test_a_run_is_killed_when_it_is_time_and_a_failure_is_told() -> None:
+def test_a_run_is_killed_on_request_and_a_failure_is_raised() -> None:
     calls = iter([False, True])
     assert 0 < finish(program("import time; time.sleep(200)"), enough=lambda: next(calls)).seconds < 200
     with pytest.raises(RuntimeError, match="exit code 3"):
         finish(program("raise SystemExit(3)"))
 
 
-def test_hidden_files_count(tmp_path: Path) -> None:
+def test_the_size_of_a_folder_includes_hidden_files(tmp_path: Path) -> None:
     (tmp_path / ".parts").mkdir()
     (tmp_path / ".parts" / "a").write_bytes(bytes(1000))
     assert size_of(tmp_path) == 1000

@@ -1,4 +1,4 @@
-"""The problems' known answers, and that what they show of them is the same for everybody."""
+"""The problems have their known answers, and the same curves for all optimisers."""
 
 import math
 
@@ -19,7 +19,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
     return problem_of(request.param, seed=3)
 
 
-def test_nothing_random_is_better_than_the_best_known(problem: Problem) -> None:
+def test_no_random_configuration_is_better_than_the_best_known(problem: Problem) -> None:
     truths = [problem.truth(values) for values in problem.draw(DRAWS, seed=1)]
     assert min(truths) >= problem.best - 1e-4
     assert problem.best < problem.median < math.inf
@@ -31,7 +31,7 @@ def test_curves_are_a_function_of_values_and_seed(problem: Problem) -> None:
         assert curve.shape == (EPOCHS,)
         np.testing.assert_array_equal(curve, problem.curve(dict(reversed(values.items())), 4))
         broken = ~np.isfinite(curve)
-        assert not (np.diff(broken.astype(int)) < 0).any(), "what has diverged stays so"
+        assert not (np.diff(broken.astype(int)) < 0).any(), "a diverged curve stays diverged"
         assert math.isinf(problem.truth(values)) == broken.any()
         assert problem.cost(values) > 0
 
@@ -55,7 +55,7 @@ def test_hartmann_has_its_published_optimum(bumps: object, optimum: tuple[float,
     assert float(hartmann(np.array(optimum), bumps=bumps, weights=WEIGHTS)) == pytest.approx(bumps.best, abs=1e-4)
 
 
-def test_hartmann_loses_its_bias_and_noise_on_the_way() -> None:
+def test_bias_and_noise_of_hartmann_fall_to_zero_with_the_epochs() -> None:
     problem = problem_of("mfh6_bad", seed=0)
     drawn = problem.draw(200, seed=5)
     curves = np.array([problem.curve(values, 0) for values in drawn])
@@ -65,7 +65,7 @@ def test_hartmann_loses_its_bias_and_noise_on_the_way() -> None:
     assert errors[0] > errors[2] > errors[8] > 0.1
 
 
-def test_counting_ones_counts() -> None:
+def test_counting_ones_has_its_optimum_at_all_ones() -> None:
     problem = problem_of("counting_ones", seed=0)
     names = list(problem.new_space())
     ones = {name: "one" if name.startswith("choice") else 1.0 for name in names}
@@ -73,7 +73,7 @@ def test_counting_ones_counts() -> None:
     assert problem.curve(ones, 0).tolist() == [-16.0] * EPOCHS
 
 
-def test_learning_curves_diverge_at_times_and_have_no_better_answer() -> None:
+def test_some_learning_curves_diverge_and_no_better_optimum_is_found() -> None:
     problem = problem_of("learning_curves", seed=0)
     drawn = problem.draw(400, seed=6)
     truths = np.array([problem.truth(values) for values in drawn])
@@ -84,11 +84,11 @@ def test_learning_curves_diverge_at_times_and_have_no_better_answer() -> None:
         lr, dropout, share = np.clip(point, [-5, 0, 0.05], [0, 0.6, 0.9]).tolist()
         return problem.truth({**fixed, "lr": 10**lr, "dropout": dropout, "mask_share": share})
 
-    found = minimize(truth, np.array([-3.0, 0.2, 0.4]), method="Nelder-Mead", tol=1e-9)
-    assert found.fun == pytest.approx(problem.best, abs=1e-5)
+    result = minimize(truth, np.array([-3.0, 0.2, 0.4]), method="Nelder-Mead", tol=1e-9)
+    assert result.fun == pytest.approx(problem.best, abs=1e-5)
 
 
-def test_tables_are_whole() -> None:
+def test_a_table_has_every_configuration_of_its_space() -> None:
     problem = problem_of("digits_mlp", seed=0)
     space = problem.new_space()
     assert int(space.estimate_size()) == len(cells(DIGITS_MLP))

@@ -1,4 +1,4 @@
-"""What the benchmark of killed drivers counts."""
+"""The counts of the benchmark of killed drivers."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ def trained(config: str, *epochs: int) -> list[Note]:
     return [Note(config, epoch, done) for epoch in epochs for done in (False, True)]
 
 
-def test_epochs_begun_twice_were_trained_again() -> None:
+def test_epochs_that_were_started_twice_count_as_trained_again() -> None:
     assert trained_again(trained("a", 1, 2, 3) + trained("b", 1)) == 0
     assert trained_again(trained("a", 1, 2, 3) + trained("a", 2, 3, 4)) == 2
     assert trained_again([Note("a", 4, done=False), *trained("a", 4)]) == 1
 
 
-def test_a_result_is_lost_if_the_table_does_not_cover_it() -> None:
+def test_a_result_that_is_missing_in_the_table_counts_as_lost() -> None:
     notes = trained("a", 1, 2, 3) + trained("b", 1)
     assert results_lost(notes, table=(("a", 3, 0.5), ("b", 1, 0.7))) == 0
     assert results_lost(notes, table=(("a", 3, None), ("a", 1, 0.5), ("b", 1, 0.7))) == 1
@@ -27,7 +27,7 @@ def test_a_result_is_lost_if_the_table_does_not_cover_it() -> None:
     assert results_lost([Note("a", 1, done=False)], table=None) == 0
 
 
-def test_tables_are_equal_whatever_their_order() -> None:
+def test_tables_with_another_order_of_rows_are_equal() -> None:
     table = (("a", 3, 0.5), ("b", 1, None))
     assert is_equal(table, table[::-1])
     assert not is_equal(table, table[:1])
@@ -35,15 +35,15 @@ def test_tables_are_equal_whatever_their_order() -> None:
 
 
 @given(st.integers(2, 200), st.integers(1, 5), st.integers(0, 9))
-def test_kills_come_one_after_the_other_before_the_end(total: int, kills: int, seed: int) -> None:
-    places = moments(total, kills=kills, seed=seed)
-    assert places == sorted(set(places))
-    assert len(places) == min(kills, total - 1)
-    assert all(0 < place < total for place in places)
-    assert places == moments(total, kills=kills, seed=seed)
+def test_kills_are_distinct_ascending_and_before_the_end(total: int, kills: int, seed: int) -> None:
+    numbers = moments(total, kills=kills, seed=seed)
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == min(kills, total - 1)
+    assert all(0 < number < total for number in numbers)
+    assert numbers == moments(total, kills=kills, seed=seed)
 
 
-def test_a_note_that_is_being_written_does_not_count(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
     whole = '{"config": "a", "epoch": 1, "done": true}'
     (tmp_path / "7.jsonl").write_text(f"{whole}\n{whole[:20]}")
     assert read_notes(tmp_path) == (Note("a", 1, done=True),)

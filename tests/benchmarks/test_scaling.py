@@ -1,4 +1,4 @@
-"""Several processes train what one trains, as the scaling benchmark asks."""
+"""In the scaling benchmark, several processes train the same network as one."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_the_difference_is_relative_to_the_largest_number_of_a_tensor() -> None:
     assert distance({"a": torch.tensor([3.0, 0.0])}, {"a": torch.tensor([3.0, 4.0])}) == pytest.approx(0.8)
 
 
-def test_both_kinds_of_dropout_are_compared() -> None:
+def test_training_is_compared_with_and_without_dropout() -> None:
     shares = {
         getattr(task.case.experiment(batch_size=1, **task.settings).model, "dropout", None)
         for task in equality_tasks(Case(), batch=4).values()
@@ -29,11 +29,11 @@ def test_both_kinds_of_dropout_are_compared() -> None:
     assert shares == {0.0, 0.1}
 
 
-def test_two_processes_train_what_one_trains() -> None:
+def test_two_processes_get_the_weights_of_one() -> None:
     task = Task(Case(seconds=1), batch=5, steps=2, settings=TINY)
     alone, training_data = task.begin(ALONE)
     task.train(alone, training_data, group=ALONE)
-    weights = {name: one.detach() for name, one in alone.objective.named_parameters()}
+    weights = {name: tensor.detach() for name, tensor in alone.objective.named_parameters()}
     first, second = Group(2, warm=False).run(task)
     assert difference(first.weights, second.weights) == 0
     assert difference(first.weights, weights) < 1e-4

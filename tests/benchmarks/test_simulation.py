@@ -1,4 +1,4 @@
-"""The simulated workers, and the protocol of the project's own optimisers."""
+"""The simulated workers, and the protocol of the optimisers of this project."""
 
 import json
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from benchmarks.simulation import Observation, Task, Work, incumbents, simulate
 OURS = [name for name in OPTIMISERS if name.startswith("emotune")]
 
 
-class Watched:
-    """Passes everything on, and checks the protocol."""
+class CheckedOptimiser:
+    """Forwards all calls to an optimiser, and checks the protocol."""
 
     def __init__(self, optimiser: object, *, workers: int) -> None:
         self.inner = optimiser
@@ -52,37 +52,37 @@ class Watched:
 def test_optimisers_keep_to_the_protocol_and_the_budget(name: str, workers: int) -> None:
     problem = problem_of("learning_curves", seed=0)
     task = Task(problem.new_space(), 0, workers, problem.cost)
-    watched = Watched(make(name, task), workers=workers)
+    checked = CheckedOptimiser(make(name, task), workers=workers)
     budget = 3.0
-    observations = simulate(watched, problem, seed=0, workers=workers, budget=budget)
-    times = [each.time for each in observations]
+    observations = simulate(checked, problem, seed=0, workers=workers, budget=budget)
+    times = [observation.time for observation in observations]
     assert times == sorted(times)
     assert times[-1] <= budget * EPOCHS
-    assert {each.epoch for each in observations} <= set(LADDER)
-    assert min(each.regret for each in observations) < 1
+    assert {observation.epoch for observation in observations} <= set(LADDER)
+    assert min(observation.regret for observation in observations) < 1
     if workers == 1:
-        assert budget * EPOCHS - EPOCHS <= watched.epochs <= budget * EPOCHS
+        assert budget * EPOCHS - EPOCHS <= checked.epochs <= budget * EPOCHS
 
 
-def test_equal_runs_are_equal() -> None:
+def test_a_run_is_reproducible() -> None:
     cell = Cell("emotune", "mfh3_good", 1, 4, "none", 6.0)
     first, second = run(cell), run(cell)
     assert first.regret == second.regret
     assert len(first.regret) == POINTS
 
 
-def test_the_incumbent_is_the_best_at_the_highest_rung_seen() -> None:
-    seen = [
+def test_the_incumbent_is_the_best_at_the_highest_rung_so_far() -> None:
+    observations = [
         Observation(1.0, 1, 0.5, 0.9),
         Observation(2.0, 3, 0.7, 0.8),
         Observation(3.0, 1, 0.1, 0.1),
         Observation(4.0, 3, 0.6, 0.4),
     ]
-    assert incumbents(seen, times=[0.5, 1.0, 2.5, 3.5, 9.0]) == [1.0, 0.9, 0.8, 0.8, 0.4]
+    assert incumbents(observations, times=[0.5, 1.0, 2.5, 3.5, 9.0]) == [1.0, 0.9, 0.8, 0.8, 0.4]
 
 
 @pytest.mark.parametrize("name", ["mfh6_good", "learning_curves"])
-def test_defaults_are_as_good_as_was_asked_for(name: str) -> None:
+def test_the_default_configuration_is_good_bad_or_random_as_requested(name: str) -> None:
     problem = problem_of(name, seed=0)
     regrets = {
         priors: problem.regret(dict(space_with_default(problem, seed=2, priors=priors).get_default_configuration()))
@@ -93,24 +93,24 @@ def test_defaults_are_as_good_as_was_asked_for(name: str) -> None:
     assert regrets["bad"] > 1
 
 
-def test_results_survive_a_round_trip_and_a_torn_line(tmp_path: Path) -> None:
+def test_results_are_read_back_and_an_incomplete_line_is_ignored(tmp_path: Path) -> None:
     result = run(Cell("random", "mfh3_good", 0, 1, "none", 2.0))
     journal = tmp_path / "cells.jsonl"
-    other = json.dumps({**json.loads(result.line()), "software": "of long ago", "seed": 1})
+    other = json.dumps({**json.loads(result.line()), "software": "another version", "seed": 1})
     journal.write_text(result.line() + "\n" + other + "\n" + result.line()[:50])
-    found = read(journal)
-    assert list(found) == [result.cell]
-    assert found[result.cell].regret == pytest.approx(result.regret, abs=1e-6)
+    results = read(journal)
+    assert list(results) == [result.cell]
+    assert results[result.cell].regret == pytest.approx(result.regret, abs=1e-6)
 
 
-def test_inactive_values_are_left_out() -> None:
+def test_inactive_values_are_removed() -> None:
     space = problem_of("learning_curves", seed=0).new_space()
     for configuration in (space.sample_configuration() for _ in range(30)):
         filled = {name: configuration.get(name, space[name].default_value) for name in space}
         assert active_only(space, values=filled) == dict(configuration)
 
 
-def test_an_absent_peer_is_known_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_peer_without_its_package_is_reported_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_installed("random")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert not is_installed("dehb")
@@ -127,12 +127,12 @@ def rows(regrets: dict[str, list[float]]) -> pd.DataFrame:
     )
 
 
-def test_tests_say_who_is_worse() -> None:
+def test_the_verdict_names_the_better_optimiser() -> None:
     seeds = np.arange(12) / 100
     table = rows({"hpbandster_bohb": (0.3 + seeds).tolist(), "emotune": (0.1 + seeds**2).tolist()})
-    found = bohb_tests(table).set_index("problem")
-    assert found.loc["p", "verdict"] == "better"
-    assert found.loc["all", "p"] < 0.01
+    tests = bohb_tests(table).set_index("problem")
+    assert tests.loc["p", "verdict"] == "better"
+    assert tests.loc["all", "p"] < 0.01
     swapped = rows({"hpbandster_bohb": (0.1 + seeds**2).tolist(), "emotune": (0.3 + seeds).tolist()})
     assert set(bohb_tests(swapped)["verdict"]) == {"worse"}
 
@@ -145,7 +145,7 @@ def test_ranks_compare_complete_seeds_only() -> None:
     assert ranked["random", 1] == ranked["emotune", 1] == 1.5
 
 
-def test_interval_covers_as_often_as_it_says() -> None:
+def test_a_95_percent_interval_contains_the_mean_in_95_percent_of_samples() -> None:
     random = np.random.default_rng(0)
-    found = [interval(random.normal(size=8)) for _ in range(2000)]
-    assert np.mean([abs(mean) <= half for mean, half in found]) == pytest.approx(0.95, abs=0.015)
+    intervals = [interval(random.normal(size=8)) for _ in range(2000)]
+    assert np.mean([abs(mean) <= half for mean, half in intervals]) == pytest.approx(0.95, abs=0.015)

@@ -1,4 +1,4 @@
-"""The reference of the training benchmark is the same function as the library's, and its scales are right."""
+"""The reference of the training benchmark computes the same function as the library, and its figures are right."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import torch
 from benchmarks.plain_training import reference_for
 from benchmarks.reference_model import library_name
 from benchmarks.timing import side_by_side, spread
-from benchmarks.training_cases import Case, cases, made_up_material
+from benchmarks.training_cases import Case, cases, synthetic_data
 from benchmarks.training_curves import experiment_of, fast_losses, reference_losses
 from emotune.data.batches import BatchPlan, batches
 from emotune.experiment import Experiment
@@ -26,7 +26,7 @@ TINY = {"channels": (4, 8), "kernels": (9, 5), "feedforward": 16, "dropout": 0, 
 def tiny(modality: Literal["ecg", "eeg"], task: dict) -> tuple[Experiment, TrainingData]:
     case = Case(modality=modality, seconds=1, task="finetune" if task["kind"] == "classify" else "pretrain")
     experiment = Experiment.model_validate({"model": TINY, "task": task, "batch_size": 6, "epochs": 40})
-    return experiment, made_up_material(case, segments=6)
+    return experiment, synthetic_data(case, segments=6)
 
 
 @pytest.mark.parametrize("task", [{"kind": "masked_values", "head": 8}, {"kind": "classify", "dropout": 0}])
@@ -57,9 +57,9 @@ def test_the_reference_has_the_loss_and_the_gradients_of_the_library(
     assert not gradients
 
 
-def test_without_dropout_both_learn_alike() -> None:
+def test_without_dropout_both_have_the_same_losses() -> None:
     experiment = experiment_of(size="small", dropout=0.0, threads=1).with_values({"model.layers": 1})
-    training_data = made_up_material(Case(seconds=1), segments=40)
+    training_data = synthetic_data(Case(seconds=1), segments=40)
     reference = list(reference_losses(experiment, training_data))
     fast = list(fast_losses(experiment, training_data, precision="fp32"))
     # rounding differs between CPUs, and Adam enlarges it: where a gradient is nearly 0, only its sign counts
@@ -71,25 +71,25 @@ def test_without_dropout_both_learn_alike() -> None:
 
 
 @pytest.mark.parametrize(("case", "gigaflops"), [(Case(), 28.67), (Case(seconds=20), 77.5), (Case(seconds=40), 235.7)])
-def test_the_model_costs_what_was_counted(case: Case, gigaflops: float) -> None:
+def test_the_operations_of_the_model_are_those_of_the_documentation(case: Case, gigaflops: float) -> None:
     assert case.flops() / 1e9 == pytest.approx(gigaflops, rel=2e-3)
 
 
-def test_cells_have_names_of_their_own() -> None:
+def test_names_of_cells_are_unique() -> None:
     names = [case.name for case in cases()]
     assert len(set(names)) == len(names) == 48
     assert {case.name for case in cases(quick=True)} <= set(names)
 
 
-def test_programs_take_turns() -> None:
+def test_programs_run_in_alternating_order() -> None:
     calls: list[str] = []
     programs = {name: lambda name=name: calls.append(name) for name in "ab"}
     rounds = side_by_side(programs, segments={"a": 1, "b": 2}, seconds=0, least=2)
     assert "".join(calls) == "ab" + "ab" + "ba"
-    assert [len(one.took) for one in rounds.values()] == [2, 2]
+    assert [len(times.took) for times in rounds.values()] == [2, 2]
 
 
-def test_a_spread_is_a_median_with_its_ends() -> None:
+def test_a_spread_is_the_median_with_minimum_and_maximum() -> None:
     assert spread([3.0, 1.0, 2.0]) == "2 [1-3]"
 
 
@@ -104,7 +104,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_it_runs_without_ray(tmp_path: Path) -> None:
+def test_the_benchmark_runs_without_ray(tmp_path: Path) -> None:
     words = ["--only", "ecg-10-pretrain-small-0", "--seconds", "0", "--out", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-c", FORBIDS_RAY, str(ROOT / "benchmarks/training.py"), *words],

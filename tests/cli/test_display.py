@@ -17,7 +17,7 @@ WHOLE = Evaluation(id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=
 
 def run_display() -> RunDisplay:
     experiment = Experiment.model_validate({"epochs": EPOCHS, "optim": {"warmup_epochs": 2}})
-    return RunDisplay(single_run(experiment, aim=StudyObjective(metric="val/loss", mode="min")), name="long")
+    return RunDisplay(single_run(experiment, objective=StudyObjective(metric="val/loss", mode="min")), name="long")
 
 
 def epoch(number: int, *, at: float, **more: Any) -> EpochDone:

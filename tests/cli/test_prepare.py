@@ -37,7 +37,7 @@ def torn(runs: Path, tmp_path: Path) -> Path:
 def test_the_summary_lists_what_was_left_out_and_the_reason(torn: Path, tmp_path: Path) -> None:
     text = run("eegmmidb", str(torn), "--store", str(tmp_path / "store"), *EEG).stdout
     assert "left out" in text
-    assert "where its EDF header says" in " ".join(text.split())
+    assert "as in its EDF header" in " ".join(text.split())
     assert text.splitlines()[-1].endswith(f"written to {tmp_path / 'store'}")
 
 

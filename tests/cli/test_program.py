@@ -166,14 +166,14 @@ def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
         assert "stops when" in run("stop", "done").out
         assert finished.storage.read("stop") is not None
         outcome = run("search", "smoke", "--name", "done", "--store", "x", "--fresh")
-        assert (outcome.code, "another driver is alive" in outcome.err) == (2, True)
+        assert (outcome.code, "another driver is running" in outcome.err) == (2, True)
     assert run("stop", "done").code == 2
 
 
 def test_a_warm_start_that_does_not_fit_is_an_error_and_keeps_old_results(run, finished: SearchFolder) -> None:
     outcome = run("search", "smoke", "--name", "done", "--fresh", "--store", "x", "--warm-start", "done")
     assert outcome.code == 2
-    assert re.search(r"--warm-start done, configuration \d+: there is no value for model.heads", outcome.err)
+    assert re.search(r"--warm-start done, configuration \d+: no value of model.heads was given", outcome.err)
     assert outcome.err.strip().count("\n") == 0
     assert finished.begun
 

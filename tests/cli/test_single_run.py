@@ -47,7 +47,7 @@ def test_more_workers_than_segments_in_a_batch_are_an_error(
     arguments = ["pretrain", "pretrain.yaml", "--store", str(store), "--workers", workers]
     assert call(*arguments, monkeypatch=monkeypatch, folder=tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "cannot be shared out among 17 workers; use fewer workers or a larger batch_size" in line
+    assert "cannot be distributed over 17 workers; use fewer workers or a larger batch_size" in line
     assert not (tmp_path / "results").exists()
 
 

@@ -1,7 +1,7 @@
-"""A laboratory of machines made of namespaces, joined by a switch.
+"""A laboratory of simulated machines: namespaces that are connected by a switch.
 
-Each has an SSH server, an address, processes, a host name, a home and a /tmp of its own, as another computer would;
-all share /mnt/shared. Killing one is a power failure. Nothing outside sees any of it. Needs root, on Linux.
+Each machine has its own SSH server, address, processes, host name, home and /tmp, as a real computer has.
+All share /mnt/shared. Killing a machine simulates a power failure. The laboratory is isolated. Needs root on Linux.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ mount -t tmpfs tmpfs /mnt
 mkdir /mnt/shared
 mount --bind "$SHARE" /mnt/shared
 mount --bind "$MACHINE" /run/machine
-# what lies in a folder that will be hidden is kept, and put back into the new one
+# folders inside /root and /tmp that programs need are mounted again inside the new /root and /tmp
 for folder in $KEEP; do mkdir -p "/run/keep$folder"; mount --bind "$folder" "/run/keep$folder"; done
 mount --bind /run/machine/root /root
 mount --bind /run/machine/tmp /tmp
@@ -53,10 +53,10 @@ MaxStartups 100
 
 
 def missing() -> str:
-    """Tell why there can be no laboratory here; empty if there can be."""
+    """Return why this machine cannot build a laboratory; an empty text if it can."""
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if os.getuid() != 0:
-        return "namespaces of machines need root"
+        return "network and mount namespaces need root"
     if absent:
         return f"not installed: {', '.join(absent)}"
     tried = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, text=True, check=False)
@@ -64,14 +64,14 @@ def missing() -> str:
 
 
 def hidden() -> list[Path]:
-    """Return the folders that programs need and that lie where each machine has a folder of its own."""
+    """Return the folders that programs need and that are inside the /root or /tmp of this host."""
     needed = {PROJECT, Path(sys.prefix), Path(sys.base_prefix)}
     return sorted(path for path in needed if path.is_relative_to("/root") or path.is_relative_to("/tmp"))
 
 
 @dataclass
 class Machine:
-    """A computer that is switched on."""
+    """A running machine."""
 
     name: str
     address: str
@@ -82,16 +82,16 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """Its first process, as seen from outside."""
+        """Process id of its first process, in the namespace of the laboratory."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         deadline = time.monotonic() + 10
-        while not (found := children.read_text().split()):
+        while not (pids := children.read_text().split()):
             assert time.monotonic() < deadline, f"{self.name} does not start"
             time.sleep(0.05)
-        return int(found[0])
+        return int(pids[0])
 
     def start(self, command: str) -> subprocess.Popen:
-        """Start a command as a person at this machine would, in the project's folder."""
+        """Start a command in a shell of this machine, in the folder of the project."""
         inside = ["nsenter", f"--target={self.pid}", "--net", "--mount", "--uts", "--pid", "--"]
         environment = {"HOME": "/root", "PATH": f"{BIN}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb"}
         process = subprocess.Popen(
@@ -107,7 +107,7 @@ class Machine:
         return process
 
     def power_off(self) -> None:
-        """Pull the cable, at whose end the switch would get answers for a moment yet, and the plug."""
+        """Disconnect the network cable first, so that no reply leaves the machine, and kill all processes."""
         _run("ip", "link", "delete", self.wire)
         self.process.kill()
         self.process.wait()
@@ -123,7 +123,7 @@ class Lab:
     """The machines and the switch between them.
 
     Args:
-        folder: For the machines' files.
+        folder: Folder of the machines' files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -140,16 +140,16 @@ class Lab:
 
     @property
     def shared(self) -> Path:
-        """The folder that all machines share, as seen from outside."""
+        """The folder that all machines share, as a path of the host."""
         return self.folder / "shared"
 
     def switch_on(self, name: str, address: str, *, shares: bool = True) -> Machine:
-        """Start a machine; one that was there before finds its files again.
+        """Start a machine; a machine that was switched off has its files again.
 
         Args:
-            name: Of the machine.
-            address: Of the machine.
-            shares: Whether /mnt/shared is the folder that the others share, or one of its own.
+            name: Host name.
+            address: IP address.
+            shares: Whether /mnt/shared is the folder that the others share; otherwise it is a separate folder.
         """
         folder = self.folder / name
         if not folder.exists():
@@ -157,11 +157,11 @@ class Lab:
         shutil.rmtree(folder / "tmp", ignore_errors=True)
         (folder / "tmp").mkdir(mode=0o1777)
         share = self.shared if shares else folder / "tmp"
-        places = {"MACHINE": str(folder), "SHARE": str(share), "KEEP": " ".join(map(str, hidden()))}
+        variables = {"MACHINE": str(folder), "SHARE": str(share), "KEEP": " ".join(map(str, hidden()))}
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 ["unshare", *NAMESPACES, "bash", "-c", BOOT],
-                env=places | {"NAME": name, "PATH": os.environ["PATH"]},
+                env=variables | {"NAME": name, "PATH": os.environ["PATH"]},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -176,7 +176,7 @@ class Lab:
     def _furnish(self, folder: Path, *, name: str) -> None:
         for part in ("root/.ssh", "root/sshd"):
             (folder / part).mkdir(parents=True)
-        # Debian gives a host's own name an address that no other host can use
+        # Debian maps a host's own name to an address that no other host can use
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")
         (folder / "root/sshd/config").write_text(SSHD)
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "root/sshd/key"))
@@ -193,14 +193,14 @@ class Lab:
         _run(*inside, "route", "add", "default", "via", SWITCH)
 
     def close(self) -> None:
-        """Switch everything off."""
+        """Switch all machines off."""
         for machine in self.machines.values():
             machine.power_off()
 
 
 @contextlib.contextmanager
 def laboratory(folder: Path) -> Iterator[Lab]:
-    """Build a laboratory; it must be called in namespaces of its own, see `enter`."""
+    """Build a laboratory. Call it in separate namespaces; see `enter`."""
     lab = Lab(folder)
     try:
         yield lab
@@ -209,7 +209,7 @@ def laboratory(folder: Path) -> Iterator[Lab]:
 
 
 def enter(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module in namespaces of its own, where it may build a laboratory."""
+    """Return the command that runs a module in separate namespaces, where it can build a laboratory."""
     return ["unshare", *NAMESPACES, sys.executable, "-m", module, *arguments]
 
 

@@ -1,4 +1,4 @@
-"""What `ray up` does on a host: an environment, settings that only Ray's shells see, a token."""
+"""`ray up` prepares a host: an environment, settings for Ray's shells only, and a token."""
 
 import json
 import shutil
@@ -39,25 +39,25 @@ def host(home: Path, run: Run) -> Run:
 
 
 def test_settings_reach_the_shells_of_ray_and_no_others(home: Path, run: Run, host: Run) -> None:
-    (home / ".bashrc").write_text("# somebody's own\n")
-    given = ("set-up", f"EMOTUNE_VENV={sys.prefix}", "EMOTUNE_STORE=/data/a store")
+    (home / ".bashrc").write_text("# the user's own file\n")
+    arguments = ("set-up", f"EMOTUNE_VENV={sys.prefix}", "EMOTUNE_STORE=/data/a store")
     for _ in range(2):
-        done = host(*given)
+        done = host(*arguments)
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"using the environment in {sys.prefix} as it is\n"
     assert (home / ".bashrc").read_text().count("emotune-cluster") == 1
     names = ("EMOTUNE_STORE", "EMOTUNE_STORAGE", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
     show = f'echo "{"|".join("$" + name for name in names)}"; which python'
     rays = run("bash", "--login", "-c", "-i", RAYS_SHELL.format(show))
-    place = home / "emotune-cluster"
+    folder = home / "emotune-cluster"
     assert rays.stdout.splitlines()[-2:] == [
-        f"/data/a store|{place}/results|token|{place}/token|0",
+        f"/data/a store|{folder}/results|token|{folder}/token|0",
         f"{sys.prefix}/bin/python",
     ]
     assert run("bash", "--login", "-i", "-c", show).stdout.splitlines()[0] == "||||"
 
 
-def test_the_token_is_made_once_and_for_its_owner_alone(home: Path, host: Run) -> None:
+def test_the_token_is_created_once_and_only_its_owner_can_read_it(home: Path, host: Run) -> None:
     token = home / "emotune-cluster/token"
     assert host("head").returncode == 0
     first = token.read_text()
@@ -69,7 +69,7 @@ def test_the_token_is_made_once_and_for_its_owner_alone(home: Path, host: Run) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (("set-up", "nonsense"), "nonsense is not a setting"),
         (("set-up", "EMOTUNE_VENV=/usr"), "is an environment without emotune"),
@@ -78,10 +78,10 @@ def test_the_token_is_made_once_and_for_its_owner_alone(home: Path, host: Run) -
         (("start",), "knows set-up, head and ray start"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(home: Path, host: Run, arguments: tuple[str, ...], complaint: str) -> None:
+def test_a_mistake_is_reported_in_one_line(home: Path, host: Run, arguments: tuple[str, ...], message: str) -> None:
     done = host(*arguments)
     assert done.returncode == 2
-    assert complaint in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert not (home / "emotune-cluster/environment").exists()
 
 
@@ -93,7 +93,9 @@ def test_a_mistake_is_told_in_a_line(home: Path, host: Run, arguments: tuple[str
         ({"type": "aws", "region": "eu-central-1"}, False),
     ],
 )
-def test_a_head_alone_keeps_to_itself(home: Path, host: Run, provider: dict[str, object], alone: bool) -> None:
+def test_a_head_without_workers_listens_on_the_loopback_interface_only(
+    home: Path, host: Run, provider: dict[str, object], alone: bool
+) -> None:
     (home / "ray_bootstrap_config.yaml").write_text(json.dumps({"provider": provider}))
     assert host("set-up", f"EMOTUNE_VENV={sys.prefix}").returncode == 0
     assert host("head").returncode == 0

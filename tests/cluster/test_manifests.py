@@ -1,4 +1,4 @@
-"""The files for clusters are what Ray, KubeRay and a shell take, and keep what docs/clusters.md promises."""
+"""Ray, KubeRay and the shell accept the files for clusters, which keep the promises of docs/clusters.md."""
 
 import copy
 import re
@@ -37,7 +37,7 @@ RAY_JOB = {
         },
     },
 }
-"""Those fields of KubeRay's RayJob (v1) that ours has, with their types."""
+"""The fields of KubeRay's RayJob (v1) that the manifest uses, with their types."""
 
 
 def read(name: str) -> dict[str, Any]:
@@ -48,37 +48,39 @@ def commands(config: dict[str, Any]) -> str:
     return "\n".join(command for key, value in config.items() if key.endswith("commands") for command in value)
 
 
-def strangers(given: Any, shape: Any, *, place: str = "") -> list[str]:
-    """Name what a document has that its shape has not, or has as another type."""
+def unknown_fields(document: Any, shape: Any, *, path: str = "") -> list[str]:
+    """Return the fields of a document that its shape does not have, or has with another type."""
     if isinstance(shape, type):
-        return [] if isinstance(given, shape) else [f"{place}: {given!r}"]
+        return [] if isinstance(document, shape) else [f"{path}: {document!r}"]
     if isinstance(shape, list):
-        if not isinstance(given, list):
-            return [f"{place}: {given!r}"]
-        return [found for one in given for found in strangers(one, shape[0], place=f"{place}[]")]
-    if not isinstance(given, dict):
-        return [f"{place}: {given!r}"]
-    unknown = [f"{place}.{key}" for key in given.keys() - shape.keys()]
-    known = given.keys() & shape.keys()
-    return unknown + [one for key in known for one in strangers(given[key], shape[key], place=f"{place}.{key}")]
+        if not isinstance(document, list):
+            return [f"{path}: {document!r}"]
+        return [field for item in document for field in unknown_fields(item, shape[0], path=f"{path}[]")]
+    if not isinstance(document, dict):
+        return [f"{path}: {document!r}"]
+    unknown = [f"{path}.{key}" for key in document.keys() - shape.keys()]
+    known = document.keys() & shape.keys()
+    for key in known:
+        unknown += unknown_fields(document[key], shape[key], path=f"{path}.{key}")
+    return unknown
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_ray_takes_it(name: str) -> None:
+def test_ray_accepts_it(name: str) -> None:
     validate_config(prepare_config(read(name)))
 
 
 @pytest.mark.parametrize("name", LAUNCHED)
-def test_it_brings_everything_that_the_environment_is_made_of(name: str) -> None:
-    """Without results, environments and downloads: `ray up` reads every byte."""
+def test_it_copies_all_files_that_the_environment_needs(name: str) -> None:
+    """It copies no results, environments and downloads, because `ray up` reads every byte."""
     config = read(name)
-    place = "~/emotune-cluster/code/"
-    mounted = {target.removeprefix(place): source for target, source in config["file_mounts"].items()}
+    code = "~/emotune-cluster/code/"
+    mounted = {target.removeprefix(code): source for target, source in config["file_mounts"].items()}
     assert all(target == source and (ROOT / source).exists() for target, source in mounted.items())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {"emotune", "search_spaces", "deploy", "packaging", "pyproject.toml", "requirements.lock"}
     assert needed | {project["readme"], *project["license-files"]} <= mounted.keys()
-    for script in re.findall(rf"{place}(\S+\.sh)", commands(config)):
+    for script in re.findall(rf"{code}(\S+\.sh)", commands(config)):
         assert (ROOT / script).is_file()
 
 
@@ -89,11 +91,11 @@ def test_nobody_else_gets_in(name: str) -> None:
     assert "--dashboard-host=127.0.0.1" in head
     assert config["head_setup_commands"][0].endswith("host.sh head")
     (token,) = config["cluster_synced_files"]
-    assert token not in commands(config), "the token travels as a file, never as an argument"
+    assert token not in commands(config), "the token is an argument, not a file"
     assert "RAY_AUTH_MODE=token" in (ROOT / "deploy/host.sh").read_text()
 
 
-def test_as_it_stands_it_is_this_machine() -> None:
+def test_without_edits_the_cluster_is_this_machine() -> None:
     config = read("cluster.yaml")
     assert config["provider"] == {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []}
     text = (ROOT / "cluster.yaml").read_text()
@@ -101,15 +103,15 @@ def test_as_it_stands_it_is_this_machine() -> None:
     assert all(text.index(key) < edited for key in ("head_ip", "worker_ips", "ssh_user", "EMOTUNE_STORAGE"))
 
 
-def test_machines_of_aws_that_can_be_taken_away_are_workers_only() -> None:
+def test_only_workers_are_spot_instances_of_aws() -> None:
     types = read("deploy/aws.yaml")["available_node_types"]
-    spot = {name for name, each in types.items() if "InstanceMarketOptions" in each["node_config"]}
+    spot = {name for name, node_type in types.items() if "InstanceMarketOptions" in node_type["node_config"]}
     assert spot == types.keys() - {read("deploy/aws.yaml")["head_node_type"]}
     assert types["head"]["resources"] == {"CPU": 0}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_shell_takes_it(name: str) -> None:
+def test_it_is_valid_shell(name: str) -> None:
     shell = "sh" if "#!/bin/sh" in (ROOT / name).read_text() else "bash"
     done = subprocess.run([shell, "-n", ROOT / name], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -121,16 +123,16 @@ def manifests() -> dict[str, Any]:
     return {document["kind"]: document for document in documents}
 
 
-def test_kuberay_takes_it(manifests: dict[str, Any]) -> None:
+def test_kuberay_accepts_it(manifests: dict[str, Any]) -> None:
     assert manifests["RayJob"]["apiVersion"] == "ray.io/v1"
-    assert strangers(manifests["RayJob"], RAY_JOB) == []
+    assert unknown_fields(manifests["RayJob"], RAY_JOB) == []
     wrong = copy.deepcopy(manifests["RayJob"])
     wrong["spec"]["rayClusterSpec"]["authOption"] = wrong["spec"]["rayClusterSpec"].pop("authOptions")
     wrong["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["image"] = 1
-    assert len(strangers(wrong, RAY_JOB)) == 2
+    assert len(unknown_fields(wrong, RAY_JOB)) == 2
 
 
-def test_on_kubernetes_all_see_the_shared_folder_and_need_the_token(manifests: dict[str, Any]) -> None:
+def test_on_kubernetes_all_pods_have_the_shared_folder_and_require_the_token(manifests: dict[str, Any]) -> None:
     assert manifests["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
     cluster = manifests["RayJob"]["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
@@ -143,6 +145,8 @@ def test_on_kubernetes_all_see_the_shared_folder_and_need_the_token(manifests: d
         (mount,) = container["volumeMounts"]
         assert volume["persistentVolumeClaim"]["claimName"] == claim
         assert mount["name"] == volume["name"]
-        places = {one["name"]: one["value"] for one in container["env"]}
-        assert all(places[name].startswith(f"{mount['mountPath']}/") for name in ("EMOTUNE_STORAGE", "EMOTUNE_STORE"))
+        variables = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert all(
+            variables[name].startswith(f"{mount['mountPath']}/") for name in ("EMOTUNE_STORAGE", "EMOTUNE_STORE")
+        )
         assert container["resources"]["requests"] == container["resources"]["limits"]

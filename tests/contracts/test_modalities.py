@@ -1,4 +1,4 @@
-"""The promises of every entry of the table of modalities."""
+"""Contract of every entry of the table of modalities."""
 
 import ast
 from pathlib import Path
@@ -31,11 +31,11 @@ def test_the_default_modality_is_in_the_table() -> None:
     assert DEFAULT_MODALITY in MODALITIES
 
 
-def test_a_reader_offers_it(modality: str) -> None:
+def test_a_reader_has_it(modality: str) -> None:
     assert any(modality in reader.modalities for reader in CORPORA.values())
 
 
-def test_readers_offer_only_modalities_of_the_table() -> None:
+def test_readers_have_only_modalities_of_the_table() -> None:
     assert {modality for reader in CORPORA.values() for modality in reader.modalities} <= set(MODALITIES)
 
 
@@ -55,7 +55,7 @@ def test_its_channels_have_names_of_that_modality(modality: str, spec: ModalityS
     assert modality_of_channel("a name of no channel") is None
 
 
-def test_its_unit_is_understood(spec: ModalitySpec) -> None:
+def test_its_unit_and_base_unit_have_a_factor(spec: ModalitySpec) -> None:
     assert spec.factor_from(spec.unit) == 1
     assert spec.factor_from(spec.base_unit) == spec.per_base_unit
     assert spec.factor_from("adu") is None
@@ -70,7 +70,7 @@ def test_a_signal_in_the_base_unit_is_refused_with_the_factor(modality: str, spe
         in_base_unit.check()
 
 
-def test_its_page_has_room_for_every_example(spec: ModalitySpec) -> None:
+def test_its_plot_layout_has_space_for_every_example(spec: ModalitySpec) -> None:
     assert spec.plot.examples % spec.plot.columns == 0
     assert spec.plot.height > 0
 

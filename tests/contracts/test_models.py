@@ -1,4 +1,4 @@
-"""What every model of the table promises."""
+"""Contract of every model of the table."""
 
 import importlib
 import pkgutil
@@ -24,17 +24,17 @@ def settings(request: pytest.FixtureRequest) -> ModelSettings:
     return model.model_validate(SMALL[model.model_fields["kind"].default])
 
 
-def test_survives_a_round_trip_through_json(settings: ModelSettings) -> None:
+def test_json_restores_its_settings(settings: ModelSettings) -> None:
     assert type(settings).model_validate_json(settings.model_dump_json()) == settings
 
 
-def test_is_the_model_of_an_experiment(settings: ModelSettings) -> None:
+def test_an_experiment_accepts_it(settings: ModelSettings) -> None:
     experiment = Experiment.model_validate({"model": settings.model_dump(mode="json"), "task": TASK})
     assert Experiment.model_validate_json(experiment.model_dump_json()).model == settings
 
 
 @pytest.mark.parametrize("channels", [1, 10])
-def test_gives_a_representation_of_its_width(settings: ModelSettings, channels: int) -> None:
+def test_returns_a_representation_of_its_width(settings: ModelSettings, channels: int) -> None:
     encoder = settings.build(channels=channels).eval()
     signals = torch.randn(3, channels, 60)
     summary = encoder.summarise(signals)
@@ -62,7 +62,7 @@ def test_flops_grow_with_the_signal(settings: ModelSettings) -> None:
     assert 0 < settings.flops(channels=1, samples=100) < settings.flops(channels=1, samples=200)
 
 
-def test_no_model_is_forgotten() -> None:
+def test_every_model_is_in_the_table() -> None:
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"emotune.models.{module.name}")
     assert set(ModelSettings.__subclasses__()) == set(MODELS)
@@ -71,7 +71,7 @@ def test_no_model_is_forgotten() -> None:
 @pytest.mark.parametrize(
     ("kind", "operations"), [("transformer", 9_519_138_816.0), ("convnet", 335_609_856.0), ("features", 1280.0)]
 )
-def test_an_epoch_costs_what_recorded_searches_were_decided_by(kind: str, operations: float) -> None:
+def test_the_cost_of_an_epoch_is_that_of_recorded_searches(kind: str, operations: float) -> None:
     experiment = Experiment.model_validate({"model": {"kind": kind}, "task": TASK})
     assert experiment.cost() == operations
     other = experiment.with_values({"store": "another", "batch_size": 7, "compute.threads": 2, "seed": 5})

@@ -1,4 +1,4 @@
-"""What every searcher of the table promises, in every combination it offers."""
+"""Contract of every searcher of the table, in each of its combinations."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ def optimizer(request: pytest.FixtureRequest) -> Optimizer:
     )
 
 
-def test_it_searches_to_the_end_and_is_restored_on_the_way(optimizer: Optimizer) -> None:
+def test_a_search_reaches_its_end_and_can_be_restored_at_any_time(optimizer: Optimizer) -> None:
     first = optimizer.ask()
     assert first is not None
     assert first.values == dict(space().get_default_configuration())
@@ -55,14 +55,15 @@ def test_it_searches_to_the_end_and_is_restored_on_the_way(optimizer: Optimizer)
     assert optimizer.ask() is None
     assert len(optimizer.results()) == 45
     assert violations(optimizer.settings, optimizer.results()) == []
-    budgets = {each.to_epoch for each, _ in optimizer.results()}
+    budgets = {evaluation.to_epoch for evaluation, _ in optimizer.results()}
     assert budgets <= set(rungs(1, 9, 3))
     assert 9 in budgets
     assert (optimizer.settings.schedule == "full") == (budgets == {9})
-    assert any(each.origin == "model" for each, _ in optimizer.results()) == (optimizer.settings.model != "none")
+    origins = {evaluation.origin for evaluation, _ in optimizer.results()}
+    assert ("model" in origins) == (optimizer.settings.model != "none")
 
 
-def test_every_searcher_has_a_sentence_and_known_parts() -> None:
+def test_every_searcher_has_a_description_and_known_models() -> None:
     for kind, searcher in SEARCHERS.items():
         assert searcher.sentence
         assert search_settings(kind, {}).schedule == searcher.schedules[0]
@@ -82,8 +83,8 @@ def test_every_model_states_its_defaults_and_capabilities(name: str) -> None:
     assert shares[-1] == settings.random_fraction
 
 
-HEAVY = {"ray", "torch", "mlflow", "pandas", "sklearn", "statsmodels", "hpbandster"}
-SEARCHED = """
+SLOW_IMPORTS = {"ray", "torch", "mlflow", "pandas", "sklearn", "statsmodels", "hpbandster"}
+SEARCH = """
 from ConfigSpace import ConfigurationSpace
 from emotune.search import Optimizer
 optimizer = Optimizer(ConfigurationSpace({"lr": (0.0, 1.0)}), evaluations=30, kind=%r)
@@ -95,11 +96,11 @@ while (evaluation := optimizer.ask()) is not None:
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import emotune.search", HEAVY | {"numpy", "scipy", "scipy.stats", "ConfigSpace"}),
-        ("import emotune.search.records, emotune.search.ranking", HEAVY | {"numpy", "scipy", "ConfigSpace"}),
-        ("import emotune.search.settings, emotune.search.stopping", HEAVY | {"numpy", "scipy", "ConfigSpace"}),
-        (SEARCHED % "bohb", HEAVY),
-        (SEARCHED % "asha", HEAVY),
+        ("import emotune.search", SLOW_IMPORTS | {"numpy", "scipy", "scipy.stats", "ConfigSpace"}),
+        ("import emotune.search.records, emotune.search.ranking", SLOW_IMPORTS | {"numpy", "scipy", "ConfigSpace"}),
+        ("import emotune.search.settings, emotune.search.stopping", SLOW_IMPORTS | {"numpy", "scipy", "ConfigSpace"}),
+        (SEARCH % "bohb", SLOW_IMPORTS),
+        (SEARCH % "asha", SLOW_IMPORTS),
     ],
     ids=["package", "records", "settings", "search with Gaussian processes", "search without a model"],
 )

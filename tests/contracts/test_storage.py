@@ -1,4 +1,4 @@
-"""Promises of every kind of storage: what is written on one machine is read on another, whole or not at all."""
+"""Contract of every storage: what one machine writes, another machine reads, completely or not at all."""
 
 import contextlib
 import json
@@ -37,9 +37,9 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 def elsewhere(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """The same storage on another machine, whose working copy is empty."""
     monkeypatch.setenv("EMOTUNE_CACHE", str(tmp_path / "another"))
-    there = from_address(json.loads(json.dumps(storage.to_json())))
-    assert storage.mounted == (there.local() == storage.local())
-    return there
+    other = from_address(json.loads(json.dumps(storage.to_json())))
+    assert storage.mounted == (other.local() == storage.local())
+    return other
 
 
 def epoch(number: int) -> EpochDone:
@@ -61,7 +61,7 @@ def test_an_address_names_the_same_storage_on_another_machine(storage: Storage, 
 
 def test_a_path_in_a_working_copy_names_the_storage(storage: Storage) -> None:
     if isinstance(storage, MemoryStorage):
-        assert storage_at(storage.local()).mounted, "it does not say which paths are its own"
+        assert storage_at(storage.local()).mounted, "this class does not implement of_working_copy"
     else:
         assert storage_at(storage.local("first/encoder")) == storage / "first" / "encoder"
         assert storage_at(storage.local()) == storage
@@ -78,9 +78,7 @@ def test_a_small_file_is_read_as_it_was_last_written(storage: Storage, elsewhere
     assert storage.read("first/report") is None
 
 
-def test_a_folder_counts_when_its_last_file_is_there_and_not_after_it_was_cleared(
-    storage: Storage, elsewhere: Storage
-) -> None:
+def test_a_folder_is_complete_while_its_last_file_exists(storage: Storage, elsewhere: Storage) -> None:
     here, there = storage / "configurations" / "epoch-000001", elsewhere / "configurations" / "epoch-000001"
     assert not there.download(last=MANIFEST)
     for content in ("first", "second"):
@@ -98,7 +96,7 @@ def test_a_folder_counts_when_its_last_file_is_there_and_not_after_it_was_cleare
     assert not there.download(last=MANIFEST)
 
 
-def test_a_part_of_a_folder_does_not_count(storage: Storage, elsewhere: Storage) -> None:
+def test_a_folder_without_its_last_file_is_not_downloaded(storage: Storage, elsewhere: Storage) -> None:
     if storage.mounted:
         draft = new_folder(storage.local("epoch-000001"))
         draft.__enter__().joinpath("weights").write_bytes(b"w")
@@ -124,7 +122,7 @@ def test_a_journal_is_read_and_continued_on_another_machine(storage: Storage, el
     assert read_journal(first.journal) == [*map(epoch, range(7)), Closed(time=0, state="finished")]
 
 
-def test_one_driver_at_a_time_holds_a_log_and_the_other_gets_its_name(
+def test_one_driver_at_a_time_holds_a_log_and_a_second_one_gets_its_name(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emotune.storage.lease.RENEWAL_INTERVAL_S", 0.1)
@@ -132,34 +130,34 @@ def test_one_driver_at_a_time_holds_a_log_and_the_other_gets_its_name(
     log = storage.log("journal")
     with (
         contextlib.closing(log.open(owner="the first")),
-        pytest.raises(BusyError, match=r"alive on this search \(the first"),
+        pytest.raises(BusyError, match=r"running this search \(the first"),
     ):
         storage.log("journal").open(owner="the second")
     with log.lock(owner="the third"):
         assert log.is_locked()
-        with pytest.raises(BusyError, match=r"alive on this search \(the third"):
+        with pytest.raises(BusyError, match=r"running this search \(the third"):
             storage.log("journal").open(owner="the second")
     assert not log.is_locked()
     storage.log("journal").open(owner="the second").close()
 
 
-def test_a_renamed_folder_has_all_it_had_and_its_old_name_is_free(storage: Storage, elsewhere: Storage) -> None:
+def test_a_renamed_folder_keeps_its_content_and_its_old_name_is_free(storage: Storage, elsewhere: Storage) -> None:
     folder = SearchFolder.of("first", storage=storage)
     folder.storage.write("crossval.json", b"{}")
     with Journal.open(folder.journal, owner="test") as journal:
         journal.append(epoch(0))
     with folder.journal.lock(owner="test"):
-        aside = folder.put_aside()
-    (found,) = find_searches(elsewhere)
-    assert found.name == aside.name
-    assert aside.name.startswith("first.until-")
-    assert read_journal(found.journal) == [epoch(0)]
-    assert found.storage.read("crossval.json") == b"{}"
+        renamed = folder.put_aside()
+    (search,) = find_searches(elsewhere)
+    assert search.name == renamed.name
+    assert renamed.name.startswith("first.until-")
+    assert read_journal(search.journal) == [epoch(0)]
+    assert search.storage.read("crossval.json") == b"{}"
     assert not folder.begun
     assert folder.storage.read("crossval.json") is None
 
 
-def test_a_request_to_stop_reaches_the_driver_and_is_forgotten(
+def test_a_request_to_stop_reaches_the_driver_and_can_be_removed(
     storage: Storage, elsewhere: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emotune.study.folder.STOP_POLL_INTERVAL_S", 0.0)

@@ -1,4 +1,4 @@
-"""What every task of the table promises."""
+"""Contract of every task of the table."""
 
 import importlib
 import math
@@ -44,11 +44,11 @@ def batch(settings: TaskSettings) -> Batch:
     return Batch(signals=torch.randn(4, 1, 64), label=label, rows=torch.arange(4))
 
 
-def test_survives_a_round_trip_through_json(settings: TaskSettings) -> None:
+def test_json_restores_its_settings(settings: TaskSettings) -> None:
     assert type(settings).model_validate_json(settings.model_dump_json()) == settings
 
 
-def test_loss_is_a_finite_number_that_can_be_learnt_from(objective: Objective, batch: Batch) -> None:
+def test_the_loss_is_finite_and_has_gradients(objective: Objective, batch: Batch) -> None:
     loss = objective.loss(batch, generator=torch.Generator().manual_seed(0))
     assert loss.shape == ()
     assert math.isfinite(loss.item())
@@ -56,32 +56,32 @@ def test_loss_is_a_finite_number_that_can_be_learnt_from(objective: Objective, b
     assert any(parameter.grad is not None for parameter in objective.encoder.parameters())
 
 
-def test_every_parameter_belongs_to_the_module(objective: Objective) -> None:
+def test_the_objective_contains_every_parameter_of_the_encoder(objective: Objective) -> None:
     inside = {id(parameter) for parameter in objective.parameters()}
     assert all(id(parameter) in inside for parameter in objective.encoder.parameters())
     assert len(inside) > len(list(objective.encoder.parameters()))
 
 
 @pytest.mark.parametrize("cut", [1, 2])
-def test_the_parts_of_a_joint_batch_measure_and_lose_what_the_whole_does(
+def test_sums_and_losses_of_the_parts_of_a_joint_batch_add_up_to_those_of_the_whole(
     objective: Objective, batch: Batch, cut: int
 ) -> None:
     objective.eval()
     with torch.no_grad():
-        whole, loss = measured(objective, batch), lost(objective, batch)
+        whole, loss = sums_of(objective, batch), loss_of(objective, batch)
         parts = [part_of(batch, part) for part in (slice(cut), slice(cut, 4))]
-        assert sum(lost(objective, part) for part in parts) == pytest.approx(loss, rel=1e-5)
-        sums = [measured(objective, part) for part in parts]
+        assert sum(loss_of(objective, part) for part in parts) == pytest.approx(loss, rel=1e-5)
+        partial = [sums_of(objective, part) for part in parts]
     for name, value in whole.items():
-        assert sum(one[name] for one in sums) == pytest.approx(value, rel=1e-5), name
+        assert sum(sums[name] for sums in partial) == pytest.approx(value, rel=1e-5), name
     assert "loss" in objective.summarise(whole)
 
 
-def measured(objective: Objective, batch: Batch) -> dict[str, float]:
+def sums_of(objective: Objective, batch: Batch) -> dict[str, float]:
     return objective.measure(batch, generator=torch.Generator().manual_seed(3))
 
 
-def lost(objective: Objective, batch: Batch) -> float:
+def loss_of(objective: Objective, batch: Batch) -> float:
     return objective.loss(batch, generator=torch.Generator().manual_seed(3)).item()
 
 
@@ -90,7 +90,7 @@ def part_of(batch: Batch, part: slice) -> Batch:
     return Batch(batch.signals[part], label, batch.rows[part], offset=part.start or 0, joint=len(batch.rows))
 
 
-def test_no_task_is_forgotten() -> None:
+def test_every_task_is_in_the_table() -> None:
     for module in pkgutil.iter_modules(tasks.__path__):
         importlib.import_module(f"emotune.tasks.{module.name}")
     assert set(TaskSettings.__subclasses__()) == set(TASKS)

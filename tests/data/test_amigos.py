@@ -212,7 +212,7 @@ def test_a_subject_that_is_there_twice_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_without_amigos_is_told(tmp_path: Path) -> None:
     (tmp_path / "Data_Original_P01.mat").touch()
-    with pytest.raises(DataError, match=r"holds no files of AMIGOS \(Data_Preprocessed_P01\.mat"):
+    with pytest.raises(DataError, match=r"contain no files of AMIGOS \(Data_Preprocessed_P01\.mat"):
         read_all(tmp_path)
 
 

@@ -82,7 +82,7 @@ def test_time_stamps_of_another_rate_are_told(corpus: Path) -> None:
     content["Data_ECG"][:, 0] *= 2
     save_clip(corpus, 1, 2, content)
     (wrong,) = (item for item in read_all(corpus) if isinstance(item, UnreadableRecording))
-    assert wrong.reason == "its time stamps say 128 Hz, where 256 Hz was expected"
+    assert wrong.reason == "the rate of its time stamps is 128 Hz, where 256 Hz was expected"
 
 
 STAMPS = 1000 / 256 * np.arange(2560)
@@ -213,7 +213,9 @@ def test_a_table_that_was_asked_for_must_be_there(corpus: Path) -> None:
 
 def test_a_table_of_another_kind_is_told(corpus: Path) -> None:
     (corpus / "grades.txt").touch()
-    with pytest.raises(DataError, match=r"grades\.txt should be a table that ends in \.csv, \.xls, \.xlsx"):
+    with pytest.raises(
+        DataError, match=r"grades\.txt: a table of ratings must have the ending \.csv or \.xls or \.xlsx"
+    ):
         read_all(corpus, quality_table="grades.txt")
 
 
@@ -226,7 +228,9 @@ def test_without_a_table_nothing_is_left_out(corpus: Path) -> None:
 
 def test_two_tables_are_not_read_both(corpus: Path) -> None:
     save_csv(corpus / "Data_Quality_Evaluation", grades())
-    with pytest.raises(DataError, match=r"both Data_Evaluation\.csv and Data_Quality_Evaluation\.csv would be read"):
+    with pytest.raises(
+        DataError, match=r"contains Data_Evaluation\.csv and Data_Quality_Evaluation\.csv, expected one"
+    ):
         read_all(corpus)
 
 
@@ -244,5 +248,5 @@ def test_a_clip_that_is_there_twice_is_told(corpus: Path) -> None:
 
 
 def test_a_folder_without_ascertain_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no clips of ASCERTAIN \(Movie_P01/ECG_Clip1\.mat"):
+    with pytest.raises(DataError, match=r"contain no clips of ASCERTAIN \(Movie_P01/ECG_Clip1\.mat"):
         read_all(tmp_path)

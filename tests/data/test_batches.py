@@ -37,7 +37,7 @@ def test_all_workers_together_see_every_row_once(
     if smallest:
         check_shares(len(rows), size, workers=workers)
     else:
-        with pytest.raises(SettingsError, match=f"cannot be shared out among {workers} workers"):
+        with pytest.raises(SettingsError, match=f"cannot be distributed over {workers} workers"):
             check_shares(len(rows), size, workers=workers)
 
 

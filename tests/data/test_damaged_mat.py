@@ -38,7 +38,7 @@ def test_a_missing_variable_is_told_with_those_that_there_are(save: Save, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"\x00" * 200, b"time,ecg\n" * 50, b"MATLAB 5.0 MAT-file".ljust(126) + b"??"])
 def test_what_is_no_mat_file_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mat").write_bytes(content)
-    assert message_of(tmp_path / "a.mat") == "it is no MAT file of version 5, 7 or 7.3"
+    assert message_of(tmp_path / "a.mat") == "it is not a MAT file of version 5, 7 or 7.3"
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
@@ -99,18 +99,18 @@ def test_an_hdf5_array_that_was_never_written_is_not_made_up(tmp_path: Path) -> 
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file.create_dataset("matrix", shape=(4, 2**30), dtype="f8", chunks=(4, 1024))
         file["matrix"].attrs["MATLAB_class"] = np.bytes_("double")
-    assert "more than its length can unpack to" in message_of(tmp_path / "a.mat")
+    assert "than a file of its length can unpack to" in message_of(tmp_path / "a.mat")
 
 
 def test_a_cell_that_holds_itself_is_told(tmp_path: Path) -> None:
     save_73(tmp_path / "a.mat", {"matrix": cells(["a"])})
     with h5py.File(tmp_path / "a.mat", "r+") as file:
         file["matrix"][0, 0] = file["matrix"].ref
-    assert "within each other more than 20 times" in message_of(tmp_path / "a.mat")
+    assert "nested more than 20 levels deep" in message_of(tmp_path / "a.mat")
 
 
 def test_an_hdf5_class_that_is_not_known_is_told(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.mat", "w") as file:
         put(file, name="matrix", value=WAVES)
         file["matrix"].attrs["MATLAB_class"] = np.bytes_("table")
-    assert message_of(tmp_path / "a.mat") == "it holds something of class table, where plain values were expected"
+    assert message_of(tmp_path / "a.mat") == "it contains a value of class table, where plain values were expected"

@@ -197,7 +197,7 @@ def test_missing_subjects_are_told(tmp_path: Path, content: dict[str, Any]) -> N
     content["DREAMER"]["noOfSubjects"] = 23.0
     *others, wrong = read_content(tmp_path, content)
     assert isinstance(wrong, UnreadableRecording)
-    assert wrong.reason == "it has 2 subjects, where noOfSubjects says 23"
+    assert wrong.reason == "it has 2 subjects, but its noOfSubjects is 23"
     assert len(recordings(others)) == 72
 
 
@@ -218,10 +218,10 @@ def test_two_files_are_not_read_both(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "DREAMER.mat").touch()
-    with pytest.raises(DataError, match=r"both a/DREAMER\.mat and b/DREAMER\.mat would be read"):
+    with pytest.raises(DataError, match=r"contains a/DREAMER\.mat and b/DREAMER\.mat, expected one of them"):
         read_all(tmp_path)
 
 
 def test_a_folder_without_dreamer_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no DREAMER\.mat"):
+    with pytest.raises(DataError, match=r"contain no DREAMER\.mat"):
         read_all(tmp_path)

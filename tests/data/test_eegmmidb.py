@@ -89,7 +89,7 @@ def test_zeros_that_fill_the_last_record_up_are_cut_off_and_noted(tmp_path: Path
 
 def test_a_run_of_zeros_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "S001R01.edf", padding=13 * 160)
-    assert reason(tmp_path) == "its ten channels hold nothing but zeros"
+    assert reason(tmp_path) == "all samples of its ten channels are zero"
 
 
 def test_a_copy_with_converted_line_ends_is_refused(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_copy_with_converted_line_ends_is_refused(tmp_path: Path) -> None:
     content = (tmp_path / "S001R01.edf").read_bytes()
     assert b"\n" in content
     (tmp_path / "S001R01.edf").write_bytes(content.replace(b"\n", b"\r\n"))
-    assert "bytes, where its EDF header says" in reason(tmp_path)
+    assert "as in its EDF header" in reason(tmp_path)
 
 
 def test_a_truncated_run_is_refused_and_the_next_one_read(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_truncated_run_is_refused_and_the_next_one_read(tmp_path: Path) -> Non
     [
         (0, 16, {37: b"X8              "}, "it has no channel F8; it has F7, F3, F4"),
         (0, 16, {36: b"F8..            "}, "it has channel F8 more than once"),
-        (96, 8, {37: b"adc     "}, "one unit of voltage, but have 160 Hz in adc, 160 Hz in uV"),
+        (96, 8, {37: b"adc     "}, "have 160 Hz in adc, 160 Hz in uV, expected one rate and one unit of voltage"),
         (104, 8, {37: b"8092    "}, "160 Hz in an unknown unit"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_run_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_is_linked_twice_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "S001R01.edf")
     (tmp_path / "S001R02.edf").symlink_to(tmp_path / "S001R01.edf")
-    with pytest.raises(DataError, match=r"S001R01\.edf and S001R02\.edf are the same file"):
+    with pytest.raises(DataError, match=r"S001R01\.edf and S001R02\.edf link to the same file"):
         read_all(tmp_path)
 
 
@@ -155,7 +155,7 @@ def test_a_run_that_is_there_under_two_names_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "S001R01.edf")
     write_run(tmp_path / "S001R02.edf")
     shutil.copy(tmp_path / "S001R01.edf", tmp_path / "S002R01.edf")
-    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf are the same, byte by byte; remove one"):
+    with pytest.raises(DataError, match=r"S001R01\.edf and S002R01\.edf have the same content; remove one"):
         read_all(tmp_path)
 
 
@@ -183,13 +183,13 @@ def test_linked_folders_are_searched_and_hidden_ones_are_not(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["other.edf", "S001R01.edf.event", "S001R01.mat"])
 def test_a_folder_without_runs_is_refused_in_a_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match=r"holds no runs of eegmmidb \(S001R01\.edf") as caught:
+    with pytest.raises(DataError, match=r"contain no runs of eegmmidb \(S001R01\.edf") as caught:
         read_all(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         read_all(tmp_path / "gone")
 
 

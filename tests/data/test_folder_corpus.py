@@ -180,8 +180,8 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("ecg,time\n1,2\nx,3\n", "column ecg holds something that is not a number"),
-        ("", "no table of numbers"),
+        ("ecg,time\n1,2\nx,3\n", "column ecg contains values that are not numbers"),
+        ("", "not a table of numbers"),
     ],
 )
 def test_a_csv_must_be_numbers(tmp_path: Path, content: str, message: str) -> None:
@@ -195,7 +195,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     assert reason(tmp_path) == "the file is missing"
     (tmp_path / "a.txt").write_text("")
     manifest(tmp_path, "file,subject", "a.txt,s1")
-    assert "'.txt' cannot be read; there are .npz, .edf" in reason(tmp_path)
+    assert "ending of the file is '.txt', expected one of .npz, .edf" in reason(tmp_path)
     write_csv(tmp_path / "a.csv")
     manifest(tmp_path, "file,subject", "a.csv,s1")
     assert "sampling rate is not known" in reason(tmp_path)

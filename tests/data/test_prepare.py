@@ -255,7 +255,7 @@ def test_a_power_cut_between_two_names_is_mended(tmp_path: Path, make_recording:
 def test_a_channel_that_the_filter_empties_is_refused(tmp_path: Path, make_recording: Make) -> None:
     slow = np.sin(2 * np.pi * 0.05 * np.arange(7680) / 256)[None]
     eeg = make_recording("eeg", signal=np.repeat(30 * slow, 10, axis=0))
-    with pytest.raises(DataError, match=r"channel F7, F3.* has nothing between 0\.8 and 50 Hz"):
+    with pytest.raises(DataError, match=r"channel F7, F3.* has no signal between 0\.8 and 50 Hz"):
         prepare_these(tmp_path / "store", eeg, modality="eeg", strict=True)
 
 
@@ -263,7 +263,7 @@ def test_a_channel_that_the_filter_empties_is_refused(tmp_path: Path, make_recor
     ("values", "message"),
     [
         ({"band": (0.5, 80.0)}, "reaches 80 Hz, but 128 samples per second hold nothing from 64 Hz"),
-        ({"band": (40.0, 2.0)}, "edges must be above 0 and rise"),
+        ({"band": (40.0, 2.0)}, "expected 0 < lower edge < upper edge"),
         ({"seconds": 10.001}, "not a whole number of samples"),
     ],
 )
@@ -355,7 +355,7 @@ def test_a_place_that_cannot_be_written_is_a_clear_line(tmp_path: Path) -> None:
 
 def test_something_else_is_never_overwritten_but_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("do not lose")
-    with pytest.raises(SettingsError, match=r"is no segment store\. Give another folder"):
+    with pytest.raises(SettingsError, match=r"is not a segment store\. Give another folder"):
         prepare_small(tmp_path)
     (tmp_path / "empty").mkdir()
     assert prepare_small(tmp_path / "empty").written

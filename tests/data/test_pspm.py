@@ -69,7 +69,7 @@ def test_files_without_any_sets_name_are_taken_for_the_set_that_is_asked_for(tmp
 
 def test_another_set_is_not_taken_for_the_one_that_is_asked_for(tmp_path: Path) -> None:
     write_pspm("FR")(tmp_path)
-    with pytest.raises(DataError, match="holds nothing of pspm-vis, but files of pspm-fr"):
+    with pytest.raises(DataError, match="contains files of pspm-fr, expected pspm-vis"):
         read_all(tmp_path, "pspm-vis")
 
 
@@ -178,7 +178,7 @@ def test_a_lead_may_be_three_samples_off_its_duration(tmp_path: Path, missing: i
     assert isinstance(only, Recording if fits else UnreadableRecording)
     if isinstance(only, UnreadableRecording):
         samples = 13000 - missing
-        assert only.reason == f"the ECG channel has {samples} samples, where 13 s at 1000 Hz are 13000"
+        assert only.reason == f"the ECG channel has {samples} samples, expected 13000 (13 s at 1000 Hz)"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,10 @@ def test_a_recording_without_an_ecg_is_left_out(tmp_path: Path, channels: list[d
         ({"data": cells([{"data": ECG}])}, "there is no header; there is data"),
         ({"data": cells([{"header": {"sr": 1.0}}])}, "there is no chantype in header; there is sr"),
         ({"data": cells([ecg(sr=0.0)])}, "header.sr is 0, where a sampling rate above 0 Hz was expected"),
-        ({"data": cells([ecg(units="events")])}, "the ECG channel has times of events, where a wave was expected"),
+        (
+            {"data": cells([ecg(units="events")])},
+            "the ECG channel contains times of events, where a signal was expected",
+        ),
         ({"data": cells([ecg() | {"data": np.ones((3, 2))}])}, "the ECG channel has shape 3 x 2"),
         ({"data": cells([3.0])}, " is a 1 x 1 array of float64, where a struct with header was expected"),
     ],
@@ -247,7 +250,9 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["FR_cogent_01.mat", "readme.txt"])
 def test_a_folder_without_recordings_is_refused_in_a_line(tmp_path: Path, name: str) -> None:
     savemat(tmp_path / name, {"results": 1.0}, appendmat=False)
-    with pytest.raises(DataError, match=r"holds no recordings of pspm-fr \(MAT files with infos and data\)") as caught:
+    with pytest.raises(
+        DataError, match=r"contain no recordings of pspm-fr \(MAT files with infos and data\)"
+    ) as caught:
         read_all(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -23,7 +23,7 @@ def test_grades_are_found_by_subject_and_clip(tmp_path: Path, kind: str) -> None
 @pytest.mark.parametrize(("line", "table"), [(1, [["a", "b"], ["c", "d"]]), (99, grades()), (37, grades())])
 def test_a_table_without_grades_there_is_told(tmp_path: Path, line: int, table: Table) -> None:
     save_csv(tmp_path / "a", table)
-    with pytest.raises(DataError, match=f"line {line} should hold the numbers of subjects"):
+    with pytest.raises(DataError, match=f"expected subject numbers in line {line}, and clip numbers"):
         read_rating_table(tmp_path / "a.csv", sheet="", line=line)
 
 

@@ -123,5 +123,5 @@ def test_a_file_without_the_series_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_with_nothing_but_lifts_is_refused_in_a_line(tmp_path: Path) -> None:
     savemat(tmp_path / "WS_P1_S1.mat", {"ws": 1})
-    with pytest.raises(DataError, match=r"holds no series of WAY-EEG-GAL \(HS_P1_S1\.mat .*unpack P1\.zip"):
+    with pytest.raises(DataError, match=r"contain no series of WAY-EEG-GAL \(HS_P1_S1\.mat .*unpack P1\.zip"):
         read_all(tmp_path)

@@ -1,4 +1,4 @@
-"""What can be said of the containers without an engine: nothing is missing, open, unpinned or secret."""
+"""The files of the containers, checked without a container engine: complete, closed, pinned, without secrets."""
 
 import re
 import shlex
@@ -20,30 +20,30 @@ SCRIPTS = sorted(DOCKER.glob("*.sh"))
 
 
 def sources() -> list[str]:
-    copied = [shlex.split(rest) for step, rest in STEPS if step == "COPY" and "--from" not in rest]
+    copied = [shlex.split(argument) for step, argument in STEPS if step == "COPY" and "--from" not in argument]
     return [word for words in copied for word in words[:-1] if not word.startswith("--")]
 
 
 @pytest.mark.parametrize("source", sources())
-def test_what_is_copied_is_there_and_let_through(source: str) -> None:
+def test_copied_files_exist_and_are_in_the_build_context(source: str) -> None:
     assert (ROOT / source).exists()
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert any(source == one or source.startswith(f"{one}/") for one in allowed)
+    assert any(source == path or source.startswith(f"{path}/") for path in allowed)
 
 
-def test_the_context_is_closed_otherwise() -> None:
+def test_the_build_context_contains_nothing_else() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {"docker/.env", "docker/secrets/"} <= set(ignored)
 
 
-def test_the_image_is_pinned_and_nobody_is_root_in_it() -> None:
-    bases = [rest.split("=")[1] for step, rest in STEPS if step == "ARG" and rest.startswith("BASE=")]
+def test_the_image_is_pinned_and_runs_without_root() -> None:
+    bases = [argument.split("=")[1] for step, argument in STEPS if step == "ARG" and argument.startswith("BASE=")]
     assert [bool(re.search(r":\d+\.\d+\.\d+-\w+", base)) for base in bases] == [True]
-    assert all(rest.split()[0] == "${BASE}" for step, rest in STEPS if step == "FROM")
-    last = max(place for place, (step, _) in enumerate(STEPS) if step == "FROM")
-    users = [rest for step, rest in STEPS[last:] if step == "USER"]
+    assert all(argument.split()[0] == "${BASE}" for step, argument in STEPS if step == "FROM")
+    last = max(number for number, (step, _) in enumerate(STEPS) if step == "FROM")
+    users = [argument for step, argument in STEPS[last:] if step == "USER"]
     assert users == ["emotune"]
     assert [step for step, _ in STEPS].count("HEALTHCHECK") == 1
     installs = [part for part in DOCKERFILE.splitlines() if "pip install" in part]
@@ -51,32 +51,32 @@ def test_the_image_is_pinned_and_nobody_is_root_in_it() -> None:
     assert all("--no-cache-dir" in part for part in installs)
 
 
-def test_torch_of_the_lock_is_what_the_image_gets() -> None:
+def test_the_image_installs_the_torch_of_the_lock_file() -> None:
     assert re.search(r"^torch==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
     assert "grep '^torch==' requirements.lock" in DOCKERFILE
     assert "--constraint requirements.lock" in DOCKERFILE
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_scripts_are_shell(script: Path) -> None:
+def test_scripts_are_valid_shell_and_executable(script: Path) -> None:
     subprocess.run(["sh", "-n", script], check=True)
     assert script.stat().st_mode & 0o111
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_pinned_bounded_and_checked(name: str) -> None:
+def test_a_service_is_pinned_local_and_without_privileges(name: str) -> None:
     service = SERVICES[name]
     image = service["image"]
-    assert image.startswith("${EMOTUNE_IMAGE:-") or re.search(r":\d+\.\d+", image), "a version"
+    assert image.startswith("${EMOTUNE_IMAGE:-") or re.search(r":\d+\.\d+", image), "the image has no version"
     for port in service.get("ports", ()):
-        assert port.startswith("127.0.0.1:"), "nobody else's machine reaches it"
+        assert port.startswith("127.0.0.1:"), "the port is open to other machines"
     assert "privileged" not in service
     assert service.get("user") not in {"root", "0", 0}
     assert service.get("network_mode") != "host"
     assert service["logging"]["options"]["max-size"]
 
 
-def test_no_secret_stands_in_a_file() -> None:
+def test_no_secret_is_written_in_a_file() -> None:
     for service in SERVICES.values():
         for variable, value in service.get("environment", {}).items():
             if re.search("PASSWORD|TOKEN|SECRET|KEY", variable):
@@ -86,7 +86,7 @@ def test_no_secret_stands_in_a_file() -> None:
     made = re.search(r"for name in ([\w ]+);", (DOCKER / "make-secrets.sh").read_text())
     assert made is not None
     assert set(made[1].split()) == named
-    assert all(one["file"].startswith("./secrets/") for one in COMPOSE["secrets"].values())
+    assert all(secret["file"].startswith("./secrets/") for secret in COMPOSE["secrets"].values())
     example = (DOCKER / ".env.example").read_text()
     assert not re.search(r"(?im)^\w*(password|token|secret)\w*=", example)
 
@@ -99,7 +99,7 @@ def test_every_variable_of_the_compose_file_has_a_default_and_is_explained() -> 
 
 
 def entrypoint(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the entry point where Ray and MLflow only say how they were called."""
+    """Run the entry point with programs ``ray`` and ``mlflow`` that only print their arguments."""
     for program in ("ray", "mlflow"):
         (folder / program).write_text(f'#!/bin/sh\necho {program} "$@"\n')
         (folder / program).chmod(0o755)
@@ -118,7 +118,7 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "secret"}
 
 
 @pytest.mark.parametrize(
-    ("role", "environment", "complaint"),
+    ("role", "environment", "message"),
     [
         ("head", {"EMOTUNE_BIND": "all"}, "needs RAY_AUTH_MODE=token"),
         ("head", {"EMOTUNE_BIND": "all", "RAY_AUTH_MODE": "token"}, "needs a token"),
@@ -132,19 +132,23 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "secret"}
         ("worker", {"RAY_ADDRESS": "head:6379"}, "needs RAY_AUTH_MODE=token"),
         ("emotune", {"RAY_ADDRESS": "head:6379"}, "needs RAY_AUTH_MODE=token"),
         *(
-            ("mlflow", {"EMOTUNE_BIND": "all"} | {key: value for key, value in SERVER.items() if key != left}, left)
-            for left in SERVER
+            (
+                "mlflow",
+                {"EMOTUNE_BIND": "all"} | {key: value for key, value in SERVER.items() if key != missing},
+                missing,
+            )
+            for missing in SERVER
         ),
         ("mlflow", SERVER | {"MLFLOW_AUTH_ADMIN_PASSWORD_FILE": "nowhere"}, "cannot be read"),
     ],
 )
 def test_nothing_listens_without_a_password(
-    role: str, environment: dict[str, str], complaint: str, tmp_path: Path
+    role: str, environment: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     outcome = entrypoint(role, folder=tmp_path, **with_secret(environment, folder=tmp_path))
     assert outcome.returncode == 2
     assert outcome.stdout == ""
-    assert complaint in outcome.stderr
+    assert message in outcome.stderr
     assert outcome.stderr.count("\n") == 1
 
 
@@ -169,7 +173,7 @@ def with_secret(environment: dict[str, str], *, folder: Path) -> dict[str, str]:
     }
 
 
-def test_secrets_are_made_once(tmp_path: Path) -> None:
+def test_secrets_are_created_once(tmp_path: Path) -> None:
     script = tmp_path / "make-secrets.sh"
     script.write_bytes((DOCKER / "make-secrets.sh").read_bytes())
     made = []

@@ -56,7 +56,7 @@ def cross_validate(
 ) -> None:
     """Train all folds, or the one of a fine-tuning, and keep journal and checkpoints as a search does."""
     study = (
-        single_run(experiment, aim=StudyObjective(metric="train/loss"))
+        single_run(experiment, objective=StudyObjective(metric="train/loss"))
         if single
         else folds_of(experiment, shuffled=shuffled)
     )
@@ -75,7 +75,7 @@ def cross_validate(
             )
         )
         coordinator = Coordinator(
-            make_optimizer(study, records=journal.records, concurrency=1), journal=journal, aim=study.objective
+            make_optimizer(study, records=journal.records, concurrency=1), journal=journal, objective=study.objective
         )
         while (evaluation := coordinator.next_evaluation()) is not None:
             job = Job(

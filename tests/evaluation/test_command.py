@@ -74,7 +74,7 @@ def test_features_can_be_described_but_not_drawn(pair: Pair, tmp_path: Path) -> 
     assert "ecg-cv" in described.stdout
     drawn = CliRunner().invoke(data, ["describe", str(tmp_path / "fused"), "--plot", str(tmp_path / "x.png")])
     assert isinstance(drawn.exception, SettingsError)
-    assert "holds features; give a store of signals" in str(drawn.exception)
+    assert "contains features; give a store of signals" in str(drawn.exception)
 
 
 def test_the_published_values_are_those_of_the_example_and_the_defaults_of_the_search() -> None:

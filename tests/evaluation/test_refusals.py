@@ -83,7 +83,7 @@ def test_a_missing_changed_or_foreign_checkpoint_is_refused(
         shutil.rmtree(checkpoint)
     if damage == "of another fold":
         shutil.copytree(checkpoint_of(other, 2), checkpoint)
-    expected = "is of fold 2, expected fold 1" if damage == "of another fold" else "no undamaged checkpoint"
+    expected = "was trained on fold 2, expected fold 1" if damage == "of another fold" else "no undamaged checkpoint"
     assert expected in refusal(pair[0], other, out=tmp_path / "fused")
 
 
@@ -109,14 +109,14 @@ def test_different_test_sets_are_refused_with_the_number_of_leaking_moments(
     cross_validate(unimodal(stores["ecg"], folds=folds), ecg)
     cross_validate(unimodal(fewer, folds=folds), eeg)
     message = refusal(ecg, eeg, out=tmp_path / "fused")
-    assert "of 96 moments are in the test sets of other folds in 'a' and 'b'" in message
-    assert "one model was trained on what the other is tested on; give each the other's store as partner" in message
+    assert "of 96 moments are in the test sets of different folds in 'a' and 'b'" in message
+    assert "one model was trained on a moment that the other is tested on; run both" in message
 
 
 def test_other_ratings_of_the_same_moment_are_refused(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
     strangers = make_store(tmp_path / "strangers", modality="eeg", seed=1)
     cross_validate(unimodal(strangers), other)
-    with pytest.raises(DataError, match=r"128 of 128 moments have another rating_"):
+    with pytest.raises(DataError, match=r"128 of 128 moments have different rating_"):
         build_features(pair[0], other, store=tmp_path / "fused")
 
 
@@ -125,11 +125,11 @@ def test_a_folder_with_another_store_is_not_replaced(
 ) -> None:
     out = tmp_path / "taken"
     shutil.copytree(stores["ecg"], out)
-    assert "holds segments of ecg; give another folder" in refusal(*pair, out=out)
+    assert "contains segments of ecg; give another folder" in refusal(*pair, out=out)
     shutil.rmtree(out)
     build_features(*pair, store=out)
     shutil.copytree(pair[1].path, other.path)
-    assert "holds features of ecg-cv and eeg-cv" in refusal(pair[0], other, out=out)
+    assert "contains features of ecg-cv and eeg-cv" in refusal(pair[0], other, out=out)
 
 
 @pytest.fixture(scope="module")

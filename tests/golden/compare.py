@@ -1,14 +1,14 @@
-"""Compare all that is recorded with what is computed now: ``python -m tests.golden.compare``, or with words of names.
+"""Compare the golden files with the present results: ``python -m tests.golden.compare [WORD ...]``.
 
-Prints a line per golden file, and where it differs. Exits with 1 if anything differs.
+Prints a line per golden file whose name contains one of the words, and its differences. Exits with 1 if a file differs.
 """
 
 import sys
 
 from tests.golden.items import chosen
 
-SHOWN = 5
-"""Differences that are printed per file."""
+PRINTED_DIFFERENCES = 5
+"""Number of differences that are printed per file."""
 
 
 def main(words: list[str]) -> int:
@@ -17,10 +17,10 @@ def main(words: list[str]) -> int:
     for item in chosen(words):
         lines = item.differences()
         sys.stdout.write(f"{'different' if lines else 'equal':<10}{item.name}\n")
-        for line in lines[:SHOWN]:
+        for line in lines[:PRINTED_DIFFERENCES]:
             sys.stdout.write(f"{'':<10}  {line}\n")
-        if len(lines) > SHOWN:
-            sys.stdout.write(f"{'':<10}  and {len(lines) - SHOWN} more differences\n")
+        if len(lines) > PRINTED_DIFFERENCES:
+            sys.stdout.write(f"{'':<10}  and {len(lines) - PRINTED_DIFFERENCES} more differences\n")
         sys.stdout.flush()
         code = code or int(bool(lines))
     return code

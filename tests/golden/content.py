@@ -1,4 +1,4 @@
-"""All that the golden files use of emotune: the only module of this folder that imports it."""
+"""The parts of emotune that the golden files use. Other modules of this folder import them from here."""
 
 from emotune.cli import emotune
 from emotune.cli.search import search_command

@@ -1,4 +1,4 @@
-"""The table of golden files: what each holds, how it is computed, and how equal it must stay."""
+"""The table of golden files: their content, its computation, and the tolerance of the comparison."""
 
 import functools
 import json
@@ -16,9 +16,9 @@ from tests.golden.losses import losses
 
 FOLDER = Path(__file__).parent
 WIDTH = 118
-"""Characters of a line of a golden file, where the content can be broken."""
-LAST_DIGITS = 1e-9
-"""Relative tolerance where only the last bits of a float depend on the kind of CPU."""
+"""Maximal number of characters per line of a golden file, if the content can be split."""
+ROUNDING_TOLERANCE = 1e-9
+"""Relative tolerance for floats whose last bits depend on the kind of CPU."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Item:
     """A golden file.
 
     Attributes:
-        name: Its path below this folder, without the suffix.
-        compute: Returns the present content, as plain JSON.
-        tolerance: Relative tolerance of floats, and a hundredth of it as the absolute one; 0: they must be equal.
+        name: Path inside this folder, without the suffix.
+        compute: Returns the present content as plain JSON.
+        tolerance: Relative tolerance of floats; the absolute one is a hundredth of it. 0: floats must be equal.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Item:
 
     @property
     def file(self) -> Path:
-        """Where the recorded content lies."""
+        """Path of the recorded content."""
         return FOLDER / f"{self.name}.json"
 
     def recorded(self) -> Any:
@@ -45,17 +45,17 @@ class Item:
         return json.loads(self.file.read_text())
 
     def now(self) -> Any:
-        """Compute the present content, as it reads back from a file."""
-        # The matrices are small: on a busy machine a second thread of BLAS would only wait for the first, for minutes.
+        """Compute the present content, in the form in which JSON restores it."""
+        # The matrices are small. On a busy machine a second thread of BLAS would wait for the first, for minutes.
         with threadpool_limits(1):
             return json.loads(json.dumps(self.compute()))
 
     def differences(self) -> list[str]:
-        """Return where the present content differs from the recorded one, a line each."""
+        """Return the differences of the present content from the recorded one, one line each."""
         return list(differences(self.recorded(), self.now(), tolerance=self.tolerance))
 
     def renew(self) -> None:
-        """Write the present content; equal content keeps its file."""
+        """Write the present content, unless it equals the recorded one."""
         if self.file.exists() and not self.differences():
             return
         self.file.parent.mkdir(exist_ok=True)
@@ -69,10 +69,10 @@ def _mlflow_stores() -> dict[str, Any]:
 
 def _of_journal(name: str) -> Iterator[Item]:
     folder = f"journals/{name}"
-    yield Item(f"{folder}/status", partial(journals.status, name), LAST_DIGITS)
-    yield Item(f"{folder}/decisions", partial(journals.decisions, name), LAST_DIGITS)
-    yield Item(f"{folder}/mlflow-plan", partial(journals.mlflow_plan, name), LAST_DIGITS)
-    yield Item(f"{folder}/mlflow-store", lambda: _mlflow_stores()[name], LAST_DIGITS)
+    yield Item(f"{folder}/status", partial(journals.status, name), ROUNDING_TOLERANCE)
+    yield Item(f"{folder}/decisions", partial(journals.decisions, name), ROUNDING_TOLERANCE)
+    yield Item(f"{folder}/mlflow-plan", partial(journals.mlflow_plan, name), ROUNDING_TOLERANCE)
+    yield Item(f"{folder}/mlflow-store", lambda: _mlflow_stores()[name], ROUNDING_TOLERANCE)
 
 
 ITEMS = (
@@ -85,12 +85,12 @@ ITEMS = (
 
 
 def chosen(words: list[str]) -> list[Item]:
-    """Return the items whose names contain one of the words; all without a word."""
+    """Return the items whose names contain one of the words; all items if there are no words."""
     return [item for item in ITEMS if not words or any(word in item.name for word in words)]
 
 
 def differences(known: Any, now: Any, *, tolerance: float, where: str = "") -> Iterator[str]:
-    """Yield a line for every place in which two JSON documents differ."""
+    """Yield a line for every difference of two JSON documents."""
     if isinstance(known, dict) and isinstance(now, dict):
         for key in sorted(known.keys() | now.keys()):
             below = f"{where}.{key}".lstrip(".")
@@ -112,7 +112,7 @@ def _equal(known: Any, now: Any, *, tolerance: float) -> bool:
 
 
 def as_text(content: Any, *, indent: str = "", room: int = WIDTH) -> str:
-    """Return JSON in which whatever fits in a line stands in one."""
+    """Return JSON in which a value is on one line if it fits."""
     line = json.dumps(content)
     if len(line) <= room - len(indent) or not isinstance(content, (dict, list)) or not content:
         return line

@@ -1,4 +1,4 @@
-"""What the package computes from the journals in ``journals``, which `tests.golden.record_journals` has written."""
+"""Results of the package on the journals in ``journals``, which `tests.golden.record_journals` has written."""
 
 import json
 import shutil
@@ -29,9 +29,9 @@ from tests.golden.content import (
 FOLDER = Path(__file__).with_name("journals")
 NAMES = ("finished", "interrupted", "with-failures")
 PROVENANCE = {"python": "3.11.0", "node": "golden", "git_commit": "0" * 40}
-"""Stands for what is read from the machine that sends a journal to MLflow."""
+"""Fixed values instead of those of the machine that sends a journal to MLflow."""
 PROPOSALS = 12
-"""Decisions that are recorded after the last one of a journal; enough for some that its model makes."""
+"""Number of decisions that are recorded after the end of a journal; some of them are of its model."""
 
 
 def status(name: str) -> Any:
@@ -44,9 +44,9 @@ def status(name: str) -> Any:
 
 
 def decisions(name: str) -> dict[str, Any]:
-    """Return what the optimiser, rebuilt from a journal, has running and decides next.
+    """Return the running evaluations and the next decisions of an optimiser that is rebuilt from a journal.
 
-    A search that has ended is extended first.
+    A finished search is extended first.
     """
     records = read_journal(LocalLog(FOLDER / name / "journal.jsonl"))
     first = _first(records)
@@ -62,12 +62,12 @@ def decisions(name: str) -> dict[str, Any]:
         "results": len(optimizer.results()),
         "finished": finished,
         "running": running,
-        "next": list(_asked(optimizer)),
+        "next": list(_next_decisions(optimizer)),
     }
 
 
-def _asked(optimizer: Optimizer) -> Iterator[dict[str, Any]]:
-    """Yield the next decisions; where a result is awaited, the oldest evaluation ends with a new best loss."""
+def _next_decisions(optimizer: Optimizer) -> Iterator[dict[str, Any]]:
+    """Yield the next decisions. If the optimiser waits for a result, the oldest evaluation gets a new best loss."""
     best = min(loss for _, loss in optimizer.results() if loss is not None)
     for _ in range(PROPOSALS):
         while (evaluation := optimizer.ask()) is None:
@@ -99,7 +99,7 @@ def mlflow_plan(name: str) -> dict[str, Any]:
 
 
 def mlflow_stores() -> dict[str, Any]:
-    """Return what a SQLite MLflow store holds for each journal, without run ids, clocks and facts of this machine."""
+    """Return the content of a SQLite MLflow store per journal, without run ids, times and facts of this machine."""
     with tempfile.TemporaryDirectory() as storage:
         uri = f"sqlite:///{storage}/mlflow.db"
         for name in NAMES:
@@ -138,7 +138,7 @@ def _first(records: list[Record]) -> Opened:
 
 
 def _copy_journal(name: str, storage: Path) -> Path:
-    """Copy a journal, as reading it may leave a lock or the cursor of MLflow beside it."""
+    """Copy a journal, because reading it may create a lock or a state of MLflow beside it."""
     folder = storage / name
     folder.mkdir()
     shutil.copy(FOLDER / name / "journal.jsonl", folder)

@@ -18,7 +18,7 @@ EXPERIMENTS = {
 
 
 def losses() -> dict[str, list[list[float]]]:
-    """Return training and validation loss of three epochs of each experiment, on synthetic ECG, one thread, float32."""
+    """Return training and validation losses of three epochs per experiment, on synthetic ECG, one thread, float32."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store"

@@ -11,7 +11,7 @@ PLAIN = (str, int, float, bool, type(None), list, tuple)
 
 
 def commands() -> dict[str, Any]:
-    """Return every command by its full name, also that of the scripts with a default study."""
+    """Return every command by its full name, including that of the scripts with a default study."""
     script = search_command("ecg_pretrain")
     return {**dict(_walk(emotune, "emotune")), **dict(_walk(script, "tune_pretrain.py"))}
 
@@ -20,17 +20,19 @@ def _walk(command: click.Command, name: str, *, parent: click.Context | None = N
     context = click.Context(command, parent=parent, info_name=name, **command.context_settings)
     yield context.command_path, _command(command, context)
     if isinstance(command, click.Group):
-        for below in command.list_commands(context):
-            child = command.get_command(context, below)
+        for child_name in command.list_commands(context):
+            child = command.get_command(context, child_name)
             assert child is not None
-            yield from _walk(child, below, parent=context)
+            yield from _walk(child, child_name, parent=context)
 
 
 def _command(command: click.Command, context: click.Context) -> dict[str, Any]:
     parameters = command.get_params(context)
     return {
-        "arguments": [_argument(one) for one in parameters if isinstance(one, click.Argument)],
-        "options": {one.opts[-1]: _option(one) for one in parameters if isinstance(one, click.Option)},
+        "arguments": [_argument(parameter) for parameter in parameters if isinstance(parameter, click.Argument)],
+        "options": {
+            parameter.opts[-1]: _option(parameter) for parameter in parameters if isinstance(parameter, click.Option)
+        },
     }
 
 
@@ -52,7 +54,7 @@ def _option(option: click.Option) -> dict[str, Any]:
 
 
 def _value(parameter: click.Parameter) -> dict[str, Any]:
-    """Return type, choices and default; null for a default that click or a function fills in."""
+    """Return type, choices and default; null for a default that click or a function provides."""
     kind = parameter.type
     choices = {"choices": list(kind.choices)} if isinstance(kind, click.Choice) else {}
     default = parameter.default if type(parameter.default) in PLAIN else None

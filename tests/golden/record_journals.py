@@ -1,7 +1,7 @@
-"""Write the journals of ``tests/golden/journals`` by real searches on Ray: ``python -m tests.golden.record_journals``.
+"""Write the journals of ``tests/golden/journals`` with real searches: ``python -m tests.golden.record_journals``.
 
-The journals are those of the version that is promised to be readable, so ``make golden`` does not renew them.
-Store and results lie in ``/tmp/emotune-golden``, so that the journals hold no path of a machine.
+Later versions must read these journals, so ``make golden`` does not renew them.
+Store and results are in ``/tmp/emotune-golden``, so that the journals contain no path of a machine.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ RAY = {"RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled", "EMOTUNE_STORAGE": s
 TINY = ("model.channels=[4, 8]", "model.kernels=[9, 5]", "model.feedforward=16", "folds.segments=48", "batch_size=16")
 
 POLL_INTERVAL_S = 0.1
-"""Between two reads of a journal that a search writes."""
-LONGEST_WAIT_S = 300.0
-"""For a record of a search that runs."""
+"""Time between two reads of a journal that a search writes."""
+RECORD_TIMEOUT_S = 300.0
+"""Maximal wait for a record of a running search, or for its end."""
 
 
 def finished() -> None:
@@ -37,16 +37,16 @@ def finished() -> None:
     tiny = [part for setting in TINY for part in ("--set", f"base.{setting}")]
     for end in (("--brackets", "1"), ("--evaluations", "+4")):
         with _search("smoke", "finished", *tiny, *end) as driver:
-            assert driver.wait(LONGEST_WAIT_S) == 0
+            assert driver.wait(RECORD_TIMEOUT_S) == 0
 
 
 def interrupted() -> None:
-    """Interrupt a search by SIGTERM, resume it, and kill it with evaluations running."""
+    """Interrupt a search with SIGTERM, resume it, and kill it while evaluations run."""
     study = str(Path(__file__).parents[1] / "ray" / "conditional.yaml")
     with _search(study, "interrupted") as driver:
         _wait_for("interrupted", lambda records: _count(records, "ended") >= 12)
         driver.send_signal(signal.SIGTERM)
-        assert driver.wait(LONGEST_WAIT_S) == 128 + signal.SIGTERM
+        assert driver.wait(RECORD_TIMEOUT_S) == 128 + signal.SIGTERM
     with _search(study, "interrupted"):
         _wait_for("interrupted", lambda records: _count(records, "ended") >= 36 and _is_training(records))
 
@@ -58,14 +58,14 @@ def with_failures() -> None:
         _wait_for(name, lambda records: _count(records, "ended") >= 4)
         _disturb(driver, signal.SIGKILL, until=lambda records: "died" in _errors(records))
         _disturb(driver, signal.SIGSTOP, until=lambda records: "hung" in _errors(records))
-        # 1: failures may keep every configuration from the largest budget.
-        assert driver.wait(LONGEST_WAIT_S) in {0, 1}
+        # 1: after failures, no configuration may reach the largest budget.
+        assert driver.wait(RECORD_TIMEOUT_S) in {0, 1}
 
 
 @contextlib.contextmanager
-def _search(study: str, name: str, *more: str) -> Iterator[subprocess.Popen]:
-    """Start a search from the command line; end it with all its processes."""
-    options = ["--store", str(STORE), "--name", name, "--concurrency", "2", *more]
+def _search(study: str, name: str, *arguments: str) -> Iterator[subprocess.Popen]:
+    """Start a search from the command line; at the end, kill it and all its processes."""
+    options = ["--store", str(STORE), "--name", name, "--concurrency", "2", *arguments]
     command = [sys.executable, "-m", "emotune", "search", study, *options]
     with subprocess.Popen(command, env=os.environ | RAY, start_new_session=True) as driver:
         try:
@@ -80,7 +80,7 @@ def _search(study: str, name: str, *more: str) -> Iterator[subprocess.Popen]:
 
 
 def _disturb(driver: subprocess.Popen, number: signal.Signals, *, until: Callable[[list[Record]], bool]) -> None:
-    """Send a signal to every process that trains, until the journal holds a failure that follows from it."""
+    """Send a signal to every training process until the journal contains the resulting failure."""
     family = psutil.Process(driver.pid)
     for _ in _waiting():
         if until(_records("with-failures")):
@@ -98,11 +98,11 @@ def _wait_for(name: str, ready: Callable[[list[Record]], bool]) -> None:
 
 
 def _waiting() -> Iterator[None]:
-    end = time.monotonic() + LONGEST_WAIT_S
+    end = time.monotonic() + RECORD_TIMEOUT_S
     while time.monotonic() < end:
         yield
         time.sleep(POLL_INTERVAL_S)
-    raise TimeoutError(f"the record did not come within {LONGEST_WAIT_S:.0f} s")
+    raise TimeoutError(f"the record was not written within {RECORD_TIMEOUT_S:.0f} s")
 
 
 def _records(name: str) -> list[Record]:
@@ -115,7 +115,7 @@ def _count(records: list[Record], kind: str) -> int:
 
 
 def _is_training(records: list[Record]) -> bool:
-    """Return whether two evaluations run, the last record being an epoch of one of them."""
+    """Return whether two evaluations run and the last record is an epoch of one of them."""
     return _count(records, "started") - _count(records, "ended") == 2 and records[-1].kind == "epoch"
 
 
@@ -124,7 +124,7 @@ def _errors(records: list[Record]) -> str:
 
 
 def main(names: list[str]) -> None:
-    """Record the journals of these names, or all, and copy them beside this file."""
+    """Record the journals of these names, or all, and copy them to ``journals``."""
     runs = {"finished": finished, "interrupted": interrupted, "with-failures": with_failures}
     if not STORE.exists():
         prepare_store(STORE)

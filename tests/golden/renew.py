@@ -1,6 +1,6 @@
-"""Write the golden files that have changed: ``make golden``, or ``python -m tests.golden.renew WORD...`` for some.
+"""Write the golden files that have changed: ``make golden``, or ``python -m tests.golden.renew WORD ...`` for some.
 
-A change of these is a commit of its own. Journals are not renewed: `tests.golden.record_journals` wrote them once.
+Commit changed golden files separately. Journals are not renewed: `tests.golden.record_journals` wrote them once.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The fingerprint of a synthetic store, and what of its content does not depend on the kind of CPU."""
+"""The fingerprint of a synthetic store, and the part of its content that does not depend on the kind of CPU."""
 
 import hashlib
 import tempfile

@@ -9,12 +9,12 @@ from typing import Any
 from tests.golden.content import Evaluation, Optimizer, load_space
 
 SEEDS, FEW_SEEDS = range(8), (0, 1, 6, 7)
-"""The few are those of hpbandster's model, which takes four times as long as the others together."""
+"""Seeds; `FEW_SEEDS` are for hpbandster's model, which takes four times as long as all others together."""
 WORKERS = (1, 4)
 EVALUATIONS, EXTENSION = 40, 6
-"""Evaluations of a search, and after its extension by more of them, with twice as many workers."""
+"""Number of evaluations of a search, and of its extension, which has twice as many workers."""
 FREE_ORDER_SEEDS = (6, 7)
-"""With these the optimiser counts results in the order in which they come."""
+"""Seeds whose searches have free order: the optimiser uses results in the order of their arrival."""
 DIGITS = 10
 """Significant digits of the floats in a table.
 
@@ -23,10 +23,10 @@ NumPy's ``exp`` and ``log``. The decisions must be equal; the last bits of the v
 """
 
 FAILURE_INTERVAL = 13
-"""One evaluation in 13 fails, but none with hpbandster's model.
+"""One evaluation in 13 fails; with hpbandster's model none fails.
 
-hpbandster sorts by loss with an unstable ``np.argsort``. On CPUs without AVX2 it gives equal losses, and all failures
-are equal, another order.
+hpbandster sorts by loss with an unstable ``np.argsort``. On CPUs without AVX2, equal losses (as those of failures)
+get another order.
 """
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -60,18 +60,18 @@ SPACE: dict[str, Any] = {
 
 
 def hashes(variant: str) -> dict[str, dict[str, Any]]:
-    """Return the hash of every table of a variant, the number of its rows, and how many proposals its model made."""
-    found = {}
+    """Return the hash of every table of a variant, its number of rows, and that of its model's proposals."""
+    results = {}
     for seed in FEW_SEEDS if "hpbandster" in variant else SEEDS:
         for workers in WORKERS:
             rows = table(variant, seed=seed, workers=workers)
             text = json.dumps(rounded(rows), sort_keys=True)
-            found[f"seed {seed}, workers {workers}"] = {
+            results[f"seed {seed}, workers {workers}"] = {
                 "rows": len(rows),
                 "from the model": sum(row["origin"] == "model" for row in rows),
                 "sha256": hashlib.sha256(text.encode()).hexdigest(),
             }
-    return found
+    return results
 
 
 def table(variant: str, *, seed: int, workers: int) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ def table(variant: str, *, seed: int, workers: int) -> list[dict[str, Any]]:
 
 
 def _run(optimizer: Optimizer, *, workers: int) -> None:
-    """Ask and tell with a number of simulated workers, whose evaluations end in another order than they began."""
+    """Run a search with simulated workers, whose evaluations end in another order than they start."""
     ends: dict[int, float] = {}
     now = 0.0
     while not optimizer.finished:
@@ -107,19 +107,19 @@ def _run(optimizer: Optimizer, *, workers: int) -> None:
             continue
         number = min(ends, key=lambda running: (ends[running], running))
         now = ends.pop(number)
-        running = {one.id: one for one in optimizer.running()}
+        running = {evaluation.id: evaluation for evaluation in optimizer.running()}
         fails = optimizer.settings.model != "hpbandster" and number % FAILURE_INTERVAL == 7
         optimizer.tell(number, None if fails else loss_of(running[number]))
 
 
 def loss_of(evaluation: Evaluation) -> float:
-    """Return a loss that is smooth in the floats, so that a last bit in a value does not change the order of two."""
+    """Return a loss that is smooth in the floats, so that the last bit of a value does not change their order."""
     values: dict[str, Any] = evaluation.values
     loss = 0.1 * (math.log10(values["optim.lr"]) + 2.7) ** 2 + 0.7 * (values["model.dropout"] - 0.13) ** 2
     loss += 0.03 * abs(values["model.layers"] - 3) + 0.011 * abs(values["model.heads"] - 4)
     loss += {"linear": 0.05, "none": 0.08}.get(values["optim.schedule"], 0.0)
     loss += 0.2 * (values.get("optim.step_factor", 0.6) - 0.65) ** 2
-    # Larger learning rates lead early and lose later, so that low rungs mislead a little.
+    # Larger learning rates are better at first and worse later, so that low rungs mislead slightly.
     return loss + (0.3 - 0.04 * math.log10(values["optim.lr"])) / evaluation.to_epoch
 
 

@@ -1,4 +1,4 @@
-"""What the package computes stays what is recorded: a refactoring changes none of it."""
+"""The results of the package equal the recorded ones."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.golden.items import ITEMS, Item, differences
 
 
 @pytest.mark.parametrize("item", ITEMS, ids=[item.name for item in ITEMS])
-def test_the_present_version_computes_what_is_recorded(item: Item) -> None:
+def test_the_present_results_equal_the_recorded_ones(item: Item) -> None:
     assert item.differences() == []
 
 

@@ -1,4 +1,4 @@
-"""A small store, a cluster for the whole session, and the program as a user runs it: a process of its own."""
+"""A small store, a cluster for the whole session, and the program as a user runs it: in a separate process."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Program:
-    """Starts ``emotune`` in new processes; those that remain are ended with the test.
+    """Starts ``emotune`` in separate processes, and ends their remaining processes at the end of the test.
 
     They connect to the cluster of ``RAY_ADDRESS``.
     """
@@ -57,11 +57,11 @@ class Program:
         self.started.append(process)
         return process
 
-    def search(self, name: str, *more: str, study: str = "smoke", concurrency: int | None = 1) -> subprocess.Popen:
+    def search(self, name: str, *arguments: str, study: str = "smoke", concurrency: int | None = 1) -> subprocess.Popen:
         sets = [part for setting in TINY for part in ("--set", setting)]
         fixed = [] if concurrency is None else ["--concurrency", str(concurrency)]
         options = ["--store", str(self.store), "--name", name, *fixed]
-        return self.start("search", study, *options, *sets, *more)
+        return self.start("search", study, *options, *sets, *arguments)
 
     def status(self, name: str) -> dict:
         """Return what ``emotune status --json`` prints, without the start of a process."""
@@ -70,7 +70,7 @@ class Program:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A cluster that all tests share which neither kill it nor change it, with its dashboard."""
+    """A cluster with a dashboard, for all tests that neither kill nor change it."""
     with cluster_of(cpus=4, dashboard=True) as cluster:
         yield cluster
 

@@ -1,4 +1,4 @@
-"""The program with groups whose workers note which segments they were given, in which step: ``FOLDER ARGUMENTS...``."""
+"""The program with groups whose workers record the segments of each step: ``FOLDER ARGUMENTS ...``."""
 
 import json
 import os
@@ -14,40 +14,40 @@ from emotune.runtime import driver, group
 from emotune.training import loop
 
 
-def noting(serve: Callable[[dict[str, Any]], None], folder: Path) -> Callable[[dict[str, Any]], None]:
-    """Wrap what every worker of a group runs: each writes a file with a line per step."""
+def recording(serve: Callable[[dict[str, Any]], None], folder: Path) -> Callable[[dict[str, Any]], None]:
+    """Wrap the function that every worker of a group runs, so that each writes a file with a line per step."""
 
-    def serve_and_note(config: dict[str, Any]) -> None:
-        given = loop.batches
+    def serve_and_record(config: dict[str, Any]) -> None:
+        original = loop.batches
         with (folder / f"{time.time_ns()}-{os.getpid()}.jsonl").open("w") as file:
 
-            def noted(*arguments: Any, **named: Any) -> Iterator[Batch]:
-                plan = named["plan"]
-                for step, batch in enumerate(given(*arguments, **named), start=named.get("skip", 0)):
+            def recorded(*arguments: Any, **options: Any) -> Iterator[Batch]:
+                plan = options["plan"]
+                for step, batch in enumerate(original(*arguments, **options), start=options.get("skip", 0)):
                     if plan.shuffle:
-                        place = {"time": time.time(), "epoch": plan.epoch, "step": step, "shard": plan.shard}
-                        file.write(json.dumps(place | {"rows": batch.rows.tolist()}) + "\n")
+                        position = {"time": time.time(), "epoch": plan.epoch, "step": step, "shard": plan.shard}
+                        file.write(json.dumps(position | {"rows": batch.rows.tolist()}) + "\n")
                         file.flush()
                     yield batch
 
-            loop.batches = noted
+            loop.batches = recorded
             try:
                 serve(config)
             finally:
-                loop.batches = given
+                loop.batches = original
 
-    return serve_and_note
+    return serve_and_record
 
 
-class NotingTrainable(group.GroupTrainable):
+class RecordingTrainable(group.GroupTrainable):
     folder = Path(sys.argv[1])
 
     def setup(self, config: dict[str, Any]) -> None:
-        group.serve = noting(group.serve, self.folder)
+        group.serve = recording(group.serve, self.folder)
         super().setup(config)
 
 
 if __name__ == "__main__":
-    driver.GroupTrainable = NotingTrainable
+    driver.GroupTrainable = RecordingTrainable
     del sys.argv[1]
     main()

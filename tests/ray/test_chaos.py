@@ -1,4 +1,4 @@
-"""A short part of ``make chaos`` on a real Ray: a fault once, and a second one with ``make test-thorough``."""
+"""A part of ``make chaos`` on real Ray: a fault once, and a second one with ``make test-thorough``."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Evaluations share a GPU on a real Ray cluster, whose GPU is made up: as many as the probe finds worth while."""
+"""Evaluations share a GPU on a real Ray cluster with a simulated GPU: the number that the probe measures as fastest."""
 
 import json
 import os
@@ -33,7 +33,7 @@ run_command(search)
 """
 
 
-def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_path: Path) -> None:
+def test_a_search_measures_the_number_of_evaluations_per_gpu(store: Path, tmp_path: Path) -> None:
     sets = [part for setting in TINY for part in ("--set", setting)]
     options = ["--store", str(store), "--name", "packed", "--evaluations", "4", "--trials-per-gpu", "auto"]
     done = subprocess.run(
@@ -48,12 +48,12 @@ def test_a_search_measures_how_many_evaluations_share_a_gpu(store: Path, tmp_pat
     assert one == {"slots": 1, "resources": {"CPU": 1.0, "GPU": 1.0}}
     assert two == {"slots": 2, "resources": {"CPU": 1.0, "GPU": 0.5}}
     assert four == {"slots": 2, "resources": {"CPU": 1.0, "GPU": 0.25}}
-    told = done.stderr[done.stderr.index("evaluations will share a GPU") :].splitlines()
-    measured = [int(line.split()[0]) for line in told[2:4]]
-    assert measured == [1, 2], "the machine has no CPUs for 4"
+    lines = done.stderr[done.stderr.index("evaluations will share a GPU") :].splitlines()
+    measured = [int(line.split()[0]) for line in lines[2:4]]
+    assert measured == [1, 2], "4 evaluations were measured, but the cluster has 2 CPUs"
     records = read_journal(LocalLog(tmp_path / "packed" / "journal.jsonl"))
     assert search_state(records, alive=False) == "finished"
     assert opened(records).concurrency in {1, 2}
-    shares = [one.metrics["train/peak_share"] for one in records if isinstance(one, EpochDone)]
+    shares = [record.metrics["train/peak_share"] for record in records if isinstance(record, EpochDone)]
     assert shares
     assert all(share is not None and 0 < share < 1 for share in shares)

@@ -1,4 +1,4 @@
-"""Promises of a search on several nodes: those that leave cost little, and those that join are used at once."""
+"""A search on several nodes loses little with a node, and uses a new node at once."""
 
 import gc
 import json
@@ -42,8 +42,8 @@ def program(store: Path, tmp_path: Path, own_cluster: Cluster) -> Iterator[Progr
     yield from programs(store, tmp_path)
 
 
-class Following:
-    """What the journal of a running search says."""
+class RunningSearch:
+    """The journal of a running search."""
 
     def __init__(self, program: Program, process: subprocess.Popen) -> None:
         self._journal = program.storage / "nodes" / "journal.jsonl"
@@ -54,49 +54,50 @@ class Following:
         return read_journal(LocalLog(self._journal)) if self._journal.exists() else []
 
     def wait(self, condition: Callable[[list[Record]], bool]) -> None:
-        """Wait until something holds."""
+        """Wait until a condition on the records is met."""
         while not condition(self.records):
             assert self._process.poll() is None, self._process.communicate()[1]
             time.sleep(0.1)
 
 
 def ended(records: list[Record]) -> int:
-    return sum(isinstance(one, Ended) for one in records)
+    return sum(isinstance(record, Ended) for record in records)
 
 
 def test_a_search_outlives_a_node_and_takes_in_another(program: Program, own_cluster: Cluster) -> None:
     node = own_cluster.add_node(num_cpus=1)
     process = program.search("nodes", "--set", "budget.brackets=6", concurrency=None)
-    following = Following(program, process)
-    following.wait(lambda records: ended(records) >= 4)
+    search = RunningSearch(program, process)
+    search.wait(lambda records: ended(records) >= 4)
     own_cluster.remove_node(node, allow_graceful=False)
     own_cluster.add_node(num_cpus=2)
-    # a node that is gone counts until its heartbeats have been missed for a while
-    following.wait(lambda records: any(isinstance(one, Resized) and one.concurrency >= 3 for one in records))
+    # Ray counts a lost node until its heartbeats have been missing for some time
+    search.wait(lambda records: any(isinstance(item, Resized) and item.concurrency >= 3 for item in records))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     status = program.status("nodes")
     assert status["state"] == "finished"
     assert {evaluation["status"] for evaluation in status["evaluations"]} == {"done"}
-    check_epochs(status, following.records)
-    check_decisions(following.records)
+    check_epochs(status, search.records)
+    check_decisions(search.records)
     doctor = program.start("doctor", "--json", "--store", str(program.store))
     document = json.loads(doctor.communicate(timeout=120)[0])
-    by_host = [found for found in document["findings"] if found["name"] == "versions"]
-    assert [found["state"] for found in by_host] == ["ok", "ok"], "two nodes are alive"
-    # this cluster asks for no token, and listens on all addresses
-    assert {found["name"] for found in document["findings"] if found["state"] == "fail"} <= {"ports"}
+    by_host = [finding for finding in document["findings"] if finding["name"] == "versions"]
+    assert [finding["state"] for finding in by_host] == ["ok", "ok"], "not two nodes are alive"
+    # this cluster requires no token, and listens on all addresses
+    assert {finding["name"] for finding in document["findings"] if finding["state"] == "fail"} <= {"ports"}
 
 
 def check_epochs(status: dict, records: list[Record]) -> None:
-    """Each epoch of each configuration was taken once."""
-    told = sorted((one.config_id, one.epoch) for one in records if isinstance(one, EpochDone))
-    longest = {one["config_id"]: one["to_epoch"] for one in status["evaluations"]}
-    assert told == sorted((each, epoch) for each, last in longest.items() for epoch in range(1, last + 1))
+    """Check that each epoch of each configuration is recorded once."""
+    recorded = sorted((record.config_id, record.epoch) for record in records if isinstance(record, EpochDone))
+    longest = {evaluation["config_id"]: evaluation["to_epoch"] for evaluation in status["evaluations"]}
+    expected = sorted((config, epoch) for config, last in longest.items() for epoch in range(1, last + 1))
+    assert recorded == expected
 
 
 def check_decisions(records: list[Record]) -> None:
-    """Every decision follows from the rules, also those after the cluster had grown."""
+    """Check that every decision follows from the rules, including those after the cluster has grown."""
     study = Study.model_validate(opened(records).study)
     optimizer = make_optimizer(study, records=records, concurrency=opened(records).concurrency)
 

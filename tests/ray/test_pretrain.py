@@ -1,4 +1,4 @@
-"""Promises of a long run with several workers on a real Ray cluster: whatever is killed, it ends as if nothing was."""
+"""A long run with several workers on a real Ray cluster has the same result after any kill."""
 
 import json
 import signal
@@ -55,7 +55,7 @@ def arguments(program: Program, experiment: Path, name: str, *, workers: str) ->
 
 @pytest.fixture(scope="module")
 def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints of two workers that are not disturbed, in processes that only torch connects."""
+    """Checkpoints of two workers that are not disturbed, in processes that are connected by torch only."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     (folder.parent / "experiment.yaml").write_text(EXPERIMENT)
     settings = parse(load_document(folder.parent / "experiment.yaml").overridden([f"store={store}"]), Experiment)
@@ -72,10 +72,10 @@ def undisturbed(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(rank: int, job: str) -> None:
-    given = Job.model_validate_json(job)
-    meeting = f"file://{given.checkpoints}.meeting"
-    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-    Worker(given, group=joined()).work(never_pause)
+    parsed = Job.model_validate_json(job)
+    rendezvous = f"file://{parsed.checkpoints}.rendezvous"
+    distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2)
+    Worker(parsed, group=joined()).work(never_pause)
     distributed.destroy_process_group()
 
 
@@ -87,7 +87,8 @@ def finish(process: subprocess.Popen) -> str:
 
 def epochs_of(program: Program, name: str) -> list[EpochDone]:
     journal = program.storage / name / "journal.jsonl"
-    return [one for one in read_journal(LocalLog(journal)) if isinstance(one, EpochDone)] if journal.exists() else []
+    records = read_journal(LocalLog(journal)) if journal.exists() else []
+    return [record for record in records if isinstance(record, EpochDone)]
 
 
 def wait_for_epoch(program: Program, name: str, epoch: int, *, process: subprocess.Popen) -> None:
@@ -97,9 +98,9 @@ def wait_for_epoch(program: Program, name: str, epoch: int, *, process: subproce
 
 
 def workers() -> list[psutil.Process]:
-    """Return the cluster's workers; the first one of a group listens on a port more, where the others find it."""
-    found = [one for one in psutil.Process().children(recursive=True) if "RayTrainWorker" in title(one)]
-    return sorted(found, key=listening, reverse=True)
+    """Return the cluster's workers. The first worker of a group has an additional port, where the others connect."""
+    processes = [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in title(child)]
+    return sorted(processes, key=open_ports, reverse=True)
 
 
 def title(process: psutil.Process) -> str:
@@ -109,8 +110,8 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
-def listening(process: psutil.Process) -> int:
-    return sum(one.status == psutil.CONN_LISTEN for one in process.net_connections("tcp"))
+def open_ports(process: psutil.Process) -> int:
+    return sum(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
 
 
 def weights(folder: Path) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 def losses(folder: Path) -> np.ndarray:
     history = json.loads((folder / f"epoch-{EPOCHS:06d}" / "state.json").read_text())["history"]
-    return np.array([[one["metrics"][name] for name in ("train/loss", "val/loss")] for one in history])
+    return np.array([[report["metrics"][name] for name in ("train/loss", "val/loss")] for report in history])
 
 
 def checkpoints(program: Program, name: str) -> Path:
@@ -127,15 +128,15 @@ def checkpoints(program: Program, name: str) -> Path:
 
 
 def check_mlflow(program: Program, name: str) -> None:
-    """One run for the training, in which every epoch is logged once, as it is in the journal."""
+    """Check that the training is one run, in which every epoch of the journal is logged once."""
     client = MlflowClient(f"sqlite:///{program.storage / 'mlflow.db'}")
-    found = client.get_experiment_by_name(f"emotune/{name}")
-    assert found is not None
-    runs = client.search_runs([found.experiment_id])
+    mlflow_experiment = client.get_experiment_by_name(f"emotune/{name}")
+    assert mlflow_experiment is not None
+    runs = client.search_runs([mlflow_experiment.experiment_id])
     assert [run.data.tags["emotune.kind"] for run in runs] == ["pretrain"]
     (run,) = runs
-    logged = sorted((one.step, one.value) for one in client.get_metric_history(run.info.run_id, "val/loss"))
-    assert logged == [(one.epoch, one.metrics["val/loss"]) for one in epochs_of(program, name)]
+    logged = sorted((point.step, point.value) for point in client.get_metric_history(run.info.run_id, "val/loss"))
+    assert logged == [(record.epoch, record.metrics["val/loss"]) for record in epochs_of(program, name)]
     assert [step for step, _ in logged] == list(range(1, EPOCHS + 1))
 
 
@@ -158,13 +159,12 @@ def test_whatever_is_killed_the_run_ends_like_an_undisturbed_one(
     killed = checkpoints(program, "killed")
     assert np.array_equal(losses(killed), losses(undisturbed))
     expected = weights(undisturbed)
-    assert {name: bool((one == expected[name]).all()) for name, one in weights(killed).items()} == dict.fromkeys(
-        expected, True
-    )
+    equal = {name: bool((tensor == expected[name]).all()) for name, tensor in weights(killed).items()}
+    assert equal == dict.fromkeys(expected, True)
     check_mlflow(program, "killed")
 
 
-def test_from_four_workers_to_two_every_segment_is_seen_once_an_epoch(
+def test_after_a_change_from_four_workers_to_two_each_segment_is_used_once_per_epoch(
     program: Program, experiment: Path, undisturbed: Path
 ) -> None:
     notes = program.storage.with_name("notes")
@@ -180,16 +180,16 @@ def test_from_four_workers_to_two_every_segment_is_seen_once_an_epoch(
     check_losses(losses(checkpoints(program, "fewer")), expected=losses(undisturbed))
 
 
-def check_losses(found: np.ndarray, *, expected: np.ndarray) -> None:
-    """Of other workers: equal up to rounding, which differs with their number and the CPU, and grows with the steps.
+def check_losses(measured: np.ndarray, *, expected: np.ndarray) -> None:
+    """Check that losses equal those of other workers up to rounding, which depends on their number and the CPU.
 
-    At first it is 1e-7. Adam enlarges it: the sign of a gradient of nearly 0 moves a weight by the learning rate. From
-    the fifth epoch on it stays below 6e-5. Other rows, masks or dropouts change the next loss by 1e-3 and more, a wrong
-    share of a joint batch by 2e-4 and, two epochs later, by 1e-3.
+    At first the difference is 1e-7. Adam enlarges it: the sign of a gradient near 0 changes a weight by the learning
+    rate. From the fifth epoch on it stays below 6e-5. Other rows, masks or dropouts change the next loss by 1e-3 or
+    more, a wrong share of a joint batch by 2e-4 and, two epochs later, by 1e-3.
     """
     bounds = np.minimum(1e-5 * 3.0 ** np.arange(EPOCHS), 5e-4)
-    apart = np.abs(found / expected - 1).max(axis=1)
-    assert (apart <= bounds).all(), apart
+    differences = np.abs(measured / expected - 1).max(axis=1)
+    assert (differences <= bounds).all(), differences
 
 
 def train_rows(experiment: Path, store: Path) -> list[int]:
@@ -198,9 +198,10 @@ def train_rows(experiment: Path, store: Path) -> list[int]:
 
 
 def check_notes(notes: Path, *, rows: list[int]) -> None:
-    """Of steps that were repeated after the kill, the last one counts, and had the same segments as before.
+    """Check that repeated steps have the same segments, and that each epoch has every row once.
 
-    Of the step in which they were killed, some workers of the first four had told and some had not.
+    Of a step that was repeated after the kill, its last run counts. In the step of the kill, some of the four workers
+    had not recorded their segments yet.
     """
     lines = [json.loads(line) for file in notes.iterdir() for line in file.read_text().splitlines()]
     assert {line["shard"][1] for line in lines} == {4, 2}

@@ -1,4 +1,4 @@
-"""A whole table on real Ray, killed once on the way."""
+"""A whole table on real Ray, with one kill."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("cluster")
-def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -> None:
+def test_a_table_is_complete_after_a_kill_and_a_second_start(tmp_path: Path) -> None:
     storage = tmp_path / "results"
     command = [sys.executable, "-m", "emotune", "reproduce", "ecg-table-2", "--scale", "smoke", "--json"]
     command += ["--stores", str(tmp_path / "stores"), "--storage", str(storage), "--concurrency", "2"]
@@ -30,6 +30,6 @@ def test_a_table_is_complete_although_it_was_killed_on_the_way(tmp_path: Path) -
         assert file.read_text().splitlines()[: len(lines)] == lines
     rows = json.loads(done.stdout)["rows"]
     assert [row[""] for row in rows[:2]] == ["no pre-training", "pre-trained"]
-    assert all(row[place] for row in rows for place in ("arousal accuracy", "arousal F1", "valence accuracy"))
+    assert all(row[column] for row in rows for column in ("arousal accuracy", "arousal F1", "valence accuracy"))
     table = (storage / "ecg-table-2-smoke" / "table.md").read_text()
     assert "0.88 ±0.0054" in table

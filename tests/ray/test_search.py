@@ -1,4 +1,4 @@
-"""Promises of a search on a real Ray cluster: killed and started again, nothing is lost or repeated."""
+"""A search on a real Ray cluster that is killed and started again loses and repeats nothing."""
 
 import os
 import random
@@ -43,7 +43,7 @@ def wait_for_records(journal: Path, count: int, *, process: subprocess.Popen) ->
 
 
 def check_mlflow(program: Program, name: str, status: dict) -> None:
-    """Each configuration is one run, each epoch was logged once, and values are the journal's."""
+    """Check that each configuration is one run, in which each epoch of the journal is logged once."""
     client = MlflowClient(f"sqlite:///{program.storage / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(f"emotune/{name}")
     assert experiment is not None
@@ -56,18 +56,22 @@ def check_mlflow(program: Program, name: str, status: dict) -> None:
         "search": 1,
     }
     epochs = [
-        one for one in read_journal(LocalLog(program.storage / name / "journal.jsonl")) if isinstance(one, EpochDone)
+        record
+        for record in read_journal(LocalLog(program.storage / name / "journal.jsonl"))
+        if isinstance(record, EpochDone)
     ]
     for config_id in configurations:
         history = client.get_metric_history(by_config[str(config_id)].info.run_id, "val/loss")
         logged = sorted((point.step, point.value) for point in history)
-        assert logged == [(one.epoch, one.metrics["val/loss"]) for one in epochs if one.config_id == config_id]
-        longest = max(one["to_epoch"] for one in status["evaluations"] if one["config_id"] == config_id)
+        recorded = [record for record in epochs if record.config_id == config_id]
+        assert logged == [(record.epoch, record.metrics["val/loss"]) for record in recorded]
+        evaluations = [item for item in status["evaluations"] if item["config_id"] == config_id]
+        longest = max(evaluation["to_epoch"] for evaluation in evaluations)
         assert [step for step, _ in logged] == list(range(1, longest + 1))
 
 
 def check_decisions(journal: Path) -> None:
-    """Every decision of a search follows from the rules, its studied costs and what it could have seen."""
+    """Check that every decision follows from the rules, the costs of the study and the results at its virtual time."""
     records = read_journal(LocalLog(journal))
     first = opened(records)
     study = Study.model_validate(first.study)
@@ -83,32 +87,32 @@ def check_decisions(journal: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("study", "settings", "asked"),
+    ("study", "settings", "interrupted"),
     [
         pytest.param("smoke", ("--set", "searcher.model=hpbandster"), False, id="sync", marks=pytest.mark.thorough),
         pytest.param(str(CONDITIONAL), (), True, id="async"),
     ],
 )
 def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
-    program: Program, study: str, settings: tuple[str, ...], asked: bool
+    program: Program, study: str, settings: tuple[str, ...], interrupted: bool
 ) -> None:
-    """One has the model of hpbandster, the other one that of all rungs, on a space with conditions and more.
+    """The first case has the model of hpbandster, the second one the model ``rungs`` on a conditional space.
 
-    The latter is also asked to end, and names the command that goes on.
+    The second search also receives SIGTERM, and prints the command that resumes it.
     """
     finish(program.search("undisturbed", *settings, study=study, concurrency=2))
     undisturbed = program.status("undisturbed")
     count = len(read_journal(LocalLog(program.storage / "undisturbed" / "journal.jsonl")))
     journal = program.storage / "killed" / "journal.jsonl"
-    where = random.Random(count)
+    generator = random.Random(count)
     process = program.search("killed", *settings, study=study, concurrency=2)
-    wait_for_records(journal, where.randrange(3, count // 2), process=process)
+    wait_for_records(journal, generator.randrange(3, count // 2), process=process)
     process.kill()
     process.wait()
-    if asked:
+    if interrupted:
         known = len(read_journal(LocalLog(journal)))
         process = program.search("killed", *settings, study=study, concurrency=2)
-        wait_for_records(journal, where.randrange(known + 1, count - 3), process=process)
+        wait_for_records(journal, generator.randrange(known + 1, count - 3), process=process)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGTERM, errors
@@ -130,7 +134,7 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     assert journal.read_bytes() == before
 
 
-def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Program) -> None:
+def test_a_second_driver_is_refused_with_a_line_that_names_the_first(program: Program) -> None:
     journal = program.storage / "held" / "journal.jsonl"
     journal.parent.mkdir(parents=True)
     with LocalLog(journal).lock(owner="the first"):
@@ -138,7 +142,7 @@ def test_a_second_driver_is_refused_in_a_line_that_names_the_first(program: Prog
         output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (2, "")
     assert errors.count("\n") == 1
-    assert f"another driver is alive on this search (the first, pid {os.getpid()} on " in errors
+    assert f"another driver is running this search (the first, pid {os.getpid()} on " in errors
     assert not journal.exists()
 
 
@@ -148,14 +152,14 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
     process = program.search("workers", *sets, concurrency=2)
     journal = program.storage / "workers" / "journal.jsonl"
     wait_for_records(journal, 1, process=process)
-    while len({one.evaluation_id for one in read_journal(LocalLog(journal)) if isinstance(one, EpochDone)}) < 2:
+    while len({item.evaluation_id for item in read_journal(LocalLog(journal)) if isinstance(item, EpochDone)}) < 2:
         time.sleep(0.01)
     workers = [child for child in psutil.Process().children(recursive=True) if is_trial(child)]
     assert len(workers) == 2
     workers[0].kill()
     workers[1].suspend()
     errors = finish(process)
-    assert errors.count("is tried again") >= 2, "more only where the machine is too busy for a worker to begin in time"
+    assert errors.count("is tried again") >= 2, "a busy machine can cause more, when a worker does not start in time"
     assert "is tried again: hung: no epoch in" in errors
     status = program.status("workers")
     assert [evaluation["status"] for evaluation in status["evaluations"]] == ["done"] * 5
@@ -163,7 +167,7 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
 
 
 def is_trial(process: psutil.Process) -> bool:
-    """Tell by its title, in which Tune puts a class of its own while a worker trains."""
+    """Return whether a process is a training worker, by the class in the title that Tune sets."""
     try:
         return "Trainable" in " ".join(process.cmdline())
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""Promises of a search whose results are in a bucket: nothing is lost by a kill, a move or an outage."""
+"""A search with results in a bucket loses nothing by a kill, a move to another machine or an outage."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from tests.support.s3 import Server
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 OUTAGE_S = 8.0
-"""Seconds that the server is down in the middle of the search."""
+"""Duration of the outage of the server during the search."""
 
 
 def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Popen) -> None:
@@ -31,12 +31,12 @@ def wait_for_records(folder: SearchFolder, count: int, *, process: subprocess.Po
         time.sleep(0.2)
 
 
-def test_killed_moved_and_cut_off_it_ends_like_an_undisturbed_one(
+def test_after_a_kill_a_move_and_an_outage_the_results_equal_an_undisturbed_search(
     program: Program, s3_server: Server, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine is one with another cache; on the first one workers may live on for a moment.
+    """Another cache simulates another machine. On the first one, workers may still run for a moment.
 
-    Every driver starts a Ray of its own: workers have the environment of their node, and with it the server's address.
+    Every driver starts its own Ray, because workers get the address of the server from the environment of their node.
     """
     monkeypatch.setenv("RAY_ADDRESS", "local")
     few = ("--evaluations", "5")

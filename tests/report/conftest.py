@@ -8,7 +8,7 @@ NASTY = "<script>alert('x')</script>"
 
 
 class Journal:
-    """Makes the records of evaluations that run one after the other."""
+    """Builds the records of evaluations that run one after the other."""
 
     def __init__(self, *, mode: str = "min") -> None:
         study = {
@@ -69,7 +69,7 @@ class Journal:
 
 @pytest.fixture
 def records() -> list[Record]:
-    """Six configurations; 0, 1, 2 and 3 go on to the second epoch; 4 fails."""
+    """Six configurations; 0, 1, 2 and 3 are promoted to the second epoch; 4 fails."""
     journal = Journal()
     for config, loss in enumerate([0.1, 0.2, 0.3, 0.4]):
         journal.evaluate(config, losses=[loss])

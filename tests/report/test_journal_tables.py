@@ -12,7 +12,7 @@ from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record,
 from emotune.study.results import evaluation_results, find_best
 
 
-def test_the_leaderboard_begins_with_the_best_and_ends_with_the_failed(records: list[Record]) -> None:
+def test_the_leaderboard_lists_the_best_first_and_failures_last(records: list[Record]) -> None:
     table = leaderboard(records)
     assert list(table["config"]) == [0, 2, 1, 3, 5, 4]
     assert list(table["epochs"]) == [2, 2, 2, 2, 1, 0]
@@ -25,15 +25,15 @@ def test_the_leaderboard_begins_with_the_best_and_ends_with_the_failed(records: 
 def searches(mode: str) -> st.SearchStrategy[list[Record]]:
     results = st.lists(
         st.tuples(st.integers(0, 6), st.integers(1, 3), st.none() | st.floats(-9, 9)),
-        unique_by=lambda one: one[:2],
+        unique_by=lambda result: result[:2],
     )
-    return results.map(lambda one: _journal(one, mode=mode))
+    return results.map(lambda drawn: _journal(drawn, mode=mode))
 
 
 def _journal(results: list[tuple[int, int, float | None]], *, mode: str) -> list[Record]:
     study = {"objective": {"metric": "val/loss", "mode": mode}}
     records: list[Record] = [Opened(time=0.0, name="x", study=study, digest="d", seed=0, concurrency=1, software={})]
-    for number, (config, epochs, objective) in enumerate(sorted(results, key=lambda one: one[1])):
+    for number, (config, epochs, objective) in enumerate(sorted(results, key=lambda result: result[1])):
         evaluation = Evaluation(
             id=number, config_id=config, bracket=0, rung=epochs - 1, from_epoch=epochs - 1, to_epoch=epochs,
             values={"lr": config}, origin="random",
@@ -59,7 +59,7 @@ def test_leaderboard_and_incumbent_agree_with_the_best(mode: str, data: st.DataO
     records = data.draw(searches(mode))
     best = find_best(evaluation_results(records), mode=mode)
     table, curve = leaderboard(records), incumbents(records)
-    assert len(table) == len({one.evaluation.config_id for one in records if isinstance(one, Started)})
+    assert len(table) == len({record.evaluation.config_id for record in records if isinstance(record, Started)})
     if best is None:
         assert curve.empty
         return
@@ -68,22 +68,24 @@ def test_leaderboard_and_incumbent_agree_with_the_best(mode: str, data: st.DataO
     assert curve["trained"].is_monotonic_increasing
 
 
-def test_curves_hold_each_finite_value_once(records: list[Record]) -> None:
+def test_curves_contain_each_finite_value_once(records: list[Record]) -> None:
     curves = learning_curves(records)
-    reported = sum(value is not None for one in records if isinstance(one, EpochDone) for value in one.metrics.values())
+    reported = sum(
+        value is not None for record in records if isinstance(record, EpochDone) for value in record.metrics.values()
+    )
     assert len(curves) == reported
     assert not curves.duplicated(["config", "epoch", "metric"]).any()
 
 
-def test_rank_agreement_is_spearmans(records: list[Record]) -> None:
+def test_rank_agreement_is_the_correlation_of_spearman(records: list[Record]) -> None:
     table = rank_agreement(records)
     assert table.loc[0, ["fewer", "more", "configurations"]].tolist() == [1, 2, 4]
     # ranks 1 2 3 4 and 1 3 2 4: 1 - 6 * 2 / (4 * 15)
     assert math.isclose(table["spearman"].iloc[0], 0.8)
 
 
-def test_rank_agreement_of_too_few_is_missing(records: list[Record]) -> None:
-    table = rank_agreement([one for one in records if getattr(one, "config_id", 0) in (0, 1)])
+def test_rank_agreement_of_two_configurations_is_missing(records: list[Record]) -> None:
+    table = rank_agreement([record for record in records if getattr(record, "config_id", 0) in (0, 1)])
     assert table["configurations"].tolist() == [2]
     assert pd.isna(table["spearman"]).all()
 

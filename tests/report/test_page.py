@@ -22,7 +22,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects tags, identities and text, and checks that what is opened is closed."""
+    """Collects tags, ids, addresses and text, and checks that every open tag is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def read(page: str) -> Reader:
     return reader
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
+def test_the_page_loads_no_resource_and_runs_no_script(page: str) -> None:
     reader = read(page)
     assert not {"script", "iframe", "img", "object", "embed"} & set(reader.tags)
     assert all(address.startswith(("#", "data:")) for address in reader.addresses)
@@ -110,18 +110,18 @@ def test_the_page_shows_extension_warm_start_and_rung_weights(records: list[Reco
     opened = records[0]
     assert isinstance(opened, Opened)
     study = opened.study | {"searcher": {"kind": "bohb"}, "space": SPACE}
-    grown = [opened.model_copy(update={"study": study, "warm_start": ("old & older",)}), *records[1:]]
+    extended = [opened.model_copy(update={"study": study, "warm_start": ("old & older",)}), *records[1:]]
     for number in range(9):
-        grown += [
-            one.model_copy(update={"evaluation": one.evaluation.model_copy(update={"id": 100 + number})})
-            if isinstance(one, Started)
-            else one.model_copy(update={"evaluation_id": 100 + number})
-            for one in records[1:4]
-            if not isinstance(one, EpochDone)
+        extended += [
+            record.model_copy(update={"evaluation": record.evaluation.model_copy(update={"id": 100 + number})})
+            if isinstance(record, Started)
+            else record.model_copy(update={"evaluation_id": 100 + number})
+            for record in records[1:4]
+            if not isinstance(record, EpochDone)
         ]
-    grown.append(Extended(time=100.0, brackets=7, evaluations=None))
-    write_report(grown, tmp_path / "grown.html")
-    text = read((tmp_path / "grown.html").read_text()).text
+    extended.append(Extended(time=100.0, brackets=7, evaluations=None))
+    write_report(extended, tmp_path / "extended.html")
+    text = read((tmp_path / "extended.html").read_text()).text
     assert "Warm start: the best configurations of old & older. Extended to 7 brackets." in text
     assert "Weight of each rung" in text
     assert "Weight of each rung" not in read(page).text

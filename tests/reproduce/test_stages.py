@@ -28,8 +28,8 @@ SIZES = {
 
 
 def stages_of(name: str, scale: Scale = FULL) -> list[Stage]:
-    ours = cells_of(find_table(name), scale=scale, stores=NOWHERE)
-    return execution_order([cell.stage for cell in ours] or [pretext_stage(scale=scale, stores=NOWHERE)])
+    cells = cells_of(find_table(name), scale=scale, stores=NOWHERE)
+    return execution_order([cell.stage for cell in cells] or [pretext_stage(scale=scale, stores=NOWHERE)])
 
 
 def run(*arguments: str) -> Result:
@@ -41,7 +41,7 @@ def run(*arguments: str) -> Result:
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=lambda scale: scale.name)
 @pytest.mark.parametrize("name", TABLES)
-def test_every_cell_has_its_runs_and_each_run_is_named_once(name: str, scale: Scale) -> None:
+def test_every_cell_has_its_runs_and_names_of_runs_are_unique(name: str, scale: Scale) -> None:
     stages = stages_of(name, scale)
     assert (len(cells_of(find_table(name), scale=scale, stores=NOWHERE)), len(stages)) == SIZES[name]
     names = [stage.name for stage in stages]
@@ -52,7 +52,7 @@ def test_every_cell_has_its_runs_and_each_run_is_named_once(name: str, scale: Sc
         done.add(stage.name)
 
 
-def test_tables_share_the_runs_that_are_the_same() -> None:
+def test_tables_share_equal_runs() -> None:
     best = {stage.name for stage in stages_of("ecg-table-2")}
     assert len(best & {stage.name for stage in stages_of("ecg-table-1")}) == 4
     fused = {stage.name for stage in stages_of("multimodal-table-2")}
@@ -62,15 +62,15 @@ def test_tables_share_the_runs_that_are_the_same() -> None:
 
 def test_the_experiments_are_the_published_ones() -> None:
     ecg, eeg = (
-        next(one for one in stages_of(name) if one.kind == "pretraining").experiment
+        next(stage for stage in stages_of(name) if stage.kind == "pretraining").experiment
         for name in ("ecg-table-2", "multimodal-table-1")
     )
     assert (ecg.epochs, ecg.optim.lr, ecg.optim.warmup_epochs, ecg.optim.weight_decay) == (500, 1e-3, 30, 0.005)
     assert (eeg.epochs, eeg.optim.lr) == (500, 5e-4)
-    fused = next(one for one in stages_of("multimodal-table-2") if one.kind == "fusion").experiment
+    fused = next(stage for stage in stages_of("multimodal-table-2") if stage.kind == "fusion").experiment
     assert fused.model.model_dump() == {"kind": "features", "fold": 0, "width": 576}
     assert (fused.epochs, fused.optim.lr, fused.optim.step_epochs, fused.optim.step_factor) == (52, 1e-5, 20, 0.65)
-    tuned = next(one for one in stages_of("ecg-table-2") if one.kind == "folds").experiment
+    tuned = next(stage for stage in stages_of("ecg-table-2") if stage.kind == "folds").experiment
     assert (tuned.epochs, tuned.optim.lr, tuned.optim.step_epochs, tuned.optim.weight_decay) == (100, 1e-4, 45, 1e-5)
     assert tuned.folds.channels == ("ECG Left",)
 
@@ -87,15 +87,15 @@ def test_neither_encoder_is_pretrained_on_its_test_half(name: str) -> None:
             assert (folds.count, folds.seed, folds.index) == (base.folds.count, base.folds.seed, None)
 
 
-def test_the_pre_training_costs_what_its_operations_cost() -> None:
-    stage = next(one for one in stages_of("ecg-table-2") if one.kind == "pretraining")
+def test_the_cost_of_the_pre_training_follows_from_its_operations() -> None:
+    stage = next(stage for stage in stages_of("ecg-table-2") if stage.kind == "pretraining")
     cost = cost_of(stage, scale=FULL)
     assert (cost.runs, cost.epochs, cost.segments) == (1, 500, 83_401)
     assert cost.operations == pytest.approx(28.6e9 * 83_401 * 500, rel=0.02)
     assert cost.gpu_hours == pytest.approx(1.2, rel=0.02)
 
 
-def made_up(table: str) -> dict:
+def invented_results(table: str) -> dict:
     results = {}
     for cell in cells_of(find_table(table), scale=FULL, stores=NOWHERE):
         folds = tuple(
@@ -106,9 +106,9 @@ def made_up(table: str) -> dict:
     return results
 
 
-def test_a_table_with_published_numbers_is_written_in_three_formats() -> None:
+def test_a_table_with_published_numbers_is_written_as_frame_markdown_and_latex() -> None:
     table = find_table("multimodal-table-4")
-    frame = frame_of(table, made_up(table.name))
+    frame = frame_of(table, invented_results(table.name))
     assert frame[""].tolist()[:2] == ["EEG baseline", "EEG + ECG + GSR baseline"]
     fused = frame[frame[""] == "ECG and EEG, fused, pre-trained"].iloc[0]
     assert fused["arousal accuracy"] == "0.645 ±0.022"
@@ -122,13 +122,13 @@ def test_a_table_with_published_numbers_is_written_in_three_formats() -> None:
     assert latex.count(r"\\") == len(frame) + 1
 
 
-def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     stores, results = str(tmp_path / "stores"), str(tmp_path / "results")
     options = ("--stores", stores, "--storage", results, "--dry-run")
     text = run("ecg-table-1", *options).stdout
     assert "16 cells, 22 runs, 19000 epochs" in text
-    told = json.loads(run("multimodal-table-2", *options, "--json").stdout)
-    assert (len(told["cells"]), len(told["runs"])) == (6, 10)
+    document = json.loads(run("multimodal-table-2", *options, "--json").stdout)
+    assert (len(document["cells"]), len(document["runs"])) == (6, 10)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -52,7 +52,8 @@ class Cluster:
         self.journal = Journal.open(LocalLog(folder / "journal.jsonl"), owner="test")
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
-        coordinator = Coordinator(optimizer, journal=self.journal, aim=StudyObjective(metric="val/loss", mode="min"))
+        objective = StudyObjective(metric="val/loss", mode="min")
+        coordinator = Coordinator(optimizer, journal=self.journal, objective=objective)
         self.stop = False
         self.searcher = CoordinatorSearcher(
             coordinator, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop

@@ -169,7 +169,7 @@ def test_a_fault_in_the_rules_is_found_with_several_workers(
 
 @pytest.mark.parametrize("kind", ["asha", "hyperband"])
 def test_a_decision_that_looked_ahead_is_found(kind: str) -> None:
-    """Decisions of one worker, who sees every result, are not those of three, who see some of them too late."""
+    """Decisions with one worker see every result; with three workers some results come too late."""
     optimizer = Optimizer(mixed_space(), kind=kind, evaluations=60)
     run_to_the_end(optimizer)
     settings = optimizer.settings.model_copy(update={"concurrency": 3})

@@ -1,4 +1,4 @@
-"""Promises of an extended search: it goes on from its end, and kills change nothing about it."""
+"""Promises of an extended search: it resumes from its end, and kills do not change it."""
 
 import json
 import random

@@ -19,7 +19,7 @@ def evaluation(number: int, *, rung: int) -> Evaluation:
     )
 
 
-def test_a_promoted_configuration_runs_whether_its_first_result_is_told_before_or_after() -> None:
+def test_a_promoted_configuration_runs_in_either_order_of_its_records() -> None:
     first, promoted = evaluation(0, rung=0), evaluation(1, rung=1)
     as_it_went, rebuilt = (History(ConfigurationSpace({"lr": (0.0, 1.0)})) for _ in range(2))
     as_it_went.started(first)

@@ -1,4 +1,4 @@
-"""Promises of a search that is killed: whatever dies when, its history is that of an undisturbed one.
+"""Promises of a killed search: its history is equal to that of an undisturbed search.
 
 A driver here is the real journal, coordinator and optimizer, with random spaces and losses in place of training. It is
 killed again and again, right after it wrote one to five records, and half of the time the last one is torn at some
@@ -53,7 +53,7 @@ class Search:
         return 1.0 + zlib.crc32(repr(sorted(values.items())).encode()) % 5
 
     def drive(self, path: Path, *, records: int | None = None) -> Optimizer:
-        """Go on with the search; the driver dies as soon as it has written so many records."""
+        """Resume the search; the driver dies as soon as it has written ``records`` records."""
         with Journal.open(LocalLog(path), owner="test") as journal:
             last = None if records is None else len(journal) + records
 
@@ -64,7 +64,7 @@ class Search:
             optimizer = optimizer_from_records(
                 self.space, journal.records, settings={**self.options, "cost": self.cost}
             )
-            coordinator = Coordinator(optimizer, journal=journal, aim=StudyObjective(), observers=[die])
+            coordinator = Coordinator(optimizer, journal=journal, objective=StudyObjective(), observers=[die])
             self.work(coordinator)
             return optimizer
 

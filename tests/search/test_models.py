@@ -22,7 +22,7 @@ from tests.search.searching import documents, loss_of, mixed_space, run_to_the_e
 
 
 def history_of(space: ConfigurationSpace, counts: dict[int, int], *, loss: Any = loss_of, seed: int = 0) -> History:
-    """Return a history in which so many random configurations have results at each rung."""
+    """Return a history with random configurations, ``counts[rung]`` of which have results at a rung."""
     space.seed(seed)
     history = History(space)
     for number in range(max(counts.values())):

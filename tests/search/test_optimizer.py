@@ -102,7 +102,7 @@ def test_strict_and_free_order_are_equal_for_one_worker() -> None:
 
 
 @pytest.mark.parametrize("model", ["hpbandster", "rungs"])
-def test_a_search_killed_anywhere_goes_on_as_if_nothing_had_happened(model: str) -> None:
+def test_a_search_killed_anywhere_resumes_like_an_undisturbed_one(model: str) -> None:
     search = {"max_budget": 9, "evaluations": 60, "concurrency": 3, "model": model, "seed": 5}
     whole = Optimizer(mixed_space(), **search)
     run_to_the_end(whole, loss=lambda each: loss_of(each, failures=6))
@@ -189,7 +189,7 @@ def test_a_changed_record_is_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [None, float("nan"), float("inf"), float("-inf"), np.float32("nan")])
-def test_what_is_no_finite_number_is_a_failure_and_never_goes_on(bad: Any) -> None:
+def test_a_loss_that_is_not_finite_is_a_failure_and_is_never_promoted(bad: Any) -> None:
     optimizer = Optimizer(mixed_space(), kind="hyperband", max_budget=9, brackets=3)
     run_to_the_end(optimizer, loss=lambda each: bad if each.config_id % 2 else loss_of(each))
     assert all((loss is None) == bool(each.config_id % 2) for each, loss in optimizer.results())
@@ -198,7 +198,7 @@ def test_what_is_no_finite_number_is_a_failure_and_never_goes_on(bad: Any) -> No
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_whoever_fails_after_a_promotion_is_replaced_by_the_next_best(concurrency: int) -> None:
+def test_a_failure_after_a_promotion_is_replaced_by_the_next_best(concurrency: int) -> None:
     optimizer = Optimizer(mixed_space(), kind="hyperband", max_budget=9, brackets=1, concurrency=concurrency)
     order = [3, 1, 4, 0, 5, 8, 2, 6, 7]
     run_to_the_end(
@@ -230,7 +230,7 @@ def test_limits() -> None:
     assert all(endless.ask() for _ in range(200))
 
 
-def test_a_result_is_told_once_and_of_something_that_was_asked() -> None:
+def test_a_result_is_accepted_once_and_for_a_running_evaluation_only() -> None:
     optimizer = Optimizer(mixed_space())
     for unknown in (0, -1):
         with pytest.raises(SettingsError):

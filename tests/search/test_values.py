@@ -35,15 +35,15 @@ def test_inactive_values_are_left_out_and_types_are_the_spaces() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"optim.lr": 0.5}, r"optim.lr = 0.5 is not in the space, which has 1e-05 to 0.1"),
+        ({"optim.lr": 0.5}, r"optim.lr = 0.5 is outside the space, expected a value in 1e-05 to 0.1"),
         ({"optim.lr": "fast"}, r"optim.lr = 'fast'"),
         ({"optim.lr": True}, r"optim.lr = True"),
         ({"optim.lr": float("nan")}, r"optim.lr = nan"),
-        ({"task.span": 2.5}, r"task.span = 2.5 is not in the space, which has 1 to 64"),
+        ({"task.span": 2.5}, r"task.span = 2.5 is outside the space, expected a value in 1 to 64"),
         ({"model.heads": 3}, r"model.heads = 3 .* 1 or 2 or 4 or 8"),
         ({"optim.kind": "adm"}, r"optim.kind = 'adm'"),
         ({"optim.rate": 0.1}, r"'optim.rate' is not in the space"),
-        ({"optim.momentum": None}, r"no value for optim.momentum, which the space has with 0.0 to 1.0"),
+        ({"optim.momentum": None}, r"no value of optim.momentum was given, expected one in 0.0 to 1.0"),
         ({"model.layers": 4, "model.heads": 8}, r"forbids .*model.heads = 8"),
     ],
 )

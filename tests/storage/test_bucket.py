@@ -82,7 +82,7 @@ def test_a_driver_that_is_alive_is_named_to_a_driver_on_another_machine(
 ) -> None:
     with (
         Journal.open(folder.journal, owner="the first"),
-        pytest.raises(BusyError, match=r"another driver is alive on this search \(the first, pid "),
+        pytest.raises(BusyError, match=r"another driver is running this search \(the first, pid "),
     ):
         Journal.open(elsewhere.journal, owner="the second")
 

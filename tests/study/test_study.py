@@ -63,7 +63,7 @@ MISTAKES = {
     "good in another space": (
         "seed: 7",
         "earlier: [{optim.lr: 0.005, model.layers: 2}, {optim.lr: 0.5, model.layers: 2}]",
-        r"study.yaml:4:47: optim.lr = 0.5 is not in the space, which has 0.0001 to 0.01",
+        r"study.yaml:4:47: optim.lr = 0.5 is outside the space, expected a value in 0.0001 to 0.01",
     ),
     "not YAML": ("seed: 7", "seed: [7", r"study.yaml:\d+:\d+"),
     "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"but the run has 9 epochs"),

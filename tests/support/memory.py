@@ -1,4 +1,4 @@
-"""A storage in the memory of this process, to prove the contract of storages on a third kind."""
+"""A storage in the memory of this process, as a third backend for the contract tests."""
 
 import contextlib
 import shutil
@@ -15,8 +15,10 @@ _FILES: dict[str, bytes] = {}
 """Content of every file by its key."""
 
 _LOGS: dict[str, bytes] = {}
+"""Content of every log by its key."""
+
 _LOCKS: dict[str, str] = {}
-"""Owner of every lock that is held."""
+"""Owner of every held lock by its key."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class MemoryLog(Log):
     @contextlib.contextmanager
     def lock(self, *, owner: str) -> Iterator[None]:
         if self.key in _LOCKS:
-            raise BusyError(f"{self}: another driver is alive on this search ({_LOCKS[self.key]})")
+            raise BusyError(f"{self}: another driver is running this search ({_LOCKS[self.key]})")
         _LOCKS[self.key] = owner
         try:
             yield

@@ -23,7 +23,7 @@ PORTS = ("master", "volume", "filer", "s3")
 
 @dataclass
 class Server:
-    """SeaweedFS with its data in a folder, which survive a kill and a restart."""
+    """SeaweedFS with its data in a folder; the data survive a kill and a restart."""
 
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
@@ -42,17 +42,22 @@ class Server:
         self.ports = self.ports or dict(zip(PORTS, free_ports(2 * len(PORTS)), strict=False))
         numbers = [f"-{name}.port={port}" for name, port in self.ports.items()]
         numbers += [f"-{name}.port.grpc={port + 1}" for name, port in self.ports.items()]
-        here = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder}", f"-s3.config={self.folder / 's3.json'}"]
-        less = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.preStopSeconds=0"]
-        small = ["-volume.max=50", "-master.volumeSizeLimitMB=64"]
+        addresses = [
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-dir={self.folder}",
+            f"-s3.config={self.folder / 's3.json'}",
+        ]
+        disabled = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.preStopSeconds=0"]
+        sizes = ["-volume.max=50", "-master.volumeSizeLimitMB=64"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [program, "server", "-s3", *here, *numbers, *less, *small], stdout=log, stderr=log
+                [program, "server", "-s3", *addresses, *numbers, *disabled, *sizes], stdout=log, stderr=log
             )
         self.wait()
 
     def restart(self) -> None:
-        """Start it again and wait until it returns an object. The environment must have its address."""
+        """Start the server again, and wait until it returns an object. The environment must contain its address."""
         self.start()
         patience.patiently(lambda: _open_bucket("results").get("ready"), what="ready", seconds=60.0)
 
@@ -74,7 +79,7 @@ class Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free, and the port after each of them too."""
+    """Return ports that are free, and whose next port is free too."""
     ports: list[int] = []
     while len(ports) < count:
         with socket.socket() as first, socket.socket() as second:
@@ -109,7 +114,7 @@ def s3_bucket(s3_server: Server) -> str:
                 client.create_bucket(Bucket="results")
                 client.put_object(Bucket="results", Key="ready", Body=b"ready")
                 break
-            except client.exceptions.ClientError:  # its services find each other within seconds
+            except client.exceptions.ClientError:  # the services of SeaweedFS connect to each other within seconds
                 assert time.monotonic() < until
                 time.sleep(0.2)
         _open_bucket.cache_clear()
@@ -120,7 +125,7 @@ def s3_bucket(s3_server: Server) -> str:
 def s3_url(
     s3_server: Server, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[str]:
-    """The URL of an empty prefix in the bucket; with an empty cache."""
+    """The URL of an empty prefix in the bucket, with an empty cache."""
     for name, value in (s3_server.environment | {"EMOTUNE_CACHE": str(tmp_path / "cache")}).items():
         monkeypatch.setenv(name, value)
     for name in [name for name in os.environ if name.startswith("AWS_") and name not in s3_server.environment]:

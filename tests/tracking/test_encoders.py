@@ -89,7 +89,7 @@ def test_an_encoder_is_not_exported_into_a_full_temporary_folder(
 ) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=2**20))
-    with pytest.raises(StorageError, match="which has 1 MiB free; make room, or set TMPDIR"):
+    with pytest.raises(StorageError, match="which has 1 MiB free; free disk space, or set TMPDIR"):
         log_encoder(
             run, module=Encoder(), example=np.zeros((1, 1, 64), dtype=np.float32), folder=files, tracking_uri=uri
         )

@@ -109,7 +109,7 @@ def test_workers_that_come_and_go_end_where_one_worker_does(store: SegmentStore,
 
 def test_more_workers_than_segments_of_a_batch_are_refused(store: SegmentStore, experiment: Experiment) -> None:
     training_data = experiment.training_data(store)
-    with pytest.raises(SettingsError, match="cannot be shared out among 99 workers"):
+    with pytest.raises(SettingsError, match="cannot be distributed over 99 workers"):
         train_epoch(
             experiment.begin(training_data), training_data, experiment.training_plan(), group=WorkerGroup(0, 99)
         )

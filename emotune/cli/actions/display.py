@@ -89,7 +89,7 @@ class SearchDisplay(Display):
 
     def __init__(self, study: Study, *, name: str) -> None:
         super().__init__(study, name=name)
-        self.aim = study.objective
+        self.objective = study.objective
         self.total_epochs = _total_epochs(study)
         self.running: dict[int, Started] = {}
         self.epochs: dict[int, EpochDone] = {}
@@ -153,8 +153,10 @@ class SearchDisplay(Display):
         if record.objective is None:
             return f"evaluation {evaluation.id} failed after {record.seconds:.1f} s: {record.error}"
         known = [] if self.best is None else [self.best]
-        self.best = best([*known, (evaluation, record.objective)], mode=self.aim.mode)
-        result = f"{self.aim.metric} {record.objective:.6g} at epoch {evaluation.to_epoch}, {record.seconds:.1f} s"
+        self.best = best([*known, (evaluation, record.objective)], mode=self.objective.mode)
+        result = (
+            f"{self.objective.metric} {record.objective:.6g} at epoch {evaluation.to_epoch}, {record.seconds:.1f} s"
+        )
         return f"evaluation {evaluation.id} done: {result}; best: {self.describe_best()}"
 
     def describe_best(self) -> str:
@@ -174,11 +176,11 @@ class SearchDisplay(Display):
 
     def render(self) -> Group:
         """Return a summary line and the table of running evaluations."""
-        table = Table("evaluation", "configuration", "epoch", self.aim.metric, "origin", "values")
+        table = Table("evaluation", "configuration", "epoch", self.objective.metric, "origin", "values")
         for number, record in sorted(self.running.items()):
             evaluation = record.evaluation
             last = self.epochs.get(number)
-            value = None if last is None else last.metrics.get(self.aim.metric)
+            value = None if last is None else last.metrics.get(self.objective.metric)
             table.add_row(
                 str(evaluation.id),
                 str(evaluation.config_id),

@@ -23,7 +23,7 @@ def pretrain_once(request: PretrainRequest) -> int:
         raise SettingsError(
             f"{request.experiment}: task.kind is 'classify'; expected a pre-training task. Use `emotune finetune`"
         )
-    study = single_run(experiment, aim=StudyObjective(metric="val/loss", mode="min"))
+    study = single_run(experiment, objective=StudyObjective(metric="val/loss", mode="min"))
     options = RunOptions(concurrency=1, purpose="pretrain", workers=request.workers)
     return _run_and_print(study, request, options=options, default_name=request.experiment.stem)
 
@@ -36,7 +36,7 @@ def finetune_once(request: FinetuneRequest) -> int:
         raise SettingsError(
             f"{request.experiment}: task.kind is {experiment.task.kind!r}; fine-tuning needs task.kind 'classify'"
         )
-    study = single_run(experiment, aim=StudyObjective(metric="val/macro_f1", mode="max"))
+    study = single_run(experiment, objective=StudyObjective(metric="val/macro_f1", mode="max"))
     options = RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=request.workers)
     return _run_and_print(study, request, options=options, default_name=request.experiment.stem)
 
@@ -52,11 +52,11 @@ def _run_and_print(study: Study, request: RunRequest, *, options: RunOptions, de
     return code
 
 
-def single_run(experiment: Experiment, *, aim: StudyObjective) -> Study:
+def single_run(experiment: Experiment, *, objective: StudyObjective) -> Study:
     """Return the study of an experiment whose only configuration is trained to the last epoch."""
     return Study(
         base=experiment,
-        objective=aim,
+        objective=objective,
         budget=Budget(min=experiment.epochs, max=experiment.epochs, evaluations=1),
         searcher={"kind": "random"},
         seed=experiment.seed,

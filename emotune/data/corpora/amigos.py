@@ -73,8 +73,8 @@ def list_parts(folder: Path | None, settings: Amigos) -> Iterator[CorpusPart]:
     ]
     if not sources:
         raise DataError(
-            f"{folder} holds no files of AMIGOS (Data_Preprocessed_P01.mat …), not even further below; "
-            "unpack the preprocessed data, not the original, and give the folder that they are in"
+            f"{folder} and its subfolders contain no files of AMIGOS (Data_Preprocessed_P01.mat …); "
+            "unpack the preprocessed data, not the original, and give their folder"
         )
     yield from group_by_subject(sources, folder=folder)
 

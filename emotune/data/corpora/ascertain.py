@@ -101,8 +101,8 @@ def list_parts(folder: Path | None, settings: Ascertain) -> Iterator[CorpusPart 
     ]
     if not sources:
         raise DataError(
-            f"{folder} holds no clips of ASCERTAIN (Movie_P01/ECG_Clip1.mat …), not even further below; "
-            "give the folder that has ASCERTAIN_Raw and ASCERTAIN_Features in it"
+            f"{folder} and its subfolders contain no clips of ASCERTAIN (Movie_P01/ECG_Clip1.mat …); "
+            "give the folder that contains ASCERTAIN_Raw and ASCERTAIN_Features"
         )
     elsewhere = len(found) - len(sources)
     if elsewhere:
@@ -130,7 +130,7 @@ def _only(folder: Path, *, name: str) -> Path | None:
     found = [path for path, _ in find_files(folder, name=name)]
     if len(found) > 1:
         names = " and ".join(relative_path(path, folder=folder) for path in found)
-        raise DataError(f"{folder}: both {names} would be read; remove all but one")
+        raise DataError(f"{folder} contains {names}, expected one of them; remove the others")
     return found[0] if found else None
 
 
@@ -139,7 +139,7 @@ def _table(folder: Path, *, settings: Ascertain) -> Path | None:
         return _only(folder, name=QUALITY)
     table = folder / settings.quality_table
     if not table.is_file():
-        raise DataError(f"{table} does not exist; quality_table should be a table of quality ratings below {folder}")
+        raise DataError(f"quality_table: {table} does not exist; give a table of quality ratings inside {folder}")
     return table
 
 
@@ -215,7 +215,7 @@ def _leads(path: Path) -> Float[np.ndarray, "lead time"]:
         raise DataError(f"Data_ECG is {describe_value(samples)}, where 3 to 6 columns were expected")
     fs = rate_of_stamps(samples[:, 0])
     if not abs(fs - RATE) <= RATE_TOLERANCE * RATE:
-        raise DataError(f"its time stamps say {fs:.4g} Hz, where {RATE} Hz was expected")
+        raise DataError(f"the rate of its time stamps is {fs:.4g} Hz, where {RATE} Hz was expected")
     return samples.T[list(columns)]
 
 

@@ -92,10 +92,10 @@ def list_parts(folder: Path | None, settings: Dreamer) -> Iterator[CorpusPart]:
     assert folder is not None
     found = [path for path, _ in find_files(folder, name=r"DREAMER\.mat")]
     if not found:
-        raise DataError(f"{folder} holds no DREAMER.mat, not even further below; give the folder that it is in")
+        raise DataError(f"{folder} and its subfolders contain no DREAMER.mat; give the folder of that file")
     if len(found) > 1:
         names = " and ".join(relative_path(path, folder=folder) for path in found)
-        raise DataError(f"{folder}: both {names} would be read; remove all but one")
+        raise DataError(f"{folder} contains {names}, expected one of them; remove the others")
     yield CorpusPart(name="DREAMER", folder=folder, files=tuple(found))
 
 
@@ -111,7 +111,7 @@ def read(part: CorpusPart, modality: Modality, settings: Dreamer) -> Iterator[It
             count += 1
             yield from _subject(content, subject=f"S{count:02d}", source=source, info=info)
         if count != info.subjects:
-            raise DataError(f"it has {count} subjects, where noOfSubjects says {info.subjects}")
+            raise DataError(f"it has {count} subjects, but its noOfSubjects is {info.subjects}")
     except DataError as error:
         yield UnreadableRecording(subject="", source=source, reason=str(error))
 

@@ -47,8 +47,8 @@ def list_parts(folder: Path | None, settings: Eegmmidb) -> Iterator[CorpusPart]:
     ]
     if not sources:
         raise DataError(
-            f"{folder} holds no runs of eegmmidb (S001R01.edf …), not even further below; "
-            "give the folder that has S001, S002 … in it"
+            f"{folder} and its subfolders contain no runs of eegmmidb (S001R01.edf …); "
+            "give the folder that contains S001, S002 …"
         )
     yield from group_by_subject(sources, folder=folder)
 
@@ -77,7 +77,7 @@ def _recording(raw: RawFile, *, entry: SourceFile, source: str, modality: Modali
     rates = {channel.fs for channel in channels}
     factors = {MODALITIES[modality].factor_from(channel.unit) for channel in channels}
     if len(rates) > 1 or len(factors) > 1 or None in rates | factors:
-        raise DataError(f"its channels should have one rate and one unit of voltage, but have {_rates_and_units(raw)}")
+        raise DataError(f"its channels have {_rates_and_units(raw)}, expected one rate and one unit of voltage")
     factor, fs = factors.pop(), rates.pop()
     assert factor is not None
     assert fs is not None
@@ -116,7 +116,7 @@ def without_padding(samples: Float[np.ndarray, "channel time"]) -> Float[np.ndar
     """
     moving = np.flatnonzero(samples.any(axis=0))
     if not moving.size:
-        raise DataError("its ten channels hold nothing but zeros")
+        raise DataError("all samples of its ten channels are zero")
     return samples[:, : moving[-1] + 1]
 
 

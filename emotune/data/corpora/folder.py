@@ -205,7 +205,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
     channels = _choose(channels, names=names)
     rates = {channel.fs for channel in channels}
     if len(rates) > 1 or len({len(channel.samples) for channel in channels}) > 1:
-        raise DataError(f"its {modality} channels have several rates or lengths; leave some out")
+        raise DataError(f"its {modality} channels have different rates or lengths; leave some out")
     fs = rates.pop()
     if fs is None:
         raise DataError(f"its sampling rate is not known; give it in the column fs of {MANIFEST}")

@@ -72,7 +72,7 @@ def read_file(path: Path) -> RawFile:
     """
     read = FORMATS.get(path.suffix.lower())
     if read is None:
-        raise DataError(f"files ending in {path.suffix!r} cannot be read; there are {', '.join(FORMATS)}")
+        raise DataError(f"the ending of the file is {path.suffix!r}, expected one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise DataError("the file is missing")
     try:
@@ -107,7 +107,7 @@ def read_npz(path: Path) -> RawFile:
         fs = float(arrays["fs"])
         return RawFile(tuple(_of_npz(*column, fs=fs) for column in columns), intervals)
     except KeyError as error:
-        raise DataError(f"the archive holds no array {error}") from error
+        raise DataError(f"the archive contains no array {error}") from error
     except (ValueError, TypeError, IndexError) as error:
         raise DataError(f"the arrays do not fit together: {_line(error)}") from error
 
@@ -117,7 +117,9 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > LARGEST_ARCHIVE_BYTES:
-            raise DataError(f"it would unpack to {size / 2**30:.0f} GiB, more than a recording can have")
+            raise DataError(
+                f"it would unpack to {size / 2**30:.0f} GiB, expected at most {LARGEST_ARCHIVE_BYTES / 2**30:.0f} GiB"
+            )
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except ARCHIVE_FAULTS as error:
@@ -181,7 +183,7 @@ def _check_edf_size(path: Path) -> None:
             raise DataError(f"it has no EDF header: {_line(error)}") from error
     expected = header + records * 2 * sum(lengths)
     if records < 0 or header != 256 * (signals + 1) or size != expected:
-        raise DataError(f"it has {size} bytes, where its EDF header says {expected}. Is it truncated?")
+        raise DataError(f"it has {size} bytes, expected {expected} as in its EDF header. Is it truncated?")
 
 
 def read_wfdb(path: Path) -> RawFile:
@@ -222,11 +224,11 @@ def read_csv(path: Path) -> RawFile:
     try:
         table = pd.read_csv(path, encoding="utf-8-sig", skipinitialspace=True)
     except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"it is no table of numbers with names in the first line: {_line(error)}") from error
+        raise DataError(f"it is not a table of numbers with column names in its first line: {_line(error)}") from error
     table = table.drop(columns=[name for name in table.columns if str(name).strip().lower() in TIME_COLUMNS])
     wrong = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     if wrong:
-        raise DataError(f"column {', '.join(wrong)} holds something that is not a number")
+        raise DataError(f"column {', '.join(wrong)} contains values that are not numbers")
     return RawFile(
         tuple(
             RawChannel(

@@ -38,8 +38,8 @@ def list_parts(folder: Path | None, settings: LargeEegBci) -> Iterator[CorpusPar
     ]
     if not sources:
         raise DataError(
-            f"{folder} holds no sessions of Large-EEG-BCI (CLA-SubjectA-160108-3St-LRHand.mat …), not even further "
-            "below; give the folder that the MAT files are in"
+            f"{folder} and its subfolders contain no sessions of Large-EEG-BCI "
+            "(CLA-SubjectA-160108-3St-LRHand.mat …); give the folder of the MAT files"
         )
     yield from group_by_subject(sources, folder=folder)
 
@@ -61,7 +61,7 @@ def _recording(entry: SourceFile, *, source: str, modality: Modality) -> Recordi
     signal = ten_channels_at(content, "o.data", names="o.chnames")
     expected = number_at(content, "o.nS")
     if signal.shape[1] != expected:
-        raise DataError(f"o.data has {signal.shape[1]} samples, where o.nS says {expected:.0f}")
+        raise DataError(f"o.data has {signal.shape[1]} samples, but its o.nS is {expected:.0f}")
     return Recording(
         signal=signal,
         fs=rate_at(content, "o.sampFreq"),

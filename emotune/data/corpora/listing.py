@@ -39,7 +39,7 @@ def find_files(folder: Path, *, name: str) -> list[tuple[Path, re.Match[str]]]:
         DataError: There is no such folder, or links lead to the same file twice.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give the one that the corpus was unpacked to")
+        raise DataError(f"{folder} is not a folder; give the folder of the unpacked corpus")
     pattern = re.compile(name, re.IGNORECASE)
     matches = ((path, pattern.fullmatch(path.name)) for path in _files_below(folder))
     files = [(path, match) for path, match in matches if match]
@@ -47,7 +47,9 @@ def find_files(folder: Path, *, name: str) -> list[tuple[Path, re.Match[str]]]:
     for path, _ in files:
         other = originals.setdefault(path.resolve(), path)
         if other != path:
-            raise DataError(f"{folder}: {_below(folder, other)} and {_below(folder, path)} are the same file by a link")
+            raise DataError(
+                f"{folder}: {_below(folder, other)} and {_below(folder, path)} link to the same file; remove one"
+            )
     return files
 
 
@@ -116,7 +118,7 @@ def _refuse_copies(paths: Sequence[Path], *, folder: Path) -> None:
             other = seen.setdefault((size, _middle(path, size=size)), path)
             if other != path and filecmp.cmp(other, path, shallow=False):
                 raise DataError(
-                    f"{folder}: {_below(folder, other)} and {_below(folder, path)} are the same, byte by byte; "
+                    f"{folder}: {_below(folder, other)} and {_below(folder, path)} have the same content; "
                     "remove one of them"
                 )
 

@@ -104,8 +104,8 @@ def list_parts(folder: Path | None, settings: Pspm, *, corpus: str) -> Iterator[
             sources.append(source)
     if not sources:
         raise DataError(
-            f"{folder} holds no recordings of {corpus} (MAT files with infos and data), not even further below; "
-            "unpack Data.zip and give the folder that it makes"
+            f"{folder} and its subfolders contain no recordings of {corpus} (MAT files with infos and data); "
+            "unpack Data.zip and give the unpacked folder"
         )
     for (kind, reason), count in counts.items():
         yield ExcludedData(subject="", source=number_of_files(count, kind), reason=reason)
@@ -123,7 +123,7 @@ def files_of_set(folder: Path, *, corpus: str) -> list[Path]:
         sets.setdefault(_set_of(relative_path(path, folder=folder)), []).append(path)
     files = sets.get(corpus) or sets.get("")
     if not files and sets:
-        raise DataError(f"{folder} holds nothing of {corpus}, but files of {', '.join(sorted(sets))}")
+        raise DataError(f"{folder} contains files of {', '.join(sorted(sets))}, expected {corpus}")
     return files or []
 
 
@@ -202,15 +202,15 @@ def _lead(channel: Any, *, name: str, duration: float, modality: Modality) -> Le
     samples, fs = matrix_at(channel, "data"), rate_at(channel, "header.sr")
     unit = text_at(channel, "header.units") if "units" in channel["header"] else ""
     if unit.strip().lower() == "events":
-        raise DataError(f"the {spec.label} channel has times of events, where a wave was expected")
+        raise DataError(f"the {spec.label} channel contains times of events, where a signal was expected")
     if min(samples.shape) != 1:
         raise DataError(
             f"the {spec.label} channel has shape {samples.shape[0]} x {samples.shape[1]}, where a column was expected"
         )
     if abs(samples.size - duration * fs) > LENGTH_TOLERANCE:
         raise DataError(
-            f"the {spec.label} channel has {samples.size} samples, where {duration:g} s at {fs:g} Hz are "
-            f"{duration * fs:.0f}"
+            f"the {spec.label} channel has {samples.size} samples, expected {duration * fs:.0f} "
+            f"({duration:g} s at {fs:g} Hz)"
         )
     factor = spec.factor_from(unit)
     scaled = samples.ravel() * (1.0 if factor is None else factor)

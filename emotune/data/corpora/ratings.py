@@ -93,7 +93,7 @@ def read_rating_table(path: Path, *, sheet: str, line: int) -> RatingTable:
     """
     read = READERS.get(path.suffix.lower())
     if read is None:
-        raise DataError(f"{path} should be a table that ends in {', '.join(READERS)}")
+        raise DataError(f"{path}: a table of ratings must have the ending {' or '.join(READERS)}")
     try:
         rows = [[_number(cell) for cell in row] for row in read(path, sheet)]
     except FAULTS as error:
@@ -108,7 +108,7 @@ def read_rating_table(path: Path, *, sheet: str, line: int) -> RatingTable:
         ratings |= {(int(subject), int(row[0])): rating for subject, rating in cells if math.isfinite(subject + rating)}
     if not ratings:
         raise DataError(
-            f"{path}: line {line} should hold the numbers of subjects, and the first column below it those of clips"
+            f"{path}: expected subject numbers in line {line}, and clip numbers in the first column below it"
         )
     return ratings
 

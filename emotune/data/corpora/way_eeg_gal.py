@@ -51,8 +51,8 @@ def list_parts(folder: Path | None, settings: WayEegGal) -> Iterator[CorpusPart 
     ]
     if not sources:
         raise DataError(
-            f"{folder} holds no series of WAY-EEG-GAL (HS_P1_S1.mat …), not even further below; "
-            "unpack P1.zip to P12.zip and give the folder that they are in"
+            f"{folder} and its subfolders contain no series of WAY-EEG-GAL (HS_P1_S1.mat …); "
+            "unpack P1.zip to P12.zip and give their folder"
         )
     for names, (pattern, reason) in EXCLUDED.items():
         count = len(find_files(folder, name=pattern))

@@ -186,7 +186,7 @@ class ElementReader:
         kind, size = self._two(self._source.take(8))
         self._position += 8
         if kind != MATRIX or self._position + size > end:
-            raise self._damage(f"an array was expected, and {kind} with {size} bytes found")
+            raise self._damage(f"an element of type {kind} with {size} bytes was found, where an array was expected")
         end = self._position + size
         if size == 0:  # an empty cell
             return ArrayHeader(kind=6, flags=0, shape=(0, 0), name="", end=end)
@@ -201,7 +201,7 @@ class ElementReader:
     def value(self, header: ArrayHeader, *, without: Collection[str], depth: int = 0) -> Any:
         """Read the values of an array."""
         if depth > DEEPEST_NESTING:
-            raise self._damage(f"cells and structs are within each other more than {DEEPEST_NESTING} times")
+            raise self._damage(f"cells and structs are nested more than {DEEPEST_NESTING} levels deep")
         if header.kind == CELL:
             value = list(self.cells(header, without=without, depth=depth))
         elif header.kind == STRUCT:
@@ -224,7 +224,7 @@ class ElementReader:
         longest = self._element(end=header.end, kinds={5, 6})
         text = self._element(end=header.end, kinds={1, 2, 16}).tobytes().decode("latin-1")
         if len(longest) != 1 or longest[0] < 1 or len(text) % int(longest[0]):
-            raise self._damage("the names of a struct's fields are not as long as they should be")
+            raise self._damage("the table of a struct's field names has an impossible length")
         step = int(longest[0])
         return [name_of(text[start : start + step].split("\0")[0]) for start in range(0, len(text), step)]
 
@@ -256,7 +256,7 @@ class ElementReader:
             return ""
         kind, data = self._leaf(end=header.end)
         if kind not in ENCODINGS:
-            raise self._damage(f"characters are stored as {kind}")
+            raise self._damage(f"characters are stored as type {kind}")
         ends = "" if ENCODINGS[kind] in {"latin-1", "utf-8"} else "-le" if self._order == "<" else "-be"
         text = data.tobytes().decode(ENCODINGS[kind] + ends)
         rows = header.shape[0]
@@ -265,7 +265,7 @@ class ElementReader:
     def _numbers(self, header: ArrayHeader) -> np.ndarray:
         if header.kind not in CLASSES:
             name = REFUSED.get(header.kind, header.kind)
-            raise DataError(f"it holds something of class {name}, where plain values were expected")
+            raise DataError(f"it contains a value of class {name}, where plain values were expected")
         name = "logical" if header.flags & LOGICAL else CLASSES[header.kind]
         values = self._array(header, dtype=np.dtype(NUMBERS[name]))
         if header.flags & COMPLEX:
@@ -295,7 +295,7 @@ class ElementReader:
         if kind >> 16:
             return kind & 0xFFFF, self._short(start, size=kind >> 16)
         if self._position + size > end:
-            raise self._damage(f"an element of {size} bytes is larger than what it is in")
+            raise self._damage(f"an element of {size} bytes is larger than the array that contains it")
         data = self._source.take(size)
         padding = min(-size % 8, end - self._position - size)
         self._source.skip(padding)
@@ -304,7 +304,7 @@ class ElementReader:
 
     def _short(self, start: Bytes, *, size: int) -> Bytes:
         if size > 4:
-            raise self._damage(f"a short element has {size} bytes")
+            raise self._damage(f"a short element has {size} bytes, expected at most 4")
         return start[4 : 4 + size]
 
     def _two(self, tag: Bytes) -> tuple[int, int]:
@@ -314,7 +314,7 @@ class ElementReader:
     def _expect(self, header: ArrayHeader, *, elements: int) -> None:
         """Refuse a number of elements that the array is too short for."""
         if elements * SHORTEST_ELEMENT_BYTES > header.end - self._position:
-            raise self._damage(f"{elements} cells or fields do not fit into an array of {header.end} bytes")
+            raise self._damage(f"{elements} cells or fields do not fit into an array that ends at byte {header.end}")
 
     @staticmethod
     def _damage(reason: str) -> DataError:

@@ -71,12 +71,12 @@ class ValueReader:
     def plain(self, node: Any, *, depth: int = 0) -> Any:
         """Return a variable, a field or a cell."""
         if depth > DEEPEST_NESTING:
-            raise DataError(f"cells and structs are within each other more than {DEEPEST_NESTING} times")
+            raise DataError(f"cells and structs are nested more than {DEEPEST_NESTING} levels deep")
         kind = kind_of(node)
         if kind == "struct" and isinstance(node, h5py.Group):
             return self._struct(node, depth=depth)
         if isinstance(node, h5py.Group) or kind not in {"cell", "struct", "char", *NUMBERS}:
-            raise DataError(f"it holds something of class {kind or 'unknown'}, where plain values were expected")
+            raise DataError(f"it contains a value of class {kind or 'unknown'}, where plain values were expected")
         if _is_empty(node):
             return empty(tuple(int(length) for length in node[()].ravel()), kind=kind)
         if kind == "cell":
@@ -106,7 +106,7 @@ class ValueReader:
             raise DataError(f"an array has {node.ndim} dimensions, where two or more were expected")
         self._allowance -= node.size * node.dtype.itemsize
         if self._allowance < 0:
-            raise DataError("the MAT file is damaged: it says that it holds more than its length can unpack to")
+            raise DataError("the MAT file is damaged: its arrays are larger than a file of its length can unpack to")
         return node[()].T
 
 
@@ -122,5 +122,5 @@ def empty(shape: tuple[int, ...], *, kind: str) -> Any:
         # a struct without fields is stored in the same way
         return [] if kind == "cell" or 0 in shape else {}
     if kind not in NUMBERS or 0 not in shape:
-        raise DataError(f"the MAT file is damaged: something empty has the shape {shape}")
+        raise DataError(f"the MAT file is damaged: an empty value has the shape {shape}")
     return np.zeros(shape, dtype=NUMBERS[kind])

@@ -91,5 +91,5 @@ def _version_of(path: Path) -> ModuleType:
     except OSError as error:
         raise DataError(f"the file cannot be read: {error.strerror or error}") from error
     if start[124:] not in {b"\x00\x01IM", b"\x01\x00MI"}:
-        raise DataError("it is no MAT file of version 5, 7 or 7.3")
+        raise DataError("it is not a MAT file of version 5, 7 or 7.3")
     return classic

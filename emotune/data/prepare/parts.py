@@ -136,8 +136,8 @@ class PartWriter:
         self.channels = self.channels or channels
         if channels != self.channels:
             raise DataError(
-                f"{recording}: its channels are {', '.join(channels)}, where {', '.join(self.channels)} "
-                "came before; all must have the same"
+                f"{recording}: its channels are {', '.join(channels)}, expected {', '.join(self.channels)} "
+                "as in the recordings before it; all must have the same channels"
             )
 
     def _standardise(self, first: int, *, count: int, spreads: list[RunningMoments]) -> None:

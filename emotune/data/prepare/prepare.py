@@ -258,7 +258,7 @@ def _open_old(store: Path) -> SegmentStore | None:
     if not store.exists() or (store.is_dir() and not any(store.iterdir())):
         return None
     if not (store / ABOUT_FILE).is_file():
-        raise SettingsError(f"{store} already exists and is no segment store. Give another folder.")
+        raise SettingsError(f"{store} already exists and is not a segment store. Give another folder.")
     return SegmentStore.open(store)
 
 

@@ -37,7 +37,7 @@ def clean_parts(recording: Recording, *, seconds: float) -> Iterator[Recording |
     if dead and not (separate and alive):
         if not separate:
             names = ", ".join(recording.channels[number] for number in dead)
-            yield Exclusion(what=f"{recording}, channel {names}", reason="a channel never moves or is mostly missing")
+            yield Exclusion(what=f"{recording}, channel {names}", reason="a channel is constant or mostly missing")
         return
     if dead:
         recording = dataclasses.replace(
@@ -52,7 +52,7 @@ def _dead_channels(recording: Recording) -> Iterator[tuple[int, str]]:
         if len(finite) < (1 - LARGEST_MISSING_SHARE) * len(channel):
             yield number, "is mostly missing"
         elif len(finite) and np.ptp(finite) <= CONSTANT_TOLERANCE * np.abs(finite).max():
-            yield number, "never moves"
+            yield number, "is constant"
 
 
 def _stretches(recording: Recording, *, seconds: float) -> Iterator[Recording | Exclusion]:

@@ -57,7 +57,7 @@ class PrepareSettings(Settings):
     def _check(self) -> "PrepareSettings":
         low, high = self.band
         if not 0 < low < high:
-            raise ValueError(f"band: {low:g} to {high:g} Hz was given; the edges must be above 0 and rise")
+            raise ValueError(f"band: {low:g} to {high:g} Hz was given, expected 0 < lower edge < upper edge")
         if high >= self.rate / 2:
             raise ValueError(
                 f"band: it reaches {high:g} Hz, but {self.rate} samples per second hold nothing from "
@@ -136,7 +136,7 @@ def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> R
     empty = filtered.std(axis=1) <= NOTHING_LEFT * before
     if empty.any():
         names = ", ".join(np.asarray(recording.channels)[empty])
-        raise DataError(f"{recording}: channel {names} has nothing between {low:g} and {high:g} Hz. Leave it out.")
+        raise DataError(f"{recording}: channel {names} has no signal between {low:g} and {high:g} Hz. Leave it out.")
     signal = resample(filtered, fs=recording.fs, rate=settings.rate)
     return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
 

@@ -70,7 +70,7 @@ def read_single(
         DataError: The file cannot be read, lacks a channel, or its rate is not known.
     """
     if not path.is_file():
-        raise SettingsError(f"{path} is no file; give the path of a recording")
+        raise SettingsError(f"{path} is not a file; give the path of a recording")
     entry = ManifestEntry(
         file=path.name,
         subject="unknown",

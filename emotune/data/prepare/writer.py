@@ -61,8 +61,8 @@ class StoreWriter:
             return
         if self.channels and part.channels != self.channels:
             raise DataError(
-                f"subject {', '.join(part.subjects)}: the channels are {', '.join(part.channels)}, where "
-                f"{', '.join(self.channels)} came before; all must have the same"
+                f"subject {', '.join(part.subjects)}: the channels are {', '.join(part.channels)}, expected "
+                f"{', '.join(self.channels)} as in the recordings before; all must have the same channels"
             )
         self._begin(part.channels)
         with signal_file(output).open("rb") as file:

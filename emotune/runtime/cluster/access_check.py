@@ -64,7 +64,7 @@ def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
         requirements = write_marker(folder.storage, stores={path: value for path, value in stores if path and value})
     except OSError as error:
         raise StorageError(
-            f"{folder.storage}: the driver's file could not be written ({error.strerror or error}); make room or "
+            f"{folder.storage}: the driver's file could not be written ({error.strerror or error}); free disk space or "
             "correct the rights, and start the same search again"
         ) from error
     nodes = alive_nodes() if ray.is_initialized() else []

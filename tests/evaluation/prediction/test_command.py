@@ -119,8 +119,11 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
     [
         (("nobody", "somebody.npz"), "'nobody'"),
         (("ours-arousal,", "somebody.npz"), "contains an empty name"),
-        (("ours-arousal", "nowhere.edf"), "nowhere.edf is no file"),
-        (("ours-arousal", "results/ours-arousal/journal.jsonl"), "files ending in '.jsonl' cannot be read"),
+        (("ours-arousal", "nowhere.edf"), "nowhere.edf is not a file"),
+        (
+            ("ours-arousal", "results/ours-arousal/journal.jsonl"),
+            "the ending of the file is '.jsonl', expected one of .npz",
+        ),
         (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
         (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "--plot no/x.png: the folder"),
         (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "--csv no/x.csv: the folder"),

@@ -153,7 +153,7 @@ def test_gaps_and_dead_leads_are_left_out_and_the_other_segments_are_predicted(
     assert prediction.names == LEADS
     assert sorted(set(prediction.starts.tolist())) == [0.0, 10.0, 15.0]
     assert [str(one) for one in prediction.left_out] == [
-        "lead V1: the lead never moves",
+        "lead V1: the lead is constant",
         "1.00 s: gaps of missing samples, cut out",
     ]
 
@@ -188,11 +188,11 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("change", "file", "complaint"),
     [
-        (flat, {}, "cannot be used: lead ECG Left: the lead never moves; lead ECG Right: the lead never moves"),
+        (flat, {}, "cannot be used: lead ECG Left: the lead is constant; lead ECG Right: the lead is constant"),
         (missing, {}, "cannot be used: lead ECG Left: the lead is mostly missing"),
         (short, {}, r"cannot be used: 3\.0 s: shorter than a segment of 5 s"),
         (in_volts, {}, "cannot be used: the signal's standard deviation is"),
-        (np.copy, {"fs": 64.0}, "it holds nothing above 32 Hz, where the band reaches 50 Hz"),
+        (np.copy, {"fs": 64.0}, "ends its spectrum at 32 Hz; the band ends at 50 Hz"),
         (np.copy, {"kind": "eeg"}, r"has no ECG channel, which the model needs; it has: ECG Left \(eeg\)"),
     ],
 )
