@@ -104,14 +104,18 @@ def another_user(bench: Bench, total: int) -> None:
 
 
 def _as_user(bench: Bench, user: int, *, group: int = GROUP) -> list[str]:
-    """Return the prefix that runs a command as another user, with an own home and an own folder for Ray."""
+    """Return the prefix that runs a command as another user, with an own home and an own folder for Ray.
+
+    The user may read all files, because the interpreter may be in the home of root; writing needs the right.
+    """
     home = bench.root / f"home-{user}"
     if not home.exists():
         home.mkdir(mode=0o700)
         os.chown(home, user, group)
     variables = [f"HOME={home}", f"RAY_TMPDIR={home}", f"TMPDIR={home}"]
-    change = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "env", *variables]
-    return [*change, "sh", "-c", 'umask 002; exec "$@"', "sh"]
+    capability = ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
+    change = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", *capability]
+    return [*change, "env", *variables, "sh", "-c", 'umask 002; exec "$@"', "sh"]
 
 
 def tracking_replaced(bench: Bench, total: int) -> None:
