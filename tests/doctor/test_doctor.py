@@ -29,7 +29,8 @@ from emotune.doctor.findings import Finding
 from emotune.doctor.host import HostReport, check_packages, check_storage, check_store, check_token, versions
 from emotune.doctor.host_keys import RAY_OPTIONS, check_host_keys
 from emotune.doctor.ray_start import MAX_SOCKET_PATH_BYTES, SOCKET, check_open_files, check_ray_folder, ray_folder
-from emotune.tracking.connection_check import UnreachableError, check_connection
+from emotune.errors import SettingsError
+from emotune.tracking.connection_check import UnreachableError, check_connection, refuse_damaged_database
 
 
 @contextlib.contextmanager
@@ -298,6 +299,21 @@ def test_an_unreachable_server_and_a_damaged_database_are_reported(tmp_path: Pat
     database.write_text("this is no database, " * 100)
     with pytest.raises(UnreachableError):
         check_connection(f"sqlite:///{database}")
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"), [(b"this is no database, " * 100, True), (b"", False), (None, False)], ids=str
+)
+def test_only_a_damaged_database_is_refused_without_a_retry(
+    content: bytes | None, refused: bool, tmp_path: Path
+) -> None:
+    database = tmp_path / "mlflow.db"
+    if content is not None:
+        database.write_bytes(content)
+    expected = pytest.raises(SettingsError, match="restore it from a backup, or move it away") if refused else None
+    with expected or contextlib.nullcontext():
+        refuse_damaged_database(f"sqlite:///{database}")
+    refuse_damaged_database("http://127.0.0.1:9")
 
 
 def test_the_command_prints_a_finding_per_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

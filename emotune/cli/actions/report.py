@@ -17,6 +17,7 @@ from emotune.report.page import render_report, write_report
 from emotune.storage import open_storage
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
+from emotune.tracking.connection_check import refuse_damaged_database
 from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
 
@@ -98,6 +99,7 @@ def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
     """Carry out ``emotune sync``; returns the exit code."""
     folder = existing_search(name, storage=storage)
     uri = tracking_uri_or_default(tracking_uri, storage=open_storage(storage))
+    refuse_damaged_database(uri)
     records = read_journal(folder.journal)
     purpose = opened(records).purpose
     if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
