@@ -25,6 +25,7 @@ RECORDING_FS = 200
 EXPERIMENT = """
 model: {channels: [4, 8], kernels: [5, 3], feedforward: 8, layers: 1, attention_dropout: 0}
 task: {kind: classify, hidden: [8, 6], dropout: 0.1}
+optim: {warmup_epochs: 1}
 epochs: 2
 batch_size: 32
 """
