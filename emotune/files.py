@@ -14,6 +14,9 @@ from pathlib import Path
 
 from emotune.errors import SettingsError
 
+SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+"""Names that can be those of folders."""
+
 
 def safe_name(name: str) -> str:
     """Return a name unchanged, if it can be a folder's name.
@@ -22,7 +25,7 @@ def safe_name(name: str) -> str:
         SettingsError: The name is empty, longer than 100 characters, starts with a dot or has
             characters other than letters, digits, ``.``, ``_`` and ``-``.
     """
-    if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name):
+    if SAFE_NAME.fullmatch(name):
         return name
     raise SettingsError(
         f"the name {name!r} cannot be used: up to 100 letters, digits, '.', '_' and '-' are allowed, "

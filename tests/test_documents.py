@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, model_validator
 
@@ -68,9 +68,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )  # fmt: skip
 def test_scalars_mean_what_they_look_like(write: Any, text: str, value: Any) -> None:
-    found = load_document(write(f"key: {text}\n")).content["key"]
-    assert found == value
-    assert type(found) is type(value)
+    value_read = load_document(write(f"key: {text}\n")).content["key"]
+    assert value_read == value
+    assert type(value_read) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,6 @@ def _complaints(action: Callable[[], Any]) -> list[str]:
     return []
 
 
-@settings(max_examples=300, deadline=None)
 @given(raw=_anything)
 def test_only_a_settings_error_escapes_from_any_file(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
@@ -159,7 +158,6 @@ _content = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(content=st.dictionaries(_text.filter(bool), _content, min_size=1, max_size=4), header=st.text(max_size=40))
 def test_what_is_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], header: str

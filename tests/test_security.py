@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import emotune
@@ -33,6 +33,7 @@ from emotune.study.folder import SearchFolder
 from emotune.tracking.encoders import download_encoder, find_encoder
 from emotune.training.checkpoints import newest_checkpoint, restore, save_checkpoint
 from emotune.training.loop import TrainState
+from tests.support.properties import examples
 from tests.training.conftest import store, tiny_experiment
 
 __all__ = ["store"]
@@ -53,24 +54,24 @@ SAFE_ONLY_WITH = {
 
 def unsafe(source: str) -> list[str]:
     """Return what in a source could run code that it reads."""
-    found = []
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [name.name for name in node.names if name.name.split(".")[0] in UNSAFE_MODULES]
+            names += [name.name for name in node.names if name.name.split(".")[0] in UNSAFE_MODULES]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in UNSAFE_MODULES:
-            found.append(str(node.module))
+            names.append(str(node.module))
         elif isinstance(node, ast.Call):
             name, words = ast.unparse(node.func), {ast.unparse(word) for word in node.keywords}
             lacks = name in SAFE_ONLY_WITH and SAFE_ONLY_WITH[name] not in words
             shell = name.startswith("subprocess.") and "shell=True" in words
             if name in UNSAFE_CALLS or lacks or shell:
-                found.append(ast.unparse(node))
-    return found
+                names.append(ast.unparse(node))
+    return names
 
 
 def test_nothing_in_the_package_runs_what_it_reads() -> None:
-    found = {str(file.relative_to(PACKAGE)): unsafe(file.read_text()) for file in PACKAGE.rglob("*.py")}
-    assert {name: calls for name, calls in found.items() if calls} == {}
+    names = {str(file.relative_to(PACKAGE)): unsafe(file.read_text()) for file in PACKAGE.rglob("*.py")}
+    assert {name: calls for name, calls in names.items() if calls} == {}
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize("command", NAMED, ids=lambda command: command[0])
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(0.3)
 @given(
     name=st.sampled_from(["..", ".", "../evil", "a/b", "/tmp/evil", "..\\evil", "a\0b", ".hidden", "x" * 101, "%2e%2e"])
 )

@@ -15,12 +15,13 @@ import sys
 import click
 
 from emotune.cli.output import print_error
-from emotune.errors import EmotuneError
+from emotune.errors import EmotuneError, SettingsError, suggestion
 
 COMMANDS = {
     "data": ("emotune.cli.data", "Prepare and describe segment stores."),
     "search": ("emotune.cli.search", "Search for the best configuration of a study."),
     "status": ("emotune.cli.status", "Print one line per search, or all evaluations of one."),
+    "resume": ("emotune.cli.resume", "Resume a search or run with its recorded settings."),
     "stop": ("emotune.cli.status", "Stop a running search."),
     "best": ("emotune.cli.status", "Write the best configuration as an experiment."),
     "pretrain": ("emotune.cli.pretrain", "Pre-train a model, with one or several workers."),
@@ -51,6 +52,19 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a command line; a mistyped one is answered with the nearest name.
+
+        Raises:
+            SettingsError: There is no such command.
+        """
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = suggestion(args[0], among=COMMANDS) or f"; give one of: {', '.join(COMMANDS)}"
+            raise SettingsError(f"No such command {args[0]!r}{near}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -88,6 +102,11 @@ def run_command(command: click.Command) -> None:
     except EmotuneError as error:
         print_error(str(error))
         code = error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print_error(f"{error.filename}: {error.strerror}")  # permissions, links and disks are the user's to mend
+        code = 1
     except click.ClickException as error:
         print_error(error.format_message())
         code = 2

@@ -77,8 +77,13 @@ def run_options(request: type[Request], *options: Decorator) -> Callable[[Callab
     return decorate
 
 
-def _check_no_password(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
-    """Refuse a password on the command line, where every user of the machine can read it; encode one elsewhere."""
+def _check_tracking_uri(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
+    """Return a URI with its password encoded.
+
+    Raises:
+        SettingsError: The password is on the command line, where every user of the machine can read it; or the URI has
+            no scheme.
+    """
     if not uri:
         return uri
     from emotune.tracking.uri import encoded_uri, has_password, public_uri
@@ -88,6 +93,10 @@ def _check_no_password(context: click.Context, parameter: click.Parameter, uri: 
             f"--tracking-uri {public_uri(uri)}: the URI contains a password, and every user of this machine can "
             "read a command line; leave the password out and set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or set MLFLOW_TRACKING_URI to the whole URI"
+        )
+    if re.match(r"[\w.-]+:\d+(/|$)", uri):
+        raise SettingsError(
+            f"--tracking-uri {uri}: expected the URL of a server or the URI of a database; type http://{uri}"
         )
     return encoded_uri(uri)
 
@@ -128,7 +137,7 @@ tracking_option = click.option(
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
     metavar="URI",
-    callback=_check_no_password,
+    callback=_check_tracking_uri,
     help="MLflow server or database. The password is read from MLFLOW_TRACKING_PASSWORD.  "
     "[default: SQLite database in the storage folder]",
 )
@@ -143,6 +152,11 @@ set_option = click.option(
 )
 fresh_option = click.option(
     "--fresh", is_flag=True, help="Start again under the same name; old results are kept under another name."
+)
+retry_failed_option = click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Run failed evaluations of an existing search again, except those whose loss diverged.",
 )
 folds_at_a_time_option = click.option(
     "--concurrency",

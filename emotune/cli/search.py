@@ -11,6 +11,7 @@ from emotune.cli.options import (
     RunRequest,
     fresh_option,
     name_option,
+    retry_failed_option,
     run_options,
     set_option,
     storage_option,
@@ -43,6 +44,9 @@ class SearchRequest(RunRequest):
 
     warm_start: tuple[str, ...]
     """Names of earlier searches."""
+
+    retry_failed: bool
+    """Run failed evaluations again."""
 
     dry_run: bool
     """Print the plan only."""
@@ -90,6 +94,7 @@ def search_command(default: str | None) -> click.Command:
             metavar="NAME",
             help="Start with the best configurations of an earlier search; can be given several times.",
         ),
+        retry_failed_option,
         set_option,
         click.option("--dry-run", is_flag=True, help="Print brackets, epochs and hours; start nothing."),
         fresh_option,
@@ -98,6 +103,8 @@ def search_command(default: str | None) -> click.Command:
         """Search for the best configuration of STUDY, a file or the name of a file in search_spaces.
 
         If a search of the same name was interrupted, it resumes: recorded evaluations are not repeated.
+        `emotune resume NAME` does the same with the recorded study. With --retry-failed the name of a
+        search can be given in place of its study.
 
         \b
         Example:
@@ -105,6 +112,7 @@ def search_command(default: str | None) -> click.Command:
           emotune search smoke --store stores/demo --name first --set budget.max=9
           emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
           emotune search smoke --store stores/demo --name second --warm-start first
+          emotune search first --retry-failed
         """
         from emotune.cli.actions.search import search_or_plan
 

@@ -18,7 +18,7 @@ from pydantic import StringConstraints, ValidationError
 from emotune.base import Settings
 from emotune.data.modality import Modality
 from emotune.data.recording import Exclusion
-from emotune.errors import DataError
+from emotune.errors import DataError, suggestion
 from emotune.files import sha256_of
 
 SIGNAL_FILE = "signal.npy"
@@ -182,6 +182,14 @@ class SegmentStore:
                 raise _damaged(self.path / name, reason="its content has changed since it was written")
 
 
+def _near_store(path: Path) -> str:
+    """Return the ending of a message that names the store around a file, or one beside a path with a similar name."""
+    if (path.parent / ABOUT_FILE).is_file():
+        return f". Did you mean {str(path.parent)!r}?"
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    return suggestion(path.name, among=[folder.name for folder in beside if (folder / ABOUT_FILE).is_file()])
+
+
 def read_about(path: Path) -> About:
     """Read the ``about.json`` of a store.
 
@@ -191,10 +199,9 @@ def read_about(path: Path) -> About:
     file = path / ABOUT_FILE
     try:
         text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is not a segment store: it has no {ABOUT_FILE}. Create one with `emotune data prepare`."
-        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        advice = _near_store(path) or ". Create one with `emotune data prepare`."
+        raise DataError(f"{path} is not a segment store: it has no {ABOUT_FILE}{advice}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(file, reason=str(error)) from error
     try:

@@ -277,7 +277,9 @@ class Optimizer:
             try:
                 self._replay_change(change)
             except SettingsError as error:
-                raise DamageError(f"a change of the record does not follow: {error}") from error
+                raise DamageError(
+                    f"a recorded change does not follow from the settings and results before it: {error}"
+                ) from error
             if isinstance(change, Retry):
                 retried = change.evaluations
                 retries.subtract(retried)

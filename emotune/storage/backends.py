@@ -19,7 +19,7 @@ def open_storage(option: str) -> Storage:
     """Return the storage that ``--storage`` names: a URL, or a folder by path, in which ``~`` is the home folder.
 
     Raises:
-        SettingsError: The URL is of another scheme or malformed, or a package is missing.
+        SettingsError: The URL is of another scheme or malformed, the path is that of a file, or a package is missing.
         StorageAwayError: The storage cannot be reached.
         StorageRefusedError: It refuses access.
     """
@@ -31,7 +31,10 @@ def open_storage(option: str) -> Storage:
             f"--storage: {option!r} was given, but results can be kept in folders and in S3-compatible buckets only; "
             "give a folder that the driver and all workers can access, or s3://BUCKET/PREFIX"
         )
-    return storage_at(Path(option).expanduser())
+    folder = Path(option).expanduser()
+    if folder.is_file():
+        raise SettingsError(f"--storage {option}: this is a file; give a folder, which is made if it does not exist")
+    return storage_at(folder)
 
 
 def storage_at(path: Path) -> Storage:

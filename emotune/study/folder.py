@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.errors import DamageError, SettingsError, StorageAwayError
+from emotune.errors import DamageError, SettingsError, StorageAwayError, StorageRefusedError
 from emotune.files import safe_name
 from emotune.search.records import Record, Started
 from emotune.storage import Log, Storage, storage_at
@@ -137,6 +137,13 @@ class SearchFolder:
 
 
 def find_searches(storage: Storage) -> list[SearchFolder]:
-    """Return the searches in a storage, by name."""
+    """Return the searches in a storage, by name, also those whose folders cannot be read."""
     folders = (SearchFolder(storage, name) for name in storage.folders())
-    return [folder for folder in folders if folder.begun]
+    return [folder for folder in folders if _may_have_begun(folder)]
+
+
+def _may_have_begun(folder: SearchFolder) -> bool:
+    try:
+        return folder.begun
+    except StorageRefusedError:
+        return True

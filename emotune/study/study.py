@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from emotune.base import Settings
 from emotune.documents import Document, load_document, parse
-from emotune.errors import SettingsError
+from emotune.errors import SettingsError, suggestion
 from emotune.experiment import Experiment
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
@@ -170,7 +170,12 @@ def find_study(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    raise SettingsError(f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}")
+    near = suggestion(Path(name).stem, among=known)
+    raise SettingsError(
+        f"there is no study {name!r}{near}"
+        if near
+        else f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}"
+    )
 
 
 def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:

@@ -24,11 +24,11 @@ from mlflow.models import Model, infer_signature
 from mlflow.tracking import MlflowClient
 from torch import nn
 
-from emotune.errors import SettingsError, StorageError
+from emotune.errors import SettingsError, StorageError, suggestion
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint, find_local_checkpoint
 from emotune.files import sha256_of
 from emotune.storage import Storage
-from emotune.study.folder import SearchFolder
+from emotune.study.folder import SearchFolder, find_searches
 from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.store import one_line
 from emotune.training.checkpoints import export_weights
@@ -71,8 +71,10 @@ def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = No
     run_id = source.removeprefix("runs:/")
     if len(run_id) == 32 and run_id.isalnum():
         return download_encoder(run_id, tracking_uri=tracking_uri, to=storage.local(DOWNLOADS))
+    near = suggestion(source, among=[folder.name for folder in find_searches(storage)])
     raise SettingsError(
-        f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in MLflow"
+        f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in "
+        f"MLflow{near}"
     )
 
 

@@ -96,14 +96,8 @@ class MlflowContent:
         match record:
             case Opened():
                 self._open(record, updates)
-            case Extended():
-                update = self._run(self.summary, updates, time=record.time)
-                update.tags["emotune.extended"] = in_words(brackets=record.brackets, evaluations=record.evaluations)
-            case Resized():
-                update = self._run(self.summary, updates, time=record.time)
-                update.tags["emotune.concurrency"] = str(record.concurrency)
-            case Retried():
-                self._retry(record, updates)
+            case Extended() | Resized() | Retried():
+                self._change(record, updates)
             case Started():
                 self._start(record, updates)
             case EpochDone():
@@ -145,6 +139,17 @@ class MlflowContent:
         if record.warm_start:
             update.tags["emotune.warm_start"] = ", ".join(record.warm_start)
         update.documents["study.yaml"] = record.study
+
+    def _change(self, record: Extended | Resized | Retried, updates: RunUpdates) -> None:
+        """Add the effects of a change of the search."""
+        update = self._run(self.summary, updates, time=record.time)
+        match record:
+            case Extended():
+                update.tags["emotune.extended"] = in_words(brackets=record.brackets, evaluations=record.evaluations)
+            case Resized():
+                update.tags["emotune.concurrency"] = str(record.concurrency)
+            case Retried():
+                self._retry(record, updates)
 
     def _retry(self, record: Retried, updates: RunUpdates) -> None:
         """Mark the runs of failed evaluations as running again; their failures are no results of the search."""

@@ -14,10 +14,12 @@ from emotune.cli.options import RunRequest, json_option, run_options, storage_op
 from emotune.cli.predict import PredictRequest
 from emotune.cli.pretrain import PretrainRequest
 from emotune.cli.reproduce import ReproduceRequest
+from emotune.cli.resume import ResumeRequest
 from emotune.cli.search import SearchRequest
 
 REQUESTS = {
     "search": SearchRequest,
+    "resume": ResumeRequest,
     "pretrain": PretrainRequest,
     "finetune": FinetuneRequest,
     "crossval": CrossValidationRequest,

@@ -49,11 +49,11 @@ def imported(code: str, *arguments: str) -> set[str]:
 
 def paths(group: click.Group, *parents: str) -> list[tuple[str, ...]]:
     context = click.Context(group)
-    found: list[tuple[str, ...]] = [parents]
+    commands: list[tuple[str, ...]] = [parents]
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        found += paths(command, *parents, name) if isinstance(command, click.Group) else [(*parents, name)]
-    return found
+        commands += paths(command, *parents, name) if isinstance(command, click.Group) else [(*parents, name)]
+    return commands
 
 
 @pytest.mark.parametrize("path", paths(emotune), ids=" ".join)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError
@@ -20,8 +20,7 @@ from emotune.study.results import evaluation_results, failures_to_retry
 from emotune.study.resume import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, run_to_the_end
 from tests.search.test_kills import OPTIONS, SCHEDULES, Killed, Search, epochs, table, tear
-
-SHARED_FOLDER = settings(suppress_health_check=list(HealthCheck))
+from tests.support.properties import examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +67,7 @@ def check_rebuilt(search: Search, path: Path, optimizer: Optimizer) -> None:
 
 @pytest.mark.parametrize("order", ["strict", "free"])
 @pytest.mark.parametrize(("kind", "schedule", "model"), [*SCHEDULES[:2], SCHEDULES[-2]])
-@SHARED_FOLDER
+@examples(0.1)
 @given(
     options=OPTIONS,
     limit=st.sampled_from([{"evaluations": 20}, {"brackets": 4}]),
@@ -145,7 +144,7 @@ def test_only_failed_evaluations_are_run_again(numbers: list[int]) -> None:
 
 def test_a_retry_that_does_not_follow_from_the_record_is_damage() -> None:
     optimizer = Optimizer(mixed_space(), kind="hyperband", max_budget=9, brackets=1, seed=1)
-    with pytest.raises(DamageError, match="a change of the record does not follow"):
+    with pytest.raises(DamageError, match="a recorded change does not follow"):
         optimizer_from_records(
             mixed_space(),
             [Retried(time=0, evaluations=(0,), seen=0)],

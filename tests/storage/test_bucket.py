@@ -142,7 +142,7 @@ def test_a_driver_that_died_on_this_machine_is_not_waited_for(
     code = (
         "import os, sys; from pathlib import Path; from emotune.study.folder import SearchFolder; "
         "from emotune.study.journal import Journal; "
-        "Journal.open(SearchFolder.at(Path(sys.argv[1])).journal, owner='dead'); os._exit(9)"
+        "journal = Journal.open(SearchFolder.at(Path(sys.argv[1])).journal, owner='dead'); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(folder.path)], check=False).returncode == 9
     storage = folder.storage

@@ -31,7 +31,7 @@ def test_a_deleted_lock_file_does_not_let_a_second_driver_in(log: LocalLog) -> N
         journal.append(RECORD)
         log.path.with_suffix(".lock").unlink()
         for _ in range(2):
-            with pytest.raises(BusyError, match=r"driver is alive on this search \(its lock file was deleted\)"):
+            with pytest.raises(BusyError, match=r"driver is running this search \(its lock file was deleted\)"):
                 Journal.open(log, owner="second")
         with pytest.raises(BusyError), log.lock(owner="a command with --fresh"):
             pass

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import BusyError, DamageError, SearchFailedError
@@ -22,7 +22,6 @@ from emotune.study.resume import optimizer_from_records
 from tests.search.searching import loss_of, mixed_space, table
 
 SEARCH = {"kind": "hyperband", "max_budget": 9, "evaluations": 18, "concurrency": 2, "seed": 3}
-SHARED_FOLDER = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def result_of(evaluation: Evaluation) -> Ended:
@@ -38,7 +37,7 @@ def result_of(evaluation: Evaluation) -> Ended:
 
 
 def drive(path: Path, *, records: int | None = None) -> Optimizer:
-    """Search with a journal until the end, or until so many records were written by this driver."""
+    """Search with a journal until the end, or until this driver has written a number of records."""
     with Journal.open(LocalLog(path), owner="test") as journal:
         optimizer = optimizer_from_records(mixed_space(), journal.records, settings=SEARCH)
         last = len(journal) + (records if records is not None else 10**6)
@@ -73,10 +72,10 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     with Journal.open(LocalLog(tmp_path / "j.jsonl"), owner="test") as journal:
         for number, record in enumerate(records):
             journal.append(record, durable=number > 0)
-    found = read_journal(LocalLog(tmp_path / "j.jsonl"))
-    assert found == records
-    assert isinstance(found[0], Started)
-    assert [type(value) for value in found[0].evaluation.values.values()] == [type(v) for v in values.values()]
+    restored = read_journal(LocalLog(tmp_path / "j.jsonl"))
+    assert restored == records
+    assert isinstance(restored[0], Started)
+    assert [type(value) for value in restored[0].evaluation.values.values()] == [type(v) for v in values.values()]
     assert read_journal(LocalLog(tmp_path / "none.jsonl")) == []
 
 
@@ -108,11 +107,10 @@ def test_a_last_record_torn_at_any_byte_is_cut_off(
     assert path.read_bytes() == whole
 
 
-@SHARED_FOLDER
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_damage_with_line_and_byte(tmp_path: Path, whole: bytes, place: float, bit: int) -> None:
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_damage_with_line_and_byte(tmp_path: Path, whole: bytes, position: float, bit: int) -> None:
     damaged = bytearray(whole)
-    byte = int(place * len(damaged))
+    byte = int(position * len(damaged))
     damaged[byte] ^= 1 << bit
     path = tmp_path / "journal.jsonl"
     path.write_bytes(damaged)
@@ -125,9 +123,8 @@ def test_a_flipped_bit_is_damage_with_line_and_byte(tmp_path: Path, whole: bytes
     assert path.read_bytes() == damaged, "nothing is lost"
 
 
-@settings(SHARED_FOLDER, max_examples=25)
 @given(cut=st.floats(0, 1))
-def test_a_journal_cut_anywhere_goes_on_to_the_same_end(tmp_path: Path, whole: bytes, cut: float) -> None:
+def test_a_journal_that_was_cut_anywhere_is_continued_to_the_same_end(tmp_path: Path, whole: bytes, cut: float) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(whole[: int(cut * len(whole))])
     lines = path.read_bytes().count(b"\n")
@@ -159,7 +156,7 @@ def test_lines_that_are_whole_but_not_as_written_are_damage(tmp_path: Path, whol
     assert path.read_bytes() == b"".join(lines), "nothing is lost"
 
 
-def test_without_its_first_record_it_does_not_begin_anew(tmp_path: Path, whole: bytes) -> None:
+def test_a_journal_without_its_first_record_is_damage(tmp_path: Path, whole: bytes) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[1:]))
     with pytest.raises(DamageError, match="line 1, byte 0: record 1 was read, expected record 0"):
@@ -183,7 +180,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
         assert [record.time for record in read_journal(LocalLog(path))] == [0, 2]
 
 
-def test_only_one_driver_at_a_time_and_the_other_learns_who(tmp_path: Path) -> None:
+def test_only_one_driver_at_a_time_and_the_other_gets_its_name(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     with Journal.open(LocalLog(path), owner="first"):
         with pytest.raises(BusyError, match=rf"first, pid {os.getpid()} on .* since 20\d\d-"):
@@ -219,31 +216,32 @@ ROUNDS = 50
 
 
 def race(path: Path, barrier: Any, results: Any, number: int) -> None:
-    """Try to open the journal at the same moment as the other one, again and again, and tell what came of it."""
-    for each in range(ROUNDS):
+    """Try to open the journal at the same moment as the other one, in each round, and report the result."""
+    for turn in range(ROUNDS):
         barrier.wait(60)
         try:
             with Journal.open(LocalLog(path), owner=f"racer {number}") as journal:
                 journal.append(Closed(time=number, state="finished"), durable=False)
-                results.put((each, "", number, os.getpid()))
+                results.put((turn, "", number, os.getpid()))
                 barrier.wait(60)
         except BusyError as error:
-            results.put((each, str(error), number, os.getpid()))
+            results.put((turn, str(error), number, os.getpid()))
             barrier.wait(60)
 
 
-def test_of_two_drivers_at_once_one_gets_it_and_the_other_learns_who(tmp_path: Path) -> None:
+def test_of_two_drivers_at_once_one_gets_the_journal_and_the_other_its_name(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()
     both = [context.Process(target=race, args=(path, barrier, results, number)) for number in range(2)]
     for process in both:
         process.start()
-    told = sorted(results.get(timeout=60) for _ in range(2 * ROUNDS))  # a queue keeps the order of each process only
+    # a queue keeps the order of each process only
+    outcomes = sorted(results.get(timeout=60) for _ in range(2 * ROUNDS))
     winners = []
-    for (_, nothing, winner, pid), (_, complaint, *_) in zip(told[::2], told[1::2], strict=True):
-        assert nothing == ""
-        assert f"(racer {winner}, pid {pid} on " in complaint
+    for (_, no_error, winner, pid), (_, error, *_) in zip(outcomes[::2], outcomes[1::2], strict=True):
+        assert no_error == ""
+        assert f"(racer {winner}, pid {pid} on " in error
         winners.append(winner)
     for process in both:
         process.join(60)
@@ -251,7 +249,7 @@ def test_of_two_drivers_at_once_one_gets_it_and_the_other_learns_who(tmp_path: P
     assert [record.time for record in read_journal(LocalLog(path))] == winners
 
 
-def test_a_search_put_aside_at_the_same_moment_is_not_begun_beside_its_new_driver(
+def test_a_driver_does_not_open_a_journal_that_is_put_aside_at_the_same_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "search" / "journal.jsonl"

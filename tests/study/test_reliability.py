@@ -1,11 +1,11 @@
-"""Promises about what people are told of the rungs."""
+"""Promises of the reliability of the rungs that is printed."""
 
 import random
 import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.search import Evaluation, Optimizer
@@ -22,47 +22,48 @@ STUDY = {
 
 
 def outcomes(*, count: int, seed: int = 0, faithful: bool = True) -> list[tuple[Evaluation, float | None]]:
-    """Configurations of which every third goes on; the order of the rungs is equal or opposite."""
+    """Configurations of which every third is promoted; the order of the rungs is equal or opposite."""
     chance = random.Random(seed)
-    found: list[tuple[Evaluation, float | None]] = []
+    rungs: list[tuple[Evaluation, float | None]] = []
     for config in range(count):
         loss = chance.random()
         for rung in range(1 + (config % 3 == 0) + (config % 9 == 0)):
             about = {"config_id": config, "bracket": 0, "rung": rung, "origin": "random", "values": {"x": loss}}
             from_epoch, to_epoch = (0, 3, 9, 27)[rung : rung + 2]
-            evaluation = Evaluation(id=len(found), from_epoch=from_epoch, to_epoch=to_epoch, **about)
-            found.append((evaluation, loss if rung == 0 or faithful else 1 - loss))
-    return found
+            evaluation = Evaluation(id=len(rungs), from_epoch=from_epoch, to_epoch=to_epoch, **about)
+            rungs.append((evaluation, loss if rung == 0 or faithful else 1 - loss))
+    return rungs
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_weights_are_those_of_the_search(sign: int) -> None:
     optimizer = Optimizer(mixed_space(), max_budget=9, brackets=6, model="rungs", order="free")
-    run_to_the_end(optimizer, loss=lambda each: loss_of(each, failures=7))
-    told = [(each, None if loss is None else sign * loss) for each, loss in optimizer.results()]
+    run_to_the_end(optimizer, loss=lambda evaluation: loss_of(evaluation, failures=7))
+    results = [(evaluation, None if loss is None else sign * loss) for evaluation, loss in optimizer.results()]
     study = STUDY | {"space": MIXED, "objective": {"metric": "m", "mode": "min" if sign == 1 else "max"}}
-    found = rung_reliability(study, outcomes=told)
-    assert {rung.epochs: rung.weight for rung in found} == optimizer.weights()
-    assert [rung.epochs for rung in found] == [1, 3, 9]
-    assert sum(rung.results for rung in found) == len(told)
+    rungs = rung_reliability(study, outcomes=results)
+    assert {rung.epochs: rung.weight for rung in rungs} == optimizer.weights()
+    assert [rung.epochs for rung in rungs] == [1, 3, 9]
+    assert sum(rung.results for rung in rungs) == len(results)
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.sets(st.integers(0, 89), max_size=12))
 def test_configurations_that_run_yet_do_not_count(running: set[int]) -> None:
-    told = outcomes(count=90)
-    ended = [(each, loss) for each, loss in told if each.config_id not in running]
-    order = {number: row for row, number in enumerate(dict.fromkeys(each.config_id for each, _ in ended))}
-    without_gaps = [(each.model_copy(update={"config_id": order[each.config_id]}), loss) for each, loss in ended]
+    results = outcomes(count=90)
+    ended = [(evaluation, loss) for evaluation, loss in results if evaluation.config_id not in running]
+    rows = {number: row for row, number in enumerate(dict.fromkeys(evaluation.config_id for evaluation, _ in ended))}
+    without_gaps = [
+        (evaluation.model_copy(update={"config_id": rows[evaluation.config_id]}), loss) for evaluation, loss in ended
+    ]
     assert rung_reliability(STUDY, outcomes=ended) == rung_reliability(STUDY, outcomes=without_gaps)
 
 
 @pytest.mark.parametrize("searcher", [{"kind": "bohb", "model": "hpbandster"}, {"kind": "random"}, {"kind": "asha"}])
 def test_another_model_has_no_weights(searcher: dict[str, Any]) -> None:
-    found = rung_reliability(STUDY | {"searcher": searcher}, outcomes=outcomes(count=90))
-    assert [rung.weight for rung in found] == [None, None, None]
-    assert [rung.results for rung in found] == [90, 30, 10]
-    assert describe_reliability(found) == []
+    rungs = rung_reliability(STUDY | {"searcher": searcher}, outcomes=outcomes(count=90))
+    assert [rung.weight for rung in rungs] == [None, None, None]
+    assert [rung.results for rung in rungs] == [90, 30, 10]
+    assert describe_reliability(rungs) == []
 
 
 def test_rungs_that_mislead_are_named_with_what_to_change() -> None:

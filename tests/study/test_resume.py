@@ -1,4 +1,4 @@
-"""Promises of going on: the same command goes on, an extension happens once, what was taken is recorded."""
+"""Promises of resuming: the same command resumes, an extension happens once, a warm start is recorded."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ def test_a_finished_search_is_extended_and_then_the_same_study_goes_on(search: C
     before = table(search())
     records = search(amounts=MORE)
     assert table(records)[: len(before)] == before
-    assert [one.brackets for one in records if isinstance(one, Extended)] == [4]
+    assert [record.brackets for record in records if isinstance(record, Extended)] == [4]
     assert len(table(records)) > len(before)
     assert status_document(records, alive=False)["budget"]["brackets"] == 4
     assert search_state(records, alive=False) == "finished"
@@ -78,7 +78,7 @@ def test_killed_at_any_record_an_extension_happens_once(search: Callable[..., li
             search(name=f"at-{number}", amounts=MORE, die_at=number)
         records = search(name=f"at-{number}", amounts=MORE)
         assert table(records) == table(whole)
-        assert sum(isinstance(one, Extended) for one in records) == 1
+        assert sum(isinstance(record, Extended) for record in records) == 1
 
 
 def test_an_unfinished_search_goes_on_first(
@@ -91,7 +91,7 @@ def test_an_unfinished_search_goes_on_first(
         records = search(amounts=MORE)
     assert "not finished: it resumes without the extension" in caplog.text
     assert table(records) == expected
-    assert not any(isinstance(one, Extended) for one in records)
+    assert not any(isinstance(record, Extended) for record in records)
 
 
 def test_a_plain_number_is_what_there_is_or_refused(search: Callable[..., list[Record]]) -> None:
@@ -136,10 +136,15 @@ def test_the_best_of_all_earlier_searches_are_taken_longest_trained_first(
     taken = with_earlier(by_hand, sources=sources).earlier
     assert taken[0] == by_hand.earlier[0]
     assert len(taken) == MOST_EARLIER + 1
-    results = [one for records in sources.values() for one in status_document(records, alive=False)["evaluations"]]
-    reached = [max((one["to_epoch"], -one["objective"]) for one in results if one["values"] == v) for v in taken[1:]]
+    results = [
+        result for records in sources.values() for result in status_document(records, alive=False)["evaluations"]
+    ]
+    reached = [
+        max((result["to_epoch"], -result["objective"]) for result in results if result["values"] == v)
+        for v in taken[1:]
+    ]
     assert reached == sorted(reached, reverse=True)
-    assert [json.dumps(one) for one in taken].count(json.dumps(taken[1])) == 1
+    assert [json.dumps(values) for values in taken].count(json.dumps(taken[1])) == 1
 
 
 def test_what_does_not_fit_is_named(search: Callable[..., list[Record]]) -> None:
@@ -160,11 +165,13 @@ def test_failures_are_never_taken(search: Callable[..., list[Record]], tmp_path:
     search(name="old")
     records = read_journal(LocalLog(tmp_path / "old" / "journal.jsonl"))
     best = with_earlier(STUDY, sources={"old": records}).earlier[0]
-    numbers = [one.evaluation.id for one in records if isinstance(one, Started) and one.evaluation.values == best]
+    numbers = [
+        record.evaluation.id for record in records if isinstance(record, Started) and record.evaluation.values == best
+    ]
     failed = [
-        one.model_copy(update={"status": "failed", "objective": None})
-        if one.kind == "ended" and one.evaluation_id == numbers[-1]
-        else one
-        for one in records
+        record.model_copy(update={"status": "failed", "objective": None})
+        if record.kind == "ended" and record.evaluation_id == numbers[-1]
+        else record
+        for record in records
     ]
     assert best not in with_earlier(STUDY, sources={"old": failed}).earlier

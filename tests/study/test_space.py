@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from ConfigSpace import Configuration
 from ConfigSpace.util import deactivate_inactive_hyperparameters
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.errors import SettingsError
@@ -12,10 +12,7 @@ from emotune.search.space import active_values, copy_of, plain, space_as_documen
 from emotune.study.space import edges, load_space
 from tests.search.searching import MIXED, documents, levels, mixed_space, space_of
 
-FAST = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
-
-@FAST
 @given(documents())
 def test_a_space_is_read_from_its_own_document(document: dict[str, Any]) -> None:
     space = space_of(document)
@@ -24,7 +21,6 @@ def test_a_space_is_read_from_its_own_document(document: dict[str, Any]) -> None
     assert space_digest(load_space(written)) == space_digest(space) == space_digest(copy_of(space))
 
 
-@FAST
 @given(documents())
 def test_inactive_values_are_left_out_as_configspace_does(document: dict[str, Any]) -> None:
     space = space_of(document)
@@ -42,31 +38,30 @@ def test_the_digest_does_not_depend_on_the_order_of_what_is_said() -> None:
     assert space_digest(load_space(changed)) != space_digest(mixed_space())
 
 
-@FAST
 @given(documents())
 def test_edges_are_legal_and_begin_with_the_default(document: dict[str, Any]) -> None:
     space = space_of(document)
-    found = list(edges(space))
-    assert found[0] == values_of(space.get_default_configuration())
-    for values in found:
+    combinations = list(edges(space))
+    assert combinations[0] == values_of(space.get_default_configuration())
+    for values in combinations:
         Configuration(space, values=values).check_valid_configuration()
-    keys = [json.dumps(values, sort_keys=True) for values in found]
+    keys = [json.dumps(values, sort_keys=True) for values in combinations]
     assert len(set(keys)) == len(keys)
 
 
 def test_edges_reach_every_end_also_of_conditionals() -> None:
     space = mixed_space()
-    found = list(edges(space))
+    combinations = list(edges(space))
     for item in MIXED["hyperparameters"]:
         for end in levels(item):
-            assert any(values.get(item["name"]) == end for values in found), (item, end)
+            assert any(values.get(item["name"]) == end for values in combinations), (item, end)
     default = values_of(space.get_default_configuration())
-    ends_of_layers = [values for values in found if values["model.layers"] == 4]
+    ends_of_layers = [values for values in combinations if values["model.layers"] == 4]
     assert ends_of_layers == [default | {"model.layers": 4}]
-    assert {"optim.momentum": 0.0}.items() <= next(v for v in found if v.get("optim.momentum") == 0.0).items()
+    assert {"optim.momentum": 0.0}.items() <= next(v for v in combinations if v.get("optim.momentum") == 0.0).items()
 
 
-def one(**changes: Any) -> dict[str, Any]:
+def ranges(**changes: Any) -> dict[str, Any]:
     about = {"name": "optim.lr", "type": "uniform_float", "lower": 1e-5, "upper": 1e-2} | changes
     return {"hyperparameters": [{key: value for key, value in about.items() if value is not ...}]}
 
@@ -79,23 +74,23 @@ def condition(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (one(lower=0.1), ["optim.lr", "0.1", "below"]),
-        (one(lower=0, log=True), ["optim.lr", "logarithmic"]),
-        (one(lower=1e-15, log=True), ["optim.lr"]),
-        (one(lower="1e-4"), ["optim.lr", "lower", "'1e-4'"]),
-        (one(lower=True), ["optim.lr", "lower", "True"]),
-        (one(upper=float("inf")), ["optim.lr", "upper", "inf"]),
-        (one(upper=...), ["optim.lr", "upper"]),
-        (one(default_value=7), ["optim.lr", "7"]),
-        (one(q=0.1), ["optim.lr", "steps"]),
-        (one(type="quniform_float"), ["optim.lr", "quniform_float"]),
-        (one(type="uniform_int"), ["optim.lr", "integer"]),
-        (one(step=3), ["optim.lr", "step"]),
-        (one(name=...), ["name"]),
-        (one(type="categorical", choices=[], lower=..., upper=...), ["optim.lr", "choices"]),
-        (one(type="categorical", choices=[1, 1], lower=..., upper=...), ["optim.lr", "[1, 1]"]),
-        (one(type="ordinal", sequence=[1, 2], default_value=3, lower=..., upper=...), ["optim.lr", "3"]),
-        ({"hyperparameters": one()["hyperparameters"] * 2}, ["optim.lr"]),
+        (ranges(lower=0.1), ["optim.lr", "0.1", "below"]),
+        (ranges(lower=0, log=True), ["optim.lr", "logarithmic"]),
+        (ranges(lower=1e-15, log=True), ["optim.lr"]),
+        (ranges(lower="1e-4"), ["optim.lr", "lower", "'1e-4'"]),
+        (ranges(lower=True), ["optim.lr", "lower", "True"]),
+        (ranges(upper=float("inf")), ["optim.lr", "upper", "inf"]),
+        (ranges(upper=...), ["optim.lr", "upper"]),
+        (ranges(default_value=7), ["optim.lr", "7"]),
+        (ranges(q=0.1), ["optim.lr", "steps"]),
+        (ranges(type="quniform_float"), ["optim.lr", "quniform_float"]),
+        (ranges(type="uniform_int"), ["optim.lr", "integer"]),
+        (ranges(step=3), ["optim.lr", "step"]),
+        (ranges(name=...), ["name"]),
+        (ranges(type="categorical", choices=[], lower=..., upper=...), ["optim.lr", "choices"]),
+        (ranges(type="categorical", choices=[1, 1], lower=..., upper=...), ["optim.lr", "[1, 1]"]),
+        (ranges(type="ordinal", sequence=[1, 2], default_value=3, lower=..., upper=...), ["optim.lr", "3"]),
+        ({"hyperparameters": ranges()["hyperparameters"] * 2}, ["optim.lr"]),
         (condition(parent="optim.kinds"), ["'optim.kinds'", "Did you mean 'optim.kind'"]),
         (condition(value="rmsprop"), ["optim.momentum", "rmsprop"]),
         (condition(type="EQUALS"), ["EQUALS", "EQ"]),
@@ -138,14 +133,12 @@ KEYS = ["name", "type", "lower", "upper", "choices", "sequence", "value", "defau
 WORDS = ["uniform_float", "categorical", "ordinal", "constant", "a", "b"]
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(WORDS) | JSON), max_size=3), JSON, JSON)
-def test_nothing_but_settings_errors_escapes(found: list[Any], conditions: Any, forbiddens: Any) -> None:
-    document = {"hyperparameters": found, "conditions": conditions, "forbiddens": forbiddens}
+def test_nothing_but_settings_errors_escapes(hyperparameters: list[Any], conditions: Any, forbiddens: Any) -> None:
+    document = {"hyperparameters": hyperparameters, "conditions": conditions, "forbiddens": forbiddens}
     assert "\n" not in refusal_of(document)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(documents(), st.data())
 def test_nothing_but_settings_errors_escapes_from_a_broken_document(
     document: dict[str, Any], data: st.DataObject

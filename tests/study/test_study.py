@@ -55,7 +55,7 @@ MISTAKES = {
     "impossible edge": ("upper: 3}", "upper: 99}", r"study.yaml:8:7: model.layers = 50: .*48"),
     "reversed bounds": ("lower: 1, upper: 3", "lower: 3, upper: 1", r"study.yaml:5:1: .*model.layers"),
     "unknown searcher": ("seed: 7", "searcher: {kind: bhob}", r"study.yaml:4:1: no searcher is called 'bhob'.*bohb"),
-    "option of another place": (
+    "option of another section": (
         "seed: 7",
         "searcher: {kind: random, brackets: 9}",
         r"study.yaml:4:1: .*budget.brackets",
@@ -136,7 +136,7 @@ STUDIES = [*sorted(SEARCH_SPACES.glob("*.yaml")), SEARCH_SPACES.parent / "exampl
 def test_every_study_that_comes_with_the_project_can_be_run(path: Path) -> None:
     study = load_study(path)
     evaluations = preview(study)
-    assert {one.to_epoch for one in evaluations} <= set(study.budget.rungs)
+    assert {evaluation.to_epoch for evaluation in evaluations} <= set(study.budget.rungs)
     assert sum(rung.evaluations for rung in count_rungs(evaluations)) == len(evaluations)
     header = path.read_text().splitlines()[:6]
     assert any("Command:" in line for line in header)

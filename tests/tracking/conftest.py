@@ -132,17 +132,17 @@ def _content(uri: str, *, name: str = "demo", view: int = ViewType.ALL) -> dict[
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(f"emotune/{name}")
     assert experiment is not None
-    found: dict[str, dict[str, Any]] = {}
+    runs: dict[str, dict[str, Any]] = {}
     for run in client.search_runs([experiment.experiment_id], run_view_type=view):
         tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
         key = tags["emotune.config_id"] if tags["emotune.config_id"] != "none" else "search"
-        assert key not in found, f"two runs for {key}"
+        assert key not in runs, f"two runs for {key}"
         points = [
             (point.key, point.step, point.timestamp, point.value)
             for metric in run.data.metrics
             for point in client.get_metric_history(run.info.run_id, metric)
         ]
-        found[key] = {
+        runs[key] = {
             "name": run.info.run_name,
             "status": run.info.status,
             "start": run.info.start_time,
@@ -150,4 +150,4 @@ def _content(uri: str, *, name: str = "demo", view: int = ViewType.ALL) -> dict[
             "tags": tags,
             "points": sorted(points),
         }
-    return found
+    return runs

@@ -17,7 +17,7 @@ TROUBLE = (
 
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """Hands requests on to a server, and goes wrong at the paths in `faults`, each once and in that order."""
+    """Forwards requests to a server, and fails at the paths in `faults`, each once and in that order."""
 
     daemon_threads = True
 

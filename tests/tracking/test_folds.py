@@ -14,7 +14,7 @@ def journal() -> list[Record]:
     times = {"name": "cv", "purpose": "fold", "digest": "0" * 16, "seed": 0, "concurrency": 1, "software": {}}
     records: list[Record] = [Opened.model_validate({"time": 0.0, "study": study.as_document(), **times})]
     for number, values in enumerate([{"folds.index": 0, "task.shuffled": False}, *study.earlier]):
-        one = Evaluation.model_validate(
+        evaluation = Evaluation.model_validate(
             {
                 "id": number,
                 "config_id": number,
@@ -29,7 +29,7 @@ def journal() -> list[Record]:
         score = SCORES[number % 3] - (0.1 if values["task.shuffled"] else 0.0)
         metrics = {"train/loss": 0.5, "test/accuracy": score, "test/macro_f1": score, "test/balanced_accuracy": score}
         records += [
-            Started(time=1.0, evaluation=one),
+            Started(time=1.0, evaluation=evaluation),
             EpochDone(time=2.0, evaluation_id=number, config_id=number, epoch=6, metrics=metrics),
             Ended(time=3.0, evaluation_id=number, config_id=number, status="done", objective=0.5, seconds=1.0),
         ]

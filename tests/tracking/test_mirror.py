@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
@@ -21,6 +21,7 @@ from emotune.storage import LocalStorage
 from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_hint
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.uri import public_uri
+from tests.support.properties import examples
 from tests.work import count_calls
 
 Content = Callable[..., dict[str, dict[str, Any]]]
@@ -35,7 +36,7 @@ def folder_of(path: Path, *, name: str = "folder") -> Path:
 
 
 def most_calls(mirror: MlflowMirror, records: list[Record], *, first: int) -> int:
-    """Hand records to a mirror and return the most calls it made over one; to look into a database takes thousands."""
+    """Send records to a mirror and return the most calls for one record; a query of a database makes thousands."""
     return max(count_calls(partial(mirror, record, number)) for number, record in enumerate(records, first))
 
 
@@ -70,7 +71,7 @@ def test_artifacts_are_stored_beside_the_database(
     assert not list(elsewhere.iterdir())
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(0.5)
 @given(
     cuts=st.lists(st.tuples(st.integers(1, 15), st.sampled_from(["kept", "old", "lost"])), max_size=3),
     new=st.uuids(),

@@ -53,7 +53,7 @@ def test_the_incumbent_is_the_best_of_those_trained_longest_over_all_epochs(reco
 
 
 def test_an_interruption_ends_the_runs_and_the_next_record_resumes_them(records: list[Record]) -> None:
-    cut = next(n for n, one in enumerate(records) if one.kind == "closed") + 1
+    cut = next(number for number, record in enumerate(records) if record.kind == "closed") + 1
     assert {key: update.status for key, update in updates_of(records[:cut]).items()} == {
         "search": "KILLED", "0": "KILLED", "1": "FAILED", "2": "FAILED",
     }  # fmt: skip

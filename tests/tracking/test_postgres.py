@@ -76,8 +76,8 @@ def test_after_kills_of_server_and_database_all_records_arrive_and_no_password_i
 
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder_of(tmp_path / "direct")), name="direct")
     assert content(postgres.uri) == content(uri, name="direct")
-    told = [caplog.text, (folder / DELIVERY_FILE).read_text(), server.log.read_text(), postgres.log.read_text()]
-    told.append(postgres.run("pg_dump", "mlflow").decode())
+    texts = [caplog.text, (folder / DELIVERY_FILE).read_text(), server.log.read_text(), postgres.log.read_text()]
+    texts.append(postgres.run("pg_dump", "mlflow").decode())
     for secret in (server.password, postgres.password):
         assert secret is not None
-        assert not any(secret in text for text in told)
+        assert not any(secret in text for text in texts)

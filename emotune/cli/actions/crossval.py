@@ -57,7 +57,7 @@ def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, st
 
 
 def cross_validate(
-    study: Study, destination: Destination, *, concurrency: int | None
+    study: Study, destination: Destination, *, concurrency: int | None, retry_failed: bool = False
 ) -> tuple[int, CrossValidation | None]:
     """Run a cross-validation, or resume it.
 
@@ -70,7 +70,7 @@ def cross_validate(
     folder = destination.folder
     study, store = open_store(study)
     notes = _notes(study, destination, store=store)
-    options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True)
+    options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)
     code = run(study, destination, store=store, options=options)
     records = read_journal(folder.journal)
     if search_state(records, alive=False) != "finished":
@@ -105,7 +105,7 @@ def load_result(folder: SearchFolder) -> CrossValidation:
     result = read_cross_validation(read_journal(folder.journal))
     raise SettingsError(
         f"the cross-validation {folder.name!r} is not finished: {len(result.folds)} of {result.count} folds are done; "
-        "resume it with the command that started it"
+        f"resume it with `emotune resume {folder.name}`"
     )
 
 

@@ -103,15 +103,20 @@ class SearchDisplay(Display):
     def _update(self, record: Record) -> str | None:
         match record:
             case Opened():
-                return (
-                    f"search {record.name}: study {record.digest}, seed {record.seed}, concurrency {record.concurrency}"
-                )
+                line = f"study {record.digest}, seed {record.seed}, concurrency {record.concurrency}"
             case Extended():
-                return self._extend(record)
+                line = self._extend(record)
             case Resized():
-                return f"search {self.name}: concurrency {record.concurrency} after a change of the cluster"
+                line = f"concurrency {record.concurrency} after a change of the cluster"
             case Retried():
-                return self._retry(record)
+                line = self._retry(record)
+            case _:
+                return self._update_evaluation(record)
+        return f"search {self.name}: {line}"
+
+    def _update_evaluation(self, record: Record) -> str | None:
+        """Process a record of one evaluation."""
+        match record:
             case Started():
                 return self._start(record)
             case EpochDone():
@@ -129,7 +134,7 @@ class SearchDisplay(Display):
         limits = {"brackets": record.brackets, "evaluations": record.evaluations}
         budget = self.study.budget.model_copy(update=limits)
         self.total_epochs = _total_epochs(self.study.model_copy(update={"budget": budget}))
-        return f"search {self.name}: extended to {in_words(**limits)}"
+        return f"extended to {in_words(**limits)}"
 
     def _retry(self, record: Retried) -> str:
         for number in record.evaluations:
@@ -137,7 +142,7 @@ class SearchDisplay(Display):
             evaluation = self.started[number].evaluation
             self.ended -= 1
             self.trained_epochs -= evaluation.to_epoch - evaluation.from_epoch
-        return f"search {self.name}: {len(record.evaluations)} failed evaluations are run again"
+        return f"{len(record.evaluations)} failed evaluations are run again"
 
     def _start(self, record: Started) -> str:
         evaluation = record.evaluation

@@ -1,11 +1,18 @@
 """Where searches, stores and MLflow's database are, from the options of a command."""
 
+import os
+import shlex
 from pathlib import Path
 
-from emotune.errors import SettingsError
+from emotune.errors import SettingsError, suggestion
+from emotune.search.records import Record
 from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder, find_searches
+from emotune.study.journal import read_journal
 from emotune.tracking.uri import sqlite_uri
+
+MAX_NAMES = 10
+"""Searches that a message lists at most."""
 
 
 def store_path(store: str) -> Path:
@@ -22,9 +29,44 @@ def existing_search(name: str, *, storage: str) -> SearchFolder:
     root = open_storage(storage)
     folder = SearchFolder.of(name, storage=root)
     if not folder.begun:
-        names = ", ".join(search.name for search in find_searches(root))
-        raise SettingsError(f"there is no search {name!r} in {root}; give one of: {names or '(none yet)'}")
+        raise SettingsError(f"there is no search {name!r} in {root}{_alternatives(name, root=root)}")
     return folder
+
+
+def _alternatives(name: str, *, root: Storage) -> str:
+    """Return the ending of a message that names the searches of a storage, the nearest one alone if there is one."""
+    names = [search.name for search in find_searches(root)]
+    if not names:
+        return "; it holds no search yet. Another folder is given by --storage"
+    others = f", and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return suggestion(name, among=names) or f"; give one of: {', '.join(names[:MAX_NAMES])}{others}"
+
+
+def existing_records(name: str, *, storage: str) -> tuple[SearchFolder, list[Record]]:
+    """Return the folder and the records of a search, of which there is at least one.
+
+    Raises:
+        SettingsError: There is no such search, or it has no record.
+        DamageError: The journal is damaged.
+    """
+    folder = existing_search(name, storage=storage)
+    records = read_journal(folder.journal)
+    if not records:
+        raise SettingsError(f"the search {name!r} {describe_empty(folder)}")
+    return folder, records
+
+
+def describe_empty(folder: SearchFolder) -> str:
+    """Return why a search has no record, and what to do."""
+    if folder.driver_alive:
+        return "is starting and has no record yet; try again in a minute"
+    return f"has no record: its start failed; start it again, or remove {folder.storage}"
+
+
+def resume_command(name: str, *, storage: str) -> str:
+    """Return the command that resumes a search."""
+    default = storage == os.environ.get("EMOTUNE_STORAGE", "results")
+    return shlex.join(["emotune", "resume", name, *([] if default else ["--storage", storage])])
 
 
 def tracking_uri_or_default(uri: str | None, *, storage: Storage) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from emotune.cli.actions.crossval import load_result, result_document
-from emotune.cli.actions.folders import existing_search, tracking_uri_or_default
+from emotune.cli.actions.folders import existing_records, tracking_uri_or_default
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.output import print_json
 from emotune.errors import SettingsError
@@ -14,8 +14,8 @@ from emotune.evaluation.crossval import METRICS, CrossValidation
 from emotune.evaluation.statistics import Comparison
 from emotune.files import check_output
 from emotune.report.page import render_report, write_report
+from emotune.search.records import Record
 from emotune.storage import open_storage
-from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.connection_check import refuse_damaged_database
 from emotune.tracking.encoders import publish_best
@@ -29,8 +29,7 @@ def write_page(name: str, *, file: Path | None, storage: str) -> None:
     """Carry out ``emotune report``."""
     if file is not None:
         check_output(file)
-    folder = existing_search(name, storage=storage)
-    records = read_journal(folder.journal)
+    folder, records = existing_records(name, storage=storage)
     if file is None:
         folder.storage.write(REPORT_FILE, render_report(records))
         click.echo(folder.storage / REPORT_FILE)
@@ -41,11 +40,11 @@ def write_page(name: str, *, file: Path | None, storage: str) -> None:
 
 def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:
     """Carry out ``emotune compare``."""
-    folders = [existing_search(name, storage=storage) for name in names]
-    if all(opened(read_journal(folder.journal)).purpose == "fold" for folder in folders):
-        _compare_folds([load_result(folder) for folder in folders], as_json=as_json)
+    runs = {name: existing_records(name, storage=storage) for name in names}
+    if all(opened(records).purpose == "fold" for _, records in runs.values()):
+        _compare_folds([load_result(folder) for folder, _ in runs.values()], as_json=as_json)
         return
-    scores = {name: _scores(name, storage=storage) for name in names}
+    scores = {name: _scores(name, records=records) for name, (_, records) in runs.items()}
     if as_json:
         print_json(scores)
         return
@@ -87,9 +86,8 @@ def _difference(test: Comparison) -> str:
     return test.difference.text + ("" if test.p is None else f", p = {test.p:.2g}")
 
 
-def _scores(name: str, *, storage: str) -> dict[str, float | None]:
-    records = read_journal(existing_search(name, storage=storage).journal)
-    best = status_document(records, alive=False, with_rungs=False)["best"] if records else None
+def _scores(name: str, *, records: Sequence[Record]) -> dict[str, float | None]:
+    best = status_document(records, alive=False, with_rungs=False)["best"]
     if best is None:
         raise SettingsError(f"{name!r} has no result yet; wait until an evaluation has ended")
     return last_metrics(records, best["config_id"])
@@ -97,10 +95,9 @@ def _scores(name: str, *, storage: str) -> dict[str, float | None]:
 
 def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
     """Carry out ``emotune sync``; returns the exit code."""
-    folder = existing_search(name, storage=storage)
+    folder, records = existing_records(name, storage=storage)
     uri = tracking_uri_or_default(tracking_uri, storage=open_storage(storage))
     refuse_damaged_database(uri)
-    records = read_journal(folder.journal)
     purpose = opened(records).purpose
     if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
         click.echo("MLflow does not have all records yet; run the same command when the server responds", err=True)

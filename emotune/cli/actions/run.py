@@ -1,5 +1,6 @@
 """Run a study: its store and encoders, the MLflow mirror, the display, and the summary at the end."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -22,14 +23,17 @@ from emotune.search.records import Closed, Record
 from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
+from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
 from emotune.study.resolve import resolve_study
 from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
+from emotune.study.resumption import describe_resumption
 from emotune.study.study import Study
 from emotune.tracking.delivery import view_hint
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, one_line
+from emotune.tracking.uri import has_password
 
 LEADERBOARD_ROWS = 5
 """Configurations in the table that is printed at the end of a search."""
@@ -84,8 +88,14 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     encoders = find_encoders(study, destination)
     max_workers = None if options.workers is None else options.workers[1]
     settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
-    known = len(read_journal(folder.journal)) if folder.begun else 0
+    before = read_journal(folder.journal) if folder.begun else []
+    known = len(before)
+    is_alive = folder.driver_alive
+    if before and not is_alive and (options.retry_failed or search_state(before, alive=False) != "finished"):
+        print_message(describe_resumption(before, folder=folder))
     folder.path.mkdir(parents=True, exist_ok=True)
+    if not is_alive:
+        _write_invocation(options, destination)
     if destination.tracking_uri is None and not destination.storage.mounted:
         print_message(
             f"the MLflow database is on this machine only: {destination.mlflow_uri}. Give --tracking-uri of a shared "
@@ -98,12 +108,27 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
             records = run_study(settled, folder, options=options, encoders=encoders, observers=[mirror, observer])
     finally:
         delivered = mirror.close(TRACKING_TIMEOUT_S)
+        if not folder.begun:
+            folder.storage.remove(INVOCATION_FILE)  # the start failed
+            with contextlib.suppress(OSError):
+                folder.path.rmdir()
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
         _publish_encoder(folder, uri=destination.mlflow_uri)
     if known == len(records):
         hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
         print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
     return summarise(settled, records, folder=folder)
+
+
+def _write_invocation(options: RunOptions, destination: Destination) -> None:
+    uri = destination.tracking_uri
+    invocation = Invocation(
+        concurrency=options.concurrency,
+        workers=options.workers,
+        trials_per_gpu=options.trials_per_gpu,
+        tracking_uri=None if uri is None or has_password(uri) else uri,
+    )
+    write_invocation(invocation, folder=destination.folder.storage)
 
 
 def with_store(study: Study) -> Study:

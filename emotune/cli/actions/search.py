@@ -1,16 +1,20 @@
 """``emotune search``: load the study, add earlier configurations, then run it or print its plan."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
-from emotune.cli.actions.folders import existing_search, store_path
+from emotune.cli.actions.folders import existing_records, existing_search, resume_command, store_path
+from emotune.cli.actions.resume import ResumeChanges, resume_run
 from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
 from emotune.cli.search import SearchRequest
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
+from emotune.files import SAFE_NAME
 from emotune.runtime.driver import RunOptions
 from emotune.search.stopping import Amount
+from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.preview import count_rungs, estimate_hours, preview, probe_seconds
@@ -20,10 +24,18 @@ from emotune.study.warm_start import with_earlier
 
 def search_or_plan(request: SearchRequest) -> int:
     """Carry out ``emotune search``; returns the exit code."""
-    path = find_study(request.study)
+    if request.retry_failed and _is_search(request):
+        return resume_run(
+            request.study,
+            storage=request.storage,
+            tracking_uri=request.tracking_uri,
+            changes=ResumeChanges(request.store, request.concurrency, retry_failed=True),
+        )
+    path = _study_file(request)
     destination = Destination.of(request, default_name=path.stem)
     limits = {"brackets": request.brackets, "evaluations": request.evaluations}
     amounts = {name: amount for name, amount in limits.items() if amount is not None}
+    _check_retry(request, destination)
     is_new = request.fresh or request.dry_run or not has_records(destination.folder)
     assignments = [
         *request.assignments,
@@ -45,10 +57,53 @@ def search_or_plan(request: SearchRequest) -> int:
         concurrency=request.concurrency,
         amounts=amounts,
         warm_start=request.warm_start,
+        retry_failed=request.retry_failed,
         workers=(workers, workers) if workers > 1 else None,
         trials_per_gpu=request.trials_per_gpu,
     )
     return run(study, destination, store=store, options=options)
+
+
+def _study_file(request: SearchRequest) -> Path:
+    """Return the file of the study.
+
+    Raises:
+        SettingsError: There is no such study; if a search has its name, the message says how to resume that.
+    """
+    try:
+        return find_study(request.study)
+    except SettingsError as error:
+        if not _names_search(request):
+            raise
+        raise SettingsError(
+            f"there is no study {request.study!r}, but a search of that name; resume it with "
+            f"`{resume_command(request.study, storage=request.storage)}`"
+        ) from error
+
+
+def _is_search(request: SearchRequest) -> bool:
+    """Return whether the study argument names an existing search, and no study."""
+    try:
+        find_study(request.study)
+    except SettingsError:
+        return _names_search(request)
+    return False
+
+
+def _names_search(request: SearchRequest) -> bool:
+    """Return whether the study argument names a search."""
+    root = open_storage(request.storage)
+    return SAFE_NAME.fullmatch(request.study) is not None and SearchFolder.of(request.study, storage=root).begun
+
+
+def _check_retry(request: SearchRequest, destination: Destination) -> None:
+    """Refuse --retry-failed for a search that does not exist, or starts again."""
+    if not request.retry_failed:
+        return
+    if request.fresh or request.dry_run:
+        option = "--fresh" if request.fresh else "--dry-run"
+        raise SettingsError(f"--retry-failed and {option} were given; leave one of them out")
+    existing_records(destination.name, storage=request.storage)
 
 
 def has_records(folder: SearchFolder) -> bool:

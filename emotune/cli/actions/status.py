@@ -5,23 +5,23 @@ from typing import Any
 
 import click
 
-from emotune.cli.actions.folders import existing_search
+from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, resume_command
 from emotune.cli.output import print_json
 from emotune.documents import encode_document
-from emotune.errors import SettingsError
+from emotune.errors import DamageError, SettingsError, StorageRefusedError
 from emotune.files import check_output, write_output
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
 from emotune.study.reliability import RungReliability, describe_reliability
-from emotune.study.results import opened, status_document
+from emotune.study.results import failures_to_retry, opened, status_document
 from emotune.tracking.delivery import mlflow_runs
 
 
 def print_all(storage: str, *, as_json: bool) -> None:
-    """Print one line, or one JSON object, per search."""
+    """Print one line, or one JSON object, per search; one that cannot be read is listed with the reason."""
     root = open_storage(storage)
-    documents = [read_status(folder, with_rungs=False) for folder in find_searches(root)]
+    documents = [_summary(folder) for folder in find_searches(root)]
     if as_json:
         omitted = {"evaluations", "rungs"}
         print_json([{key: value for key, value in document.items() if key not in omitted} for document in documents])
@@ -32,13 +32,37 @@ def print_all(storage: str, *, as_json: bool) -> None:
         click.echo(f"no searches in {root}")
 
 
+def _summary(folder: SearchFolder) -> dict[str, Any]:
+    """Return the document of a search; of one without a readable record, only its name, state and error."""
+    try:
+        # the name that commands take: that of the folder, which --fresh may have renamed
+        return read_status(folder, with_rungs=False) | {"name": folder.name}
+    except SettingsError:
+        state, error = ("starting" if folder.driver_alive else "empty"), describe_empty(folder)
+    except StorageRefusedError as refused:
+        state, error = "unreadable", str(refused)
+    except DamageError as damage:
+        state, error = "damaged", str(damage)
+    return dict.fromkeys(("study_digest", "seed", "concurrency", "budget", "objective", "best", "warning")) | {
+        "name": folder.name,
+        "state": state,
+        "error": error,
+    }
+
+
 def print_status(name: str, *, storage: str, as_json: bool) -> None:
     """Print everything about one search."""
-    document = read_status(existing_search(name, storage=storage))
+    folder = existing_search(name, storage=storage)
+    document = read_status(folder)
     if as_json:
         print_json(document)
-    else:
-        _print_document(document)
+        return
+    _print_document(document)
+    if document["state"] in {"interrupted", "failed"}:
+        command = resume_command(folder.name, storage=storage)
+        click.echo(f"resume it with: {command}")
+        if failures_to_retry(read_journal(folder.journal)):
+            click.echo(f"or run its failed evaluations again, too: {command} --retry-failed")
 
 
 def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, Any]:
@@ -49,21 +73,25 @@ def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, A
         with_rungs: Include the reliability of the rungs, which takes a model fit.
 
     Raises:
-        SettingsError: The search has no record yet.
+        SettingsError: The search has no record.
         DamageError: The journal is damaged.
+        StorageRefusedError: The journal cannot be read.
     """
-    alive = folder.driver_alive
+    alive = folder.driver_alive  # before the journal is read: a driver that ends in between has written its end
     records = read_journal(folder.journal)
     if not records:
-        raise SettingsError(f"the search {folder.name!r} has no record yet; start it again with the same command")
+        raise SettingsError(f"the search {folder.name!r} {describe_empty(folder)}")
     return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
 
 
 def _headline(document: dict[str, Any]) -> str:
+    start = f"{document['name']:<24} {document['state']:<12}"
+    if "error" in document:
+        return f"{start} {document['error']}"
     best = document["best"]
-    ended = sum(evaluation["status"] != "running" for evaluation in document["evaluations"])
+    ended = sum(evaluation["status"] in {"done", "failed"} for evaluation in document["evaluations"])
     result = "no result yet" if best is None else f"{document['objective']['metric']} {best['objective']:.6g}"
-    return f"{document['name']:<24} {document['state']:<12} {ended:>4} evaluations, best: {result}"
+    return f"{start} {ended:>4} evaluations, best: {result}"
 
 
 def _print_document(document: dict[str, Any]) -> None:
@@ -73,7 +101,7 @@ def _print_document(document: dict[str, Any]) -> None:
     for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
     click.echo(
-        f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<8} {'objective':>12}  values"
+        f"{'id':>4} {'config':>6} {'bracket':>7} {'epochs':>9} {'origin':<10} {'status':<11} {'objective':>12}  values"
     )
     for evaluation in document["evaluations"]:
         click.echo(_evaluation_row(evaluation))
@@ -88,7 +116,7 @@ def _evaluation_row(evaluation: dict[str, Any]) -> str:
     epochs = f"{evaluation['from_epoch']}-{evaluation['to_epoch']}"
     return (
         f"{evaluation['id']:>4} {evaluation['config_id']:>6} {evaluation['bracket']:>7} {epochs:>9} "
-        f"{evaluation['origin']:<10} {evaluation['status']:<8} {objective:>12}  {evaluation['error'] or values}"
+        f"{evaluation['origin']:<10} {evaluation['status']:<11} {objective:>12}  {evaluation['error'] or values}"
     )
 
 
@@ -98,18 +126,19 @@ def request_stop(name: str, *, storage: str) -> None:
     if not folder.driver_alive:
         raise SettingsError(f"the search {name!r} is not running; there is nothing to stop")
     folder.request_stop()
-    click.echo(f"{name} stops when its running evaluations have ended; resume it with the command that started it")
+    command = resume_command(name, storage=storage)
+    click.echo(f"{name} stops when its running evaluations have ended; resume it with `{command}`")
 
 
 def write_best(name: str, *, file: Path, storage: str) -> None:
     """Carry out ``emotune best``."""
     check_output(file)
-    folder = existing_search(name, storage=storage)
+    folder, records = existing_records(name, storage=storage)
     document = read_status(folder, with_rungs=False)
     best = document["best"]
     if best is None:
         raise SettingsError(f"the search {name!r} has no result yet; wait until an evaluation has ended")
-    experiment = opened(read_journal(folder.journal)).study["base"]
+    experiment = opened(records).study["base"]
     for key, value in best["values"].items():
         section = experiment
         *path, setting = key.split(".")

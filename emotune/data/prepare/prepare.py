@@ -23,7 +23,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.writer import StoreWriter, fingerprint_store
 from emotune.data.recording import ExcludedData, Exclusion
 from emotune.data.store import ABOUT_FILE, About, SegmentStore, SourceCorpus
-from emotune.errors import DataError, SettingsError
+from emotune.errors import DataError, SettingsError, suggestion
 from emotune.files import new_folder, restore_replaced, sha256_of
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -143,7 +143,8 @@ def find_reader(corpus: str | AnyReader) -> AnyReader:
     if not isinstance(corpus, str):
         return corpus
     if corpus not in CORPORA:
-        raise SettingsError(f"there is no corpus {corpus!r}; there are: {', '.join(CORPORA)}")
+        near = suggestion(corpus, among=CORPORA)
+        raise SettingsError(f"there is no corpus {corpus!r}; there are: {', '.join(CORPORA)}{near}")
     return CORPORA[corpus]
 
 

@@ -1,0 +1,41 @@
+"""How a search was last started: the options that are not in its journal, so that resuming needs none of them."""
+
+from typing import Literal
+
+from pydantic import ValidationError
+
+from emotune.base import Settings
+from emotune.storage import Storage
+
+INVOCATION_FILE = "invocation.json"
+"""Name of the file in the search's folder."""
+
+
+class Invocation(Settings):
+    """The options of the last start that affect how a search is run. None of them decides its results."""
+
+    concurrency: int | None = None
+    """Evaluations at a time; None: the capacity of the cluster."""
+
+    workers: tuple[int, int] | None = None
+    """Fewest and most workers that share an evaluation; None: one, without a group."""
+
+    trials_per_gpu: int | Literal["auto"] = 1
+    """Evaluations that share a GPU."""
+
+    tracking_uri: str | None = None
+    """MLflow server or database; None: the default, or one whose URI contains a password."""
+
+
+def write_invocation(invocation: Invocation, *, folder: Storage) -> None:
+    """Write the options of a start."""
+    folder.write(INVOCATION_FILE, invocation.model_dump_json(indent=1).encode())
+
+
+def read_invocation(folder: Storage) -> Invocation:
+    """Return the options of the last start; the defaults if the file is missing or damaged."""
+    try:
+        content = folder.read(INVOCATION_FILE)
+        return Invocation() if content is None else Invocation.model_validate_json(content)
+    except (OSError, ValidationError):
+        return Invocation()
