@@ -79,7 +79,7 @@ FAULTS = [
     Fault(machine.hung_up),
     Fault(files.results_renamed),
     Fault(files.results_deleted),
-    Fault(files.lock_deleted, settings=LONGER),
+    Fault(files.lock_deleted),
     Fault(files.journal_immutable),
     Fault(files.another_user),
     Fault(files.tracking_replaced),

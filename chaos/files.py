@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -57,8 +58,10 @@ def lock_deleted(bench: Bench, total: int) -> None:
     del total
     driver = bench.search()
     bench.wait_for_records(4, driver=driver)
+    driver.process.send_signal(signal.SIGSTOP)  # so that it does not end before the second one has started
     (bench.folder / "journal.lock").unlink()
     bench.search().refuse(code=2, saying="another driver is running this search")
+    driver.process.send_signal(signal.SIGCONT)
     driver.finish()
 
 
