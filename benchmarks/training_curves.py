@@ -131,7 +131,7 @@ def reference_losses(
             generator = torch.Generator().manual_seed(derive_seed(plan.seed, "mask", epoch, number))
             assert task.kind == "masked_values"
             with as_it_comes():
-                yield plain.step(batch.signals, task.mask(batch, generator=generator))
+                yield plain.step(batch.signals, task.training_mask.draw(batch, generator=generator))
 
 
 def smoothed(curve: list[float]) -> np.ndarray:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
 from emotune.data.folds import Folds, split, unit_keys
+from emotune.data.modality import MODALITIES, Modality
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
@@ -70,6 +71,9 @@ class Experiment(Settings):
     partner_fingerprint: str | None = None
     """Fingerprint of the partner's content; filled in when the run is prepared."""
 
+    modality: Modality | None = None
+    """Modality that the store must hold, for example ``eeg``; null: any. It changes no result."""
+
     folds: Folds = Folds()
     """Division of the segments into training, validation and test."""
 
@@ -90,6 +94,10 @@ class Experiment(Settings):
 
     seed: int = Field(default=0, ge=0)
     """Seed of the initial weights, the order of the segments, the masks and the dropout."""
+
+    keep: Literal["last", "best"] = "last"
+    """Weights that a single run ends with: of the ``last`` epoch, as published, or of the epoch with the ``best``
+    metric of the validation segments (macro F1 of a classification, otherwise the loss)."""
 
     start: Start | None = None
     """A pre-trained encoder to start from."""
@@ -116,6 +124,15 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _check_keep(self) -> "Experiment":
+        if self.keep == "best" and not self.folds.validation:
+            raise ValueError(
+                "keep: best was given with folds.validation: 0, but the best epoch is chosen by validation segments; "
+                "give folds.validation above 0, or keep: last"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_start(self) -> "Experiment":
         if self.start is not None and self.model.kind == "features":
             raise ValueError(
@@ -126,15 +143,10 @@ class Experiment(Settings):
     def digest(self) -> str:
         """Return a hash of the settings that determine the result.
 
-        These are all settings but ``compute`` and paths of this machine. The store is represented by its fingerprint
-        and a pre-trained encoder by its SHA-256.
-
         Returns:
-            The first 16 hexadecimal digits of a SHA-256.
+            The first 16 hexadecimal digits of a SHA-256 of `deciding_settings`.
         """
-        content = self.model_dump(
-            mode="json", exclude={"compute": True, "store": True, "partner": True, "start": {"encoder", "second"}}
-        )
+        content = deciding_settings(self.model_dump(mode="json"))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def with_values(self, values: Mapping[str, Any]) -> "Experiment":
@@ -179,14 +191,46 @@ class Experiment(Settings):
         """Return the settings that the training loop reads."""
         return TrainingPlan(optim=self.optim, epochs=self.epochs, batch_size=self.batch_size, seed=self.seed)
 
+    def yardstick(self, metric: str) -> dict[str, str]:
+        """Return the settings that change the value of a metric at fixed weights, which no search space may contain.
+
+        Args:
+            metric: A metric with its prefix, for example ``val/loss``.
+
+        Returns:
+            By the dotted name of a setting or section: what else reaches the aim, or nothing.
+        """
+        names = ["store", "fingerprint", "partner", "partner_fingerprint", "modality", "model.fold", "task.kind"]
+        own_segments = {"segments"} if metric.startswith("train/") or self._weighs_classes(metric) else set()
+        folds = set(Folds.model_fields) - {"segments"} | own_segments
+        names += [f"folds.{name}" for name in sorted(folds)]
+        return dict.fromkeys(names, "") | {
+            f"task.{name}": remedy for name, remedy in self.task.yardstick(metric).items()
+        }
+
+    def _weighs_classes(self, metric: str) -> bool:
+        """Return whether a metric depends on the share of high labels among the training segments."""
+        balanced = self.task.kind == "classify" and self.task.class_weight == "balanced"
+        return balanced and metric in {"val/loss", "val/ece"}
+
     def training_data(self, store: SegmentStore) -> TrainingData:
-        """Return the segments that train, validate and test, with their labels.
+        """Return the segments that train, validate and test, with their labels; on a GPU if they fit.
 
         Raises:
             DataError: The store has another fingerprint than ``fingerprint``, or lacks labels.
-            SettingsError: The store does not fit the model or the folds.
+            SettingsError: The store does not fit the modality, the model or the folds.
+        """
+        return self.select(store).resident(choose_device(self.compute))
+
+    def select(self, store: SegmentStore) -> TrainingData:
+        """Return the segments that train, validate and test, with their labels. Only the store's index is read.
+
+        Raises:
+            DataError: The store has another fingerprint than ``fingerprint``, or lacks labels.
+            SettingsError: The store does not fit the modality, the model or the folds.
         """
         _check_fingerprint(store, self.fingerprint)
+        self._check_modality(store)
         among = None
         if self.partner:
             partner = SegmentStore.open(Path(self.partner))
@@ -195,9 +239,19 @@ class Experiment(Settings):
         labels = self.task.labels(store.index)
         fold = split(store.index, self.folds, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
+        labels = self.task.labels(store.index, train=fold.train)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _permuted(labels, rows=fold.train, folds=self.folds)
-        return TrainingData(store=store, fold=fold, labels=labels).resident(choose_device(self.compute))
+        return TrainingData(store=store, fold=fold, labels=labels)
+
+    def _check_modality(self, store: SegmentStore) -> None:
+        if self.modality in {None, store.modality}:
+            return
+        holds = MODALITIES[store.modality].label if store.modality in MODALITIES else store.modality
+        raise SettingsError(
+            f"modality: {self.modality} was given, but {store.path} holds {holds}; give a store that was prepared with "
+            f"--modality {self.modality}"
+        )
 
     def begin(self, training_data: TrainingData, *, encoder_weights: Path | None = None) -> TrainState:
         """Return networks and optimiser at epoch 0, with pre-trained weights if ``start`` names an encoder.
@@ -238,6 +292,30 @@ class Experiment(Settings):
         """
         channels, samples = store.signal.shape[1:]
         return choose_execution(self.compute, self.model, channels=channels, samples=samples)
+
+
+NOT_DECIDING = ("store", "partner", "compute", "modality")
+"""Settings that change no result: paths of this machine, how a run is computed, and a check of the store."""
+
+
+def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that determine the result of an experiment, from all its settings as JSON.
+
+    The store is represented by its fingerprint and a pre-trained encoder by its SHA-256. A setting that newer versions
+    added is left out where its value means what older versions did, so that hashes of old experiments stay the same.
+    """
+    content = {name: value for name, value in experiment.items() if name not in NOT_DECIDING}
+    if content.get("start"):
+        content["start"] = {key: value for key, value in content["start"].items() if key not in {"encoder", "second"}}
+    if content.get("keep") == "last":
+        del content["keep"]
+    task = dict(content["task"])
+    if task.get("class_weight") == "balanced":
+        del task["class_weight"]
+    own = {name: task.get(name) for name in ("start_probability", "span")}
+    if task.get("validation", own) in (None, own):
+        task.pop("validation", None)
+    return content | {"task": task}
 
 
 def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:

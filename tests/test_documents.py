@@ -242,7 +242,8 @@ def test_parts_are_parsed_and_missing_ones_named(write: Any) -> None:
 
 def test_assignments_find_nested_dotted_and_new_keys() -> None:
     content = {"optim": {"lr": 1}, "space": {"optim.lr": {"low": 1}}, "list": [1, 2]}
-    changed = override(content, ["optim.lr=1e-3", "space.optim.lr.low=2", "list.1=[a, no]", "new.part=x=y"])
+    changed = override(content, ["optim.lr=1e-3", "space.optim.lr.low=2", "list.1=[a, no]", "new.part=x=y", "none="])
+    assert changed["none"] == ""
     assert changed["optim"] == {"lr": 1e-3}
     assert changed["space"] == {"optim.lr": {"low": 2}}
     assert changed["list"] == [1, ["a", "no"]]
@@ -250,7 +251,7 @@ def test_assignments_find_nested_dotted_and_new_keys() -> None:
     assert content == {"optim": {"lr": 1}, "space": {"optim.lr": {"low": 1}}, "list": [1, 2]}
 
 
-@pytest.mark.parametrize("assignment", ["lr", "=3", "lr=", "optim..lr=1", "lr.deeper=1", "a=010", "a=[1", "list.7=1"])
+@pytest.mark.parametrize("assignment", ["lr", "=3", "=", "optim..lr=1", "lr.deeper=1", "a=010", "a=[1", "list.7=1"])
 def test_malformed_assignments_are_the_users_mistake(assignment: str) -> None:
     with pytest.raises(SettingsError, match=r"^--set .*: .+"):
         override({"lr": 1, "list": [1]}, [assignment])

@@ -85,7 +85,7 @@ def crossval(request: CrossValidationRequest) -> int:
     """Cross-validate EXPERIMENT: train in each fold, and measure on its test segments.
 
     Prints means with 95 % intervals (t, folds - 1 degrees of freedom), the same for the majority label
-    and for training on shuffled labels, and which conclusions the protocol allows.
+    and for training on shuffled labels, and how many people and videos are on both sides of the folds.
 
     \b
     Example:

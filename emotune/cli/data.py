@@ -36,6 +36,9 @@ class PrepareRequest:
     strict: bool
     """Stop at the first recording that cannot be used."""
 
+    collection: str
+    """Name of the collection of people; empty: that of the corpus."""
+
     workers: int | None
     """Number of processes."""
 
@@ -71,6 +74,13 @@ def data() -> None:
         is_flag=True,
         help="Stop at a damaged file or an implausible signal; by default it is left out and listed.",
     ),
+    click.option(
+        "--collection",
+        default="",
+        metavar="NAME",
+        help="Name of the collection of people, which replaces the corpus's name. Subjects of one name in a collection "
+        "are the same person, in all stores.  [default: each folder is a collection]",
+    ),
     click.option("--workers", type=click.IntRange(min=1), help="Number of processes.  [default: one per core]"),
     set_option,
 )
@@ -84,6 +94,7 @@ def prepare(request: PrepareRequest) -> int:
     Example:
       emotune data prepare synthetic --store stores/demo --set subjects=20
       emotune data prepare folder recordings/ --store stores/eeg --modality eeg
+      emotune data prepare folder clinic/ --store stores/clinic --collection clinic
       emotune data prepare dreamer downloads/ --store stores/pool
       emotune data prepare pspm-vis downloads/ --store stores/pool --append
     """

@@ -58,6 +58,9 @@ class FinetuneRequest(RunRequest):
 def finetune(request: FinetuneRequest) -> int:
     """Fine-tune an encoder on the task of EXPERIMENT, and measure on the test subjects.
 
+    The run ends with the weights of the last epoch; with --set keep=best, with those of the epoch with the best macro
+    F1 of the validation segments.
+
     \b
     Example:
       emotune finetune finetune.yaml --encoder first --name first-arousal

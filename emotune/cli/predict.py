@@ -51,6 +51,9 @@ class PredictRequest(RunRequest):
 def predict(request: PredictRequest) -> int:
     """Predict arousal and valence of a recording: the probability of a high rating for each segment of FILE.
 
+    A classifier of conditions prints the probability of its condition. Probabilities are those in data such as the
+    training segments; between 0.4 and 0.6 the label is undecided.
+
     MODEL is a fine-tuning, a cross-validation (the mean of its folds is used), a checkpoint folder or
     an MLflow run; several are separated by commas. FILE is a .npz, EDF, WFDB (.hea) or CSV recording.
     It is prepared as the training data were, except that it is standardised with its own mean and

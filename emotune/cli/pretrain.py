@@ -59,7 +59,8 @@ class PretrainRequest(RunRequest):
 def pretrain(request: PretrainRequest) -> int:
     """Pre-train the model of EXPERIMENT, for example a file that `emotune best` wrote.
 
-    After an interruption the same command resumes the run, also with another number of workers.
+    After an interruption the same command resumes the run, also with another number of workers. Without validation
+    segments (folds.validation: 0) the run is measured by its training loss.
 
     \b
     Example:

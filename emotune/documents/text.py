@@ -210,11 +210,11 @@ def load_document(path: Path) -> Document:
 def override(content: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the content with assignments such as ``optim.lr=1e-3`` applied.
 
-    Values are YAML (``[1, 2]`` is a list). Keys may contain dots, as those of a search space do. Missing parents are
-    made.
+    Values are YAML (``[1, 2]`` is a list); ``partner=`` gives empty text. Keys may contain dots, as those of a search
+    space do. Missing parents are made.
 
     Raises:
-        SettingsError: An assignment has no ``=``, no key or no value, or leads through a number or text.
+        SettingsError: An assignment has no ``=`` or no key, or leads through a number or text.
     """
     for assignment in assignments:
         content, _ = _assign(content, assignment)
@@ -228,9 +228,9 @@ def _option(assignment: str) -> str:
 def _assign(content: dict[str, Any], assignment: str) -> tuple[dict[str, Any], KeyPath]:
     name, equals, text = assignment.partition("=")
     parts = name.strip().split(".")
-    if not equals or not text.strip() or not all(parts):
+    if not equals or not all(parts):
         raise SettingsError(f"{_option(assignment)}: expected key=value, for example --set optim.lr=1e-3")
-    value = _Reader(text, _option(assignment)).read()
+    value = _Reader(text, _option(assignment)).read() if text.strip() else ""
     changed = copy.deepcopy(content)
     path: KeyPath = ()
     node: Any = changed

@@ -6,24 +6,29 @@ The folds run, resume and are tracked as the configurations of a search.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.folds import FoldUnit, HeldOutMoments
+from emotune.data.folds import Folds, FoldUnit, HeldOutMoments, unit_keys
+from emotune.data.people import Overlap, People, overlap, people_of
 from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
 from emotune.experiment import Experiment
 from emotune.search.records import Record, Value
 from emotune.study.results import evaluation_results, last_metrics, opened
 from emotune.study.study import Budget, Study, StudyObjective
+from emotune.tasks.scores import classification_scores
 from emotune.training.loop import TrainingData
 
 ProtocolName = Literal["paper", "trial", "video", "subject"]
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """Metrics of the test segments that are summarised over the folds (0 to 1)."""
+
+CALIBRATION_ERROR = "ece"
+"""Expected calibration error of the test segments, which results of older versions do not have."""
 
 
 @dataclass(frozen=True)
@@ -33,33 +38,34 @@ class Protocol:
     by: FoldUnit
     """The unit that is never divided between training and test segments."""
     meaning: str
-    """What a result does and does not show, in sentences for the reader."""
+    """What is never divided, in a sentence for the reader; `describe_sides` counts what is on both sides."""
 
 
 PROTOCOLS: dict[ProtocolName, Protocol] = {
     "paper": Protocol(
         "moment",
-        "Folds by segment, as in the papers: training and test segments include neighbouring seconds of the same "
-        "video, with the same label, and all subjects and videos. A result shows how well a model recognises the state "
-        "of known people in known videos from other seconds; it can be high if the model only recognises the "
-        "recording. Compare it with the protocols trial and subject.",
+        "Folds by segment, as in the papers: neighbouring seconds of a recording, with the same label, may be trained "
+        "on and tested. Compare the result with the protocols trial and subject.",
     ),
     "trial": Protocol(
         "trial",
-        "Folds by trial: the recording of a subject and a video is either trained on or tested; other recordings of "
-        "the subject and of the video may be trained on, which makes the test easier.",
+        "Folds by trial: the recording of a subject and a video is either trained on or tested.",
     ),
     "video": Protocol(
         "video",
-        "Folds by video: test videos are not trained on, by any subject; all subjects are trained on, which makes the "
-        "test easier.",
+        "Folds by video: a test video is not trained on, by any subject.",
     ),
     "subject": Protocol(
         "subject",
-        "Folds by subject: test subjects are not trained on. All videos are trained on, so that a model can learn how "
-        "a video is rated by most people.",
+        "Folds by subject: a test subject is not trained on.",
     ),
 }
+
+CONSEQUENCES = {
+    "subject": "A result shows how well a model recognises the state of known people, not of new ones.",
+    "video": "A model can learn how a video is rated by most people, without reading the signal of the test subject.",
+}
+"""What a result does not show, by the unit that is on both sides of a fold."""
 
 
 class FoldResult(Settings):
@@ -87,9 +93,10 @@ class CrossValidation(Settings):
     """What the result does and does not show, in sentences for the reader."""
 
     def interval(self, metric: str, *, of: Literal["folds", "shuffled", "majority"] = "folds") -> Interval | None:
-        """Return mean and interval of a metric; None if there are no such folds."""
-        values = [fold.metrics[metric] for fold in getattr(self, of)]
-        return mean_interval(values) if values else None
+        """Return mean and interval of a metric; None if there are no such folds, or one lacks the metric."""
+        folds = getattr(self, of)
+        values = [fold.metrics[metric] for fold in folds if metric in fold.metrics]
+        return mean_interval(values) if values and len(values) == len(folds) else None
 
     def compare(self, other: "CrossValidation", *, metric: str) -> Comparison:
         """Compare with another cross-validation by a paired t-test over the folds.
@@ -125,8 +132,16 @@ def cross_validation_study(
         folds: Number of folds.
         shuffled: Also train each fold on shuffled labels. Ignored for features: their networks were
             trained on the true labels, so that the result would not be that of chance.
+
+    Raises:
+        SettingsError: The experiment keeps the best epoch, which needs validation segments.
     """
     fold_settings = {"by": PROTOCOLS[protocol].by, "count": folds, "index": 0, "validation": 0.0}
+    if experiment.keep == "best":
+        raise SettingsError(
+            "keep: best was given, but a cross-validation has no validation segments to choose an epoch by; "
+            "give keep: last (--set keep=last)"
+        )
     base = experiment.model_copy(update={"folds": experiment.folds.model_copy(update=fold_settings)})
     hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": list(range(folds))}]
     features = experiment.model.kind == "features"
@@ -152,7 +167,7 @@ def cross_validation_study(
 
 def protocol_of(study: Mapping[str, object]) -> ProtocolName:
     """Return the protocol of a cross-validation's study, as recorded in the journal."""
-    by = Study.model_validate(study).base.folds.by
+    by = Study.recorded(study).base.folds.by
     return next(name for name, protocol in PROTOCOLS.items() if protocol.by == by)
 
 
@@ -172,18 +187,21 @@ def read_cross_validation(
     first = opened(records)
     if first.purpose != "fold":
         raise SettingsError(f"{first.name!r} is not a cross-validation; run one with `emotune crossval`")
-    base = Study.model_validate(first.study).base
+    base = Study.recorded(first.study).base
     done: dict[bool, list[FoldResult]] = {False: [], True: []}
     for result in evaluation_results(records):
         if result.status != "done":
             continue
         values = result.evaluation.values
         metrics = last_metrics(records, result.evaluation.config_id)
-        scores = {name: value for name in METRICS if (value := metrics.get(f"test/{name}")) is not None}
+        scores = {
+            name: value for name in (*METRICS, CALIBRATION_ERROR) if (value := metrics.get(f"test/{name}")) is not None
+        }
         fold = FoldResult(fold=_fold(values), config_id=result.evaluation.config_id, metrics=scores)
         done[bool(values["task.shuffled"])].append(fold)
     by_fold = {shuffled: tuple(sorted(folds, key=lambda fold: fold.fold)) for shuffled, folds in done.items()}
-    protocol = protocol_of(first.study)
+    protocol, data = protocol_of(first.study), training_data or {}
+    computed = [*describe_sides(data), *describe_classes(data)] if data else []
     return CrossValidation(
         name=first.name,
         protocol=protocol,
@@ -191,8 +209,8 @@ def read_cross_validation(
         count=base.folds.count,
         folds=by_fold[False],
         shuffled=by_fold[True],
-        majority=tuple(majority_baseline(data, fold=fold) for fold, data in sorted((training_data or {}).items())),
-        notes=(PROTOCOLS[protocol].meaning, *notes),
+        majority=tuple(majority_baseline(part, fold=fold) for fold, part in sorted(data.items())),
+        notes=(PROTOCOLS[protocol].meaning, *computed, *notes),
     )
 
 
@@ -203,27 +221,91 @@ def _fold(values: Mapping[str, Value]) -> int:
 def majority_baseline(training_data: TrainingData, *, fold: int) -> FoldResult:
     """Return the test metrics of predicting the more frequent label of the training segments.
 
-    With the share ``r`` of that label among the test segments, its F1 is ``2 r / (1 + r)`` and the other
-    label's is 0, so that the macro F1 is ``r / (1 + r)``.
+    With both labels among the test segments, and the share ``r`` of the predicted one, the macro F1 is ``r / (1 + r)``.
     """
     assert training_data.labels is not None
     train, test = training_data.labels[training_data.fold.train], training_data.labels[training_data.fold.test]
-    label = float(train.mean() > 0.5)
-    share = float(np.mean(test == label))
-    balanced_accuracy = 0.5 if len(np.unique(test)) > 1 else share / 2
-    metrics = {"accuracy": share, "macro_f1": share / (1 + share), "balanced_accuracy": balanced_accuracy}
-    return FoldResult(fold=fold, config_id=-1, metrics=metrics)
+    high = bool(train.mean() > 0.5)
+    right = float(np.sum(test == high))
+    right_name, wrong_name = ("true_high", "false_high") if high else ("true_low", "false_low")
+    counts = {"true_high": 0.0, "false_high": 0.0, "true_low": 0.0, "false_low": 0.0}
+    counts |= {right_name: right, wrong_name: len(test) - right}
+    return FoldResult(fold=fold, config_id=-1, metrics=classification_scores(counts))
+
+
+def describe_sides(training_data: Mapping[int, TrainingData]) -> list[str]:
+    """Return sentences about the people and videos that are on both sides of the folds, counted from the segments.
+
+    Args:
+        training_data: Training data by fold.
+    """
+    sentences = []
+    for unit in ("subject", "video"):
+        tested, trained = 0, 0
+        for data in training_data.values():
+            train, test = (
+                set(unit_keys(data.store.index.iloc[rows], by=unit)) for rows in (data.fold.train, data.fold.test)
+            )
+            tested += len(test)
+            trained += len(test & train)
+        consequence = f" {CONSEQUENCES[unit]}" if trained else ""
+        sentences.append(
+            f"In all folds together, {trained} of {tested} test {unit}s are in the training segments of their fold too."
+            f"{consequence}"
+        )
+    return sentences
+
+
+def describe_classes(training_data: Mapping[int, TrainingData]) -> list[str]:
+    """Return a sentence about the folds whose test segments all have the same label; none if there are none."""
+    single = []
+    for fold, data in training_data.items():
+        assert data.labels is not None
+        if len(np.unique(data.labels[data.fold.test])) == 1:
+            single.append(str(fold))
+    if not single:
+        return []
+    folds = f"fold {single[0]} have" if len(single) == 1 else f"folds {', '.join(single)} have"
+    return [
+        f"The test segments of {folds} one label only. There, as in scikit-learn, balanced accuracy is the recall of "
+        "that label, and macro F1 is the mean over the labels that occur among test segments or predictions."
+    ]
+
+
+def describe_gain(result: CrossValidation) -> str | None:
+    """Return a sentence about the difference of the macro F1 from the majority label's; None without one.
+
+    A difference is within noise if its interval over the folds includes 0.
+    """
+    metric = "macro_f1"
+    baseline = {fold.fold: fold.metrics[metric] for fold in result.majority}
+    pairs = [(baseline[fold.fold], fold.metrics[metric]) for fold in result.folds if fold.fold in baseline]
+    if len(pairs) < 2:
+        return None
+    difference = paired_t_test(*zip(*pairs, strict=True)).difference
+    return f"The macro F1 minus that of the majority label is {difference.text}: {significance(difference)}."
+
+
+def significance(difference: Interval) -> str:
+    """Return ``within noise`` if the interval of a difference includes 0, otherwise ``beyond noise``."""
+    width = difference.half_width
+    return "within noise" if width is None or abs(difference.mean) <= width else "beyond noise"
 
 
 def check_encoders(
-    base: Experiment, *, descriptions: Mapping[str, Mapping[str, object]], corpora: Sequence[str]
+    training_data: Mapping[int, TrainingData],
+    *,
+    folds: Folds,
+    descriptions: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """Check that pre-trained encoders were not pre-trained on their test segments.
 
+    People are compared, not names of corpora, see `emotune.data.people`.
+
     Args:
-        base: The experiment of a cross-validation, with its folds.
+        training_data: Training data of the cross-validation, by fold.
+        folds: The folds of the cross-validation.
         descriptions: The description (``about``) in each encoder's checkpoint, by ``encoder`` and ``second``.
-        corpora: The corpora of the labelled segments.
 
     Returns:
         One sentence per encoder about its pre-training, for the reader of the result.
@@ -231,34 +313,70 @@ def check_encoders(
     Raises:
         SettingsError: By the papers' protocol, an encoder was pre-trained on its test moments.
     """
+    store = next(iter(training_data.values())).store
+    rows = np.unique(np.concatenate([data.fold.test for data in training_data.values()]))
+    tested, corpora = people_of(store, rows), sorted(store.index["corpus"].iloc[rows].unique())
     notes = []
     for role, about in descriptions.items():
-        seen = sorted(set(corpora) & set(about.get("corpora", ())))  # type: ignore[arg-type]
-        if not seen:
-            notes.append(f"The {_adjective(role, descriptions)} encoder was pre-trained on other corpora.")
-            continue
-        notes += _check_seen(base, role=role, about=about, corpus=", ".join(seen), alone=len(descriptions) == 1)
+        name = f"The {_adjective(role, descriptions)} encoder"
+        shared = _shared_people(tested, about=about, corpora=corpora)
+        if shared is None or shared.same:
+            seen = sorted(set(corpora) & set(about.get("corpora", ())))
+            if folds.by == "moment":
+                notes += _check_half(folds, role=role, about=about, corpora=seen, alone=len(descriptions) == 1)
+            else:
+                notes.append(_describe_shared(name, shared, corpora=seen))
+        elif shared.namesakes:
+            notes.append(
+                f"{name} was pre-trained on {shared.namesakes} people with the same names as test people, from a "
+                "folder with other files. If they are the same people, the result is not one for new people: prepare "
+                "both stores with the same --collection NAME, and with different ones otherwise."
+            )
+        else:
+            notes.append(f"{name} was pre-trained on other people.")
     return notes
+
+
+def _shared_people(tested: People, *, about: Mapping[str, Any], corpora: Sequence[str]) -> Overlap | None:
+    """Return what test people and those of a pre-training have in common.
+
+    None: the encoder's description does not list its people, since an older version wrote it, but it was pre-trained
+    on a corpus of the same name.
+    """
+    if "people" in about:
+        return overlap(tested, People.model_validate(about["people"]))
+    return None if set(corpora) & set(about.get("corpora", ())) else Overlap(0, 0, len(tested.identities))
+
+
+def _describe_shared(name: str, shared: Overlap | None, *, corpora: Sequence[str]) -> str:
+    signals = (
+        f"signals of {', '.join(corpora)}, perhaps including those of test people"
+        if shared is None
+        else f"signals of {shared.same} of the {shared.count} test people"
+    )
+    return (
+        f"{name} was pre-trained, without labels, on {signals}. A result for new people needs an encoder that was not "
+        "pre-trained on them."
+    )
 
 
 def _adjective(role: str, descriptions: Mapping[str, object]) -> str:
     return "pre-trained" if len(descriptions) == 1 else {"encoder": "first", "second": "second"}[role]
 
 
-def _check_seen(base: Experiment, *, role: str, about: Mapping[str, object], corpus: str, alone: bool) -> list[str]:
+def _check_half(folds: Folds, *, role: str, about: Mapping[str, Any], corpora: Sequence[str], alone: bool) -> list[str]:
     pretraining = Experiment.model_validate(about["experiment"]).folds
-    if base.folds.by != "moment":
-        return [
-            f"The encoder was pre-trained, without labels, on signals of {corpus} too, including those of the test "
-            "subjects. A result for new people needs an encoder that was not pre-trained on them."
-        ]
     half: Literal["first", "second"] = "first" if role == "encoder" else "second"
-    needed = HeldOutMoments(corpus=corpus, half=half)
-    same = (pretraining.count, pretraining.seed) == (base.folds.count, base.folds.seed)
+    needed = HeldOutMoments(corpus=", ".join(corpora), half=half)
+    same = (pretraining.count, pretraining.seed) == (folds.count, folds.seed)
     if alone or pretraining.without != needed or not same:
-        expected = f"count: {base.folds.count}, seed: {base.folds.seed}, index: null, without: {needed.model_dump()}"
+        expected = (
+            f"count: {folds.count}, seed: {folds.seed}, index: null, validation: 0, "
+            f"without: {{corpus: {needed.corpus}, half: {half}}}"
+        )
         raise SettingsError(
-            f"with --protocol paper, the {half} encoder must be pre-trained with folds: {{{expected}}}, "
-            "because it is tested on the {half} half; give two: --encoder FIRST --encoder SECOND"
+            f"with --protocol paper, the {half} encoder must be pre-trained with folds: {{{expected}}} "
+            f"(examples/pretrain_without_{half}.yaml), because it is tested on that half; give two: --encoder FIRST "
+            "--encoder SECOND"
         )
     return [f"The {half} encoder was not pre-trained on the {half} half of the moments."]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import nn
 
+from emotune.base import Settings
 from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings, filter_and_resample
 from emotune.data.prepare.single import standardised_segments
@@ -20,6 +21,7 @@ from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, find_best, opened
+from emotune.tasks.calibration import Calibration
 from emotune.training.checkpoints import newest_checkpoint, read_state, read_weights
 
 BATCH_SEGMENTS = 64
@@ -64,6 +66,20 @@ def best_checkpoint(folder: SearchFolder) -> Path:
     return checkpoint
 
 
+class ClassCount(Settings):
+    """A class: its name, and its number of training segments."""
+
+    name: str
+    segments: int
+
+
+class Classes(Settings):
+    """The two classes of a classifier."""
+
+    low: ClassCount
+    high: ClassCount
+
+
 @dataclass(frozen=True)
 class NetworkDescription:
     """The network in a checkpoint, and the signals it was trained on."""
@@ -73,6 +89,10 @@ class NetworkDescription:
     """Preparation of the training signals."""
     channels: tuple[str, ...]
     """Channels of the training signals."""
+    classes: Classes | None = None
+    """Classes of a classifier; None: the task has none, or an older version wrote the checkpoint."""
+    calibration: Calibration | None = None
+    """Calibration of a classifier on its validation segments; None: there were none."""
 
 
 def read_network_description(checkpoint: Path) -> NetworkDescription:
@@ -93,6 +113,8 @@ def read_network_description(checkpoint: Path) -> NetworkDescription:
             experiment=Experiment.model_validate(about["experiment"]),
             preparation=PrepareSettings.model_validate(about["preparation"]),
             channels=tuple(about["channels"]),
+            classes=Classes.model_validate(about["classes"]) if about.get("classes") else None,
+            calibration=Calibration.model_validate(about["calibration"]) if about.get("calibration") else None,
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise DamageError(f"{checkpoint}: state.json has no valid description of a network; give another") from error

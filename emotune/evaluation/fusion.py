@@ -42,7 +42,7 @@ from emotune.evaluation.classifiers import Classifiers, FoldMembership, fold_mem
 from emotune.files import new_folder, restore_replaced
 from emotune.models.features import TRAINED_ON, fold_name
 from emotune.study.folder import SearchFolder
-from emotune.tasks.classify import ClassifyObjective
+from emotune.tasks.classify import Classify, ClassifyObjective
 
 BATCH_SEGMENTS = 128
 """Segments in one forward pass."""
@@ -62,6 +62,8 @@ class FeatureSummary:
     """False if the same features existed already."""
     relabelled: int
     """Number of moments whose label differs from that in one of the two stores, because the mean rating differs."""
+    task: Classify
+    """The task of the fused classifiers: target, condition and threshold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +155,12 @@ def build_features(
     restore_replaced(store)
     existing = _open_existing(store, settings=settings)
     if existing is not None and existing.about.settings == settings:
-        return FeatureSummary(existing, written=False, relabelled=moments.relabelled)
+        return FeatureSummary(existing, written=False, relabelled=moments.relabelled, task=first.task)
     with scratch_folder(store) as scratch:
         fold_files = _compute_folds(moments, scratch=scratch, progress=progress)
         with new_folder(store, replace=existing is not None) as draft:
             _write_store(draft, moments, fold_files=fold_files, settings=settings)
-    return FeatureSummary(SegmentStore.open(store), written=True, relabelled=moments.relabelled)
+    return FeatureSummary(SegmentStore.open(store), written=True, relabelled=moments.relabelled, task=first.task)
 
 
 def find_shared_moments(ecg: SearchFolder, eeg: SearchFolder) -> SharedMoments:
@@ -207,6 +209,7 @@ def _settings_to_compare(classifiers: Classifiers) -> dict[str, Any]:
     first = classifiers.members[0]
     return {
         "task.target": first.task.target,
+        "task.high": first.task.high,
         "task.threshold": first.task.threshold,
         **{f"folds.{name}": getattr(first.experiment.folds, name) for name in SHARED_FOLD_SETTINGS},
         "folds": len(classifiers.members),

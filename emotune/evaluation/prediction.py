@@ -3,28 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Float32
+from torch import Tensor
 
 from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import Exclusion
 from emotune.errors import DataError, SettingsError
-from emotune.evaluation.encoders import read_network_description
+from emotune.evaluation.encoders import NetworkDescription, read_network_description
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened
+from emotune.tasks.calibration import Calibration, apply_sigmoid
 from emotune.tasks.classify import Classify, ClassifyObjective
 from emotune.training.checkpoints import newest_checkpoint, read_weights
 
 BATCH_SEGMENTS = 64
 """Segments classified in one forward pass."""
+
+UNDECIDED = "undecided"
+"""Label of a segment for which neither class is clearly more probable."""
+
+UNDECIDED_MARGIN = 0.1
+"""Difference of a probability from 0.5 below which a segment is undecided."""
 
 
 @runtime_checkable
@@ -36,15 +44,36 @@ class FindCheckpoint(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class FoldClassifier:
+    """A trained classifier with what turns its logits into probabilities."""
+
+    objective: ClassifyObjective
+    calibration: Calibration | None
+    """Platt's calibration on its validation segments; None: the logit without the weight of the classes is used."""
+
+    def probabilities(self, batches: Sequence[Tensor]) -> Float[np.ndarray, " segment"]:
+        """Return the probability of the high class of each segment, in data such as the training segments."""
+        with torch.no_grad():
+            logits = torch.cat([self.objective.unweighted(self.objective.logits(batch)) for batch in batches])
+        slope, intercept = (
+            (1.0, 0.0) if self.calibration is None else (self.calibration.slope, self.calibration.intercept)
+        )
+        return apply_sigmoid(logits.double().numpy(), slope=slope, intercept=intercept)
+
+
 class Predictor:
     """A classifier of high and low, or the average of the classifiers of a cross-validation.
 
     Attributes:
         name: The name that was given for it.
-        target: The rating that it predicts.
+        target: The rating that it predicts, or ``condition``.
+        class_names: Names of the low and of the high class: ``low`` and ``high``, or those of conditions.
+        high_share: Share of high labels among the training segments (0 to 1); None: an older version wrote the
+            checkpoint without it, and probabilities are those of equally frequent classes.
         preparation: Preparation of the training signals.
         channels: Channels of the training signals.
-        classifiers: The networks, in evaluation mode.
+        classifiers: The classifiers, in evaluation mode.
 
     Args:
         name: Its name in messages and results.
@@ -56,41 +85,51 @@ class Predictor:
     """
 
     def __init__(self, name: str, *, checkpoints: Sequence[Path]) -> None:
-        self.name = name
-        self.target, self.preparation, self.channels = _read_input(name, checkpoint=checkpoints[0])
-        self.classifiers = [_load(checkpoint) for checkpoint in checkpoints]
+        descriptions = [read_network_description(checkpoint) for checkpoint in checkpoints]
+        first, task = descriptions[0], descriptions[0].experiment.task
+        if not isinstance(task, Classify):
+            raise SettingsError(
+                f"{name} was trained for task {task.kind!r}, expected 'classify'; "
+                f"fine-tune it first: emotune finetune EXPERIMENT --encoder {name}"
+            )
+        self.name, self.target = name, task.target
+        self.preparation, self.channels = first.preparation, first.channels
+        self.class_names = (
+            task.class_names(()) if first.classes is None else (first.classes.low.name, first.classes.high.name)
+        )
+        self.high_share = _high_share(descriptions)
+        self.classifiers = [
+            _load(checkpoint, description=description)
+            for checkpoint, description in zip(checkpoints, descriptions, strict=True)
+        ]
+
+    @property
+    def calibrations(self) -> list[Calibration]:
+        """The calibrations of the classifiers that have one."""
+        return [part.calibration for part in self.classifiers if part.calibration is not None]
 
     def probabilities(self, signals: Float32[np.ndarray, "segment channel time"]) -> Float[np.ndarray, " segment"]:
         """Return the probability of the high class for each segment, averaged over the classifiers."""
         batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
-        with torch.no_grad():
-            by_classifier = [
-                torch.cat([classifier.logits(batch).sigmoid() for batch in batches]) for classifier in self.classifiers
-            ]
-        return torch.stack(by_classifier).mean(dim=0).double().numpy()
+        return np.mean([part.probabilities(batches) for part in self.classifiers], axis=0)
 
 
-def _read_input(name: str, *, checkpoint: Path) -> tuple[str, PrepareSettings, tuple[str, ...]]:
-    """Return target, preparation and channels of a classifier."""
-    description = read_network_description(checkpoint)
-    task = description.experiment.task
-    if not isinstance(task, Classify):
-        raise SettingsError(
-            f"{name} was trained for task {task.kind!r}, expected 'classify'; "
-            f"fine-tune it first: emotune finetune EXPERIMENT --encoder {name}"
-        )
-    return task.target, description.preparation, description.channels
+def _high_share(descriptions: Sequence[NetworkDescription]) -> float | None:
+    counts = [description.classes for description in descriptions if description.classes is not None]
+    high, low = (sum(getattr(count, name).segments for count in counts) for name in ("high", "low"))
+    return high / (high + low) if len(counts) == len(descriptions) and high + low else None
 
 
-def _load(checkpoint: Path) -> ClassifyObjective:
-    description = read_network_description(checkpoint)
-    channels = len(description.channels)
+def _load(checkpoint: Path, *, description: NetworkDescription) -> FoldClassifier:
+    channels, classes = len(description.channels), description.classes
     encoder = description.experiment.model.build(channels=channels)
-    # The labels only decide the class weights of the loss, which is not computed here.
-    objective = description.experiment.task.build(encoder, channels=channels, labels=np.array([0.0, 1.0]))
+    # labels with the numbers of both classes give the weight of the loss, which probabilities are corrected for
+    numbers = (1, 1) if classes is None else (classes.low.segments, classes.high.segments)
+    objective = description.experiment.task.build(encoder, channels=channels, labels=np.repeat([0.0, 1.0], numbers))
     assert isinstance(objective, ClassifyObjective)
     objective.load_state_dict(read_weights(checkpoint))
-    return objective.eval()
+    objective.eval()
+    return FoldClassifier(objective, calibration=description.calibration)
 
 
 def find_predictor(source: str, *, storage: Storage, find_checkpoint: FindCheckpoint) -> Predictor:
@@ -141,6 +180,8 @@ class Prediction:
     file: Path
     models: dict[str, str]
     """Name of the predictor by target."""
+    class_names: dict[str, tuple[str, str]]
+    """Names of the low and of the high class by target."""
     preparation: PrepareSettings
     names: tuple[str, ...]
     """The leads of an ECG, or the channels of an EEG."""
@@ -165,12 +206,16 @@ class Prediction:
         """Mean probability of the high class over all segments, by target."""
         return {target: float(probabilities.mean()) for target, probabilities in self.probabilities.items()}
 
+    def label(self, target: str, probability: float) -> str:
+        """Return the name of the more probable class of a target, or `UNDECIDED`."""
+        return label_of(probability, names=self.class_names[target])
+
     def table(self) -> pd.DataFrame:
         """Return a row for each segment: ``channel``, ``start``, ``end``, and probability and label of each target."""
         columns: dict[str, Any] = {"channel": self.leads, "start": self.starts, "end": self.ends}
         for target, probabilities in self.probabilities.items():
             columns[f"{target}_probability"] = probabilities
-            columns[target] = [label_of(probability) for probability in probabilities]
+            columns[target] = [self.label(target, probability) for probability in probabilities]
         return pd.DataFrame(columns)
 
     def document(self) -> dict[str, Any]:
@@ -178,21 +223,29 @@ class Prediction:
         return {
             "file": str(self.file),
             "models": self.models,
+            "probability_of": {target: high for target, (_, high) in self.class_names.items()},
             "preparation": self.preparation.model_dump(mode="json"),
             "standardised_over": "this file",
             "segments": self.table().to_dict("records"),
             "mean": {
                 name: value
                 for target, mean in self.means.items()
-                for name, value in ((f"{target}_probability", mean), (target, label_of(mean)))
+                for name, value in ((f"{target}_probability", mean), (target, self.label(target, mean)))
             },
             "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
         }
 
 
-def label_of(probability: float) -> Literal["high", "low"]:
-    """Return the more probable label; ``low`` at 0.5."""
-    return "high" if probability > 0.5 else "low"
+def label_of(probability: float, *, names: tuple[str, str] = ("low", "high")) -> str:
+    """Return the name of the more probable class; `UNDECIDED` within `UNDECIDED_MARGIN` of 0.5.
+
+    Args:
+        probability: Probability of the high class.
+        names: Names of the low and of the high class.
+    """
+    if abs(probability - 0.5) < UNDECIDED_MARGIN:
+        return UNDECIDED
+    return names[int(probability > 0.5)]
 
 
 def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = None) -> Prediction:
@@ -223,6 +276,7 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
     return Prediction(
         file=path,
         models={predictor.target: predictor.name for predictor in predictors},
+        class_names={predictor.target: predictor.class_names for predictor in predictors},
         preparation=first.preparation,
         names=channels or tuple(dict.fromkeys(leads)),
         leads=leads,

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from emotune.data.modality import MODALITIES
 from emotune.errors import SettingsError
-from emotune.evaluation.prediction import Prediction, label_of
+from emotune.evaluation.prediction import Prediction
 from emotune.files import write_output
 
 SUFFIX = ".png"
@@ -69,7 +69,8 @@ def draw_plot(prediction: Prediction) -> bytes:
 
 def _heading(prediction: Prediction) -> str:
     means = "; ".join(
-        f"{target}: {label_of(mean)}, mean probability of high {mean:.2f}" for target, mean in prediction.means.items()
+        f"{target}: {prediction.label(target, mean)}, mean probability of {high} {mean:.2f}"
+        for (target, mean), (_, high) in zip(prediction.means.items(), prediction.class_names.values(), strict=True)
     )
     return f"{prediction.file.name}: {means}"
 
@@ -118,12 +119,14 @@ def _draw_probabilities(axes: Axes, prediction: Prediction) -> None:
     starts, moment_of = np.unique(prediction.starts, return_inverse=True)
     has_leads = len(starts) < len(prediction.starts)
     for (target, probabilities), colour in zip(prediction.probabilities.items(), COLOURS, strict=False):
+        high = prediction.class_names[target][1]
+        label = f"{high} {target}" if high == "high" else high
         if has_leads:
             axes.hlines(probabilities, prediction.starts, prediction.ends, color=colour, alpha=0.3, linewidth=1)
         means = np.bincount(moment_of, weights=probabilities) / np.bincount(moment_of)
         ends = starts + prediction.preparation.seconds
-        axes.hlines(means, starts, ends, color=colour, linewidth=2.5, label=target)
-    axes.set(ylim=(0, 1), ylabel="probability of high")
+        axes.hlines(means, starts, ends, color=colour, linewidth=2.5, label=label)
+    axes.set(ylim=(0, 1), ylabel="probability")
     axes.set_title(
         "Predicted probability per segment" + (", by lead (thin) and averaged over the leads" if has_leads else "")
     )

@@ -1,15 +1,12 @@
 """Means with confidence intervals, and paired tests."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
 from emotune.base import Settings
-
-CONFIDENCE_LEVEL = 0.95
-"""Confidence level of all intervals (probability)."""
+from emotune.tasks.scores import interval_half_width
 
 
 class Interval(Settings):
@@ -45,12 +42,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
         Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-D: for ten folds 0.7154 times the
         standard deviation.
     """
-    count = len(values)
-    mean = float(np.mean(values))
-    if count < 2:
-        return Interval(mean=mean, half_width=None)
-    factor = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, count - 1)) / math.sqrt(count)
-    return Interval(mean=mean, half_width=factor * float(np.std(values, ddof=1)))
+    return Interval(mean=float(np.mean(values)), half_width=interval_half_width(values))
 
 
 def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:

@@ -60,6 +60,9 @@ SMOKE = Scale(
 SCALES = {scale.name: scale for scale in (SMOKE, FULL)}
 
 
+PUBLISHED_LABELS = {"threshold": "mean"}
+"""Labels of the papers: high is above the mean of all self-ratings of the labelled corpus."""
+
 StoreKind = Literal["pool", "labelled"]
 
 
@@ -100,7 +103,7 @@ def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path
         "folds": {"channels": scale.arm if spec.separate_leads else ()},
         "batch_size": scale.changes.get("batch_size", 64),
     }
-    task: dict[str, Any] = {"kind": "classify", "target": target, "aggregate": recipe.aggregate}
+    task: dict[str, Any] = {"kind": "classify", "target": target, "aggregate": recipe.aggregate, **PUBLISHED_LABELS}
     if recipe.paired:
         (partner,) = set(FUSED_MODALITIES) - {recipe.signal}
         other = Recipe(partner, seconds=recipe.seconds)
@@ -117,7 +120,7 @@ def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path
 def fusion(*, scale: Scale, target: Target, store: Path, width: int) -> Experiment:
     """Return the training of the fusion network on the features of both models, without its folds."""
     hidden = scale.changes.get("hidden", {}).get("fused", [64, 32])
-    task = {"kind": "classify", "target": target, "hidden": hidden, "dropout": 0.1}
+    task = {"kind": "classify", "target": target, "hidden": hidden, "dropout": 0.1, **PUBLISHED_LABELS}
     optim = {"lr": 1e-5, "schedule": "step", "step_epochs": 20, "warmup_epochs": 0, "weight_decay": 1e-5}
     content = {"store": str(store), "model": {"kind": "features", "width": width}}
     content["batch_size"] = scale.changes.get("batch_size", 64)

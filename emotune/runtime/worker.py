@@ -10,11 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray import tune
 
 from emotune.base import Settings
+from emotune.data.folds import unit_keys
+from emotune.data.people import people_of
 from emotune.data.store import SegmentStore
 from emotune.errors import GpuLostError, TrainingDivergedError
 from emotune.experiment import Experiment
@@ -22,6 +25,10 @@ from emotune.runtime.cluster.access_check import InaccessibleError, Requirements
 from emotune.runtime.failures import failure_of
 from emotune.runtime.step_report import StepReport
 from emotune.storage import StorageField
+from emotune.tasks import Classify
+from emotune.tasks.classify import ClassifyObjective
+from emotune.tasks.scores import interval_half_width
+from emotune.training.calibration import calibrate
 from emotune.training.checkpoints import (
     fetch_checkpoint,
     forget_unshared,
@@ -142,6 +149,11 @@ class Worker:
                 break
             report.metrics.update(self._references)
             report.metrics.update(self._meter.metrics(report.metrics["train/segments_per_second"]))
+            if self.job.experiment.keep == "best":
+                metric, mode = self.job.experiment.task.selection
+                self.state.keep_best(metric, mode=mode)
+            if self.finished:
+                self.state.load_kept()
             if self.finished and self.job.measure_test:
                 report.metrics.update(self._measure_test())
             self.save_when_due()
@@ -153,6 +165,13 @@ class Worker:
         rows = self.training_data.fold.test
         if not len(rows):
             return {}
+        by_subject = len(np.unique(unit_keys(self.training_data.store.index.iloc[rows], by="subject")))
+        metrics = self._evaluate(rows) | {"test/subjects": float(by_subject)}
+        if "test/accuracy" in metrics and self.training_data.labels is not None:
+            metrics |= self._accuracy_interval(rows)
+        return metrics
+
+    def _evaluate(self, rows: np.ndarray) -> dict[str, float]:
         return evaluate(
             self.state.objective,
             self.training_data,
@@ -161,6 +180,21 @@ class Worker:
             group=self.group,
             execution=self.state.execution,
         )
+
+    def _accuracy_interval(self, rows: np.ndarray) -> dict[str, float]:
+        """Return the half width of the accuracy's interval over subjects, and that of its excess over the majority."""
+        subjects = unit_keys(self.training_data.store.index.iloc[rows], by="subject")
+        parts = [rows[subjects == subject] for subject in np.unique(subjects)]
+        accuracies = [self._evaluate(part)["test/accuracy"] for part in parts]
+        labels = self.training_data.labels
+        assert labels is not None
+        majority = float(labels[self.training_data.fold.train].mean() > 0.5)
+        baseline = [float(np.mean(labels[part] == majority)) for part in parts]
+        widths = {
+            "test/accuracy_half_width": interval_half_width(accuracies),
+            "test/gain_half_width": interval_half_width(np.subtract(accuracies, baseline).tolist()),
+        }
+        return {name: width for name, width in widths.items() if width is not None}
 
     def save_when_due(self) -> None:
         """Write a checkpoint at the end of the job, after an epoch that took long enough, and after a long time."""
@@ -175,6 +209,9 @@ class Worker:
             return
         started = time.monotonic()
         about = describe(self.job.experiment, self.training_data) | {"computed": str(self.state.execution)}
+        if self.finished and isinstance(self.state.objective, ClassifyObjective):
+            fitted = calibrate(self.state.objective, self.training_data, execution=self.state.execution)
+            about["calibration"] = None if fitted is None else fitted.model_dump()
         save_checkpoint(self.job.checkpoints, self.state, about=about)
         self.saved_position, self._saved_at = self.state.position, time.monotonic()
         self._saving_seconds = self._saved_at - started
@@ -305,8 +342,9 @@ def references(experiment: Experiment) -> dict[str, float]:
 
 
 def describe(experiment: Experiment, training_data: TrainingData) -> dict[str, Any]:
-    """Return a checkpoint's metadata: experiment, channels, and the preparation of its signals."""
-    store = training_data.store
+    """Return a checkpoint's metadata: experiment, channels, preparation of its signals, its people and its classes."""
+    store, fold = training_data.store, training_data.fold
+    rows = np.concatenate([fold.train, fold.val])
     return {
         "experiment": experiment.model_dump(mode="json"),
         "channels": list(store.channels),
@@ -314,5 +352,21 @@ def describe(experiment: Experiment, training_data: TrainingData) -> dict[str, A
         "rate": store.rate,
         "seconds": store.seconds,
         "corpora": [source.corpus for source in store.about.sources],
+        "people": people_of(store, rows).model_dump(mode="json"),
         "preparation": store.about.settings,
+        "classes": _describe_classes(experiment, training_data),
+    }
+
+
+def _describe_classes(experiment: Experiment, training_data: TrainingData) -> dict[str, Any] | None:
+    """Return names and numbers of training segments of both classes; None if the task has no classes."""
+    task, labels = experiment.task, training_data.labels
+    if not isinstance(task, Classify) or labels is None:
+        return None
+    conditions = training_data.store.index["condition"].astype(str).to_numpy()[~np.isnan(labels)]
+    low, high = task.class_names(sorted(set(conditions)))
+    train = labels[training_data.fold.train]
+    return {
+        "low": {"name": low, "segments": int((train == 0).sum())},
+        "high": {"name": high, "segments": int((train == 1).sum())},
     }

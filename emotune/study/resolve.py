@@ -1,6 +1,8 @@
 """Complete a study with what is on disk: fingerprints of segment stores, sizes and hashes of encoders."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from emotune.data.batches import check_shares
 from emotune.data.store import SegmentStore
@@ -32,11 +34,34 @@ def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders, max_
         update = {"partner": str(partner), "partner_fingerprint": SegmentStore.open(partner).fingerprint}
         base = base.model_copy(update=update)
     if encoders and base.start is not None:
+        for path in encoders.values():
+            check_signals(read_state(path)["about"], store=store, source=base.start.encoder)
         base = _with_encoders(base, base.start, encoders=encoders)
     rows = base.training_data(store).fold.train
     if max_workers is not None:
         check_shares(len(rows), base.batch_size, workers=max_workers)
     return study.model_copy(update={"base": base})
+
+
+def check_signals(about: Mapping[str, Any], *, store: SegmentStore, source: str) -> None:
+    """Refuse an encoder that was pre-trained on signals of another kind than the store's.
+
+    Args:
+        about: The description in the encoder's checkpoint.
+        store: The store that the encoder is fine-tuned on.
+        source: Name of the encoder, for the error message.
+
+    Raises:
+        SettingsError: Modality, sampling rate or channels differ.
+    """
+    present = {"modality": store.modality, "rate": store.rate, "channels": list(store.channels)}
+    for name, value in present.items():
+        if name in about and about[name] != value:
+            before, now = (", ".join(x) if isinstance(x, list) else x for x in (about[name], value))
+            raise SettingsError(
+                f"the encoder {source} was pre-trained on signals with {name} {before}, but {store.path} has {now}; "
+                "give a store or an encoder of the same kind"
+            )
 
 
 def _with_encoders(base: Experiment, start: Start, *, encoders: Encoders) -> Experiment:

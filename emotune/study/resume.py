@@ -1,5 +1,7 @@
 """Resuming a search: its study must be the recorded one, and its optimizer is rebuilt from the records."""
 
+import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -13,6 +15,8 @@ from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, Change, Extension, Resize, Retry, in_words
 from emotune.study.results import opened, present_limits
 from emotune.study.study import Study, differences
+
+logger = logging.getLogger(__name__)
 
 
 def as_recorded(
@@ -33,7 +37,10 @@ def as_recorded(
         StudyChangedError: A setting that decides the results differs.
     """
     first = opened(records)
-    recorded = Study.model_validate(first.study)
+    recorded = Study.recorded(first.study)
+    study, lines = with_recorded_defaults(study, records)
+    for line in lines:
+        logger.warning("%s", line)
     if warm_start and warm_start != first.warm_start:
         raise StudyChangedError(
             f"the search {first.name!r} was started with warm_start {list(first.warm_start)} and is now given "
@@ -57,6 +64,42 @@ def as_recorded(
     return same
 
 
+CHANGED_DEFAULTS = ("threshold", "validation")
+"""Settings of tasks whose default newer versions changed."""
+
+
+def with_recorded_defaults(study: Study, records: Sequence[Record]) -> tuple[Study, list[str]]:
+    """Return a study in which defaults that have changed have the values of the record.
+
+    A study file that leaves such a setting out means the default of the version that started the search.
+
+    Args:
+        study: The study given now.
+        records: The search's journal; may be empty.
+
+    Returns:
+        The study, and a line for each setting that has the recorded value instead of the present default.
+    """
+    if not records:
+        return study, []
+    first = opened(records)
+    recorded, task = Study.recorded(first.study).base.task, study.base.task
+    if recorded.kind != task.kind:
+        return study, []
+    defaults = type(task)().model_dump()
+    old, now = recorded.model_dump(), task.model_dump()
+    names = [name for name in CHANGED_DEFAULTS if name in now and old[name] != now[name] == defaults[name]]
+    if not names:
+        return study, []
+    changed = task.model_copy(update={name: getattr(recorded, name) for name in names})
+    lines = [
+        f"the search {first.name!r} was started with task.{name}: {json.dumps(old[name])} and resumes with it; the "
+        f"default is now {json.dumps(now[name])}, for which give another --name"
+        for name in names
+    ]
+    return study.model_copy(update={"base": study.base.model_copy(update={"task": changed})}), lines
+
+
 def software_changes(first: Opened, *, now: Mapping[str, str]) -> str | None:
     """Return a line with the packages whose version has changed since the search was started; None: none has."""
     changes = [
@@ -76,7 +119,7 @@ def check_unchanged(study: Study, first: Opened) -> None:
     Raises:
         StudyChangedError: Settings differ; the message names them with both values.
     """
-    changes = differences(Study.model_validate(first.study).deciding(), study.deciding())
+    changes = differences(Study.recorded(first.study).deciding(), study.deciding())
     if not changes:
         return
     is_end = any(change.startswith(("budget.brackets", "budget.evaluations")) for change in changes)

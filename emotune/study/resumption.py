@@ -36,7 +36,7 @@ def describe_resumption(records: Sequence[Record], *, folder: SearchFolder) -> s
 
 def _total(records: Sequence[Record]) -> int:
     """Return the number of evaluations of a whole search; in an asynchronous one it depends on the results."""
-    study = Study.model_validate(opened(records).study)
+    study = Study.recorded(opened(records).study)
     budget = study.budget.model_copy(update=present_limits(records))
     total = len(preview(study.model_copy(update={"budget": budget})))
     return max(total, len(evaluation_results(records)))

@@ -174,11 +174,13 @@ MAX_COMBINATIONS = 10_000
 """Combinations of parents that are tried to make a hyperparameter active."""
 
 
-def load_space(document: Mapping[str, Any]) -> ConfigurationSpace:
+def load_space(document: Mapping[str, Any], *, recorded: bool = False) -> ConfigurationSpace:
     """Build a space from ConfigSpace's serialised form.
 
     Args:
         document: Lists under ``hyperparameters``, ``conditions`` (optional) and ``forbiddens`` (optional).
+        recorded: The space is that of a search with results: logarithmic normal distributions, which are refused
+            in a new search, are accepted.
 
     Raises:
         SettingsError: An entry is impossible; the message names the hyperparameter.
@@ -192,7 +194,7 @@ def load_space(document: Mapping[str, Any]) -> ConfigurationSpace:
     for section in SECTIONS:
         if not isinstance(document.get(section, []), list):
             raise SettingsError(f"space: {section} must be a list of entries, each with its type")
-    checked = [_checked(item) for item in document.get("hyperparameters", [])]
+    checked = [_checked(item, recorded=recorded) for item in document.get("hyperparameters", [])]
     if not checked:
         raise SettingsError("space: there is no hyperparameter to search; list at least one under hyperparameters")
     for item in checked:
@@ -224,8 +226,8 @@ def edges(space: ConfigurationSpace) -> Iterator[dict[str, Value]]:
             yield values
 
 
-def _checked(item: Any) -> dict[str, Any]:
-    """Check one hyperparameter and return it in ConfigSpace's form."""
+def _checked(item: Any, *, recorded: bool) -> dict[str, Any]:
+    """Check one hyperparameter and return it in ConfigSpace's form; see `load_space` for ``recorded``."""
     if not isinstance(item, dict):
         raise SettingsError(f"space: a hyperparameter must be a mapping with name and type, not {item!r}")
     name = item.get("name")
@@ -235,7 +237,24 @@ def _checked(item: Any) -> dict[str, Any]:
         parsed = HYPERPARAMETER.validate_python({key: item[key] for key in item if key != "q"})
     except ValidationError as error:
         raise SettingsError(f"hyperparameter {name!r}: {_reason(error)}") from error
+    if not recorded:
+        _check_logarithm(parsed)
     return parsed.model_dump(exclude_none=True)
+
+
+def _check_logarithm(item: Hyperparameter) -> None:
+    """Refuse a normal distribution on a logarithmic range.
+
+    ConfigSpace takes ``|log(lower + sigma)|`` for its width on that scale: with ``sigma: 1`` nearly a point, and with
+    ``sigma: 0.001`` nearly uniform.
+    """
+    if isinstance(item, NormalFloat | NormalInt) and item.log:
+        kind = item.type.removeprefix("normal_")
+        raise SettingsError(
+            f"hyperparameter {item.name!r}: {item.type} was given with log: true, for which sigma has no defined "
+            f"scale; use beta_{kind} with log: true, or uniform_{kind} with log: true and a default_value, near which "
+            "the searcher tries more configurations at first"
+        )
 
 
 def _reason(error: ValidationError) -> str:

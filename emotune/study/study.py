@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,13 @@ from pydantic import Field, JsonValue, model_validator
 from emotune.base import Settings
 from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError, suggestion
-from emotune.experiment import Experiment
+from emotune.experiment import Experiment, deciding_settings
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
 from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import space_as_document
 from emotune.search.values import fitted
+from emotune.study.recorded import complete_study
 from emotune.study.space import edges, load_space
 
 SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -123,9 +124,14 @@ class Study(Settings):
             )
         return self
 
+    @classmethod
+    def recorded(cls, document: Mapping[str, Any]) -> "Study":
+        """Return the study of a journal, with the meaning that it had when it was recorded."""
+        return cls.model_validate(complete_study(document))
+
     def configuration_space(self) -> ConfigurationSpace:
         """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
-        return load_space(self.space) if self.space["hyperparameters"] else ConfigurationSpace()
+        return load_space(self.space, recorded=True) if self.space["hyperparameters"] else ConfigurationSpace()
 
     def search_settings(self) -> SearchSettings:
         """Return the settings of the searcher, defaults filled in.
@@ -151,10 +157,7 @@ class Study(Settings):
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the results: all but the paths of stores and encoders and ``compute``."""
         document = self.as_document()
-        base = {key: value for key, value in document["base"].items() if key not in {"store", "partner", "compute"}}
-        if base["start"]:
-            base["start"] = {key: value for key, value in base["start"].items() if key not in {"encoder", "second"}}
-        return document | {"base": base}
+        return document | {"base": deciding_settings(document["base"])}
 
 
 def find_study(name: str) -> Path:
@@ -178,20 +181,26 @@ def find_study(name: str) -> Path:
     )
 
 
-def load_study(path: Path, *, assignments: Sequence[str] = ()) -> Study:
+def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = False) -> Study:
     """Read a study, and check both ends of every range and every choice on the experiment.
 
     Args:
         path: A study file.
         assignments: Replacements such as ``budget.max=9``, by dotted path in the file.
+        resumed: The study is that of a search with results. Then spaces are accepted that older versions accepted and
+            this one refuses.
 
     Raises:
-        SettingsError: A setting is misspelt, missing or impossible; the message names file and line.
+        SettingsError: A setting is misspelt, missing or impossible, the objective is not measured, or the space
+            contains a setting that changes how it is measured; the message names file and line.
     """
     document = _train_to_the_last_rung(load_document(path).overridden(assignments))
     study = parse(document, Study)
     _check_searcher(study, document)
-    _check_edges(study, document)
+    _check_objective(study, document)
+    if not resumed:
+        _check_yardstick(study, document)
+    _check_edges(study, document, recorded=resumed)
     _check_earlier(study, document)
     return study
 
@@ -214,9 +223,51 @@ def _check_searcher(study: Study, document: Document) -> None:
         raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
 
 
-def _check_edges(study: Study, document: Document) -> None:
+def _check_objective(study: Study, document: Document) -> None:
+    """Refuse an objective that no epoch reports, and what a search ignores."""
+    task, metric = study.base.task, study.objective.metric
+    known = [*(f"val/{name}" for name in task.metrics), "train/loss"]
+    where = document.where(("objective", "metric"))
+    if metric not in known:
+        raise SettingsError(
+            f"{where}: objective.metric: {metric!r} was given, but task.kind: {task.kind} reports {', '.join(known)}"
+            f"{suggestion(metric, among=known)}"
+        )
+    if metric.startswith("val/") and not study.base.folds.validation:
+        raise SettingsError(
+            f"{document.where(('base', 'folds', 'validation'))}: folds.validation: 0 was given, but the objective "
+            f"{metric} is measured on validation segments; give a share above 0, for example 0.2"
+        )
+    if study.base.keep == "best":
+        raise SettingsError(
+            f"{document.where(('base', 'keep'))}: base.keep: best has no effect in a search, which compares the last "
+            "epochs; remove it, and give --set keep=best to `emotune finetune`"
+        )
+
+
+def _check_yardstick(study: Study, document: Document) -> None:
+    """Refuse a hyperparameter that changes how the objective is measured."""
+    metric = study.objective.metric
+    yardstick = study.base.yardstick(metric)
+    for number, entry in enumerate(study.space.get("hyperparameters", [])):
+        name = str(entry.get("name")) if isinstance(entry, dict) else ""
+        where = document.where(("space", "hyperparameters", number))
+        setting = next((known for known in yardstick if name == known or name.startswith(f"{known}.")), None)
+        if setting is not None:
+            remedy = f", {yardstick[setting]}" if yardstick[setting] else ""
+            raise SettingsError(
+                f"{where}: {name} is in the search space, but it changes how {metric} is measured, so that "
+                f"configurations could not be compared; set base.{name} to one value{remedy}"
+            )
+        if name == "keep" or name.startswith("start."):
+            raise SettingsError(
+                f"{where}: {name} is in the search space, where it has no effect; set base.{name} to one value"
+            )
+
+
+def _check_edges(study: Study, document: Document, *, recorded: bool) -> None:
     try:
-        space = load_space(study.space)
+        space = load_space(study.space, recorded=recorded)
     except SettingsError as error:
         raise SettingsError(f"{document.where(('space',))}: {error}") from error
     for values in edges(space):

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -50,12 +51,36 @@ class Objective(nn.Module, ABC):
 class TaskSettings(Settings, ABC):
     """Base class of the tasks' settings; a subclass per task, listed in `emotune.tasks.TASKS`."""
 
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of the metrics that `Objective.summarise` returns."""
+
+    selection: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
+    """Metric by which the epochs of a run are compared, and its direction."""
+
+    network: ClassVar[frozenset[str]]
+    """Settings of the network. They change its predictions, not how predictions are measured."""
+
     @abstractmethod
-    def labels(self, index: pd.DataFrame) -> np.ndarray | None:
+    def yardstick(self, metric: str) -> Mapping[str, str]:
+        """Return the settings, besides those of `network`, that change the value of a metric at fixed weights.
+
+        Configurations with different values of one of them are measured differently and cannot be compared, so that
+        a search space must not contain one.
+
+        Args:
+            metric: A metric with its prefix, for example ``val/loss``.
+
+        Returns:
+            By the name of the setting: what else reaches the aim, as the end of an error message; or nothing.
+        """
+
+    @abstractmethod
+    def labels(self, index: pd.DataFrame, *, train: np.ndarray | None = None) -> np.ndarray | None:
         """Return a label for each segment of a store (NaN: no label), or None if the task needs no labels.
 
         Args:
             index: The store's index, a row per segment.
+            train: Rows of the training segments; None before the division into folds, which needs labels itself.
         """
 
     @abstractmethod

@@ -4,21 +4,23 @@ For a signal with label y (1: high, 0: low) and the output o of the network, wit
 
     loss = -w_p y log s(o) - (1 - y) log(1 - s(o)),    w_p = negatives / positives of the training segments
 
-The weight w_p gives both classes the same total weight.
+The weight w_p gives both classes the same total weight. With it s(o) is the probability of the high class in data with
+as many high as low segments; the probability in data such as the training segments is s(o - log w_p).
 
 Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D;
 the EEG classifier (64 hidden units, dropout 0.6): Vazquez-Rodriguez et al. 2022 (hal-03897400), section 4.3.
 """
 
 import itertools
+import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,6 +31,8 @@ from emotune.models import Encoder
 from emotune.models.dropout import Dropout
 from emotune.tasks.aggregation import Aggregate, Aggregation
 from emotune.tasks.base import Objective, Sums, TaskSettings
+from emotune.tasks.scores import BIN_SUMS, bin_sums, classification_scores, expected_calibration_error
+from emotune.tasks.thresholds import Threshold, thresholds
 
 
 class Classify(TaskSettings):
@@ -42,8 +46,13 @@ class Classify(TaskSettings):
     high: str = ""
     """With target ``condition``: the condition that counts as high; all others count as low."""
 
-    threshold: float | Literal["mean"] = "mean"
-    """Ratings above this number are high; ``mean``: the mean over all rated recordings of the store."""
+    threshold: float | Literal["mean"] | Threshold = Threshold()
+    """Ratings above the threshold are high: a number; ``{of: corpus}`` (the mean of each corpus), ``{of: subject}``,
+    ``{of: training_fold}``, ``{of: scale_midpoint}``; or ``mean``, one mean over all corpora of the store."""
+
+    class_weight: Literal["balanced", "none"] = "balanced"
+    """Weight of the high class in the loss: ``balanced`` (w_p, negatives / positives, as published for ECG) or ``none``
+    (1: plain cross-entropy; the paper on ECG and EEG mentions no weight)."""
 
     aggregate: Aggregate = "class"
     """What is classified: the representation of the class token (``class``) or of the ``last`` sample, or a pool over
@@ -62,6 +71,10 @@ class Classify(TaskSettings):
     shuffled: bool = False
     """Train on labels that are permuted among the training segments, which measures the accuracy by chance."""
 
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1", "balanced_accuracy", "ece")
+    selection: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/macro_f1", "max")
+    network: ClassVar[frozenset[str]] = frozenset({"aggregate", "hidden", "dropout", "frozen"})
+
     @model_validator(mode="after")
     def _refuse_what_has_no_effect(self) -> "Classify":
         if bool(self.high) != (self.target == "condition"):
@@ -78,29 +91,56 @@ class Classify(TaskSettings):
             return tuple(int(part) for part in value.split("-"))
         return tuple(value) if isinstance(value, list) else value
 
-    def labels(self, index: pd.DataFrame) -> np.ndarray:
+    def yardstick(self, metric: str) -> dict[str, str]:
+        """Return the settings that decide the labels, and for a loss those of its weights."""
+        names = ["target", "high", "threshold"]
+        names += ["shuffled"] if metric.startswith("train/") else []
+        names += ["class_weight"] if metric.endswith(("/loss", "/ece")) else []
+        remedies = dict.fromkeys(names, "")
+        if "class_weight" in remedies:
+            remedies["class_weight"] = "or use objective.metric: val/macro_f1, which has no weights"
+        return remedies
+
+    def labels(
+        self, index: pd.DataFrame, *, train: Int64[np.ndarray, " row"] | None = None
+    ) -> Float[np.ndarray, " segment"]:
         """Return 1 (high), 0 (low) or NaN (not rated) for each segment.
 
-        The mean is over recordings, not over segments, so that a long recording has no more weight than a short one.
+        Args:
+            index: The store's index, a row per segment.
+            train: Rows of the training segments, for ``threshold: {of: training_fold}``. None: labels before the
+                division into folds, for which that threshold is the mean of each corpus.
 
         Raises:
             DataError: No recording is rated, or all ratings are on one side of the threshold.
         """
         if self.target == "condition":
-            return _by_condition(index["condition"].astype(str).to_numpy(), high=self.high)
+            return _by_condition(index, high=self.high)
         column = f"rating_{self.target}"
-        recordings = index.drop_duplicates(["corpus", "subject", "session"])[column].dropna()
-        if recordings.empty:
-            raise DataError(f"the store has no ratings of {self.target}; task.target needs a rated corpus")
-        threshold = float(recordings.to_numpy(dtype=float).mean()) if self.threshold == "mean" else self.threshold
+        if column not in _rated_columns(index):
+            raise DataError(_no_ratings(index, target=self.target))
         ratings = index[column].to_numpy(dtype=float)
-        labels = np.where(np.isnan(ratings), np.nan, (ratings > threshold).astype(float))
+        limits = thresholds(index, rating=self.target, threshold=self.threshold, train=train)
+        labels = np.where(np.isnan(ratings), np.nan, (ratings > limits).astype(float))
         if len(np.unique(labels[~np.isnan(labels)])) < 2:
+            known = np.unique(limits[~np.isnan(labels)])
+            side = f"{known[0]:g}" if len(known) == 1 else f"its threshold ({known[0]:g} to {known[-1]:g})"
             raise DataError(
-                f"every rating of {self.target} lies on one side of {threshold:g}; set task.threshold so that "
-                f"ratings between {recordings.min():g} and {recordings.max():g} fall on both sides"
+                f"every rating of {self.target} lies on one side of {side}; set task.threshold so that "
+                f"ratings between {np.nanmin(ratings):g} and {np.nanmax(ratings):g} fall on both sides"
             )
         return labels
+
+    def class_names(self, conditions: Sequence[str]) -> tuple[str, str]:
+        """Return the names of the low and of the high class.
+
+        Args:
+            conditions: The conditions of the labelled segments.
+        """
+        if self.target != "condition":
+            return "low", "high"
+        others = sorted(set(conditions) - {"", self.high})
+        return (others[0] if len(others) == 1 else f"not {self.high}"), self.high
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "ClassifyObjective":
         """Return the objective; the weight w_p of the positive class is negatives / positives of the labels.
@@ -117,16 +157,38 @@ class Classify(TaskSettings):
                 f"the training segments have {positive:.0f} high and {negative:.0f} low labels of {self.target}; "
                 "both are needed. Use another fold or another seed"
             )
-        return ClassifyObjective(self, encoder, positive_weight=negative / positive)
+        weight = negative / positive if self.class_weight == "balanced" else 1.0
+        return ClassifyObjective(self, encoder, positive_weight=weight)
 
 
-def _by_condition(conditions: np.ndarray, *, high: str) -> Float[np.ndarray, " segment"]:
-    known = sorted(set(conditions) - {""})
+def _no_ratings(index: pd.DataFrame, *, target: str) -> str:
+    """Return the refusal of a store without the target's ratings, with the settings that use what it has."""
+    rated = [column.removeprefix("rating_") for column in _rated_columns(index)]
+    conditions = _conditions_of(index)
+    remedies = [f"it has ratings of {', '.join(rated)}: set task.target to one of them"] if rated else []
+    if len(conditions) > 1:
+        remedies.append(
+            f"it has the conditions {', '.join(conditions)}: set task.target: condition and task.high to one of them"
+        )
+    return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
+
+
+def _rated_columns(index: pd.DataFrame) -> list[str]:
+    return [str(column) for column in index.filter(regex="^rating_").dropna(axis="columns", how="all")]
+
+
+def _conditions_of(index: pd.DataFrame) -> list[str]:
+    return sorted(set(index["condition"].astype(str)) - {""}) if "condition" in index else []
+
+
+def _by_condition(index: pd.DataFrame, *, high: str) -> Float[np.ndarray, " segment"]:
+    known = _conditions_of(index)
     if high not in known or len(known) < 2:
         raise DataError(
             f"task.high: {high!r} was given, but the conditions of the store are {', '.join(known) or 'none'}; "
             "name one of at least two"
         )
+    conditions = index["condition"].astype(str).to_numpy()
     return np.where(conditions == "", np.nan, (conditions == high).astype(float))
 
 
@@ -144,6 +206,7 @@ class ClassifyObjective(Objective):
             layers += [nn.Linear(before, after), nn.ReLU(), Dropout(settings.dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
         self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
+        self.log_weight = math.log(positive_weight)
         if settings.frozen:
             encoder.requires_grad_(requires_grad=False)
 
@@ -180,13 +243,14 @@ class ClassifyObjective(Objective):
         return self._cross_entropy(self.logits(batch.signals), batch) / batch.joint_size
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
-        """Return the summed loss and the four counts of the confusion matrix."""
+        """Return the summed loss, the four counts of the confusion matrix, and the sums of the calibration error."""
         del generator
         assert batch.label is not None
         logits = self.logits(batch.signals)
         high = logits > 0
         truth = batch.label > 0.5
         return {
+            **bin_sums(self.unweighted(logits).sigmoid(), batch.label),
             "error": self._cross_entropy(logits, batch).item(),
             "true_high": float((high & truth).sum()),
             "false_high": float((high & ~truth).sum()),
@@ -195,28 +259,25 @@ class ClassifyObjective(Objective):
         }
 
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Return loss, accuracy, F1 averaged over both classes, and balanced accuracy."""
-        true_high, false_high = sums["true_high"], sums["false_high"]
-        true_low, false_low = sums["true_low"], sums["false_low"]
-        count = true_high + false_high + true_low + false_low
-        f1_high = ratio(2 * true_high, 2 * true_high + false_high + false_low)
-        f1_low = ratio(2 * true_low, 2 * true_low + false_high + false_low)
-        recall_high = ratio(true_high, true_high + false_low)
-        recall_low = ratio(true_low, true_low + false_high)
+        """Return loss, accuracy, macro F1, balanced accuracy, and the expected calibration error (``ece``).
+
+        A segment is classified as high if its logit is above 0: as the loss does, this gives both classes the same
+        weight. The probabilities whose calibration is measured are those of `unweighted` logits.
+        """
+        scores = classification_scores(sums)
+        count = sum(sums[name] for name in ("true_high", "false_high", "true_low", "false_low"))
         return {
             "loss": sums["error"] / count,
-            "accuracy": (true_high + true_low) / count,
-            "macro_f1": (f1_high + f1_low) / 2,
-            "balanced_accuracy": (recall_high + recall_low) / 2,
+            **scores,
+            "ece": expected_calibration_error({name: sums[name] for name in BIN_SUMS}),
         }
+
+    def unweighted(self, logits: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """Return logits whose logistic function is the probability of the high class: ``logit - log w_p``."""
+        return logits - self.log_weight
 
     def _cross_entropy(self, logits: Float[Tensor, " batch"], batch: Batch) -> Float[Tensor, ""]:
         assert batch.label is not None
         return functional.binary_cross_entropy_with_logits(
             logits, batch.label, pos_weight=self.get_buffer("positive_weight"), reduction="sum"
         )
-
-
-def ratio(part: float, whole: float) -> float:
-    """Return part / whole, and 0 if both are 0, as scikit-learn defines F1 and recall without samples."""
-    return part / whole if whole else 0.0

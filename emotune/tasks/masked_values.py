@@ -11,7 +11,7 @@ Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section III-C.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emotune.base import Settings
 from emotune.data.batches import Batch
 from emotune.errors import SettingsError
 from emotune.models import Encoder
@@ -28,10 +29,8 @@ from emotune.models.transformer import TransformerEncoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
 
 
-class MaskedValues(TaskSettings):
-    """Prediction of hidden spans of the signal; a span is hidden on all channels."""
-
-    kind: Literal["masked_values"] = "masked_values"
+class Mask(Settings):
+    """Spans of the signal that are hidden; a span is hidden on all channels. The defaults are the published ones."""
 
     start_probability: float = Field(default=0.0325, gt=0, lt=1)
     """Fraction of the samples that start a hidden span."""
@@ -39,12 +38,73 @@ class MaskedValues(TaskSettings):
     span: int = Field(default=20, ge=1)
     """Length of a hidden span, in samples."""
 
+    def draw(self, batch: Batch, *, generator: torch.Generator, setting: str = "task") -> Bool[Tensor, "joint time"]:
+        """Draw the hidden samples of every signal of the joint batch, True where a sample is hidden.
+
+        Masks are drawn for the whole joint batch, so that they do not depend on the number of workers.
+
+        Args:
+            batch: The signals.
+            generator: Source of randomness.
+            setting: Dotted name of the section with these settings, for error messages.
+        """
+        shape = (batch.joint_size, batch.signals.shape[2])
+        mask = span_mask(
+            shape, start_probability=self.start_probability, span=self.span, generator=generator, setting=setting
+        )
+        return mask.to(batch.signals.device)
+
+    def max_hidden(self, steps: int) -> int:
+        """Return the largest possible number of hidden samples of a signal: that of spans that do not overlap."""
+        return min(steps, int(self.start_probability * steps) * self.span)
+
+
+class MaskedValues(TaskSettings):
+    """Prediction of hidden spans of the signal."""
+
+    kind: Literal["masked_values"] = "masked_values"
+
+    start_probability: float = Field(default=0.0325, gt=0, lt=1)
+    """Fraction of the samples that start a hidden span, in training."""
+
+    span: int = Field(default=20, ge=1)
+    """Length of a hidden span in training, in samples."""
+
+    validation: Mask | None = Mask()
+    """Mask of the validation and test segments, by default the published one. It does not follow ``start_probability``
+    and ``span``, so that configurations with different training masks are compared on the same one. null: the mask of
+    the training, as in searches that older versions started."""
+
     head: int = Field(default=128, ge=1)
     """Hidden units of the head, the network that predicts the values."""
 
-    def labels(self, index: pd.DataFrame) -> np.ndarray | None:
+    metrics: ClassVar[tuple[str, ...]] = ("loss",)
+    network: ClassVar[frozenset[str]] = frozenset({"head"})
+
+    def yardstick(self, metric: str) -> dict[str, str]:
+        """Return the settings of the mask that the metric is computed on."""
+        if metric.startswith("train/"):
+            remedy = "or use objective.metric: val/loss, which is measured on the mask task.validation"
+            return {"start_probability": remedy, "span": remedy}
+        if self.validation is not None:
+            return {"validation": ""}
+        remedy = "or set base.task.validation: {start_probability: 0.0325, span: 20}, one mask for all configurations"
+        return {"start_probability": remedy, "span": remedy, "validation": ""}
+
+    @property
+    def training_mask(self) -> Mask:
+        """The mask of the training segments."""
+        return Mask(start_probability=self.start_probability, span=self.span)
+
+    def measured_mask(self, batch: Batch, *, generator: torch.Generator) -> Bool[Tensor, "joint time"]:
+        """Draw the mask on which validation and test segments are measured."""
+        if self.validation is None:
+            return self.training_mask.draw(batch, generator=generator)
+        return self.validation.draw(batch, generator=generator, setting="task.validation")
+
+    def labels(self, index: pd.DataFrame, *, train: np.ndarray | None = None) -> np.ndarray | None:
         """Return None: the task needs no labels, as the signal itself is predicted."""
-        del index
+        del index, train
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "MaskedValueObjective":
         """Return the objective; the labels are not used."""
@@ -52,25 +112,12 @@ class MaskedValues(TaskSettings):
         assert isinstance(encoder, TransformerEncoder)
         return MaskedValueObjective(self, encoder, channels=channels)
 
-    def mask(self, batch: Batch, *, generator: torch.Generator) -> Bool[Tensor, "joint time"]:
-        """Draw the hidden samples of every signal of the joint batch, True where a sample is hidden.
-
-        Masks are drawn for the whole joint batch, so that they do not depend on the number of workers.
-        """
-        shape = (batch.joint_size, batch.signals.shape[2])
-        mask = span_mask(shape, start_probability=self.start_probability, span=self.span, generator=generator)
-        return mask.to(batch.signals.device)
-
-    def max_hidden(self, steps: int) -> int:
-        """Return the largest possible number of hidden samples of a signal: that of spans that do not overlap."""
-        return min(steps, int(self.start_probability * steps) * self.span)
-
     def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed squared errors of predicting zero and of linear interpolation, on the same masks.
 
         Signals are standardised, so ``loss_zero`` is the error of predicting the mean, about 1 per value.
         """
-        mask = batch.own(self.mask(batch, generator=generator))
+        mask = batch.own(self.measured_mask(batch, generator=generator))
         hidden = mask[:, None].expand_as(batch.signals)
         signals = batch.signals.double()
         interpolated = interpolate_linearly(signals, mask)
@@ -91,6 +138,7 @@ class MaskedValueObjective(Objective):
     def __init__(self, settings: MaskedValues, encoder: TransformerEncoder, *, channels: int) -> None:
         super().__init__()
         self.settings = settings
+        self._training_mask = settings.training_mask
         self._fixed_rows = False
         self.encoder = encoder
         self.head = nn.Sequential(
@@ -106,13 +154,17 @@ class MaskedValueObjective(Objective):
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return this batch's part of equation 3, the mean over all hidden values of the joint batch."""
-        mask = self.settings.mask(batch, generator=generator)
-        return self.squared_error(batch.signals, batch.own(mask)) / (mask.sum() * batch.signals.shape[1])
+        mask = self._training_mask.draw(batch, generator=generator)
+        most = self._training_mask.max_hidden(mask.shape[1]) if self._fixed_rows else None
+        error = self.squared_error(batch.signals, batch.own(mask), max_hidden=most)
+        return error / (mask.sum() * batch.signals.shape[1])
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed squared error and the number of hidden values."""
-        mask = batch.own(self.settings.mask(batch, generator=generator))
-        error = self.squared_error(batch.signals, mask)
+        mask = batch.own(self.settings.measured_mask(batch, generator=generator))
+        measured = self.settings.validation or self._training_mask
+        most = measured.max_hidden(mask.shape[1]) if self._fixed_rows else None
+        error = self.squared_error(batch.signals, mask, max_hidden=most)
         return {"error": error.item(), "points": float(mask.sum()) * batch.signals.shape[1]}
 
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
@@ -120,13 +172,21 @@ class MaskedValueObjective(Objective):
         return {"loss": sums["error"] / sums["points"]}
 
     def squared_error(
-        self, signals: Float[Tensor, "batch channel time"], mask: Bool[Tensor, "batch time"]
+        self,
+        signals: Float[Tensor, "batch channel time"],
+        mask: Bool[Tensor, "batch time"],
+        *,
+        max_hidden: int | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the summed squared error of the hidden values."""
+        """Return the summed squared error of the hidden values.
+
+        Args:
+            signals: The signals.
+            mask: True where a sample is hidden.
+            max_hidden: Largest possible number of hidden samples of a signal, see `hidden_rows`.
+        """
         assert isinstance(self.encoder, TransformerEncoder)
-        rows, weights = hidden_rows(
-            mask, max_hidden=self.settings.max_hidden(mask.shape[1]) if self._fixed_rows else None
-        )
+        rows, weights = hidden_rows(mask, max_hidden=max_hidden)
         shown = signals.masked_fill(mask[:, None], 0.0)
         predicted = self.head(self.encoder(shown, rows + 1))  # row 0 is the class token
         target = signals.transpose(1, 2).gather(1, rows[:, :, None].expand(-1, -1, signals.shape[1]))
@@ -134,7 +194,12 @@ class MaskedValueObjective(Objective):
 
 
 def span_mask(
-    shape: tuple[int, int], *, start_probability: float, span: int, generator: torch.Generator
+    shape: tuple[int, int],
+    *,
+    start_probability: float,
+    span: int,
+    generator: torch.Generator,
+    setting: str = "task",
 ) -> Bool[Tensor, "batch step"]:
     """Draw random spans of time steps to hide.
 
@@ -147,6 +212,7 @@ def span_mask(
         start_probability: Fraction of the steps that start a span, between 0 and 1.
         span: Length of one span, in steps.
         generator: Source of randomness; the mask is on its device.
+        setting: Dotted name of the section with ``start_probability``, for the error message.
 
     Returns:
         True where a step is hidden.
@@ -163,7 +229,7 @@ def span_mask(
     starts = int(start_probability * steps)
     if starts < 1:
         raise SettingsError(
-            f"task.start_probability: {start_probability} of {steps} samples is less than one hidden span; "
+            f"{setting}.start_probability: {start_probability} of {steps} samples is less than one hidden span; "
             f"at least {1 / steps:.4g} is needed"
         )
     device = generator.device

@@ -13,7 +13,7 @@ Source: Sarkar & Etemad 2020 (arXiv:2002.03898), as in its authors' published co
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,15 @@ class RecogniseTransformation(TaskSettings):
     """L2 penalty: the training loss includes ``l2 / 2`` times the sum of squares of all kernels, of encoder and heads.
     Biases are not penalised. Set ``optim.weight_decay`` to 0 with it."""
 
+    metrics: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "accuracy",
+        "binary_accuracy",
+        *(f"accuracy_{view}" for view in VIEWS),
+        *(f"binary_accuracy_{view}" for view in VIEWS),
+    )
+    network: ClassVar[frozenset[str]] = frozenset({"hidden", "dropout", "slope"})
+
     @model_validator(mode="after")
     def _check_weights(self) -> "RecogniseTransformation":
         if not sum(self.weights):
@@ -87,9 +96,19 @@ class RecogniseTransformation(TaskSettings):
             raise ValueError("scaling: 1 was given, with which the view equals the original; give another factor")
         return self
 
-    def labels(self, index: pd.DataFrame) -> np.ndarray | None:
+    def yardstick(self, metric: str) -> dict[str, str]:
+        """Return the settings of the views, and for a loss the weights of the heads."""
+        names = ["snr", "scaling", "pieces", "warp_pieces", "warp_factor"]
+        names += ["weights"] if metric.endswith("/loss") else []
+        names += ["l2"] if metric.startswith("train/") else []
+        remedies = dict.fromkeys(names, "")
+        if "weights" in remedies and metric.startswith("val/"):
+            remedies["weights"] = "or use objective.metric: val/binary_accuracy, which has no weights"
+        return remedies
+
+    def labels(self, index: pd.DataFrame, *, train: np.ndarray | None = None) -> np.ndarray | None:
         """Return None: the task needs no labels, as the view is known."""
-        del index
+        del index, train
 
     def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "RecogniseObjective":
         """Return the objective; it does not depend on channels and labels."""

@@ -4,6 +4,7 @@ A checkpoint is a folder ``epoch-000009``, or ``epoch-000009-step-000120`` after
 
     weights.safetensors      weights of the objective
     optimiser.safetensors    state of the optimiser
+    kept.safetensors         weights of the best epoch so far, if the run keeps them
     state.json               epoch, reports of all epochs, progress within the next one, and the caller's description
     manifest.json            size and SHA-256 of each file; written last
 
@@ -27,7 +28,7 @@ from emotune.errors import DamageError, StorageError
 from emotune.files import new_folder, sha256_of
 from emotune.storage import Storage
 from emotune.storage.patience import patiently
-from emotune.training.loop import EpochProgress, EpochReport, TrainState
+from emotune.training.loop import EpochProgress, EpochReport, KeptWeights, TrainState
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2
@@ -39,6 +40,9 @@ EXPORTED_FILES = ("weights.safetensors", "state.json")
 MANIFEST = "manifest.json"
 FILES = (*EXPORTED_FILES, "optimiser.safetensors")
 """Files that the manifest of a whole checkpoint lists."""
+
+KEPT = "kept.safetensors"
+"""Weights of the best epoch so far, in the checkpoints of runs that keep them."""
 
 
 def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any]) -> Path:
@@ -122,8 +126,13 @@ def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
         "history": [asdict(report) for report in state.history],
         "about": dict(about),
     }
+    files = FILES
+    if state.kept is not None:
+        content["kept"] = {"epoch": state.kept.epoch, "value": state.kept.value}
+        save_file(_contiguous(state.kept.weights), draft / KEPT)
+        files = (*FILES, KEPT)
     (draft / "state.json").write_text(json.dumps(content))
-    _write_manifest(draft, FILES)
+    _write_manifest(draft, files)
 
 
 def _write_manifest(folder: Path, files: Sequence[str]) -> None:
@@ -204,6 +213,7 @@ def restore(folder: Path, state: TrainState) -> None:
     _unflatten(state, load_file(folder / "optimiser.safetensors"))
     state.history[:] = [EpochReport(**report) for report in content["history"]]
     state.progress = EpochProgress(**content.get("within", {}))
+    state.kept = KeptWeights(**content["kept"], weights=load_file(folder / KEPT)) if "kept" in content else None
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -217,7 +227,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Return the content of ``state.json``: epoch, within, history and about; all files are verified first.
+    """Return the content of ``state.json``: epoch, within, history, kept and about; all files are verified first.
 
     Raises:
         DamageError: The checkpoint is damaged.

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
+from emotune.tasks.classify import ClassifyObjective
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
 from emotune.training.workers import ALONE, WorkerGroup
@@ -101,9 +103,20 @@ class EpochProgress:
         return sum(self.losses, start=0.0) if group.rank == 0 else 0.0
 
 
+@dataclass(frozen=True)
+class KeptWeights:
+    """The weights of the epoch with the best metric so far."""
+
+    epoch: int
+    value: float
+    """Value of the metric, `emotune.tasks.TaskSettings.selection`."""
+    weights: dict[str, Tensor]
+    """State of the objective, on the CPU."""
+
+
 @dataclass
 class TrainState:
-    """The state of a run: a checkpoint holds objective, optimiser, history and progress."""
+    """The state of a run: a checkpoint holds objective, optimiser, history, progress and kept weights."""
 
     objective: Objective
     optimiser: torch.optim.Optimizer
@@ -111,6 +124,8 @@ class TrainState:
     """Reports of all completed epochs."""
     progress: EpochProgress = field(default_factory=EpochProgress)
     """Progress within the epoch after those."""
+    kept: KeptWeights | None = None
+    """Weights of the best epoch so far; None if the run ends with those of the last epoch."""
     network: nn.Module | None = None
     """Module that is called in training in place of the objective: its wrapper for several workers, or None."""
     execution: ExecutionPlan = PLAIN
@@ -125,6 +140,26 @@ class TrainState:
     def position(self) -> tuple[int, int]:
         """Completed epochs, and completed optimiser steps of the next one."""
         return self.epoch, self.progress.steps
+
+    def keep_best(self, metric: str, *, mode: Literal["min", "max"]) -> None:
+        """Copy the weights if the newest epoch has the best value of a metric; of equal values the first counts.
+
+        The report of the epoch gets ``kept/epoch`` and ``kept/METRIC``, of the weights that are kept now; NaN as long
+        as the metric was never finite.
+        """
+        report = self.history[-1]
+        value = report.metrics[metric]
+        better = self.kept is None or (value < self.kept.value if mode == "min" else value > self.kept.value)
+        if math.isfinite(value) and better:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.objective.state_dict().items()}
+            self.kept = KeptWeights(epoch=report.epoch, value=value, weights=weights)
+        report.metrics["kept/epoch"] = math.nan if self.kept is None else float(self.kept.epoch)
+        report.metrics[f"kept/{metric.partition('/')[2]}"] = math.nan if self.kept is None else self.kept.value
+
+    def load_kept(self) -> None:
+        """Replace the objective's weights by those that were kept, if there are any."""
+        if self.kept is not None:
+            self.objective.load_state_dict(self.kept.weights)
 
 
 Pause = Callable[[], bool]
@@ -278,6 +313,26 @@ def evaluate(
     with execution.active(), execution.autocast():
         sums = _sum_measurements(objective.measure, training_data, rows, group=group, device=device)
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
+
+
+@torch.no_grad()
+def collect_logits(
+    objective: ClassifyObjective, training_data: TrainingData, rows: np.ndarray, *, execution: ExecutionPlan = PLAIN
+) -> np.ndarray:
+    """Return the logit of the high class for each of the rows, in their order; classes are weighted as in training.
+
+    Args:
+        objective: The classifier, which is left in evaluation mode.
+        training_data: The store.
+        rows: Row numbers of the segments in the store.
+        execution: How the objective is computed.
+    """
+    objective.eval()
+    device = next(objective.parameters()).device
+    order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False)
+    with execution.active(), execution.autocast():
+        parts = [objective.logits(batch.signals).cpu() for batch in _batches(training_data, rows, order, device=device)]
+    return torch.cat(parts).double().numpy() if parts else np.zeros(0)
 
 
 def measure_references(

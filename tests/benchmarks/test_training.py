@@ -41,7 +41,7 @@ def test_the_reference_has_the_loss_and_the_gradients_of_the_library(
     (batch,) = batches(training_data.store, training_data.fold.train, plan=order, labels=training_data.labels)
     target = batch.label
     if isinstance(experiment.task, MaskedValues):
-        target = experiment.task.mask(batch, generator=torch.Generator().manual_seed(0))
+        target = experiment.task.training_mask.draw(batch, generator=torch.Generator().manual_seed(0))
     assert target is not None
     loss = reference(batch.signals, target)
     loss.backward()

@@ -12,7 +12,7 @@ import torch
 from emotune import tasks
 from emotune.data.batches import Batch
 from emotune.models import Transformer
-from emotune.tasks import TASKS, Objective, TaskSettings
+from emotune.tasks import TASKS, MaskedValues, Objective, TaskSettings
 
 MODEL = Transformer(channels=(4, 8), kernels=(5, 3), feedforward=8)
 INDEX = pd.DataFrame(
@@ -20,8 +20,8 @@ INDEX = pd.DataFrame(
         "corpus": "c",
         "subject": ["a", "b", "c", "d"],
         "session": "1",
-        "rating_arousal": [1.0, 9.0, 3.0, 7.0],
-        "rating_valence": [9.0, 1.0, 2.0, 8.0],
+        "rating_arousal": [1.0, 9.0, 3.0, 2.0],
+        "rating_valence": [9.0, 1.0, 8.5, 2.0],
     }
 )
 
@@ -88,6 +88,79 @@ def loss_of(objective: Objective, batch: Batch) -> float:
 def part_of(batch: Batch, part: slice) -> Batch:
     label = None if batch.label is None else batch.label[part]
     return Batch(batch.signals[part], label, batch.rows[part], offset=part.start or 0, joint=len(batch.rows))
+
+
+ALTERNATIVES: dict[str, dict[str, object]] = {
+    "masked_values": {
+        "start_probability": 0.2,
+        "span": 3,
+        "validation": {"start_probability": 0.2, "span": 3},
+    },
+    "classify": {
+        "target": "valence",
+        "high": "",
+        "threshold": 2.5,
+        "class_weight": "none",
+        "shuffled": True,
+    },
+    "recognise_transformation": {
+        "snr": 1.0,
+        "scaling": 2.0,
+        "pieces": 3,
+        "warp_pieces": 3,
+        "warp_factor": 2.0,
+        "weights": [1, 2, 3, 4, 5, 6, 7],
+        "l2": 0.5,
+    },
+}
+"""Another value of each setting that is not one of the network."""
+
+
+def test_every_setting_is_of_the_network_or_has_another_value_here(settings: TaskSettings) -> None:
+    names = set(type(settings).model_fields) - {"kind"}
+    assert names - settings.network == set(ALTERNATIVES[str(settings.model_dump()["kind"])])
+
+
+def test_a_task_reports_the_metrics_that_it_names(settings: TaskSettings) -> None:
+    assert set(values_at_fixed_weights(settings)) == set(settings.metrics)
+    assert settings.selection[0].removeprefix("val/") in settings.metrics
+
+
+def test_a_setting_outside_the_yardstick_changes_no_metric_at_fixed_weights(settings: TaskSettings) -> None:
+    before = values_at_fixed_weights(settings)
+    for name, value in ALTERNATIVES[str(settings.model_dump()["kind"])].items():
+        if name in {"high", "shuffled"}:  # the one needs another target, the other changes training labels only
+            continue
+        other = type(settings).model_validate(settings.model_dump() | {name: value})
+        after = values_at_fixed_weights(other)
+        for metric in settings.metrics:
+            changed = after[metric] != pytest.approx(before[metric], rel=1e-9)
+            assert changed <= (name in settings.yardstick(f"val/{metric}")), (name, metric)
+        if any(name in settings.yardstick(f"val/{metric}") for metric in settings.metrics):
+            assert after != pytest.approx(before, rel=1e-9), f"{name} changes no metric"
+
+
+def test_without_a_mask_for_the_validation_the_mask_of_the_training_is_in_the_yardstick() -> None:
+    task = MaskedValues(validation=None)
+    assert {"start_probability", "span"} <= set(task.yardstick("val/loss"))
+    assert not {"start_probability", "span"} & set(MaskedValues().yardstick("val/loss"))
+    other = values_at_fixed_weights(MaskedValues(validation=None, span=3))
+    assert values_at_fixed_weights(task) != other
+
+
+def values_at_fixed_weights(settings: TaskSettings) -> dict[str, float]:
+    """Return the metrics of four segments by a network whose weights do not depend on the settings."""
+    torch.manual_seed(0)
+    labels = settings.labels(INDEX)
+    objective = settings.build(MODEL.build(channels=1), channels=1, labels=labels).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+        label = None if labels is None else torch.from_numpy(labels.astype(np.float32))
+        signals = torch.randn(4, 1, 128, generator=generator)
+        batch = Batch(signals=signals, label=label, rows=torch.arange(4))
+        return objective.summarise(sums_of(objective, batch))
 
 
 def test_every_task_is_in_the_table() -> None:

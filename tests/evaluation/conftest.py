@@ -1,4 +1,4 @@
-"""Made-up ECG and EEG of the same moments, and small cross-validations on them, through the real code but Ray."""
+"""Synthetic ECG and EEG of the same moments, and small cross-validations on them by the real code without Ray."""
 
 import time
 from pathlib import Path
@@ -54,7 +54,7 @@ def cross_validate(
     single: bool = False,
     shuffled: bool = False,
 ) -> None:
-    """Train all folds, or the one of a fine-tuning, and keep journal and checkpoints as a search does."""
+    """Train all folds, or the one of a fine-tuning, and write journal and checkpoints as a search does."""
     study = (
         single_run(experiment, objective=StudyObjective(metric="train/loss"))
         if single
@@ -94,9 +94,9 @@ def cross_validate(
 
 
 def folds_of(experiment: Experiment, *, shuffled: bool) -> Study:
-    """Return the study of a cross-validation, but with the experiment's share that validates."""
+    """Return the study of a cross-validation, but with the validation share of the experiment."""
     by, count = experiment.folds.by, experiment.folds.count
-    protocol = next(name for name, one in PROTOCOLS.items() if one.by == by)
+    protocol = next(name for name, protocol in PROTOCOLS.items() if protocol.by == by)
     study = cross_validation_study(experiment, protocol=protocol, folds=count, shuffled=shuffled)
     return study.model_copy(update={"base": experiment})
 

@@ -1,4 +1,4 @@
-"""Promises of ``emotune fuse``: a summary, JSON, nothing done twice, and studies with the published values."""
+"""``emotune fuse``: a summary, JSON, nothing computed twice, and studies with the published values."""
 
 import json
 import shlex
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from emotune.cli.actions.fuse import _next_command
 from emotune.cli.data import data
 from emotune.cli.fuse import fuse
 from emotune.data.store import SegmentStore
@@ -16,6 +17,8 @@ from emotune.evaluation.crossval import cross_validation_study
 from emotune.experiment import Experiment
 from emotune.study.folder import SearchFolder
 from emotune.study.study import find_study, load_study
+from emotune.tasks import Classify
+from emotune.tasks.thresholds import Threshold
 
 Pair = tuple[SearchFolder, SearchFolder]
 EXAMPLE = Path(__file__).parents[2] / "examples/fusion.yaml"
@@ -53,6 +56,20 @@ def test_the_printed_command_is_valid_for_the_features(pair: Pair, tmp_path: Pat
     store = SegmentStore.open(Path(words[words.index("--store") + 1]))
     for number in range(3):
         assert len(study.base.in_fold(number).training_data(store).fold.test)
+
+
+def test_the_printed_command_names_the_condition_and_the_threshold(pair: Pair, tmp_path: Path) -> None:
+    call(pair, tmp_path / "fused")
+    store = SegmentStore.open(tmp_path / "fused")
+    for task in (
+        Classify(target="condition", high="mental arithmetic"),
+        Classify(threshold=Threshold(of="subject")),
+        Classify(threshold=5.0),
+    ):
+        words = shlex.split(_next_command(store, task=task))
+        assignments = [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+        experiment = parse(load_document(EXAMPLE).overridden(assignments), Experiment)
+        assert experiment.task == task.model_copy(update={"hidden": (64, 32), "dropout": 0.1})
 
 
 def test_the_summary_is_available_as_json(pair: Pair, tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
-"""Cross-validation as a study: which folds, what is measured, what can leak."""
+"""Cross-validation as a study: its folds, its baselines, and what is on both sides of a fold."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from emotune.cli.actions.single_run import PAPER_FOLDS
 from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.folds import Folds
+from emotune.data.people import People, people_of
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
+from emotune.documents import load_document, parse
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.crossval import (
     PROTOCOLS,
@@ -18,6 +23,9 @@ from emotune.evaluation.crossval import (
     ProtocolName,
     check_encoders,
     cross_validation_study,
+    describe_classes,
+    describe_gain,
+    describe_sides,
     majority_baseline,
 )
 from emotune.experiment import Experiment
@@ -56,7 +64,7 @@ def test_every_fold_is_done_once_and_once_with_shuffled_labels(protocol: Protoco
     study = cross_validation_study(tiny(), protocol=protocol, folds=folds)
     values = all_values(study)
     expected = {(fold, dealt) for fold in range(folds) for dealt in (False, True)}
-    assert {(one["folds.index"], one["task.shuffled"]) for one in values} == expected
+    assert {(point["folds.index"], point["task.shuffled"]) for point in values} == expected
     assert len(values) == 2 * folds
     assert study.base.folds.by == PROTOCOLS[protocol].by
     assert study.base.folds.validation == 0
@@ -65,7 +73,7 @@ def test_every_fold_is_done_once_and_once_with_shuffled_labels(protocol: Protoco
 
 def test_shuffled_labels_can_be_left_out() -> None:
     study = cross_validation_study(tiny(), protocol="subject", folds=5, shuffled=False)
-    assert [one["folds.index"] for one in all_values(study)] == [0, 1, 2, 3, 4]
+    assert [point["folds.index"] for point in all_values(study)] == [0, 1, 2, 3, 4]
 
 
 def make(path: Path, *, subjects: int) -> SegmentStore:
@@ -92,37 +100,37 @@ def store_with(store: SegmentStore) -> Callable[[np.ndarray], SegmentStore]:
 
 def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolName, folds: int) -> list[float]:
     study = cross_validation_study(experiment, protocol=protocol, folds=folds)
-    found = []
+    accuracies = []
     for values in all_values(study):
         if values["task.shuffled"]:
             continue
         chosen = study.base.with_values(values)
         training_data = chosen.training_data(store)
         state = train_until(chosen.begin(training_data), training_data, chosen, until=chosen.epochs)
-        found.append(
+        accuracies.append(
             evaluate(state.objective, training_data, training_data.fold.test, prefix="test")["test/balanced_accuracy"]
         )
-    return found
+    return accuracies
 
 
-def test_a_store_whose_labels_name_the_subjects_scores_at_chance_by_subject_and_high_by_segment(
+def test_labels_that_name_the_subjects_score_at_chance_by_subject_and_high_by_segment(
     store_with: Callable[[np.ndarray], SegmentStore], store: SegmentStore
 ) -> None:
     number = store.index["subject"].str[1:].astype(int).to_numpy()
     leaky = store_with(1.0 + 8.0 * (number % 2))
-    # A hum of the subject's own tells who it is; nothing tells the label of somebody new.
+    # Each subject has a sine of another frequency, so that subjects can be recognised, and labels of new ones cannot.
     time = np.arange(store.signal.shape[2]) / store.rate
-    hum = np.sin(2 * np.pi * (1 + 4 * number)[:, None, None] * time)
-    signal = 0.2 * np.asarray(store.signal) + hum
-    told = SegmentStore(path=leaky.path, signal=signal.astype(np.float32), index=leaky.index, about=leaky.about)
+    sines = np.sin(2 * np.pi * (1 + 4 * number)[:, None, None] * time)
+    signal = 0.2 * np.asarray(store.signal) + sines
+    marked = SegmentStore(path=leaky.path, signal=signal.astype(np.float32), index=leaky.index, about=leaky.about)
     experiment = tiny(epochs=20, batch_size=8)
-    by_subject = scores(experiment, told, protocol="subject", folds=3)
-    by_segment = scores(experiment, told, protocol="paper", folds=3)
+    by_subject = scores(experiment, marked, protocol="subject", folds=3)
+    by_segment = scores(experiment, marked, protocol="paper", folds=3)
     assert np.mean(by_subject) < 0.7
     assert np.mean(by_segment) > 0.9
 
 
-def test_shuffled_labels_are_those_of_the_training_segments_and_no_other(store: SegmentStore) -> None:
+def test_shuffled_labels_are_those_of_the_training_segments_only(store: SegmentStore) -> None:
     experiment = tiny()
     plain = experiment.training_data(store)
     shuffled = experiment.with_values({"task.shuffled": True}).training_data(store)
@@ -136,7 +144,10 @@ def test_shuffled_labels_are_those_of_the_training_segments_and_no_other(store: 
     assert np.array_equal(shuffled.labels[others], plain.labels[others], equal_nan=True)
 
 
-@pytest.mark.parametrize(("test", "expected"), [([1, 1, 0, 1], (0.75, 3 / 7, 0.5)), ([0, 0], (0.0, 0.0, 0.0))])
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [([1, 1, 0, 1], (0.75, 3 / 7, 0.5)), ([0, 0], (0.0, 0.0, 0.0)), ([1, 1], (1.0, 1.0, 1.0))],
+)
 def test_the_majority_label_is_that_of_the_training_segments(
     store: SegmentStore, test: list[int], expected: tuple[float, ...]
 ) -> None:
@@ -144,17 +155,17 @@ def test_the_majority_label_is_that_of_the_training_segments(
     labels[:3], labels[3 : 3 + len(test)] = [1, 1, 0], test
     fold = tiny().training_data(store).fold
     part = type(fold)(train=np.arange(3), val=np.arange(0), test=np.arange(3, 3 + len(test)))
-    found = majority_baseline(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
-    assert (found["accuracy"], found["macro_f1"], found["balanced_accuracy"]) == pytest.approx(expected)
+    metrics = majority_baseline(TrainingData(store=store, fold=part, labels=labels), fold=0).metrics
+    assert (metrics["accuracy"], metrics["macro_f1"], metrics["balanced_accuracy"]) == pytest.approx(expected)
 
 
 def result(values: list[float], **changes: object) -> CrossValidation:
-    folds = tuple(FoldResult(fold=n, config_id=n, metrics={"accuracy": one}) for n, one in enumerate(values))
+    folds = tuple(FoldResult(fold=n, config_id=n, metrics={"accuracy": value}) for n, value in enumerate(values))
     content = {"name": "a", "protocol": "subject", "target": "valence", "count": len(values), "folds": folds}
     return CrossValidation.model_validate(content | changes)
 
 
-def test_cross_validations_of_the_same_folds_are_compared_fold_by_fold() -> None:
+def test_cross_validations_of_equal_folds_are_compared_fold_by_fold() -> None:
     first, second = result([0.5, 0.6, 0.7]), result([0.6, 0.71, 0.79], name="b")
     test = first.compare(second, metric="accuracy")
     assert test.difference.mean == pytest.approx(0.1)
@@ -164,29 +175,126 @@ def test_cross_validations_of_the_same_folds_are_compared_fold_by_fold() -> None
         first.compare(result([0.5, 0.6, 0.7], name="b", protocol="paper"), metric="accuracy")
 
 
-def about(*, corpora: list[str], **folds: object) -> dict:
-    return {"corpora": corpora, "experiment": tiny(folds=folds).model_dump(mode="json")}
+def folds_of(store: SegmentStore, *, protocol: ProtocolName, folds: int = 3) -> tuple[Folds, dict[int, TrainingData]]:
+    base = cross_validation_study(tiny(), protocol=protocol, folds=folds).base
+    return base.folds, {fold: base.in_fold(fold).select(store) for fold in range(folds)}
 
 
-def test_by_the_papers_protocol_an_encoder_pretrained_on_its_test_segments_is_refused() -> None:
-    base = cross_validation_study(tiny(), protocol="paper", folds=10).base
+def described(store: SegmentStore, *, corpus: str = "synthetic", subjects: int = 6, **folds: object) -> dict:
+    """Return the description of an encoder that was pre-trained on the first subjects of the store."""
+    rows = np.flatnonzero(store.index["subject"].str[1:].astype(int) <= subjects)
+    return {
+        "corpora": [corpus],
+        "people": people_of(store, rows).model_dump(mode="json"),
+        "experiment": tiny(folds=folds).model_dump(mode="json"),
+    }
+
+
+def test_by_the_papers_protocol_an_encoder_pretrained_on_its_test_segments_is_refused(store: SegmentStore) -> None:
+    folds, data = folds_of(store, protocol="paper")
     halves = {
-        name: about(corpora=["amigos", "dreamer"], count=10, index=None, without={"corpus": "amigos", "half": half})
+        name: described(store, count=3, index=None, without={"corpus": "synthetic", "half": half})
         for name, half in (("encoder", "first"), ("second", "second"))
     }
-    assert len(check_encoders(base, descriptions=halves, corpora=["amigos"])) == 2
+    assert len(check_encoders(data, folds=folds, descriptions=halves)) == 2
     swapped = {"encoder": halves["second"], "second": halves["encoder"]}
-    for bad in ({"encoder": halves["encoder"]}, swapped, {"encoder": about(corpora=["amigos"])}):
+    for bad in ({"encoder": halves["encoder"]}, swapped, {"encoder": described(store)}):
         with pytest.raises(SettingsError, match="must be pre-trained with folds"):
-            check_encoders(base, descriptions=bad, corpora=["amigos"])
-    elsewhere = check_encoders(base, descriptions={"encoder": about(corpora=["dreamer"])}, corpora=["amigos"])
-    assert elsewhere == ["The pre-trained encoder was pre-trained on other corpora."]
+            check_encoders(data, folds=folds, descriptions=bad)
 
 
-def test_by_subject_a_note_says_that_test_subjects_were_in_the_pretraining() -> None:
-    base = cross_validation_study(tiny(), protocol="subject", folds=10).base
-    (note,) = check_encoders(base, descriptions={"encoder": about(corpora=["amigos"])}, corpora=["amigos"])
-    assert "including those of the test subjects" in note
+def test_the_examples_without_a_half_are_what_the_papers_protocol_accepts(store: SegmentStore) -> None:
+    amigos = replace(store, index=store.index.assign(corpus="amigos"))
+    folds, data = folds_of(amigos, protocol="paper", folds=PAPER_FOLDS)
+    descriptions = {}
+    for role, half in (("encoder", "first"), ("second", "second")):
+        path = Path(__file__).parents[2] / "examples" / f"pretrain_without_{half}.yaml"
+        pretraining = parse(load_document(path), Experiment)
+        fold = pretraining.select(amigos).fold
+        assert not len(fold.val)
+        assert not len(fold.test)
+        descriptions[role] = {
+            "corpora": ["amigos", "dreamer"],
+            "people": people_of(amigos, fold.train).model_dump(mode="json"),
+            "experiment": pretraining.model_dump(mode="json"),
+        }
+        tested = [data[number].fold.test for number in range(PAPER_FOLDS) if (number < 5) == (half == "first")]
+        assert not np.intersect1d(fold.train, np.concatenate(tested)).size
+    assert check_encoders(data, folds=folds, descriptions=descriptions) == [
+        "The first encoder was not pre-trained on the first half of the moments.",
+        "The second encoder was not pre-trained on the second half of the moments.",
+    ]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "subject"])
+def test_an_encoder_of_other_people_of_the_same_corpus_is_accepted(store: SegmentStore, protocol: ProtocolName) -> None:
+    folds, data = folds_of(store, protocol=protocol)
+    other = described(store) | {"people": People(identities=("1",), names=("2",)).model_dump()}
+    assert check_encoders(data, folds=folds, descriptions={"encoder": other}) == [
+        "The pre-trained encoder was pre-trained on other people."
+    ]
+    alike = other | {"people": {"identities": ["1"], "names": described(store)["people"]["names"]}}
+    (note,) = check_encoders(data, folds=folds, descriptions={"encoder": alike})
+    assert "6 people with the same names as test people, from a folder with other files" in note
+    assert "--collection NAME" in note
+
+
+def test_by_subject_a_note_counts_the_test_people_in_the_pretraining(store: SegmentStore) -> None:
+    folds, data = folds_of(store, protocol="subject")
+    (note,) = check_encoders(data, folds=folds, descriptions={"encoder": described(store, subjects=2)})
+    assert "on signals of 2 of the 6 test people" in note
+    old = {name: value for name, value in described(store).items() if name != "people"}
+    (note,) = check_encoders(data, folds=folds, descriptions={"encoder": old})
+    assert "signals of synthetic, perhaps including those of test people" in note
+
+
+def test_what_is_on_both_sides_is_counted_from_the_segments(store: SegmentStore) -> None:
+    _, by_subject = folds_of(store, protocol="subject")
+    people, videos = describe_sides(by_subject)
+    assert people == "In all folds together, 0 of 6 test subjects are in the training segments of their fold too."
+    assert "12 of 12 test videos are" in videos
+    index = store.index.assign(session=store.index["subject"] + store.index["session"])
+    own_videos = SegmentStore(path=store.path, signal=store.signal, index=index, about=store.about)
+    _, by_video = folds_of(own_videos, protocol="video")
+    people, videos = describe_sides(by_video)
+    assert "0 of 24 test videos are" in videos
+    assert "known people" in people
+    apart = index.assign(subject=index["session"])
+    _, disjoint = folds_of(
+        SegmentStore(path=store.path, signal=store.signal, index=apart, about=store.about), protocol="video"
+    )
+    assert describe_sides(disjoint)[0].startswith("In all folds together, 0 of 24 test subjects are")
+
+
+def test_folds_whose_test_segments_have_one_label_are_named(
+    store_with: Callable[[np.ndarray], SegmentStore], store: SegmentStore
+) -> None:
+    _, data = folds_of(store, protocol="subject")
+    assert describe_classes(data) == []
+    labels = data[0].labels
+    assert labels is not None
+    single = np.where(np.isin(np.arange(len(store)), data[0].fold.test), 1.0, labels)
+    (note,) = describe_classes({0: replace(data[0], labels=single), 1: data[1]})
+    assert note.startswith("The test segments of fold 0 have one label only. There, as in scikit-learn")
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(0.3, "beyond noise"), (0.01, "within noise")])
+def test_the_difference_from_the_majority_label_is_compared_with_its_interval(gain: float, verdict: str) -> None:
+    baseline = [0.4, 0.5, 0.6]
+    noise = [0.05, -0.05, 0.02]
+    ours = [value + gain + shift for value, shift in zip(baseline, noise, strict=True)]
+    series = {
+        name: tuple(FoldResult(fold=n, config_id=n, metrics={"macro_f1": value}) for n, value in enumerate(values))
+        for name, values in (("folds", ours), ("majority", baseline))
+    }
+    sentence = describe_gain(result([0.5, 0.6, 0.7], **series))
+    assert sentence is not None
+    assert sentence.endswith(f"{verdict}.")
+
+
+def test_the_best_epoch_cannot_be_kept_without_validation_segments() -> None:
+    with pytest.raises(SettingsError, match="keep: best was given, but a cross-validation has no validation segments"):
+        cross_validation_study(tiny(keep="best"), protocol="subject", folds=3)
 
 
 def test_with_a_partner_only_shared_moments_are_used(store: SegmentStore, tmp_path: Path) -> None:

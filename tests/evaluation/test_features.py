@@ -1,4 +1,4 @@
-"""Promises of late fusion's features: they are the frozen models' activations, found again, and nothing leaks."""
+"""Features of late fusion: activations of the frozen models, computed once, and never of training moments."""
 
 import dataclasses
 import shutil
@@ -40,9 +40,9 @@ def fused(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
 
 def checkpoint_of(folder: SearchFolder, fold: int) -> Path:
     (number,) = (
-        one.evaluation.config_id
-        for one in evaluation_results(read_journal(folder.journal))
-        if one.evaluation.values.get("folds.index", 0) == fold and not one.evaluation.values.get("task.shuffled")
+        result.evaluation.config_id
+        for result in evaluation_results(read_journal(folder.journal))
+        if result.evaluation.values.get("folds.index", 0) == fold and not result.evaluation.values.get("task.shuffled")
     )
     checkpoint = newest_checkpoint(folder.checkpoints(number))
     assert checkpoint is not None
@@ -105,7 +105,7 @@ def test_the_index_has_the_test_fold_and_the_training_folds_of_a_moment(
 def test_the_store_names_its_sources_by_their_weights(pair: Pair, fused: SegmentStore) -> None:
     assert [source.corpus for source in fused.about.sources] == ["ecg-cv", "eeg-cv"]
     hashes = [list(source.settings["weights"].values()) for source in fused.about.sources]
-    assert len({one for some in hashes for one in some}) == 6
+    assert len({digest for digests in hashes for digest in digests}) == 6
     fused.verify()
 
 
@@ -222,7 +222,7 @@ def test_features_of_two_arms_are_those_of_the_selected_arm_or_their_mean(
     chosen = parts[:1] if channels else parts
     assert len(made) == left.sum()
     for moment, features in zip(unit_keys(made.index, by="moment"), made.signal[:, 1, :6], strict=True):
-        np.testing.assert_allclose(features, np.mean([one[moment] for one in chosen], axis=0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(features, np.mean([part[moment] for part in chosen], axis=0), rtol=1e-4, atol=1e-6)
 
 
 FUSION = {

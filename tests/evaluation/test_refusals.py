@@ -35,7 +35,7 @@ def refusal(ecg: SearchFolder, eeg: SearchFolder, *, out: Path) -> str:
     ("changes", "complaint"),
     [
         ({"task": {**TASK, "target": "valence"}}, "'ecg-cv' has task.target arousal and 'other' has valence"),
-        ({"task": {**TASK, "threshold": 5.0}}, "'ecg-cv' has task.threshold mean and 'other' has 5.0"),
+        ({"task": {**TASK, "threshold": 5.0}}, "'ecg-cv' has task.threshold {of: corpus} and 'other' has 5.0"),
         ({"folds": {**FOLDS, "by": "trial"}}, "'ecg-cv' has folds.by moment and 'other' has trial"),
         ({"folds": {**FOLDS, "seed": 2}}, "'ecg-cv' has folds.seed 1 and 'other' has 2"),
         ({"folds": {**FOLDS, "count": 4}}, "'ecg-cv' has folds.count 3 and 'other' has 4"),
@@ -95,7 +95,7 @@ def test_unshared_moments_are_left_out_and_counted(pair: Pair, other: SearchFold
     assert len(store) == ecg.segments == 3 * 4 * 8
     assert not eeg.left_out
     assert len(ecg.left_out) == 4, "one entry per recording"
-    assert {one.reason for one in ecg.left_out} == {"no EEG of these moments"}
+    assert {exclusion.reason for exclusion in ecg.left_out} == {"no EEG of these moments"}
     assert ecg.left_out[0].what.startswith("subject s004, session low arousal, low valence: 8 moments")
 
 

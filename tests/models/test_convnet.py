@@ -68,7 +68,7 @@ def correlate(signal: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return np.einsum("ock,ctk->ot", kernel, windows)
 
 
-def test_too_short_signals_are_refused_in_one_line() -> None:
+def test_too_short_signals_are_refused_in_a_single_line() -> None:
     encoder = ConvNet().build(channels=1)
     assert encoder.summarise(torch.randn(2, 1, 22)).shape == (2, 128)
     with pytest.raises(SettingsError, match="signals of 21 samples are too short for 3 pairs"):

@@ -1,8 +1,8 @@
-"""Promises of dropout: its rate and scale, one mask for both ways, and draws that belong to the segments."""
+"""Dropout: its rate and scale, equal masks in the forward and the backward pass, and draws per segment."""
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -18,7 +18,6 @@ def seeded(dropout: Dropout, states: Tensor, *, seed: int = 3, first: int = 0, c
 
 
 @given(st.floats(0.001, 0.95))
-@settings(max_examples=20, deadline=None)
 def test_rate_and_scale(rate: float) -> None:
     dropout = Dropout(rate)
     states = torch.ones(8, 40_000)
@@ -30,7 +29,7 @@ def test_rate_and_scale(rate: float) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", ["forward", "add", "rectify"])
-def test_gradients_pass_where_numbers_passed(form: str, dtype: torch.dtype) -> None:
+def test_gradients_are_zero_where_dropout_is(form: str, dtype: torch.dtype) -> None:
     dropout = Dropout(0.3)
     states = torch.randn(4, 50, 7).to(dtype).requires_grad_()
     residual = torch.zeros_like(states).requires_grad_()
@@ -50,19 +49,20 @@ def test_gradients_pass_where_numbers_passed(form: str, dtype: torch.dtype) -> N
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(1, 33))
-@settings(max_examples=30, deadline=None)
-def test_parts_of_a_joint_batch_draw_what_all_of_it_draws(mine: int, theirs: int, views: int, length: int) -> None:
+def test_parts_of_a_joint_batch_have_the_draws_of_the_whole_batch(
+    mine: int, theirs: int, views: int, length: int
+) -> None:
     dropout, other = Dropout(0.5), Dropout(0.25)
     joint = torch.ones(views, mine + theirs, length)
     for part in (slice(0, mine), slice(mine, None)):
         whole, own = joint.flatten(0, 1), joint[:, part].flatten(0, 1)
         seed_dropout(nn.Sequential(dropout, other), seed=7, first=0, count=mine + theirs)
-        expected = [one(whole).unflatten(0, (views, -1))[:, part].flatten(0, 1) for one in (dropout, other)]
+        expected = [layer(whole).unflatten(0, (views, -1))[:, part].flatten(0, 1) for layer in (dropout, other)]
         seed_dropout(nn.Sequential(dropout, other), seed=7, first=part.start, count=own.shape[0] // views)
-        assert all(torch.equal(one(own), sight) for one, sight in zip((dropout, other), expected, strict=True))
+        assert all(torch.equal(layer(own), values) for layer, values in zip((dropout, other), expected, strict=True))
 
 
-def test_a_segment_draws_the_same_for_its_first_rows_however_many_there_are() -> None:
+def test_the_draws_of_a_segments_first_rows_do_not_depend_on_the_number_of_rows() -> None:
     dropout, states = Dropout(0.5), torch.ones(3, 20, 5)
     long = seeded(dropout, states)(states)
     assert torch.equal(seeded(dropout, states)(states[:, :9]), long[:, :9])

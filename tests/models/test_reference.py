@@ -17,7 +17,7 @@ SMALL = Transformer(
 )
 TRAIN_LABELS = np.array([1.0, 0, 0, 0, 1])
 LABELS = np.array([1.0, 0, 1])
-MASKED = MaskedValues(start_probability=0.06, span=5, head=6)
+MASKED = MaskedValues(start_probability=0.06, span=5, validation=None, head=6)
 CLASSIFY = Classify(hidden=(7, 5), dropout=0)
 
 
@@ -40,7 +40,7 @@ def loss_of(objective: Objective, *, channels: int) -> torch.Tensor:
 
 
 def mask_of(channels: int) -> np.ndarray:
-    return MASKED.mask(batch_of(channels), generator=torch.Generator().manual_seed(2)).numpy()
+    return MASKED.training_mask.draw(batch_of(channels), generator=torch.Generator().manual_seed(2)).numpy()
 
 
 def reference_loss(task: MaskedValues | Classify, weights: dict[str, np.ndarray], *, channels: int) -> float:

@@ -105,6 +105,6 @@ def test_impossible_sizes_are_refused(settings: dict, complaint: str) -> None:
         Transformer.model_validate(settings)
 
 
-def test_every_model_survives_a_round_trip_through_json() -> None:
+def test_every_model_is_read_back_from_its_json() -> None:
     for model in MODELS:
         assert model.model_validate_json(model().model_dump_json()) == model()

@@ -128,7 +128,7 @@ def test_an_extension_that_is_none_is_refused_and_changes_nothing() -> None:
     run_to_the_end(optimizer)
     state = optimizer.state()
     for limits in ({}, {"brackets": 2}, {"brackets": 0}, {"evaluations": 5}, {"brackets": 9, "evaluations": 3}):
-        with pytest.raises(SettingsError, match=r"ended after 2 brackets; there is nothing to do"):
+        with pytest.raises(SettingsError, match=r"ended after 2 brackets; expected a limit above that"):
             optimizer.extend(**limits)
         assert optimizer.finished
         assert optimizer.state() == state

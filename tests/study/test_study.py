@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from emotune.errors import SettingsError, StudyChangedError
+from emotune.experiment import Experiment, deciding_settings
 from emotune.search.records import Opened
 from emotune.study.preview import count_rungs, preview
-from emotune.study.resume import check_unchanged, make_optimizer
+from emotune.study.resume import as_recorded, check_unchanged, make_optimizer, with_recorded_defaults
 from emotune.study.study import SEARCH_SPACES, Study, find_study, load_study
+from emotune.tasks import MaskedValues
 
 GOOD = """\
 base:
@@ -67,6 +69,17 @@ MISTAKES = {
     ),
     "not YAML": ("seed: 7", "seed: [7", r"study.yaml:\d+:\d+"),
     "warm-up without end": ("warmup_epochs: 1", "warmup_epochs: 9", r"but the run has 9 epochs"),
+    "metric that is not measured": (
+        "seed: 7",
+        "objective: {metric: val/macro_f1, mode: max}",
+        r"objective.metric: 'val/macro_f1' was given, but task.kind: masked_values reports val/loss, train/loss",
+    ),
+    "nothing that validates": (
+        "base:",
+        "base:\n  folds: {validation: 0}",
+        r"study.yaml:2:11: folds.validation: 0 was given, but the objective val/loss is measured on validation",
+    ),
+    "best epoch of a search": ("base:", "base:\n  keep: best", r"base.keep: best has no effect in a search"),
     "epochs below the last rung": ("base:", "base:\n  epochs: 5", r"base.epochs: 5 is less than budget.max 9"),
 }
 
@@ -127,6 +140,98 @@ def test_configurations_known_to_be_good_decide_results_and_reach_the_searcher(w
     assert make_optimizer(study, records=[], concurrency=1).settings.earlier == (good,)
     with pytest.raises(StudyChangedError, match="earlier was"):
         check_unchanged(load_study(write(GOOD)), opening(study))
+
+
+MASKED, CLASSIFIED = "{kind: masked_values}", "{kind: classify}"
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "choices", "metric", "remedy"),
+    [
+        (MASKED, "task.validation", "[null]", "val/loss", "set base.task.validation to one value"),
+        ("{kind: masked_values, validation: null}", "task.span", "[10, 20]", "val/loss", "or set base.task.validation"),
+        (MASKED, "task.span", "[10, 20]", "train/loss", "or use objective.metric: val/loss"),
+        (MASKED, "folds.validation_segments", "[10, 20]", "val/loss", ""),
+        (MASKED, "start.weights", "[pretrained, scratch]", "val/loss", "where it has no effect"),
+        (CLASSIFIED, "task.target", "[arousal, valence]", "val/macro_f1", ""),
+        (CLASSIFIED, "task.threshold", "[4.0, 5.0]", "val/macro_f1", ""),
+        (CLASSIFIED, "task.class_weight", "[balanced, none]", "val/loss", "or use objective.metric: val/macro_f1"),
+        (CLASSIFIED, "folds.segments", "[10, 20]", "val/loss", ""),
+        ("{kind: recognise_transformation}", "task.snr", "[10.0, 15.0]", "val/accuracy", ""),
+    ],
+)
+def test_a_space_with_a_setting_that_changes_how_the_objective_is_measured_is_refused(
+    write, task: str, name: str, choices: str, metric: str, remedy: str
+) -> None:
+    text = f"base: {{task: {task}}}\nobjective: {{metric: {metric}}}\nbudget: {{min: 1, max: 99}}\nspace:\n"
+    entry = f"  hyperparameters:\n    - {{name: {name}, type: categorical, choices: {choices}}}\n"
+    path = write(text + entry)
+    with pytest.raises(SettingsError) as refused:
+        load_study(path)
+    assert str(refused.value).startswith(f"{path}:6:7: {name} is in the search space, ")
+    assert remedy in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "choices", "metric"),
+    [
+        (MASKED, "task.span", "[10, 20]", "val/loss"),
+        (MASKED, "task.head", "[16, 32]", "val/loss"),
+        (CLASSIFIED, "task.class_weight", "[balanced, none]", "val/macro_f1"),
+        (CLASSIFIED, "folds.segments", "[10, 20]", "val/macro_f1"),
+    ],
+)
+def test_settings_of_the_training_can_be_searched(write, task: str, name: str, choices: str, metric: str) -> None:
+    text = f"base: {{task: {task}}}\nobjective: {{metric: {metric}}}\nbudget: {{min: 1, max: 99}}\nspace:\n"
+    entry = f"  hyperparameters:\n    - {{name: {name}, type: categorical, choices: {choices}}}\n"
+    assert load_study(write(text + entry)).objective.metric == metric
+
+
+@pytest.mark.parametrize("kind", ["float", "int"])
+def test_a_normal_distribution_on_a_logarithmic_range_is_refused_in_a_new_search(write, kind: str) -> None:
+    entry = f"name: batch_size, type: normal_{kind}, lower: 1, upper: 99, mu: 10, sigma: 5, log: true"
+    text = f"budget: {{min: 1, max: 99}}\nspace:\n  hyperparameters:\n    - {{{entry}}}\n"
+    with pytest.raises(SettingsError, match=rf"log: true, for which sigma has no defined scale; use beta_{kind}"):
+        load_study(write(text))
+    if kind == "int":
+        assert load_study(write(text), resumed=True).space["hyperparameters"][0]["sigma"] == 5
+
+
+OLD_TASKS = {
+    "classify": ({"kind": "classify"}, {"threshold": "mean"}, "task.threshold"),
+    "masked_values": ({"kind": "masked_values", "span": 5}, {"span": 5}, "task.validation"),
+}
+
+
+@pytest.mark.parametrize(("task", "old", "name"), OLD_TASKS.values(), ids=OLD_TASKS.keys())
+def test_a_search_resumes_with_the_defaults_that_it_was_started_with(write, task: dict, old: dict, name: str) -> None:
+    given = Study.model_validate({**load_study(write(GOOD)).model_dump(), "base": {"task": task, "epochs": 99}})
+    document = given.as_document()
+    for added in ("validation", "class_weight"):
+        document["base"]["task"].pop(added, None)
+    document["base"].pop("keep")
+    document["base"].pop("modality")
+    document["base"]["task"] |= old
+    record = Opened(time=0, name="n", study=document, digest="", seed=0, concurrency=1, software={})
+    resumed, lines = with_recorded_defaults(given, [record])
+    assert [line for line in lines if name in line] == lines != []
+    check_unchanged(resumed, record)
+    assert as_recorded(given, [record], amounts={}) == resumed
+    assert with_recorded_defaults(resumed, [record])[1] == []
+    changed = {**task, **({"dropout": 0.5} if task["kind"] == "classify" else {"head": 5})}
+    other = Study.model_validate({**given.model_dump(), "base": {"task": changed, "epochs": 99}})
+    with pytest.raises(StudyChangedError):
+        as_recorded(other, [record], amounts={})
+
+
+def test_settings_that_mean_what_older_versions_did_leave_the_digest_as_it_was() -> None:
+    plain = Experiment()
+    assert "validation" not in deciding_settings(plain.model_dump(mode="json"))["task"]
+    assert plain.model_copy(update={"task": MaskedValues(validation=None)}).digest() == plain.digest()
+    assert plain.with_values({"modality": "ecg"}).digest() == plain.digest()
+    other = Experiment.model_validate({"task": {"kind": "masked_values", "span": 5}})
+    assert other.digest() != other.model_copy(update={"task": MaskedValues(span=5, validation=None)}).digest()
 
 
 STUDIES = [*sorted(SEARCH_SPACES.glob("*.yaml")), SEARCH_SPACES.parent / "examples" / "small_pretext.yaml"]

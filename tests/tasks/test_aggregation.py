@@ -1,4 +1,4 @@
-"""Promises of the aggregations: what is pooled, how wide it is, and that one row is computed where one is read."""
+"""Aggregations: what is pooled, its width, and that a single row is computed where a single row is read."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -70,7 +70,9 @@ def test_the_last_block_is_computed_for_what_is_read(aggregate: Aggregate, rows:
 
 
 @pytest.mark.parametrize("aggregate", get_args(Aggregate))
-def test_checkpoints_of_the_class_token_are_unchanged_and_all_parameters_learn(aggregate: Aggregate) -> None:
+def test_weights_of_the_class_token_have_their_old_names_and_all_parameters_have_gradients(
+    aggregate: Aggregate,
+) -> None:
     objective = objective_of(aggregate, channels=10).train()
     names = {name for name in objective.state_dict() if not name.startswith(("encoder.", "head."))}
     assert names == ({"aggregation.narrow.weight", "aggregation.narrow.bias"} if aggregate == "max-groups" else set())

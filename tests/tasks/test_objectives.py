@@ -1,4 +1,4 @@
-"""Promises of the tasks: what is measured, and that what is not read is not computed and changes nothing."""
+"""Objectives: losses, measurements and labels, and that what is not read changes nothing."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from emotune.errors import DataError
 from emotune.models import Transformer
 from emotune.tasks import Classify, MaskedValues
 from emotune.tasks.classify import ClassifyObjective
-from emotune.tasks.masked_values import MaskedValueObjective, interpolate_linearly
+from emotune.tasks.masked_values import Mask, MaskedValueObjective, interpolate_linearly
 
 MODEL = Transformer(channels=(4, 8), kernels=(5, 3), heads=2, feedforward=16, dropout=0, attention_dropout=0)
 MASKS = MaskedValues(start_probability=0.05, span=6, head=8)
@@ -34,7 +34,7 @@ def test_pruned_loss_equals_that_of_the_whole_sequence(channels: int) -> None:
     objective = masked_objective(channels).double()
     batch = make_batch(channels=channels)
     batch = Batch(signals=batch.signals.double(), label=None, rows=batch.rows)
-    mask = MASKS.mask(batch, generator=torch.Generator().manual_seed(4))
+    mask = MASKS.training_mask.draw(batch, generator=torch.Generator().manual_seed(4))
     shown = batch.signals.masked_fill(mask[:, None], 0.0)
     predicted = objective.head(objective.encoder(shown)[:, 1:]).transpose(1, 2)
     hidden = mask[:, None].expand_as(batch.signals)
@@ -43,11 +43,11 @@ def test_pruned_loss_equals_that_of_the_whole_sequence(channels: int) -> None:
     expected = torch.autograd.grad(reference, parameters)
     loss = objective.loss(batch, generator=torch.Generator().manual_seed(4))
     assert loss.item() == pytest.approx(reference.item(), rel=1e-12)
-    for got, wanted in zip(torch.autograd.grad(loss, parameters), expected, strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-12)
+    for gradient, reference_gradient in zip(torch.autograd.grad(loss, parameters), expected, strict=True):
+        torch.testing.assert_close(gradient, reference_gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_has_a_gradient() -> None:
     labels = np.array([0.0, 1, 1, 0, 1])
     batch = make_batch(label=torch.tensor(labels, dtype=torch.float32))
     for task in (MASKS, Classify(hidden=(8,))):
@@ -60,10 +60,10 @@ def test_every_parameter_learns() -> None:
             assert moved or key_bias, name
 
 
-def test_hidden_values_do_not_leak_into_the_prediction() -> None:
+def test_the_prediction_does_not_depend_on_hidden_values() -> None:
     objective = masked_objective(1)
     batch = make_batch()
-    mask = MASKS.mask(batch, generator=torch.Generator().manual_seed(4))
+    mask = MASKS.training_mask.draw(batch, generator=torch.Generator().manual_seed(4))
     other = batch.signals.masked_fill(mask[:, None], 9.0)
     rows = torch.arange(100).expand(5, -1) + 1
     first, second = (
@@ -72,13 +72,30 @@ def test_hidden_values_do_not_leak_into_the_prediction() -> None:
     assert torch.equal(first, second)
 
 
-def test_references_use_the_masks_of_the_measurement() -> None:
+@pytest.mark.parametrize("validation", [None, Mask(start_probability=0.1, span=3)])
+def test_references_use_the_masks_of_the_measurement(validation: Mask | None) -> None:
+    task = MASKS.model_copy(update={"validation": validation})
     batch = make_batch(channels=2)
-    sums = MASKS.references(batch, generator=torch.Generator().manual_seed(7))
-    mask = MASKS.mask(batch, generator=torch.Generator().manual_seed(7))
+    sums = task.references(batch, generator=torch.Generator().manual_seed(7))
+    mask = (validation or task.training_mask).draw(batch, generator=torch.Generator().manual_seed(7))
     hidden = mask[:, None].expand_as(batch.signals)
     assert sums["points"] == hidden.sum()
     assert sums["loss_zero"] == pytest.approx(batch.signals.double()[hidden].square().sum().item())
+    objective = task.build(MODEL.build(channels=2), channels=2, labels=None)
+    measured = objective.measure(batch, generator=torch.Generator().manual_seed(7))
+    assert measured["points"] == sums["points"]
+
+
+def test_the_mask_of_the_training_does_not_change_the_measurement() -> None:
+    torch.manual_seed(0)
+    objective = MASKS.build(MODEL.build(channels=1), channels=1, labels=None).eval()
+    other = MaskedValues(start_probability=0.3, span=9, head=8).build(objective.encoder, channels=1, labels=None).eval()  # pyright: ignore[reportArgumentType]
+    other.load_state_dict(objective.state_dict())
+    batch = make_batch()
+    sums = [part.measure(batch, generator=torch.Generator().manual_seed(3)) for part in (objective, other)]
+    assert sums[0] == sums[1]
+    losses = [part.loss(batch, generator=torch.Generator().manual_seed(3)).item() for part in (objective, other)]
+    assert losses[0] != losses[1]
 
 
 def test_interpolation_restores_straight_lines() -> None:
@@ -100,11 +117,11 @@ def test_labels_split_at_the_mean_of_recordings_not_of_segments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratings", "settings", "complaint"),
+    ("ratings", "settings", "message"),
     [([np.nan], {}, "no ratings of arousal"), ([3.0, 4.0], {"threshold": 8.0}, "one side of 8")],
 )
-def test_unusable_ratings_are_refused(ratings: list[float], settings: dict, complaint: str) -> None:
-    with pytest.raises(DataError, match=complaint):
+def test_unusable_ratings_are_refused(ratings: list[float], settings: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         Classify(**settings).labels(index_of(ratings))
 
 
@@ -134,7 +151,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(label, high))
 
 
-def test_frozen_encoder_stays_as_it_is() -> None:
+def test_a_frozen_encoder_is_not_trained() -> None:
     objective = classify_objective(frozen=True).train()
     assert not objective.encoder.training
     assert objective.head.training
@@ -161,7 +178,7 @@ def test_without_hidden_layers_the_activations_are_the_representation() -> None:
     torch.testing.assert_close(objective.hidden_activations(signals), objective.encoder.summarise(signals))
 
 
-def test_a_condition_can_be_told_from_the_others() -> None:
+def test_a_condition_is_classified_against_the_others() -> None:
     index = pd.DataFrame({"condition": ["rest", "arithmetic", "", "rest"]})
     task = Classify(target="condition", high="arithmetic")
     assert np.array_equal(task.labels(index), [0, 1, np.nan, 0], equal_nan=True)

@@ -101,7 +101,7 @@ def test_accuracies_are_those_of_scikit_learn() -> None:
         assert metrics[f"accuracy_{view}"] == pytest.approx((logits[truth == head].argmax(axis=1) == head).mean())
 
 
-def test_views_come_in_their_order() -> None:
+def test_views_are_in_the_documented_order() -> None:
     settings = RecogniseTransformation()
     signals = make_batch().signals
     views = dict(zip(VIEWS, settings.views(make_batch(), generator=source()), strict=True))
@@ -114,7 +114,7 @@ def test_views_come_in_their_order() -> None:
     assert not torch.equal(views["warping"], signals)
 
 
-def test_learns_to_tell_the_views_apart() -> None:
+def test_the_training_learns_to_classify_the_views() -> None:
     objective = make(RecogniseTransformation(hidden=16, dropout=0.0, weights=(1, 1, 1, 1, 1, 1, 1), l2=0))
     time = torch.arange(100) / 100
     phases = torch.rand(8, 1, 1, generator=source())
@@ -140,7 +140,7 @@ def test_learns_to_tell_the_views_apart() -> None:
         ({"warp_factor": 1.0}, "greater than 1"),
     ],
 )
-def test_settings_that_say_nothing_are_refused(values: dict, complaint: str) -> None:
+def test_settings_without_a_meaning_are_refused(values: dict, complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         RecogniseTransformation(**values)
 

@@ -20,7 +20,7 @@ def waves(*, batch: int = 3, channels: int = 2, time: int = 1280) -> torch.Tenso
 
 
 @pytest.mark.parametrize("snr", [15.0, 0.0])
-def test_noise_is_as_weak_as_was_asked_for_in_every_channel(snr: float) -> None:
+def test_noise_has_the_given_ratio_in_every_channel(snr: float) -> None:
     signals = waves(time=20_000) * torch.tensor([1.0, 30.0])[None, :, None]
     noise = add_noise(signals, snr=snr, generator=generator()) - signals
     measured = 10 * torch.log10(signals.square().mean(dim=2) / noise.square().mean(dim=2))
@@ -38,7 +38,7 @@ def test_what_is_not_random_is_exact() -> None:
 
 
 @given(time=st.integers(40, 300), pieces=st.integers(2, 40), seed=st.integers(0, 99))
-def test_permutation_deals_whole_pieces_and_leaves_the_rest_at_the_end(time: int, pieces: int, seed: int) -> None:
+def test_permutation_moves_whole_pieces_and_keeps_the_remainder_at_the_end(time: int, pieces: int, seed: int) -> None:
     signals = torch.arange(time, dtype=torch.float64).expand(3, 2, -1)
     dealt = permute(signals, pieces=pieces, generator=generator(seed))
     length = time // pieces
@@ -50,7 +50,7 @@ def test_permutation_deals_whole_pieces_and_leaves_the_rest_at_the_end(time: int
         assert torch.equal(row[pieces * length :], signals[0, 0, pieces * length :])
 
 
-def test_every_order_of_pieces_is_as_likely() -> None:
+def test_all_orders_of_pieces_are_equally_likely() -> None:
     signals = torch.arange(3, dtype=torch.float64).expand(6000, 1, -1)
     orders = permute(signals, pieces=3, generator=generator())[:, 0].unique(dim=0, return_counts=True)[1]
     assert len(orders) == 6
@@ -119,7 +119,7 @@ def test_warping_moves_every_sample_by_little() -> None:
     ],
     ids=["noise", "permutation", "warping"],
 )
-def test_random_views_differ_from_signal_to_signal_and_come_again_with_the_seed(change: Callable) -> None:
+def test_random_views_differ_between_signals_and_are_equal_for_equal_seeds(change: Callable) -> None:
     signals = waves()[:1].expand(4, -1, -1)
     before = signals.clone()
     first = change(signals, generator(5))

@@ -45,7 +45,7 @@ def outcome(task: MaskedValues | Classify, chosen: ExecutionPlan) -> tuple[float
         loss = objective(batch, generator=torch.Generator().manual_seed(2))
     loss.backward()
     assert loss.dtype == torch.float32
-    return loss.item(), {name: one.grad for name, one in objective.named_parameters() if one.grad is not None}
+    return loss.item(), {name: weight.grad for name, weight in objective.named_parameters() if weight.grad is not None}
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -58,7 +58,7 @@ def outcome(task: MaskedValues | Classify, chosen: ExecutionPlan) -> tuple[float
     ],
     ids=str,
 )
-def test_a_path_computes_what_the_plain_one_does(
+def test_an_execution_path_computes_what_the_plain_path_computes(
     task: MaskedValues | Classify, chosen: ExecutionPlan, tolerance: float
 ) -> None:
     check_same(task, chosen, tolerance=tolerance)
@@ -68,7 +68,7 @@ def check_same(task: MaskedValues | Classify, chosen: ExecutionPlan, *, toleranc
     loss, gradients = outcome(task, PLAIN)
     other_loss, others = outcome(task, chosen)
     assert other_loss == pytest.approx(loss, rel=tolerance / 4)
-    gradient, other = (torch.cat([one.flatten() for one in many.values()]) for many in (gradients, others))
+    gradient, other = (torch.cat([part.flatten() for part in parts.values()]) for parts in (gradients, others))
     assert (other - gradient).norm() < tolerance / 2 * gradient.norm()
     assert functional.cosine_similarity(other, gradient, dim=0) > 0.999
     for name, own in gradients.items():
@@ -83,12 +83,12 @@ def test_the_fused_kernel_computes_the_same_without_dropout() -> None:
     torch.testing.assert_close(fused, explicit, rtol=1e-4, atol=1e-5)
 
 
-def test_padding_to_fixed_rows_needs_no_look_at_the_mask() -> None:
+def test_padding_to_fixed_rows_does_not_read_the_mask() -> None:
     task = MaskedValues(start_probability=0.1, span=3)
-    assert task.max_hidden(50) == 15
-    assert MaskedValues().max_hidden(1280) == 820
-    assert task.max_hidden(10) == 3
-    assert MaskedValues(start_probability=0.9, span=9).max_hidden(10) == 10
+    assert task.training_mask.max_hidden(50) == 15
+    assert MaskedValues().training_mask.max_hidden(1280) == 820
+    assert task.training_mask.max_hidden(10) == 3
+    assert MaskedValues(start_probability=0.9, span=9).training_mask.max_hidden(10) == 10
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_network_too_small_to_gain_stays_in_float32(monkeypatch: pytest.Monkey
     assert choose_execution(Compute(), MODEL, channels=1, samples=640).precision == "bf16"
 
 
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, experiment: Experiment) -> None:
+def test_a_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, experiment: Experiment) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="torch finds no GPU on this machine"):
         choose_execution(Compute(device="cuda"), MODEL, channels=1, samples=64)
@@ -127,7 +127,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, exp
 
 @pytest.fixture(params=["this machine", "medium in bfloat16"])
 def machine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """This machine, whatever it is, and one whose ``medium`` products are certainly rounded to bfloat16."""
+    """This machine, and an imitation of one whose ``medium`` products are rounded to bfloat16."""
     execution.medium_is_exact.cache_clear()
     with medium_in_bfloat16() if request.param == "medium in bfloat16" else contextlib.nullcontext():
         yield request.param
@@ -185,14 +185,14 @@ def test_training_in_float32_stays_float32_where_medium_products_are_rounded(sto
     assert losses["rounding"] == pytest.approx(losses["plain"], rel=1e-5)
 
 
-def test_the_setting_of_torch_is_put_back() -> None:
+def test_the_setting_of_torch_is_restored() -> None:
     before = torch.get_float32_matmul_precision()
     with ExecutionPlan(matmul="medium").active():
         assert torch.get_float32_matmul_precision() == "medium"
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_an_experiment_says_what_it_is_computed_by(store: SegmentStore) -> None:
+def test_the_execution_plan_is_described_in_words(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, compute={"precision": "bf16", "device": "cpu"}, epochs=2)
     state = experiment.begin(experiment.training_data(store))
     assert state.execution.precision == "bf16"
@@ -200,7 +200,7 @@ def test_an_experiment_says_what_it_is_computed_by(store: SegmentStore) -> None:
     assert experiment.digest() == tiny_experiment(store.path, epochs=2).digest()
 
 
-def test_training_in_bfloat16_goes_the_same_way(store: SegmentStore) -> None:
+def test_training_in_bfloat16_gives_nearly_the_same_losses(store: SegmentStore) -> None:
     losses = {}
     for precision in ("fp32", "bf16"):
         experiment = tiny_experiment(store.path, compute={"precision": precision, "device": "cpu"})
@@ -223,7 +223,7 @@ def test_signals_in_memory_give_the_same_batches(store: SegmentStore) -> None:
     rows = np.arange(0, 30, 2)
     lazy = list(batches(store, rows, plan=plan))
     ready = list(batches(store, rows, plan=plan, resident=torch.from_numpy(np.asarray(store.signal).copy())))
-    assert all(torch.equal(one.signals, other.signals) for one, other in zip(lazy, ready, strict=True))
+    assert all(torch.equal(batch.signals, other.signals) for batch, other in zip(lazy, ready, strict=True))
 
 
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="a matter of the GNU C library")
@@ -235,6 +235,6 @@ def test_freed_memory_is_used_again() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5 * 2**24 / resource.getpagesize()
 
 
-def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_libraries_keep_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     assert not execution.keep_memory.__wrapped__()

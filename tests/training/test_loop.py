@@ -1,4 +1,4 @@
-"""Promises of training: it goes on bit for bit, follows its schedule, and tells when it diverges."""
+"""Training resumes bit for bit, follows its schedule, and raises an error when it diverges."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def trained(experiment: Experiment, store: SegmentStore, *, until: int, state: T
 
 
 def numbers(history: list[EpochReport]) -> list[tuple[int, dict[str, float]]]:
-    return [(one.epoch, {k: v for k, v in one.metrics.items() if k not in TIMES}) for one in history]
+    return [(report.epoch, {k: v for k, v in report.metrics.items() if k not in TIMES}) for report in history]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_measuring_twice_gives_the_same(store: SegmentStore, experiment: Experim
     assert evaluate(state.objective, training_data, training_data.fold.val, prefix="val") == first
 
 
-def test_divergence_is_told(store: SegmentStore) -> None:
+def test_divergence_raises_an_error(store: SegmentStore) -> None:
     experiment = tiny_experiment(store.path, optim={"lr": 10.0, "warmup_epochs": 0, "weight_decay": 0.0})
     training_data = experiment.training_data(store)
     state = experiment.begin(training_data)

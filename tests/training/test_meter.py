@@ -51,10 +51,10 @@ def test_the_published_pretraining_costs_what_was_counted_by_hand() -> None:
 
 
 @given(rate=st.floats(0, 1e6), workers=st.integers(1, 64))
-def test_the_share_goes_with_the_rate_and_is_that_of_all_workers_devices(rate: float, workers: int) -> None:
-    one = Meter(flops=1e9, device=CPU).metrics(1.0)["train/peak_share"]
+def test_the_peak_share_is_proportional_to_the_rate_and_of_all_workers_devices(rate: float, workers: int) -> None:
+    single = Meter(flops=1e9, device=CPU).metrics(1.0)["train/peak_share"]
     shared = Meter(flops=1e9, device=CPU, workers=workers).metrics(rate)
-    assert shared["train/peak_share"] == pytest.approx(rate * one / workers)
+    assert shared["train/peak_share"] == pytest.approx(rate * single / workers)
 
 
 def test_a_cpu_has_no_gpu_metrics() -> None:

@@ -50,7 +50,7 @@ def as_in_its_code(current_step: int, *, cycles: int, warmup: int = 9, epochs: i
     return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((float(cycles) * progress) % 1.0))))
 
 
-def test_cosine_learns_from_the_first_step_to_the_last() -> None:
+def test_the_learning_rate_of_the_cosine_is_above_zero_at_every_step() -> None:
     optim = Optim(schedule="cosine_restarts", **REPORTED)
     rates = [optim.learning_rate(step, steps_per_epoch=7, epochs=100) for step in range(700)]
     assert min(rates) > 0

@@ -37,7 +37,9 @@ def test_interrupted_pre_training_is_equal_to_the_last_bit(store: SegmentStore, 
         assert torch.equal(again.objective.state_dict()[name], weight), name
 
 
-def test_a_classifier_on_frozen_features_takes_the_network_over(store: SegmentStore, tmp_path: Path) -> None:
+def test_a_classifier_on_frozen_features_starts_from_the_pretrained_network(
+    store: SegmentStore, tmp_path: Path
+) -> None:
     pretext = tiny_experiment(store.path, model=CONVNET, task=PRETEXT, folds=FEW)
     pretext_data = pretext.training_data(store)
     state = train_until(pretext.begin(pretext_data), pretext_data, pretext, until=1)

@@ -1,4 +1,4 @@
-"""Promises of several workers: together they do what one does, also when their number changes on the way."""
+"""Several workers compute what a single worker computes, also when their number changes during the run."""
 
 from collections import Counter
 from multiprocessing import forkserver
@@ -83,7 +83,9 @@ def outcome(root: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_workers_that_come_and_go_end_where_one_worker_does(store: SegmentStore, tmp_path: Path, task: dict) -> None:
+def test_a_changing_number_of_workers_gives_the_result_of_a_single_worker(
+    store: SegmentStore, tmp_path: Path, task: dict
+) -> None:
     """One worker; and three until the middle of the second epoch, then two."""
     model = {"channels": (4, 8), "kernels": (9, 5)}
     kind = (

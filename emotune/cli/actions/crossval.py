@@ -1,20 +1,27 @@
 """``emotune crossval``: run all folds, and gather them in ``crossval.json`` of the run's folder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from emotune.cli.actions.run import Destination, find_encoders, open_store, put_aside, read_experiment, run
+from emotune.cli.actions.run import (
+    Destination,
+    as_started,
+    find_encoders,
+    open_store,
+    put_aside,
+    read_experiment,
+    run,
+)
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.crossval import CrossValidationRequest
 from emotune.cli.output import print_json, print_message
-from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import (
+    CALIBRATION_ERROR,
     METRICS,
     CrossValidation,
     check_encoders,
     cross_validation_study,
+    describe_gain,
     read_cross_validation,
 )
 from emotune.runtime.driver import RunOptions
@@ -23,6 +30,7 @@ from emotune.study.journal import read_journal
 from emotune.study.results import search_state
 from emotune.study.study import Study
 from emotune.training.checkpoints import read_state
+from emotune.training.loop import TrainingData
 
 RESULT_FILE = "crossval.json"
 """Name of the result in the folder of a cross-validation."""
@@ -68,29 +76,26 @@ def cross_validate(
         SettingsError: With the papers' protocol, an encoder was trained on moments that are tested.
     """
     folder = destination.folder
-    study, store = open_store(study)
-    notes = _notes(study, destination, store=store)
+    study, store = open_store(as_started(study, folder))
+    training_data = {fold: study.base.in_fold(fold).select(store) for fold in range(study.base.folds.count)}
+    notes = _notes(study, destination, training_data=training_data)
     options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)
     code = run(study, destination, store=store, options=options)
     records = read_journal(folder.journal)
     if search_state(records, alive=False) != "finished":
         return code, None
-    training_data = {fold: study.base.in_fold(fold).training_data(store) for fold in range(study.base.folds.count)}
     result = read_cross_validation(records, training_data=training_data, notes=notes)
     folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
     return code, result
 
 
-def _notes(study: Study, destination: Destination, *, store: SegmentStore) -> list[str]:
+def _notes(study: Study, destination: Destination, *, training_data: Mapping[int, TrainingData]) -> list[str]:
     """Return notes about what the encoders were trained on."""
     start = study.base.start
     if start is None or start.weights == "scratch":
         return []
     descriptions = {name: read_state(path)["about"] for name, path in find_encoders(study, destination).items()}
-    labels = study.base.task.labels(store.index)
-    assert labels is not None
-    labelled = store.index.loc[~np.isnan(labels), "corpus"].unique()
-    return check_encoders(study.base, descriptions=descriptions, corpora=sorted(labelled))
+    return check_encoders(training_data, folds=study.base.folds, descriptions=descriptions)
 
 
 def load_result(folder: SearchFolder) -> CrossValidation:
@@ -114,7 +119,7 @@ def result_document(result: CrossValidation) -> dict[str, object]:
     summary = {
         series: {
             metric: interval.model_dump()
-            for metric in METRICS
+            for metric in (*METRICS, CALIBRATION_ERROR)
             if (interval := result.interval(metric, of=series)) is not None
         }
         for series in ("folds", "shuffled", "majority")
@@ -128,9 +133,12 @@ def print_result(result: CrossValidation, *, as_json: bool) -> None:
         print_json(result_document(result))
         return
     table = plain_table("", f"{result.target}, {result.count} folds", "majority label", "shuffled labels")
-    for metric in METRICS:
-        intervals = (result.interval(metric, of=series) for series in ("folds", "majority", "shuffled"))
-        table.add_row(metric, *("-" if interval is None else interval.text for interval in intervals))
+    for metric in (*METRICS, CALIBRATION_ERROR):
+        intervals = [result.interval(metric, of=series) for series in ("folds", "majority", "shuffled")]
+        if any(intervals):
+            title = "calibration error" if metric == CALIBRATION_ERROR else metric
+            table.add_row(title, *("-" if interval is None else interval.text for interval in intervals))
     console().print(table)
-    for note in result.notes:
+    gain = describe_gain(result)
+    for note in [*([] if gain is None else [gain]), *result.notes]:
         print_message(note)

@@ -14,6 +14,7 @@ from emotune.cli.output import print_json, print_message
 from emotune.data.recording import Exclusion
 from emotune.data.store import SegmentStore
 from emotune.evaluation.fusion import FeatureSummary, build_features
+from emotune.tasks import Classify
 
 
 def fuse_and_print(names: Sequence[str], *, out: Path, storage: str, as_json: bool) -> None:
@@ -61,16 +62,21 @@ def _print(summary: FeatureSummary, *, left_out: Sequence[Exclusion]) -> None:
             "the mean rating differs. Set task.threshold to a number in all of them to avoid this"
         )
     click.echo(f"\n{'written to' if summary.written else 'already there:'} {summary.store.path}")
-    print_message(f"train on them with:\n  {_next_command(summary.store)}")
+    print_message(f"train on them with:\n  {_next_command(summary.store, task=summary.task)}")
 
 
-def _next_command(store: SegmentStore) -> str:
+def _next_command(store: SegmentStore, *, task: Classify) -> str:
     """Return the command that trains on the features: a search on one fold, a cross-validation on all."""
     settings = store.about.settings
     folds = settings["folds"]
     has_all_folds = len(store.channels) == folds["count"]
     base = "" if has_all_folds else "base."
-    values = {"task.target": settings["target"], "model.width": store.about.width, "folds.seed": folds["seed"]}
+    values: dict[str, object] = {"task.target": task.target}
+    if task.high:
+        values["task.high"] = task.high
+    if task.threshold != Classify().threshold:
+        values["task.threshold"] = task.threshold
+    values |= {"model.width": store.about.width, "folds.seed": folds["seed"]}
     if has_all_folds:
         protocol = "paper" if folds["by"] == "moment" else folds["by"]
         words = ["crossval", "examples/fusion.yaml", "--protocol", protocol, "--folds", str(folds["count"])]

@@ -10,7 +10,7 @@ from emotune.cli.actions.tables import console, facts_table, message_console, pl
 from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
 from emotune.errors import SettingsError
-from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of, predict
+from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, predict
 from emotune.evaluation.prediction_plot import write_plot
 from emotune.files import check_output, write_output
 from emotune.storage import open_storage
@@ -60,30 +60,60 @@ def _print(prediction: Prediction, *, predictors: list[Predictor]) -> None:
 
 def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, str]:
     preparation = prediction.preparation
-    segments = f"{len(prediction.leads)} segments of {preparation.seconds:g} s {preparation.modality.upper()}"
-    folds = {predictor.target: len(predictor.classifiers) for predictor in predictors}
-    return {
-        "file": f"{prediction.file}: {segments}, {', '.join(prediction.names)}",
+    modality = preparation.modality.upper()
+    named = "" if prediction.names == (modality,) else f" ({', '.join(prediction.names)})"
+    facts = {
+        "file": f"{prediction.file}: {len(prediction.leads)} segments of {preparation.seconds:g} s {modality}{named}",
         "standardised": "over this file alone; training data were standardised over all recordings of a person",
-        **{
-            f"{target} by": name + (f", the mean of {folds[target]} folds" if folds[target] > 1 else "")
-            for target, name in prediction.models.items()
-        },
     }
+    for predictor in predictors:
+        facts[f"{predictor.target} by"] = _describe(predictor)
+    return facts
+
+
+def _describe(predictor: Predictor) -> str:
+    """Return the name of a predictor, and the population that its probabilities refer to."""
+    folds = len(predictor.classifiers)
+    parts = [predictor.name + (f", the mean of {folds} folds" if folds > 1 else "")]
+    if predictor.high_share is None:
+        parts.append("probabilities as if both classes were equally frequent (written by an older version)")
+    else:
+        parts.append(f"{predictor.high_share:.0%} of the training segments are {predictor.class_names[1]}")
+    if predictor.calibrations:
+        before, after = (
+            max(getattr(part, name) for part in predictor.calibrations) for name in ("error_before", "error")
+        )
+        segments = sum(part.segments for part in predictor.calibrations)
+        parts.append(
+            f"calibrated on {segments} validation segments: expected calibration error on them {after:.3f}, "
+            f"{before:.3f} without"
+        )
+    else:
+        parts.append("not calibrated: there were no validation segments")
+    return "; ".join(parts)
 
 
 def _table(prediction: Prediction) -> Table:
-    columns = [name for target in prediction.models for name in (f"high {target}", target)]
+    columns = [name for target in prediction.models for name in (_probability_title(prediction, target), target)]
     table = plain_table("channel", "from", "to", *columns, numbers=("from", "to", *columns[::2]))
     segments = zip(prediction.leads, prediction.starts, prediction.ends, strict=True)
     for number, (lead, start, end) in enumerate(itertools.islice(segments, MAX_ROWS)):
         probabilities = {target: float(values[number]) for target, values in prediction.probabilities.items()}
-        table.add_row(lead, f"{start:g}", f"{end:g}", *_cells(probabilities))
+        table.add_row(lead, f"{start:g}", f"{end:g}", *_cells(prediction, probabilities))
     if len(prediction.leads) > MAX_ROWS:
         table.add_row(f"{len(prediction.leads) - MAX_ROWS} more (all with --csv or --json)")
-    table.add_row("mean", "", "", *_cells(prediction.means))
+    table.add_row("mean", "", "", *_cells(prediction, prediction.means))
     return table
 
 
-def _cells(probabilities: dict[str, float]) -> list[str]:
-    return [cell for probability in probabilities.values() for cell in (f"{probability:.3f}", label_of(probability))]
+def _probability_title(prediction: Prediction, target: str) -> str:
+    high = prediction.class_names[target][1]
+    return f"high {target}" if high == "high" else high
+
+
+def _cells(prediction: Prediction, probabilities: dict[str, float]) -> list[str]:
+    return [
+        cell
+        for target, probability in probabilities.items()
+        for cell in (f"{probability:.3f}", prediction.label(target, probability))
+    ]

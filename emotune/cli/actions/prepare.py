@@ -45,7 +45,11 @@ def prepare_and_print(request: PrepareRequest) -> None:
             settings=settings,
             corpus_settings=corpus_settings,
             options=PrepareOptions(
-                workers=request.workers or cores, strict=request.strict, append=request.append, progress=progress
+                workers=request.workers or cores,
+                strict=request.strict,
+                append=request.append,
+                collection=request.collection,
+                progress=progress,
             ),
         )
     _print_summary(summary)

@@ -1,6 +1,7 @@
 """``emotune report``, ``compare`` and ``sync``."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -8,10 +9,10 @@ import click
 from emotune.cli.actions.crossval import load_result, result_document
 from emotune.cli.actions.folders import existing_records, tracking_uri_or_default
 from emotune.cli.actions.tables import console, plain_table
-from emotune.cli.output import print_json
+from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
-from emotune.evaluation.crossval import METRICS, CrossValidation
-from emotune.evaluation.statistics import Comparison
+from emotune.evaluation.crossval import METRICS, CrossValidation, significance
+from emotune.evaluation.statistics import Comparison, Interval
 from emotune.files import check_output
 from emotune.report.page import render_report, write_report
 from emotune.search.records import Record
@@ -51,11 +52,36 @@ def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> No
     columns = list(scores.values())
     metrics = sorted({metric for column in columns for metric in column if metric.startswith(("val/", "test/"))})
     width = max(len(name) for name in names)
-    click.echo(" " * 24 + "  ".join(f"{name:>{width}}" for name in names))
+    left = max([24, *(len(metric) + 1 for metric in metrics)])
+    click.echo(" " * left + "  ".join(f"{name:>{width}}" for name in names))
     for metric in metrics:
         values = [column.get(metric) for column in columns]
         cells = [f"{'-':>{width}}" if value is None else f"{value:>{width}.4f}" for value in values]
-        click.echo(f"{metric:<24}" + "  ".join(cells))
+        click.echo(f"{metric:<{left}}" + "  ".join(cells))
+    for note in describe_differences(scores):
+        print_message(note)
+
+
+def describe_differences(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Return a line for each run after the first, with the difference of their test accuracies.
+
+    The half width of the interval is ``sqrt(w_1^2 + w_2^2)``, from those of both accuracies over the test subjects.
+    It is rather too wide for runs on the same subjects, which are correlated. Runs without an interval are left out.
+    """
+    (first, reference), *others = scores.items()
+    lines = []
+    for name, column in others:
+        accuracies = reference.get("test/accuracy"), column.get("test/accuracy")
+        widths = [part.get("test/accuracy_half_width") for part in (reference, column)]
+        if None in accuracies or None in widths:
+            continue
+        before, after = (float(value or 0.0) for value in accuracies)
+        difference = Interval(mean=after - before, half_width=math.hypot(*(float(width or 0.0) for width in widths)))
+        lines.append(
+            f"test/accuracy of {name} minus that of {first}: {difference.text} (95 % interval over the test subjects), "
+            f"{significance(difference)}"
+        )
+    return lines
 
 
 def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
@@ -83,7 +109,7 @@ def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
 
 
 def _difference(test: Comparison) -> str:
-    return test.difference.text + ("" if test.p is None else f", p = {test.p:.2g}")
+    return f"{test.difference.text}{'' if test.p is None else f', p = {test.p:.2g}'}, {significance(test.difference)}"
 
 
 def _scores(name: str, *, records: Sequence[Record]) -> dict[str, float | None]:

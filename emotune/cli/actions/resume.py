@@ -58,7 +58,7 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
     """
     folder, records = existing_records(name, storage=storage)
     first = opened(records)
-    study = Study.model_validate(first.study)
+    study = Study.recorded(first.study)
     if changes.store is not None:
         store = str(store_path(changes.store))
         study = study.model_copy(update={"base": study.base.model_copy(update={"store": store})})
@@ -82,7 +82,7 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
     )
     code = run(study, destination, store=opened_store, options=options)
     if code == 0 and first.purpose != "configuration":
-        print_metrics(destination.folder, as_json=changes.as_json)
+        print_metrics(destination.folder, training_data=study.base.select(opened_store), as_json=changes.as_json)
     return code
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from emotune.cli.actions.display import RunDisplay, SearchDisplay, follow
 from emotune.cli.actions.folders import store_path, tracking_uri_or_default
 from emotune.cli.options import RunRequest
@@ -19,24 +21,39 @@ from emotune.errors import SearchFailedError, SettingsError, StorageError
 from emotune.experiment import Experiment
 from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import RunOptions, run_study
-from emotune.search.records import Closed, Record
+from emotune.search.records import Closed, EpochDone, Record
 from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
 from emotune.study.resolve import resolve_study
-from emotune.study.results import Incumbent, evaluation_results, find_best, opened, search_state, shortfall
+from emotune.study.results import (
+    Incumbent,
+    evaluation_results,
+    find_best,
+    last_metrics,
+    opened,
+    search_state,
+    shortfall,
+)
+from emotune.study.resume import with_recorded_defaults
 from emotune.study.resumption import describe_resumption
 from emotune.study.study import Study
+from emotune.tasks import Classify
+from emotune.tasks.thresholds import high_shares
 from emotune.tracking.delivery import view_hint
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, one_line
 from emotune.tracking.uri import has_password
+from emotune.training.loop import TrainingData
 
 LEADERBOARD_ROWS = 5
 """Configurations in the table that is printed at the end of a search."""
+
+MAX_SHARE_DIFFERENCE = 0.3
+"""Difference of the shares of high labels between two corpora (0 to 1) above which a warning is printed."""
 
 TRACKING_TIMEOUT_S = 20.0
 """The end of a run waits for the MLflow server this long; the next start sends the remaining records."""
@@ -85,6 +102,7 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
         configuration with a result at the largest budget.
     """
     folder = destination.folder
+    study = as_started(study, folder)
     encoders = find_encoders(study, destination)
     max_workers = None if options.workers is None else options.workers[1]
     settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
@@ -108,16 +126,21 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
             records = run_study(settled, folder, options=options, encoders=encoders, observers=[mirror, observer])
     finally:
         delivered = mirror.close(TRACKING_TIMEOUT_S)
-        if not folder.begun:
-            folder.storage.remove(INVOCATION_FILE)  # the start failed
-            with contextlib.suppress(OSError):
-                folder.path.rmdir()
+        _remove_failed_start(folder)
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
         _publish_encoder(folder, uri=destination.mlflow_uri)
     if known == len(records):
         hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
         print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
     return summarise(settled, records, folder=folder)
+
+
+def _remove_failed_start(folder: SearchFolder) -> None:
+    """Remove the folder of a search that has no journal, because its start failed, unless it holds something else."""
+    if not folder.begun:
+        folder.storage.remove(INVOCATION_FILE)
+        with contextlib.suppress(OSError):
+            folder.path.rmdir()
 
 
 def _write_invocation(options: RunOptions, destination: Destination) -> None:
@@ -139,12 +162,23 @@ def with_store(study: Study) -> Study:
     return study.model_copy(update={"base": study.base.model_copy(update={"store": str(store_path(store))})})
 
 
+def as_started(study: Study, folder: SearchFolder) -> Study:
+    """Return a study with the defaults that its search was started with, and print those that have changed since."""
+    records = read_journal(folder.journal) if folder.begun else []
+    study, lines = with_recorded_defaults(study, records)
+    for line in lines:
+        print_message(line)
+    return study
+
+
 def open_store(study: Study) -> tuple[Study, SegmentStore]:
-    """Return a study with its store's path filled in, and the opened store.
+    """Return a study with its store's path filled in, and the opened store; print the share of high labels.
+
+    All that can be known from the store's index is checked here, before encoders are loaded and Ray is started.
 
     Raises:
-        SettingsError: The study names no store.
-        DataError: The store cannot be read.
+        SettingsError: The study names no store, or the store does not fit the modality, the model or the folds.
+        DataError: The store cannot be read, or has no labels for the task.
     """
     study = with_store(study)
     if not study.base.store:
@@ -152,7 +186,30 @@ def open_store(study: Study) -> tuple[Study, SegmentStore]:
             "no segment store was given; give --store, set EMOTUNE_STORE, or set store in the experiment "
             "(base.store in a study)"
         )
-    return study, SegmentStore.open(store_path(study.base.store))
+    store = SegmentStore.open(store_path(study.base.store))
+    training_data = study.base.select(store)
+    if training_data.labels is not None and isinstance(study.base.task, Classify):
+        print_message(describe_labels(study.base.task, training_data))
+    return study, store
+
+
+def describe_labels(task: Classify, training_data: TrainingData) -> str:
+    """Return lines with the threshold and the share of high labels of each corpus, and a warning if they differ."""
+    fold, labels = training_data.fold, training_data.labels
+    assert labels is not None
+    rows = np.sort(np.concatenate([fold.train, fold.val, fold.test]))
+    shares = high_shares(training_data.store.index.iloc[rows], labels[rows])
+    label = task.high if task.target == "condition" else f"high {task.target}, task.threshold {task.threshold}"
+    parts = [f"{share:.0%} of {count} segments of {corpus}" for corpus, (share, count) in shares.items()]
+    lines = [f"{label}: {', '.join(parts)}"]
+    values = [share for share, _ in shares.values()]
+    if max(values) - min(values) > MAX_SHARE_DIFFERENCE:
+        lines.append(
+            f"warning: the shares differ by more than {MAX_SHARE_DIFFERENCE:g}, so that a model can predict the label "
+            "by recognising the corpus; use a threshold per corpus or subject (task.threshold: {of: corpus}, "
+            "{of: subject}), or one corpus"
+        )
+    return "\n".join(lines)
 
 
 def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, object]) -> Experiment:
@@ -232,9 +289,32 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
 
 
 def _leaderboard(study: Study, records: Sequence[Record], *, best: Incumbent) -> list[str]:
+    if not best.values:
+        return [_single_result(study, records, best=best)]
     table = leaderboard(records).head(LEADERBOARD_ROWS).to_string(index=False, float_format="{:.5g}".format)
     line = f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs"
-    return [table, line] if best.values else [line]
+    return [table, line]
+
+
+def _single_result(study: Study, records: Sequence[Record], *, best: Incumbent) -> str:
+    """Return a line about a run without a search: the weights it ends with, and the best epoch if it is another."""
+    metric, mode = study.objective.metric, study.objective.mode
+    if study.base.keep == "best":
+        epoch = last_metrics(records, best.config_id).get("kept/epoch")
+        return f"kept: epoch {epoch:.0f} of {best.epochs}, {metric} {best.objective:.6g}"
+    values = {
+        record.epoch: value
+        for record in records
+        if isinstance(record, EpochDone) and (value := record.metrics.get(metric)) is not None
+    }
+    line = f"last epoch ({best.epochs}): {metric} {best.objective:.6g}"
+    epoch = (min if mode == "min" else max)(values, key=values.__getitem__)
+    if values[epoch] == best.objective or not metric.startswith("val/"):
+        return line
+    return (
+        f"{line}; the weights are those of this epoch. Epoch {epoch} had {values[epoch]:.6g}: "
+        "--set keep=best ends a new run with its weights"
+    )
 
 
 def put_aside(folder: SearchFolder) -> None:

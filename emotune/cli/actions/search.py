@@ -7,7 +7,7 @@ import click
 
 from emotune.cli.actions.folders import existing_records, existing_search, resume_command, store_path
 from emotune.cli.actions.resume import ResumeChanges, resume_run
-from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
+from emotune.cli.actions.run import Destination, as_started, open_store, put_aside, run, with_store
 from emotune.cli.search import SearchRequest
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -43,7 +43,7 @@ def search_or_plan(request: SearchRequest) -> int:
         *([] if request.seed is None else [f"seed={request.seed}"]),
         *([] if request.store is None else [f"base.store={store_path(request.store)}"]),
     ]
-    study = load_study(path, assignments=assignments)
+    study = load_study(path, assignments=assignments, resumed=not is_new)
     if is_new and request.warm_start:
         study = warm_started(study, names=request.warm_start, storage=request.storage)
     if request.dry_run:
@@ -51,7 +51,7 @@ def search_or_plan(request: SearchRequest) -> int:
         return 0
     if request.fresh:
         put_aside(destination.folder)
-    study, store = open_store(study)
+    study, store = open_store(as_started(study, destination.folder))
     workers = request.workers_per_trial
     options = RunOptions(
         concurrency=request.concurrency,

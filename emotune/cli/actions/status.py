@@ -13,6 +13,7 @@ from emotune.files import check_output, write_output
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
+from emotune.study.recorded import complete_study
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import failures_to_retry, opened, status_document
 from emotune.tracking.delivery import mlflow_runs
@@ -91,7 +92,8 @@ def _headline(document: dict[str, Any]) -> str:
     best = document["best"]
     ended = sum(evaluation["status"] in {"done", "failed"} for evaluation in document["evaluations"])
     result = "no result yet" if best is None else f"{document['objective']['metric']} {best['objective']:.6g}"
-    return f"{start} {ended:>4} evaluations, best: {result}"
+    word = "best" if best is None or best["values"] else "result"  # a run without a search has no best configuration
+    return f"{start} {ended:>4} evaluations, {word}: {result}"
 
 
 def _print_document(document: dict[str, Any]) -> None:
@@ -138,7 +140,7 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
     best = document["best"]
     if best is None:
         raise SettingsError(f"the search {name!r} has no result yet; wait until an evaluation has ended")
-    experiment = opened(records).study["base"]
+    experiment = complete_study(opened(records).study)["base"]
     for key, value in best["values"].items():
         section = experiment
         *path, setting = key.split(".")

@@ -40,6 +40,8 @@ class PreparationJob:
     output: Path
     """Path of the result without the endings of its files."""
     strict: bool
+    collection: str
+    """Name of the corpus in the store."""
 
 
 class PreparedPart(Settings):
@@ -194,7 +196,7 @@ def prepare_part(job: PreparationJob) -> PreparedPart:
             yield item
 
     with signal_file(job.output).open("w+b") as file:
-        writer = PartWriter(file, corpus=job.reader.name, samples=job.settings.samples)
+        writer = PartWriter(file, corpus=job.collection, samples=job.settings.samples)
         for subject, group in itertools.groupby(usable_recordings(), key=lambda recording: recording.subject):
             if subject in subjects:
                 raise DataError(

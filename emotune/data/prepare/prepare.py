@@ -8,6 +8,7 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How the preparation runs. The content of the store does not depend on it."""
+    """How the preparation runs. Of these only ``collection`` is in the store."""
 
     workers: int = 1
     """Number of processes that prepare parts in parallel."""
@@ -40,6 +41,9 @@ class PrepareOptions:
     """True: stop at a damaged file or an implausible signal. False: exclude it."""
     append: bool = False
     """True: add the corpus to an existing store. False: refuse a store of another corpus."""
+    collection: str = ""
+    """Name of the collection of people, which replaces the corpus's name in the store; empty: that of the corpus.
+    It is part of the content of the store."""
     progress: Callable[[float, str], None] = lambda share, doing: None
     """Called with the completed share, 0 to 1, and a text that says what is being done."""
 
@@ -113,19 +117,20 @@ def prepare(
     how = options or PrepareOptions()
     assert isinstance(chosen, reader.settings), f"{type(chosen).__name__} are not settings of {reader.name}"
     _check_input(reader, folder=folder, settings=settings)
+    name = _collection_name(reader, collection=how.collection)
     restore_replaced(store)
     old = _open_old(store)
     if old is not None and not how.append:
-        _check_corpora(old, reader=reader)
+        _check_corpora(old, name=name)
     with _disk_errors(store), scratch_folder(store) as scratch:
         plan = plan_preparation(
             reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how
         )
-        existing = _existing_summary(old, reader=reader, settings=settings, corpus_settings=chosen, plan=plan)
+        existing = _existing_summary(old, name=name, settings=settings, corpus_settings=chosen, plan=plan)
         if existing is not None:
             return existing
         parts = ProcessPool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
-        source = _source(reader, corpus_settings=chosen, plan=plan, parts=parts)
+        source = _source(name, corpus_settings=chosen, plan=plan, parts=parts)
         how.progress(1.0, "writing the store")
         with new_folder(store, replace=old is not None) as draft:
             about = _assemble(draft, old=old, settings=settings, source=source, plan=plan, parts=parts)
@@ -169,8 +174,9 @@ def plan_preparation(
     parts = [item for item in items if isinstance(item, CorpusPart)]
     files = {file for part in parts for file in part.files}
     hashes = hash_files(files, workers=options.workers, progress=options.progress)
+    name = options.collection or reader.name
     inputs = {
-        "corpus": reader.name,
+        "corpus": name,
         "settings": settings.model_dump(mode="json"),
         "corpus_settings": corpus_settings.model_dump(mode="json"),
         "emotune": importlib.metadata.version("emotune"),
@@ -188,6 +194,7 @@ def plan_preparation(
             corpus_settings=corpus_settings,
             output=scratch / _digest([inputs, digest])[:24],
             strict=options.strict,
+            collection=name,
         )
         for part, digest in zip(parts, digests, strict=True)
     ]
@@ -263,19 +270,35 @@ def _open_old(store: Path) -> SegmentStore | None:
     return SegmentStore.open(store)
 
 
-def _check_corpora(old: SegmentStore, *, reader: AnyReader) -> None:
+def _collection_name(reader: AnyReader, *, collection: str) -> str:
+    """Return the name of the corpus in the store.
+
+    Raises:
+        SettingsError: The collection has the name of a corpus, or one that cannot be printed in a line.
+    """
+    if not collection:
+        return reader.name
+    if collection in CORPORA or not re.fullmatch(r"[\w][\w .-]*", collection):
+        raise SettingsError(
+            f"--collection {collection!r} was given; expected letters, digits, '-', '_', '.' and blanks, and not the "
+            "name of a corpus"
+        )
+    return collection
+
+
+def _check_corpora(old: SegmentStore, *, name: str) -> None:
     """Refuse a store of another corpus before the files are hashed, which takes minutes."""
     names = [source.corpus for source in old.about.sources]
-    if reader.name not in names:
+    if name not in names:
         raise SettingsError(
-            f"{old.path} holds a store of {', '.join(names)}. Give another folder, or --append to add {reader.name}."
+            f"{old.path} holds a store of {', '.join(names)}. Give another folder, or --append to add {name}."
         )
 
 
 def _existing_summary(
     old: SegmentStore | None,
     *,
-    reader: AnyReader,
+    name: str,
     settings: PrepareSettings,
     corpus_settings: Settings,
     plan: PreparationPlan,
@@ -291,14 +314,14 @@ def _existing_summary(
     remedy = "Give another folder, or remove that one."
     if about.settings != settings.model_dump(mode="json"):
         raise SettingsError(f"{old.path} holds a store with other settings. {remedy}")
-    source = next((source for source in about.sources if source.corpus == reader.name), None)
+    source = next((source for source in about.sources if source.corpus == name), None)
     if source is None:
         return None
     different: list[str] = []
     if source.settings != corpus_settings.model_dump(mode="json"):
         different.append("corpus settings")
     if source.fingerprint != plan.fingerprint:
-        different.append(f"files of {reader.name}")
+        different.append(f"files of {name}")
     if different:
         raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {remedy}")
     return PreparationSummary(
@@ -307,7 +330,7 @@ def _existing_summary(
 
 
 def _source(
-    reader: AnyReader, *, corpus_settings: Settings, plan: PreparationPlan, parts: Sequence[PreparedPart]
+    name: str, *, corpus_settings: Settings, plan: PreparationPlan, parts: Sequence[PreparedPart]
 ) -> SourceCorpus:
     """Return what the store says about the corpus.
 
@@ -317,14 +340,14 @@ def _source(
     subjects = [subject for part in parts for subject in part.subjects]
     repeated = {subject for subject in subjects if subjects.count(subject) > 1}
     if repeated:
-        raise DataError(f"{reader.name}: subject {', '.join(sorted(repeated))} is in several parts of the corpus")
+        raise DataError(f"{name}: subject {', '.join(sorted(repeated))} is in several parts of the corpus")
     left_out = (*plan.left_out, *(exclusion for part in parts for exclusion in part.left_out))
     segments = sum(part.segments for part in parts)
     if not segments:
         why = f" First reason: {left_out[0]}" if left_out else ""
         raise DataError(f"there is no usable recording of at least one segment's length in this corpus.{why}")
     return SourceCorpus(
-        corpus=reader.name,
+        corpus=name,
         settings=corpus_settings.model_dump(mode="json"),
         fingerprint=plan.fingerprint,
         subjects=len(subjects),

@@ -1,7 +1,8 @@
-"""Tiny classifiers trained for an epoch, kept as searches keep them, and recordings that they have never seen."""
+"""Tiny classifiers trained for an epoch, in the folders of searches, and recordings of other people."""
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,16 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Modality], Seg
 def train(
     stores: Callable[[Modality], SegmentStore], trained: Callable[..., Path], tmp_path: Path
 ) -> Callable[..., SearchFolder]:
-    """Return a maker of searches in ``results``, one configuration for each set of values."""
+    """Return a function that writes a search to ``results``, with a configuration for each set of values."""
 
     def make(
         name: str, *, purpose: str = "finetune", values: tuple[dict[str, Value], ...] = ({},), **settings: object
     ) -> SearchFolder:
         modality: Modality = "eeg" if settings.pop("modality", "ecg") == "eeg" else "ecg"
         store = stores(modality)
+        if settings.pop("conditions", False):
+            halves = np.where(np.arange(len(store)) % 2, "arithmetic", "rest")
+            store = replace(store, index=store.index.assign(condition=halves))
         base = Experiment.model_validate(
             {
                 "store": str(store.path),
@@ -71,11 +75,12 @@ def train(
         with Journal.open(folder.journal, owner=name) as journal:
             opened = {"name": name, "purpose": purpose, "study": STUDY, "digest": "d", "seed": 0, "concurrency": 1}
             journal.append(Opened.model_validate({"time": 0.0, "software": {}, **opened}))
-            for number, one in enumerate(values):
-                place = {"bracket": 0, "rung": 0, "from_epoch": 0, "to_epoch": 1, "values": one, "origin": "random"}
-                evaluation = Evaluation.model_validate({"id": number, "config_id": number, **place})
+            for number, point in enumerate(values):
+                budget = {"bracket": 0, "rung": 0, "from_epoch": 0, "to_epoch": 1}
+                content = {"id": number, "config_id": number, "values": point, "origin": "random", **budget}
+                evaluation = Evaluation.model_validate(content)
                 journal.append(Started(time=0.0, evaluation=evaluation))
-                checkpoint = trained(base.with_values(one), store=store)
+                checkpoint = trained(base.with_values(point), store=store)
                 shutil.copytree(checkpoint, folder.checkpoints(number).local(checkpoint.name))
                 done = {"evaluation_id": number, "config_id": number, "status": "done", "objective": 0.5}
                 journal.append(Ended.model_validate({"time": 0.0, "seconds": 1.0, **done}))

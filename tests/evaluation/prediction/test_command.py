@@ -1,4 +1,4 @@
-"""Promises of ``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
+"""``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from matplotlib.image import imread
 
 from emotune.cli import main
 from emotune.data.modality import TEN_CHANNELS
-from emotune.evaluation.prediction import find_predictor, predict
+from emotune.evaluation.prediction import find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import thin, write_plot
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -37,7 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 @pytest.fixture
 def file(write: Callable[..., Path], ecg: np.ndarray) -> Path:
-    return write("somebody.npz", signal=ecg, names=("I", "II"), kind="ecg")
+    return write("recording.npz", signal=ecg, names=("I", "II"), kind="ecg")
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def models(train: Callable[..., SearchFolder]) -> str:
 
 
 def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: Path) -> None:
-    code, out, err = run(models, "somebody.npz")
+    code, out, err = run(models, "recording.npz")
     assert (code, err) == (0, "")
-    assert "8 segments of 5 s ECG, I, II" in out
+    assert "8 segments of 5 s ECG (I, II)" in out
     assert "over this file alone" in out
     rows = [line.split() for line in out.splitlines() if line.startswith(("I ", "II ", "mean"))]
     assert [row[:3] for row in rows[:2]] == [["I", "0", "5"], ["I", "5", "10"]]
@@ -63,7 +63,9 @@ def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: 
         ],
     )
     mean = expected.means["valence"]
-    assert rows[-1][-2:] == [f"{mean:.3f}", "high" if mean > 0.5 else "low"]
+    assert rows[-1][-2:] == [f"{mean:.3f}", label_of(mean)]
+    assert out.count("I, II") == 1
+    assert "calibrated on 8 validation segments" in " ".join(out.split()) or "not calibrated" in out
 
 
 def test_json_and_csv_hold_the_same_segments(run: Run, models: str, file: Path) -> None:
@@ -75,7 +77,8 @@ def test_json_and_csv_hold_the_same_segments(run: Run, models: str, file: Path) 
     table = pd.read_csv("out.csv")
     pd.testing.assert_frame_equal(table, pd.DataFrame(document["segments"]), check_exact=False)
     assert document["mean"]["arousal_probability"] == pytest.approx(table["arousal_probability"].mean())
-    assert document["mean"]["arousal"] in {"high", "low"}
+    assert document["mean"]["arousal"] in {"high", "low", "undecided"}
+    assert document["probability_of"] == {"arousal": "high", "valence": "high"}
 
 
 def test_a_long_recording_is_shown_in_part(run: Run, models: str, write: Callable[..., Path], ecg: np.ndarray) -> None:
@@ -117,16 +120,16 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("nobody", "somebody.npz"), "'nobody'"),
-        (("ours-arousal,", "somebody.npz"), "contains an empty name"),
+        (("missing", "recording.npz"), "'missing'"),
+        (("ours-arousal,", "recording.npz"), "contains an empty name"),
         (("ours-arousal", "nowhere.edf"), "nowhere.edf is not a file"),
         (
             ("ours-arousal", "results/ours-arousal/journal.jsonl"),
             "the ending of the file is '.jsonl', expected one of .npz",
         ),
-        (("ours-arousal", "somebody.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
-        (("ours-arousal", "somebody.npz", "--plot", "no/x.png"), "--plot no/x.png: the folder"),
-        (("ours-arousal", "somebody.npz", "--csv", "no/x.csv"), "--csv no/x.csv: the folder"),
+        (("ours-arousal", "recording.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
+        (("ours-arousal", "recording.npz", "--plot", "no/x.png"), "--plot no/x.png: the folder"),
+        (("ours-arousal", "recording.npz", "--csv", "no/x.csv"), "--csv no/x.csv: the folder"),
     ],
 )
 def test_mistakes_are_reported_in_one_line(

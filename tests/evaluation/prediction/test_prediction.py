@@ -1,19 +1,21 @@
-"""Promises of predictions: prepared as in training, folds averaged, and what cannot be used refused in a line."""
+"""Predictions: prepared as in training, averaged over folds; recordings that cannot be used are refused in a line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from emotune.data.modality import TEN_CHANNELS
+from emotune.data.modality import TEN_CHANNELS, Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError, SettingsError
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint
-from emotune.evaluation.prediction import Predictor, find_predictor, predict
+from emotune.evaluation.prediction import UNDECIDED, Predictor, find_predictor, label_of, predict
+from emotune.experiment import Experiment
 from emotune.search.records import Record, Started
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -36,8 +38,8 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     train: Train, write: Write, ecg: np.ndarray, eeg: np.ndarray, tmp_path: Path, modality: str
 ) -> None:
     signal, names = (ecg, LEADS) if modality == "ecg" else (eeg, TEN_CHANNELS)
-    file = write("somebody.npz", signal=signal, names=names, kind=modality)
-    (tmp_path / "manifest.csv").write_text("file,subject\nsomebody.npz,somebody\n")
+    file = write("recording.npz", signal=signal, names=names, kind=modality)
+    (tmp_path / "manifest.csv").write_text("file,subject\nrecording.npz,s01\n")
     settings = PrepareSettings.model_validate({"modality": modality, "seconds": SECONDS})
     prepare("folder", folder=tmp_path, store=tmp_path / "store", settings=settings)
     store = SegmentStore.open(tmp_path / "store")
@@ -47,9 +49,11 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     assert prediction.leads == store.index["channel"].tolist()
     assert prediction.starts.tolist() == store.index["start"].tolist()
     assert prediction.ends.tolist() == [start + SECONDS for start in store.index["start"]]
+    objective = predictor_of_modality.classifiers[0].objective
+    weight = objective.get_buffer("positive_weight").item()
     with torch.no_grad():
-        logits = predictor_of_modality.classifiers[0].logits(torch.from_numpy(np.array(store.signal)))
-    np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits.numpy())), atol=1e-6)
+        logits = objective.logits(torch.from_numpy(np.array(store.signal))).numpy() - np.log(weight)
+    np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits)), atol=1e-6)
     assert prediction.means["arousal"] == pytest.approx(prediction.probabilities["arousal"].mean())
 
 
@@ -91,12 +95,12 @@ def test_the_folds_of_a_cross_validation_are_averaged_and_shuffled_labels_left_o
         )
         for fold in (0, 1)
     ]
-    expected = np.mean([one.probabilities["arousal"] for one in alone], axis=0)
+    expected = np.mean([prediction.probabilities["arousal"] for prediction in alone], axis=0)
     np.testing.assert_allclose(predict(file, predictors=[together]).probabilities["arousal"], expected, atol=1e-6)
 
 
 def rename_last_to_shuffled(folder: SearchFolder) -> None:
-    """Let the journal say what this version of the experiment may not know yet."""
+    """Change the journal: the last evaluation has shuffled labels."""
     records = read_journal(folder.journal)
     (folder.path / "journal.jsonl").unlink()
     with Journal.open(folder.journal, owner="test") as journal:
@@ -132,10 +136,58 @@ def test_several_targets_are_predicted_together(train: Train, write: Write, ecg:
     assert list(table.columns) == ["channel", "start", "end", *answers]
     assert len(table) == 2 * 4
     for target in ("arousal", "valence"):
-        high = prediction.probabilities[target] > 0.5
-        assert table[target].tolist() == ["high" if one else "low" for one in high]
+        assert table[target].tolist() == [label_of(value) for value in prediction.probabilities[target]]
     with pytest.raises(SettingsError, match="arousal and arousal both predict arousal"):
         predict(prediction.file, predictors=[predictors[0], predictors[0]])
+
+
+@pytest.mark.parametrize(
+    ("probability", "label"),
+    [(0.39, "rest"), (0.41, UNDECIDED), (0.5, UNDECIDED), (0.59, UNDECIDED), (0.61, "arithmetic")],
+)
+def test_a_probability_near_one_half_is_undecided(probability: float, label: str) -> None:
+    assert label_of(probability, names=("rest", "arithmetic")) == label
+
+
+def test_a_classifier_of_noise_predicts_the_share_of_high_labels(
+    stores: Callable[[Modality], SegmentStore], trained: Callable[..., Path], write: Write, ecg: np.ndarray
+) -> None:
+    store = stores("ecg")
+    base = {
+        "store": str(store.path),
+        "model": {"channels": (4,), "kernels": (5,), "feedforward": 8, "layers": 1, "attention_dropout": 0},
+        "task": {"kind": "classify", "hidden": (), "frozen": True},
+        "optim": {"schedule": "none", "warmup_epochs": 0, "lr": 1e-4, "weight_decay": 0},
+        "folds": {"validation": 0},
+        "epochs": 1,
+    }
+    random = np.random.default_rng(0)
+    ratings = np.where(random.uniform(size=len(store)) < 0.1, 9.0, 1.0)
+    noise = random.standard_normal(store.signal.shape).astype(np.float32)
+    made_up = replace(store, signal=noise, index=store.index.assign(rating_arousal=ratings))
+    file = write("a.npz", signal=ecg, names=LEADS, kind="ecg")
+    shares = []
+    for weight in ("balanced", "none"):
+        experiment = Experiment.model_validate(base | {"task": {**base["task"], "class_weight": weight}})
+        checkpoint = trained(experiment, store=made_up)
+        noise_predictor = Predictor("noise", checkpoints=[checkpoint])
+        shares.append(noise_predictor.high_share)
+        if weight == "balanced":
+            mean = predict(file, predictors=[noise_predictor]).means["arousal"]
+            assert noise_predictor.high_share is not None
+            # without training the balanced probability is about one half, and the corrected one the share itself
+            assert mean == pytest.approx(noise_predictor.high_share, abs=0.06)
+    assert shares[0] == shares[1]
+    assert shares[0] < 0.2
+
+
+def test_conditions_have_their_names(train: Train, write: Write, ecg: np.ndarray) -> None:
+    conditions = {"kind": "classify", "target": "condition", "high": "arithmetic", "hidden": (4,)}
+    predictor_of_condition = Predictor("c", checkpoints=[best_checkpoint(train("c", conditions=True, task=conditions))])
+    assert predictor_of_condition.class_names == ("rest", "arithmetic")
+    prediction = predict(write("a.npz", signal=ecg, names=LEADS, kind="ecg"), predictors=[predictor_of_condition])
+    assert set(prediction.table()["condition"]) <= {"rest", "arithmetic", UNDECIDED}
+    assert prediction.document()["probability_of"] == {"condition": "arithmetic"}
 
 
 def test_predictors_of_other_preparations_are_refused(train: Train, predictor: Predictor, tmp_path: Path) -> None:
@@ -152,7 +204,7 @@ def test_gaps_and_dead_leads_are_left_out_and_the_other_segments_are_predicted(
     prediction = predict(write("a.npz", signal=signal, names=(*LEADS, "V1"), kind="ecg"), predictors=[predictor])
     assert prediction.names == LEADS
     assert sorted(set(prediction.starts.tolist())) == [0.0, 10.0, 15.0]
-    assert [str(one) for one in prediction.left_out] == [
+    assert [str(part) for part in prediction.left_out] == [
         "lead V1: the lead is constant",
         "1.00 s: gaps of missing samples, cut out",
     ]
@@ -186,7 +238,7 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("change", "file", "complaint"),
+    ("change", "file", "message"),
     [
         (flat, {}, "cannot be used: lead ECG Left: the lead is constant; lead ECG Right: the lead is constant"),
         (missing, {}, "cannot be used: lead ECG Left: the lead is mostly missing"),
@@ -197,10 +249,10 @@ def in_volts(signal: np.ndarray) -> np.ndarray:
     ],
 )
 def test_an_unusable_recording_is_refused_with_one_line(
-    predictor: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, complaint: str
+    predictor: Predictor, write: Write, ecg: np.ndarray, change: Callable, file: dict, message: str
 ) -> None:
     path = write("a.npz", **{"signal": change(ecg), "names": LEADS, "kind": "ecg", **file})
-    with pytest.raises(DataError, match=complaint) as refused:
+    with pytest.raises(DataError, match=message) as refused:
         predict(path, predictors=[predictor])
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -225,5 +277,5 @@ def test_a_network_that_is_not_a_classifier_is_refused(train: Train, tmp_path: P
     train("pretrained", task={"kind": "masked_values", "head": 4})
     with pytest.raises(SettingsError, match="pretrained was trained for task 'masked_values', expected 'classify'"):
         find_predictor("pretrained", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
-    with pytest.raises(EmotuneError, match="'nobody'"):
-        find_predictor("nobody", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
+    with pytest.raises(EmotuneError, match="'missing'"):
+        find_predictor("missing", storage=LocalStorage(tmp_path / "results"), find_checkpoint=find_encoder)
