@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from emotune.cli import emotune
+from emotune.data.corpora.manifest import OPTIONAL, REQUIRED, read_manifest
 from emotune.data.corpora.reader import AnyReader
-from emotune.data.corpora.table import CORPORA, folder
+from emotune.data.corpora.table import CORPORA
 from emotune.data.modality import Modality
 from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
@@ -61,14 +62,14 @@ def test_the_reader_of_the_guide_keeps_the_contract(pair: tuple[AnyReader, Modal
     items = list(reader.items(downloads, modality=modality, settings=reader.settings()))
     recordings = [item for item in items if isinstance(item, Recording)]
     assert len(recordings) == len(items) == 8
-    contracts.test_it_tells_what_it_is(pair)
+    contracts.test_its_facts_are_complete(pair)
     contracts.test_its_settings_survive_json_and_do_not_clash(pair)
-    contracts.test_every_recording_is_sound(recordings, pair)
-    contracts.test_a_subjects_recordings_come_together_and_have_different_names(recordings)
+    contracts.test_every_recording_is_valid(recordings, pair)
+    contracts.test_recordings_of_a_subject_are_consecutive_with_different_names(recordings)
 
 
-def test_it_becomes_a_store_and_the_same_one_again(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
-    contracts.test_it_becomes_a_store_and_the_same_one_again(pair, tmp_path)
+def test_it_gives_the_same_store_twice(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
+    contracts.test_it_gives_the_same_store_twice(pair, tmp_path)
 
 
 def damage(file: Path) -> None:
@@ -136,7 +137,7 @@ def test_the_diff_of_the_guide_fits_the_table_of_corpora() -> None:
 def test_the_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
     (manifest,) = blocks("csv")
     (tmp_path / "manifest.csv").write_text(manifest, encoding="utf-8")
-    entries = folder.read_manifest(tmp_path)
+    entries = read_manifest(tmp_path)
     assert [(entry.subject, entry.session, entry.condition) for entry in entries] == [
         ("anna", "rest", "rest"),
         ("anna", "film1", ""),
@@ -147,5 +148,5 @@ def test_the_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_guide_names_every_column_of_a_manifest() -> None:
-    for column in (*folder.REQUIRED, *folder.OPTIONAL):
+    for column in (*REQUIRED, *OPTIONAL):
         assert f"`{column}`" in GUIDE

@@ -14,7 +14,7 @@ import sys
 
 import click
 
-from emotune.cli.output import print_error
+from emotune.cli.output import SafeFormatter, print_error
 from emotune.errors import EmotuneError, SettingsError, suggestion
 
 COMMANDS = {
@@ -94,7 +94,9 @@ def main() -> None:
 def run_command(command: click.Command) -> None:
     """Run a command and exit: with 0, with 2 and one line for a user's mistake, with 1 for any other error."""
     atexit.register(gc.freeze)  # else the last garbage collection spends seconds on objects that live to the end
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # --trials-per-gpu auto logs the number it measured.
     logging.getLogger("emotune.runtime.cluster.gpu_sharing").setLevel(logging.INFO)
     try:

@@ -1,6 +1,7 @@
 """How commands print: answers on stdout, messages on stderr."""
 
 import json
+import logging
 from typing import Any
 
 import click
@@ -11,12 +12,32 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, allow_nan=False))
 
 
+def printable(text: str) -> str:
+    """Replace control characters, which a terminal would obey: names come from other people's files.
+
+    New lines and tabs stay.
+    """
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def print_line(text: str = "") -> None:
+    """Print a line of an answer on stdout, unwrapped, with control characters replaced."""
+    click.echo(printable(text))
+
+
 def print_message(message: str) -> None:
     """Print a message on stderr, unwrapped, so that commands and paths in it can be copied."""
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
+
+
+class SafeFormatter(logging.Formatter):
+    """Formatter of log lines that replaces control characters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return printable(super().format(record))
 
 
 def print_error(message: str) -> None:
-    """Print an error on stderr, with control characters replaced: names may come from other people's files."""
-    text = "".join(character if character.isprintable() or character == "\n" else "?" for character in message)
-    print_message(f"emotune: {text}")
+    """Print an error on stderr."""
+    print_message(f"emotune: {message}")

@@ -13,10 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from emotune.data.leads import LEAD_NAMES, is_other_quantity, lead_name
 from emotune.errors import DataError
 
-PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+PREFIXES = {"": 1.0, "m": 1e-3, "milli": 1e-3, "u": 1e-6, "micro": 1e-6, "n": 1e-9, "nano": 1e-9}
 """Factors of the metric prefixes of units in files."""
+
+UNIT_NAMES = {"V": r"v(olts?)?"}
+"""Spellings of the base units, in small letters."""
+
+UNIT_OF_NAME = re.compile(r"\s*(?:\[([^\[\]]*)\]|\(([^()]*)\))\s*$")
+"""A unit in brackets at the end of a channel's name: ``ECG (mV)``."""
+
+REFERENCES = r"REF[0-9]?|LE|LER|AR|AVG?|AVE|CAR|CE|LM|M1|M2|A1|A2|A12|A1\+?A2|M1\+?M2"
+"""Common references at the end of a channel's name, in capital letters; those of a bipolar pair are not among them."""
 
 TEN_CHANNELS = ("F7", "F3", "T7", "P7", "O1", "O2", "P8", "T8", "F4", "F8")
 """The EEG channels that all corpora of the papers have (10-20 system)."""
@@ -103,7 +113,7 @@ MODALITIES: Mapping[str, ModalitySpec] = {
         per_base_unit=1e3,
         plausible_spread=(0.01, 20.0),
         plausible_heart_rate=(30.0, 220.0),
-        names=re.compile(r"(ECG|EKG).*|M?L?(I|II|III)|AV[RLF]|V[1-9]"),
+        names=LEAD_NAMES,
         separate_leads=True,
         plot=PlotLayout(examples=14, columns=1, height=1.05),
         # Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections IV-C and IV-D
@@ -138,15 +148,31 @@ FUSED_MODALITIES: tuple[Modality, Modality] = ("ecg", "eeg")
 """The modalities that late fusion joins, in the order of their features."""
 
 
-def normalise_name(name: str) -> str:
-    """Return the usual name of an electrode: ``EEG T3-Ref``, ``T7..`` and ``t7`` all become ``T7``.
+def split_unit(name: str) -> tuple[str, str]:
+    """Return a channel's name without the unit in brackets at its end, and the unit; empty if there is none."""
+    match = UNIT_OF_NAME.search(name)
+    return (name[: match.start()], (match[1] or match[2] or "").strip()) if match else (name, "")
 
-    Blanks, trailing dots, a leading ``EEG`` and a trailing reference are removed; letters become capitals;
-    names of the old 10-20 system become those of the extended one.
+
+def normalise_name(name: str) -> str:
+    """Return the usual name of an electrode: ``EEG T3-Ref``, ``EEGT7``, ``T7..`` and ``t7`` all become ``T7``.
+
+    Blanks, trailing dots, a unit in brackets, a leading ``EEG`` and a trailing reference are removed; letters
+    become capitals; names of the old 10-20 system become those of the extended one.
     """
-    bare = name.strip().rstrip(".").upper().removeprefix("EEG ").strip()
-    bare = re.sub(r"-(REF|LE|AR|AVG|M1|M2|A1|A2)$", "", bare) if re.match(r"[A-Z]+[0-9Z]*-", bare) else bare
+    bare = split_unit(name.replace("\0", "").strip())[0].rstrip(".").upper().strip().removeprefix("EEG ").strip()
+    match = re.fullmatch(rf"(?:EEG|POL)?[ _:\-]*([A-Z]+(?:[0-9]+|Z))(?:[ _]*-[ _]*(?:{REFERENCES}))?", bare)
+    if match and (MODALITIES["eeg"].names.fullmatch(match[1]) or re.match(r"[A-Z]+[0-9Z]*-", bare)):
+        bare = match[1]
     return NEWER_NAMES.get(bare, bare)
+
+
+def canonical_name(name: str) -> str:
+    """Return the name by which two channels of a file are the same electrode or lead.
+
+    Electrodes as `normalise_name`, leads as `emotune.data.leads.lead_name`.
+    """
+    return lead_name(normalise_name(name))
 
 
 def channel_positions(names: Sequence[str], *, wanted: Sequence[str] = TEN_CHANNELS) -> list[int]:
@@ -169,12 +195,15 @@ def channel_positions(names: Sequence[str], *, wanted: Sequence[str] = TEN_CHANN
 
 
 def modality_of_channel(name: str) -> Modality | None:
-    """Return the modality that a channel's name stands for, or None."""
+    """Return the modality that a channel's name stands for; None if it is another quantity or not recognised."""
+    if is_other_quantity(name):
+        return None
     bare = normalise_name(name)
     return next((modality for modality, spec in MODALITIES.items() if spec.names.fullmatch(bare)), None)
 
 
 def base_units_per(unit: str, *, base: str) -> float | None:
     """Return how many ``base`` (such as V) one ``unit`` (such as mV) is; None if the unit is of another quantity."""
-    text = unit.strip().lower().replace("µ", "u").replace("μ", "u")
-    return PREFIXES.get(text.removesuffix(base.lower())) if text.endswith(base.lower()) else None
+    text = unit.replace("\0", "").strip().lower().replace("µ", "u").replace("μ", "u")
+    match = re.fullmatch(f"({'|'.join(PREFIXES)})[ -]?{UNIT_NAMES.get(base, re.escape(base.lower()))}", text)
+    return PREFIXES[match[1]] if match else None

@@ -8,11 +8,18 @@ import numpy as np
 from jaxtyping import Float
 
 from emotune.data.modality import MODALITIES, Modality
-from emotune.data.signals import heart_rates
+from emotune.data.signals import beat_prominence, heart_rates
 from emotune.errors import DataError
 
 CONSTANT_TOLERANCE = 1e-7
 """A channel is constant if its range is at most this share of its largest absolute value (rounding of float32)."""
+
+LEAST_BEAT_PROMINENCE = 2.7
+"""Smallest `emotune.data.signals.beat_prominence` of a signal with heart beats. Noise has up to 2.5."""
+
+RATE_AGREEMENT = 0.05
+"""Largest relative difference of two estimates of the heart rate that confirm each other, where beats hardly stand out:
+above 190 per minute they follow each other so closely."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Exclusion:
     """Subject, session and file, and the channel or part."""
     reason: str
     """The reason in one line; equal reasons are counted together."""
+    partial: bool = False
+    """True: another part of the same recording is used."""
 
     @classmethod
     def of(cls, item: SkippedItem) -> "Exclusion":
@@ -66,6 +75,16 @@ class Exclusion:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact about how a recording was read, as ``notes`` of a store lists them. The recording is used."""
+
+    what: str
+    """Subject, session and file."""
+    reason: str
+    """The fact in one line; equal facts are counted together."""
 
 
 def _place(subject: str, *, source: str) -> str:
@@ -91,6 +110,10 @@ class Recording:
         intervals: Labels of parts of the recording. If there are any, ``condition`` is not used.
         source: The file, for messages.
         calibrated: False if the unit is not known (ADC counts). Then the spread is not checked.
+        unit: The unit that the file states, if ``calibrated`` is False. A person's recordings in different units
+            are standardised apart.
+        gaps: Start and end (s) of the parts in which nothing was recorded. All channels are NaN there.
+        notes: Facts about how the file was read that are not evident, for example a column that was passed over.
     """
 
     signal: Float[np.ndarray, "channel time"]
@@ -106,6 +129,9 @@ class Recording:
     intervals: tuple[Interval, ...] = ()
     source: str = ""
     calibrated: bool = True
+    unit: str = ""
+    gaps: tuple[tuple[float, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         file = f" ({self.source})" if self.source else ""
@@ -187,14 +213,21 @@ class Recording:
         if plausible is None:
             return
         low, high = plausible
-        known: list[float] = []
-        for channel in self.signal:
-            rates = heart_rates(channel, fs=self.fs)
-            if any(low <= rate <= high for rate in rates):
-                return
-            known += [rate for rate in rates if math.isfinite(rate)]
-        if known:
+        pairs = [heart_rates(channel, fs=self.fs) for channel in self.signal]
+        known = [rate for pair in pairs for rate in pair if math.isfinite(rate)]
+        if not known:
+            return
+        prominent = any(beat_prominence(channel, fs=self.fs) >= LEAST_BEAT_PROMINENCE for channel in self.signal)
+        agreed = [pair[0] for pair in pairs if abs(pair[0] - pair[1]) <= RATE_AGREEMENT * min(pair)]
+        candidates = known if prominent else agreed
+        if any(low <= rate <= high for rate in candidates):
+            return
+        if candidates:
             raise DataError(
                 f"{self}: the heart rate is {float(np.median(known)):.0f} beats per minute, where "
                 f"{low:g} to {high:g} is plausible. Check the sampling rate of {self.fs:g} Hz."
             )
+        raise DataError(
+            f"{self}: no heart beats were found. Check that it is {MODALITIES[self.modality].label}, and the sampling "
+            f"rate of {self.fs:g} Hz."
+        )

@@ -22,8 +22,20 @@ HEART_WINDOW_S = 5.0
 LONGEST_BEAT_S = 6.0
 """Longest interval between beats that is detected, in seconds."""
 
+BEAT_WINDOW_S = 2.0
+"""Window in which the largest energy is compared with the median (s): it contains a beat at 30 per minute."""
+
 HEART_BAND_HZ = (8.0, 20.0)
 """Band in which the QRS complex is stronger than T waves, baseline wander and muscle noise, in Hz."""
+
+
+def check_band(*, fs: float, high: float) -> None:
+    """Raise `DataError` if the upper edge of a band is not below half the sampling rate (both in Hz)."""
+    if high >= fs / 2:
+        raise DataError(
+            f"its sampling rate is {fs:g} Hz, which ends its spectrum at {fs / 2:g} Hz; the band ends at {high:g} Hz. "
+            "Lower the upper edge of the band, or leave the recording out."
+        )
 
 
 def band_pass(
@@ -49,11 +61,7 @@ def band_pass(
         The papers' pre-processing, with second-order sections: as a quotient of polynomials this
         filter overflows.
     """
-    if high >= fs / 2:
-        raise DataError(
-            f"its sampling rate is {fs:g} Hz, which ends its spectrum at {fs / 2:g} Hz; the band ends at {high:g} Hz. "
-            "Lower the upper edge of the band, or leave the recording out."
-        )
+    check_band(fs=fs, high=high)
     sections = scipy.signal.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
     padding = min(signal.shape[1] - 1, round(PADDING_S * fs))
     return scipy.signal.sosfiltfilt(sections, np.asarray(signal, dtype=np.float64), axis=1, padlen=padding)
@@ -92,14 +100,45 @@ def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[floa
     Returns:
         Both estimates; NaN where there are too few beats, or the rate is too low to see any.
     """
+    energy = _beat_energy(channel, fs=fs)
+    if energy is None:
+        return float("nan"), float("nan")
+    return _rate_of_peaks(energy, fs=fs), _rate_of_repetition(energy, fs=fs)
+
+
+def beat_prominence(channel: Float[np.ndarray, " time"], *, fs: float) -> float:
+    """Return by how much beats stand out: the largest energy of QRS complexes in 2 s by the median, typically.
+
+    The energy is that between 8 and 20 Hz, within 0.1 s; the result is the median over windows of
+    `BEAT_WINDOW_S`. White noise, EEG, respiration and mains give 1.7 to 2.5; of 207 real recordings with ECG, many of
+    them arrhythmic or noisy, each has a lead with at least 4.
+
+    Args:
+        channel: The samples, in any unit.
+        fs: Samples per second.
+
+    Returns:
+        The ratio; NaN where the signal is too short, or its rate too low to see a beat.
+    """
+    energy = _beat_energy(channel, fs=fs)
+    if energy is None:
+        return float("nan")
+    window = round(BEAT_WINDOW_S * fs)
+    windows = energy[: len(energy) // window * window].reshape(-1, window)
+    medians = np.median(windows, axis=1)
+    moving = medians > 0
+    return float(np.median(windows[moving].max(axis=1) / medians[moving])) if moving.any() else float("nan")
+
+
+def _beat_energy(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " shorter"] | None:
+    """Return the energy of QRS complexes; None if there is too little signal to see beats."""
     sample = np.asarray(channel[: round(HEART_DURATION_S * fs)], dtype=np.float64)
     if fs <= 2 * HEART_BAND_HZ[1] or len(sample) < HEART_WINDOW_S * fs:
-        return float("nan"), float("nan")
+        return None
     sections = scipy.signal.butter(2, HEART_BAND_HZ, btype="bandpass", fs=fs, output="sos")
     power = scipy.signal.sosfiltfilt(sections, sample) ** 2
     window = round(0.1 * fs)
-    energy = np.sqrt(scipy.signal.oaconvolve(power, np.full(window, 1 / window), mode="same").clip(min=0))
-    return _rate_of_peaks(energy, fs=fs), _rate_of_repetition(energy, fs=fs)
+    return np.sqrt(scipy.signal.oaconvolve(power, np.full(window, 1 / window), mode="same").clip(min=0))
 
 
 def _rate_of_peaks(energy: Float[np.ndarray, " time"], *, fs: float) -> float:

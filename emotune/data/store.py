@@ -17,7 +17,7 @@ from pydantic import StringConstraints, ValidationError
 
 from emotune.base import Settings
 from emotune.data.modality import Modality
-from emotune.data.recording import Exclusion
+from emotune.data.recording import Exclusion, Note
 from emotune.errors import DataError, suggestion
 from emotune.files import sha256_of
 
@@ -59,6 +59,10 @@ class SourceCorpus(Settings):
     """Duration of all recordings that were used, for any number of channels."""
     left_out: tuple[Exclusion, ...]
     """Data that did not become segments, with the reasons."""
+    unused: int | None = None
+    """Number of recordings that are left out wholly; None in stores that were written before it was counted."""
+    notes: tuple[Note, ...] = ()
+    """Facts about how recordings were read."""
 
 
 class About(Settings):

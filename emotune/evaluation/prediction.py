@@ -14,7 +14,7 @@ from torch import Tensor
 from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
-from emotune.data.recording import Exclusion
+from emotune.data.recording import Exclusion, Note
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.encoders import NetworkDescription, read_network_description
 from emotune.storage import Storage
@@ -195,6 +195,8 @@ class Prediction:
     """The prepared segments."""
     left_out: tuple[Exclusion, ...]
     """Parts of the recording without a prediction, with the reason."""
+    notes: tuple[Note, ...] = ()
+    """Facts about how the recording was read."""
 
     @property
     def ends(self) -> Float[np.ndarray, " segment"]:
@@ -233,6 +235,7 @@ class Prediction:
                 for name, value in ((f"{target}_probability", mean), (target, self.label(target, mean)))
             },
             "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
+            "notes": [note.reason for note in self.notes],
         }
 
 
@@ -284,6 +287,7 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
         probabilities={predictor.target: predictor.probabilities(segments.signals) for predictor in predictors},
         signals=segments.signals,
         left_out=segments.left_out,
+        notes=segments.notes,
     )
 
 

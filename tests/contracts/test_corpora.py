@@ -1,4 +1,4 @@
-"""What every reader of the table promises. A newcomer needs an example of its files, and nothing else."""
+"""Promises of every reader in the table. A new reader needs an example of its files in `EXAMPLES`."""
 
 import importlib
 import pkgutil
@@ -82,11 +82,11 @@ def test_every_reader_in_the_package_is_in_the_table() -> None:
 
 def readers_in(values: Iterable[object]) -> list[AnyReader]:
     """All readers of a module, those in a tuple included."""
-    nested = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
-    return [one for one in nested if isinstance(one, Reader)]
+    nested = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+    return [item for item in nested if isinstance(item, Reader)]
 
 
-def test_it_tells_what_it_is(pair: tuple[AnyReader, Modality]) -> None:
+def test_its_facts_are_complete(pair: tuple[AnyReader, Modality]) -> None:
     reader, _ = pair
     assert CORPORA[reader.name] is reader
     assert all((reader.licence, reader.where, reader.description))
@@ -98,14 +98,14 @@ def test_its_settings_survive_json_and_do_not_clash(pair: tuple[AnyReader, Modal
     assert not set(type(settings).model_fields) & set(PrepareSettings.model_fields)
 
 
-def test_every_recording_is_sound(recordings: list[Recording], pair: tuple[AnyReader, Modality]) -> None:
+def test_every_recording_is_valid(recordings: list[Recording], pair: tuple[AnyReader, Modality]) -> None:
     assert recordings
     for recording in recordings:
         recording.check()
         assert recording.modality == pair[1]
 
 
-def test_a_subjects_recordings_come_together_and_have_different_names(recordings: list[Recording]) -> None:
+def test_recordings_of_a_subject_are_consecutive_with_different_names(recordings: list[Recording]) -> None:
     order = list(dict.fromkeys(recording.subject for recording in recordings))
     assert [recording.subject for recording in recordings] == sorted(
         (recording.subject for recording in recordings), key=order.index
@@ -114,7 +114,7 @@ def test_a_subjects_recordings_come_together_and_have_different_names(recordings
     assert len(names) == len(recordings)
 
 
-def test_it_becomes_a_store_and_the_same_one_again(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
+def test_it_gives_the_same_store_twice(pair: tuple[AnyReader, Modality], tmp_path: Path) -> None:
     reader, modality = pair
     source = tmp_path / "source"
     source.mkdir()

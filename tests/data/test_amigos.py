@@ -41,16 +41,16 @@ def test_a_subject_has_a_recording_of_each_video_and_one_before_it(tmp_path: Pat
 
 
 def test_recordings_are_named_by_video_and_not_by_place(tmp_path: Path, content: dict[str, Any]) -> None:
-    found = recordings(read_subject(tmp_path, content))
+    videos = recordings(read_subject(tmp_path, content))
     names = [name for video in content["VideoIDs"][0] for name in (f"{video}-baseline", video)]
-    assert list(found) == names
-    assert found["138"].source == f"{SOURCE}, video 138"
+    assert list(videos) == names
+    assert videos["138"].source == f"{SOURCE}, video 138"
 
 
 def test_the_first_5_seconds_are_the_baseline(tmp_path: Path, content: dict[str, Any]) -> None:
-    found = recordings(read_subject(tmp_path, content))
+    videos = recordings(read_subject(tmp_path, content))
     video = content["VideoIDs"][0][4]
-    before, during = found[f"{video}-baseline"], found[video]
+    before, during = videos[f"{video}-baseline"], videos[video]
     written = content["joined_data"][0][4][:, [14, 15]].T
     assert np.array_equal(before.signal, written[:, :640])
     assert np.array_equal(during.signal, written[:, 640:])
@@ -93,10 +93,10 @@ def test_videos_without_ratings_are_kept_without_them(tmp_path: Path, content: d
     labels = [*content["labels_selfassessment"][0][:16], *[np.zeros((0, 0))] * 4]
     content["labels_selfassessment"] = cells(labels[:given])
     items = read_subject(tmp_path, content)
-    found = recordings(items)
-    assert len(found) == 40
-    assert all(not found[video].ratings for video in LONG_VIDEOS)
-    assert found[content["VideoIDs"][0][15]].ratings["arousal"] == 7
+    videos = recordings(items)
+    assert len(videos) == 40
+    assert all(not videos[video].ratings for video in LONG_VIDEOS)
+    assert videos[content["VideoIDs"][0][15]].ratings["arousal"] == 7
     left_out = [item for item in items if isinstance(item, ExcludedData)]
     assert {item.reason for item in left_out} == {"a rating is missing; the recording is kept"}
     assert [item.source for item in left_out[:2]] == [f"{SOURCE}, video N1, arousal", f"{SOURCE}, video N1, valence"]
@@ -137,7 +137,7 @@ def test_units_are_not_known_unless_they_are_given(tmp_path: Path, content: dict
         ("text", "joined_data holds the text 'text', where a matrix of numbers was expected"),
     ],
 )
-def test_a_trial_of_another_shape_is_told_and_the_others_are_read(
+def test_a_trial_of_another_shape_is_reported_and_the_others_are_read(
     tmp_path: Path, content: dict[str, Any], trial: object, reason: str
 ) -> None:
     content["joined_data"][0][2] = trial
@@ -158,7 +158,7 @@ def test_a_trial_of_another_shape_is_told_and_the_others_are_read(
         ("joined_data", np.ones((900, 17)), "joined_data is no cell array"),
     ],
 )
-def test_a_file_of_another_shape_is_told(
+def test_a_file_of_another_shape_is_reported(
     tmp_path: Path, content: dict[str, Any], name: str, value: object, reason: str
 ) -> None:
     (wrong,) = read_subject(tmp_path, content | {name: value})
@@ -167,16 +167,16 @@ def test_a_file_of_another_shape_is_told(
     assert (wrong.subject, wrong.source) == ("P32", SOURCE)
 
 
-@pytest.mark.parametrize(("count", "found"), [(16, "16"), (21, "more")])
-def test_another_number_of_trials_is_told(tmp_path: Path, content: dict[str, Any], count: int, found: str) -> None:
+@pytest.mark.parametrize(("count", "stated"), [(16, "16"), (21, "more")])
+def test_another_number_of_trials_is_reported(tmp_path: Path, content: dict[str, Any], count: int, stated: str) -> None:
     trials = [*content["joined_data"][0], *content["joined_data"][0]][:count]
     *others, wrong = read_subject(tmp_path, content | {"joined_data": cells(trials)})
     assert isinstance(wrong, UnreadableRecording)
-    assert wrong.reason == f"joined_data has {found} cells, where 20 were expected"
+    assert wrong.reason == f"joined_data has {stated} cells, where 20 were expected"
     assert len(others) == 2 * min(count, 20)
 
 
-def test_a_missing_variable_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_missing_variable_is_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     del content["VideoIDs"]
     (wrong,) = read_subject(tmp_path, content)
     assert isinstance(wrong, UnreadableRecording)
@@ -195,14 +195,14 @@ def test_the_other_subjects_are_read_if_one_is_damaged(tmp_path: Path) -> None:
 
 def test_version_7_3_and_files_side_by_side_are_read_alike(tmp_path: Path, content: dict[str, Any]) -> None:
     save_73(tmp_path / "data_preprocessed_p32.MAT", content)
-    found = recordings(read_all(tmp_path))
-    assert found["10"].source == "data_preprocessed_p32.MAT, video 10"
+    videos = recordings(read_all(tmp_path))
+    assert videos["10"].source == "data_preprocessed_p32.MAT, video 10"
     expected = recordings(read_subject(tmp_path / "other", content))
-    assert list(found) == list(expected)
-    assert all(np.array_equal(found[name].signal, expected[name].signal) for name in expected)
+    assert list(videos) == list(expected)
+    assert all(np.array_equal(videos[name].signal, expected[name].signal) for name in expected)
 
 
-def test_a_subject_that_is_there_twice_is_told(tmp_path: Path) -> None:
+def test_a_subject_that_is_there_twice_is_reported(tmp_path: Path) -> None:
     write_amigos(tmp_path)
     file = tmp_path / "Data_Preprocessed_P01" / "Data_Preprocessed_P01.mat"
     (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -210,7 +210,7 @@ def test_a_subject_that_is_there_twice_is_told(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
-def test_a_folder_without_amigos_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_amigos_is_reported(tmp_path: Path) -> None:
     (tmp_path / "Data_Original_P01.mat").touch()
     with pytest.raises(DataError, match=r"contain no files of AMIGOS \(Data_Preprocessed_P01\.mat"):
         read_all(tmp_path)

@@ -41,21 +41,21 @@ def rate(corpus: Path, ratings: np.ndarray) -> None:
 
 
 def test_each_clip_is_a_recording(corpus: Path) -> None:
-    found = recordings(read_all(corpus))
-    assert list(found) == [("P01", "1"), ("P01", "2"), ("P09", "1"), ("P09", "2")]
-    assert found["P01", "2"].source == CLIP
-    assert {(item.fs, item.channels) for item in found.values()} == {(256, ("ECG 1", "ECG 2"))}
+    clips = recordings(read_all(corpus))
+    assert list(clips) == [("P01", "1"), ("P01", "2"), ("P09", "1"), ("P09", "2")]
+    assert clips["P01", "2"].source == CLIP
+    assert {(item.fs, item.channels) for item in clips.values()} == {(256, ("ECG 1", "ECG 2"))}
 
 
 @pytest.mark.parametrize(("columns", "places"), [(3, [1, 2]), (4, [1, 2]), (5, [1, 2]), (6, [4, 5])], ids=str)
-def test_the_leads_stand_where_the_number_of_columns_says(corpus: Path, columns: int, places: list[int]) -> None:
+def test_the_number_of_columns_decides_which_are_leads(corpus: Path, columns: int, places: list[int]) -> None:
     content = clip_of_ascertain("any", columns=columns)
     save_clip(corpus, 1, 2, content)
     assert np.array_equal(recordings(read_all(corpus))["P01", "2"].signal, content["Data_ECG"][:, places].T)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 7])
-def test_another_number_of_columns_is_told_and_the_others_are_read(corpus: Path, columns: int) -> None:
+def test_another_number_of_columns_is_reported_and_the_others_are_read(corpus: Path, columns: int) -> None:
     save_clip(corpus, 1, 2, {"Data_ECG": np.ones((3000, columns))})
     items = read_all(corpus)
     (wrong,) = (item for item in items if isinstance(item, UnreadableRecording))
@@ -77,7 +77,7 @@ def test_nan_is_handed_over(corpus: Path) -> None:
     assert np.flatnonzero(np.isnan(recordings(read_all(corpus))["P01", "2"].signal[1])).tolist() == [*range(100, 200)]
 
 
-def test_time_stamps_of_another_rate_are_told(corpus: Path) -> None:
+def test_time_stamps_of_another_rate_are_reported(corpus: Path) -> None:
     content = clip_of_ascertain("any", columns=3)
     content["Data_ECG"][:, 0] *= 2
     save_clip(corpus, 1, 2, content)
@@ -105,7 +105,7 @@ def test_time_stamps_may_be_rounded_or_have_gaps(stamps: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("stamps", [np.full(100, np.nan), np.zeros(100), np.zeros(1), np.zeros(0)])
-def test_time_stamps_that_do_not_go_on_tell_no_rate(stamps: np.ndarray) -> None:
+def test_time_stamps_that_do_not_rise_show_no_rate(stamps: np.ndarray) -> None:
     assert np.isnan(rate_of_stamps(stamps))
 
 
@@ -156,7 +156,7 @@ def test_without_a_table_of_ratings_signals_are_read(corpus: Path) -> None:
 
 
 @pytest.mark.parametrize("ratings", [np.ones((58, 36)), np.ones((6, 58, 36)), "text"])
-def test_a_table_of_ratings_of_another_shape_is_told(corpus: Path, ratings: np.ndarray) -> None:
+def test_a_table_of_ratings_of_another_shape_is_reported(corpus: Path, ratings: np.ndarray) -> None:
     rate(corpus, ratings)
     with pytest.raises(DataError, match=r"Dt_SelfReports\.mat: Ratings is .*, where 5 questions x subjects x clips"):
         read_all(corpus)
@@ -206,12 +206,12 @@ def test_the_table_can_lie_elsewhere(corpus: Path, save_table: Callable[[Path, T
     assert len(recordings(read_all(corpus, quality_table=f"notes/{file.name}"))) == 3
 
 
-def test_a_table_that_was_asked_for_must_be_there(corpus: Path) -> None:
+def test_a_table_that_a_setting_names_must_exist(corpus: Path) -> None:
     with pytest.raises(DataError, match=r"mine\.xls does not exist"):
         read_all(corpus, quality_table="mine.xls")
 
 
-def test_a_table_of_another_kind_is_told(corpus: Path) -> None:
+def test_a_table_of_another_kind_is_reported(corpus: Path) -> None:
     (corpus / "grades.txt").touch()
     with pytest.raises(
         DataError, match=r"grades\.txt: a table of ratings must have the ending \.csv or \.xls or \.xlsx"
@@ -241,12 +241,12 @@ def test_clips_elsewhere_are_counted(corpus: Path) -> None:
     assert len(recordings(others)) == 4
 
 
-def test_a_clip_that_is_there_twice_is_told(corpus: Path) -> None:
+def test_a_clip_that_is_there_twice_is_reported(corpus: Path) -> None:
     save_clip(corpus / "copy", 1, 2, clip_of_ascertain("any", columns=3))
     with pytest.raises(DataError, match="are both session 2 of subject P01"):
         read_all(corpus)
 
 
-def test_a_folder_without_ascertain_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_ascertain_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"contain no clips of ASCERTAIN \(Movie_P01/ECG_Clip1\.mat"):
         read_all(tmp_path)

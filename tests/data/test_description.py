@@ -27,14 +27,14 @@ def index_of(*recordings: tuple[str, str, float, int], scale: tuple[float, float
 
 
 def test_a_description_can_be_written_as_json(store: SegmentStore) -> None:
-    told = json.loads(json.dumps(dataclasses.asdict(describe(store))))
-    assert (told["segments"], told["subjects"], told["rate"], told["channels"]) == (72, 6, 128, ["ecg"])
-    assert (told["corpus"], told["recordings"], told["hours"]) == ("synthetic", 24, 0.2)
-    assert sum(told["conditions"].values()) == 72
-    assert told["ratings"] == {"arousal": 72, "valence": 72}
-    assert told["leads"] == {"ECG": 72}
-    assert told["fingerprint"] == store.fingerprint
-    (share,) = told["corpora"]
+    document = json.loads(json.dumps(dataclasses.asdict(describe(store))))
+    assert (document["segments"], document["subjects"], document["rate"], document["channels"]) == (72, 6, 128, ["ecg"])
+    assert (document["corpus"], document["recordings"], document["hours"]) == ("synthetic", 24, 0.2)
+    assert sum(document["conditions"].values()) == 72
+    assert document["ratings"] == {"arousal": 72, "valence": 72}
+    assert document["leads"] == {"ECG": 72}
+    assert document["fingerprint"] == store.fingerprint
+    (share,) = document["corpora"]
     assert (share["corpus"], share["subjects"], share["recordings"], share["segments"]) == ("synthetic", 6, 24, 72)
     assert share["recorded_hours"] == pytest.approx(24 * 35 / 3600, abs=1e-4)
     assert share["settings"]["subjects"] == 6
@@ -49,7 +49,7 @@ def test_the_balance_of_a_rating() -> None:
     assert (balance.mean, balance.above_mean, balance.above_middle, balance.at_middle) == (5.0, 0.3, 0.3, 0.2)
 
 
-def test_each_corpus_is_judged_by_its_own_scale_and_mean() -> None:
+def test_labels_are_counted_per_corpus_with_its_scale_and_mean() -> None:
     ours = index_of(("a", "s1", 6.0, 1), ("a", "s1", 7.0, 1))
     theirs = index_of(("b", "s1", 0.0, 3), ("b", "s1", -2.0, 1), scale=(-3.0, 3.0))
     first, second = balance_labels(pd.concat([ours, theirs], ignore_index=True))
@@ -65,7 +65,7 @@ def test_high_ratings_are_those_that_are_learnt_as_high(recordings: list[tuple[f
         assert balance.above_mean == pytest.approx(Classify().labels(index).mean(), abs=1e-4)
 
 
-def test_corpora_stand_apart_and_what_was_left_out_is_counted_by_reason(store: SegmentStore) -> None:
+def test_corpora_are_described_apart_and_exclusions_counted_by_reason(store: SegmentStore) -> None:
     index = store.index.copy()
     index.loc[index.index >= 60, "corpus"] = "other"
     index.loc[index.index >= 60, "subject"] = index["subject"].iloc[0]
@@ -77,11 +77,11 @@ def test_corpora_stand_apart_and_what_was_left_out_is_counted_by_reason(store: S
     )
     sources = (source, source.model_copy(update={"corpus": "other", "left_out": left_out}))
     about = store.about.model_copy(update={"sources": sources})
-    found = describe(dataclasses.replace(store, index=index, about=about))
-    assert [(one.corpus, one.subjects, one.segments, one.left_out) for one in found.corpora] == [
+    description = describe(dataclasses.replace(store, index=index, about=about))
+    assert [(share.corpus, share.subjects, share.segments, share.left_out) for share in description.corpora] == [
         ("synthetic", 5, 60, 0),
         ("other", 1, 12, 3),
     ]
-    assert (found.corpus, found.subjects, found.segments) == ("synthetic, other", 6, 72)
-    assert found.left_out == {"too short": 2, "dead": 1}
-    assert found.skipped == ("a: too short", "b: dead", "c: too short")
+    assert (description.corpus, description.subjects, description.segments) == ("synthetic, other", 6, 72)
+    assert description.left_out == {"too short": 2, "dead": 1}
+    assert description.skipped == ("a: too short", "b: dead", "c: too short")

@@ -38,19 +38,19 @@ def read_content(folder: Path, content: dict[str, Any], modality: Modality = "ec
 
 
 def test_a_subject_has_a_recording_of_each_clip_and_one_before_it(tmp_path: Path) -> None:
-    found = recordings(read_all(write_dreamer(tmp_path)))
+    clips = recordings(read_all(write_dreamer(tmp_path)))
     sessions = [name for clip in range(1, 19) for name in (f"{clip}-baseline", str(clip))]
-    assert list(found) == [(name, session) for name in ("S01", "S02") for session in sessions]
+    assert list(clips) == [(name, session) for name in ("S01", "S02") for session in sessions]
 
 
-def test_ecg_and_eeg_have_rates_and_lengths_of_their_own(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_ecg_and_eeg_have_different_rates_and_lengths(tmp_path: Path, content: dict[str, Any]) -> None:
     hearts = recordings(read_content(tmp_path, content))
     brains = recordings(read_all(tmp_path, "eeg"))
     assert list(hearts) == list(brains)
     assert {item.fs for item in hearts.values()} == {256}
     assert {item.fs for item in brains.values()} == {128}
-    for found in (hearts, brains):
-        assert [found["S02", str(clip + 1)].seconds for clip in range(18)] == DREAMER_SECONDS
+    for clips in (hearts, brains):
+        assert [clips["S02", str(clip + 1)].seconds for clip in range(18)] == DREAMER_SECONDS
 
 
 def test_samples_are_handed_over_as_they_are(tmp_path: Path, content: dict[str, Any]) -> None:
@@ -70,14 +70,14 @@ def test_eeg_is_ten_channels_by_the_names_in_the_file(tmp_path: Path, content: d
 def test_clips_have_ratings_from_1_to_5_and_baselines_none(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ScoreArousal"][6, 0] = 4
     subject(content, 1)["ScoreValence"][6, 0] = 2
-    found = recordings(read_content(tmp_path, content))
-    assert found["S01", "7"].ratings == {"arousal": 4, "valence": 2}
-    assert found["S01", "7"].scales == {"arousal": (1, 5), "valence": (1, 5)}
-    assert not found["S01", "7-baseline"].ratings
-    assert found["S01", "7-baseline"].condition == "baseline"
+    clips = recordings(read_content(tmp_path, content))
+    assert clips["S01", "7"].ratings == {"arousal": 4, "valence": 2}
+    assert clips["S01", "7"].scales == {"arousal": (1, 5), "valence": (1, 5)}
+    assert not clips["S01", "7-baseline"].ratings
+    assert clips["S01", "7-baseline"].condition == "baseline"
 
 
-def test_rates_are_the_files_own(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_rates_are_read_from_the_file(tmp_path: Path, content: dict[str, Any]) -> None:
     content["DREAMER"]["ECG_SamplingRate"] = np.uint8(200)
     assert recordings(read_content(tmp_path, content))["S01", "1"].fs == 200
 
@@ -102,11 +102,11 @@ def test_other_versions_and_spellings_are_read_alike(
     other = tmp_path / "other" / "deeper"
     other.mkdir(parents=True)
     SAVERS[version](other / "dreamer.MAT", content)
-    found = recordings(read_all(other.parent, modality))
-    assert list(found) == list(expected)
-    assert all(np.array_equal(found[name].signal, expected[name].signal) for name in expected)
-    assert all(found[name].ratings == expected[name].ratings for name in expected)
-    assert found["S01", "1"].source == "deeper/dreamer.MAT, subject 1, video 1"
+    clips = recordings(read_all(other.parent, modality))
+    assert list(clips) == list(expected)
+    assert all(np.array_equal(clips[name].signal, expected[name].signal) for name in expected)
+    assert all(clips[name].ratings == expected[name].ratings for name in expected)
+    assert clips["S01", "1"].source == "deeper/dreamer.MAT, subject 1, video 1"
 
 
 @pytest.mark.parametrize("score", [0.0, np.nan])
@@ -134,7 +134,7 @@ def test_an_empty_cell_is_left_out(tmp_path: Path, content: dict[str, Any]) -> N
     assert len(recordings(items)) == 71
 
 
-def test_a_clip_of_another_shape_is_told_and_the_others_are_read(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_clip_of_another_shape_is_reported_and_the_others_are_read(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ECG"]["stimuli"][3, 0] = np.ones((2, 5000))
     items = read_content(tmp_path, content)
     (wrong,) = (item for item in items if isinstance(item, UnreadableRecording))
@@ -142,7 +142,7 @@ def test_a_clip_of_another_shape_is_told_and_the_others_are_read(tmp_path: Path,
     assert len(recordings(items)) == 71
 
 
-def test_a_subject_without_the_modality_is_told_and_the_others_are_read(
+def test_a_subject_without_the_modality_is_reported_and_the_others_are_read(
     tmp_path: Path, content: dict[str, Any]
 ) -> None:
     del subject(content, 1)["ECG"]
@@ -154,14 +154,14 @@ def test_a_subject_without_the_modality_is_told_and_the_others_are_read(
     assert len(recordings(read_all(tmp_path, "eeg"))) == 72
 
 
-def test_a_subject_with_too_few_clips_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_subject_with_too_few_clips_is_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ECG"]["stimuli"] = subject(content, 1)["ECG"]["stimuli"][:17]
     first, *_ = read_content(tmp_path, content)
     assert isinstance(first, UnreadableRecording)
     assert first.reason == "ECG.stimuli is a cell array of 17, where a cell array of 18 videos was expected"
 
 
-def test_scores_of_another_length_are_told(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_scores_of_another_length_are_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ScoreArousal"] = np.ones((17, 1))
     first, *_ = read_content(tmp_path, content)
     assert isinstance(first, UnreadableRecording)
@@ -176,7 +176,7 @@ def test_scores_of_another_length_are_told(tmp_path: Path, content: dict[str, An
         ("Data", np.ones((2, 2)), "DREAMER.Data is no cell array"),
     ],
 )
-def test_what_the_file_says_wrongly_is_told(
+def test_wrong_statements_of_the_file_are_reported(
     tmp_path: Path, content: dict[str, Any], field: str, value: object, reason: str
 ) -> None:
     content["DREAMER"][field] = value
@@ -185,7 +185,7 @@ def test_what_the_file_says_wrongly_is_told(
     assert wrong.reason.startswith(reason)
 
 
-def test_a_missing_electrode_is_told(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_missing_electrode_is_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     content["DREAMER"]["EEG_Electrodes"][0][1] = "X1"
     (wrong,) = read_content(tmp_path, content, "eeg")
     assert isinstance(wrong, UnreadableRecording)
@@ -193,7 +193,7 @@ def test_a_missing_electrode_is_told(tmp_path: Path, content: dict[str, Any]) ->
     assert len(recordings(read_all(tmp_path, "ecg"))) == 72
 
 
-def test_missing_subjects_are_told(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_missing_subjects_are_reported(tmp_path: Path, content: dict[str, Any]) -> None:
     content["DREAMER"]["noOfSubjects"] = 23.0
     *others, wrong = read_content(tmp_path, content)
     assert isinstance(wrong, UnreadableRecording)
@@ -222,6 +222,6 @@ def test_two_files_are_not_read_both(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
-def test_a_folder_without_dreamer_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_dreamer_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"contain no DREAMER\.mat"):
         read_all(tmp_path)

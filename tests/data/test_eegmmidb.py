@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.eegmmidb import READER, Eegmmidb
@@ -44,7 +44,7 @@ def test_each_run_is_a_session_at_its_own_rate(tmp_path: Path) -> None:
     ]
 
 
-def test_the_ten_channels_are_found_by_their_dotted_labels(tmp_path: Path) -> None:
+def test_the_ten_channels_are_taken_by_their_dotted_labels(tmp_path: Path) -> None:
     written = write_run(tmp_path / "S001R01.edf")
     run = read_one(tmp_path)
     assert run.channels == TEN_CHANNELS
@@ -69,7 +69,7 @@ def test_volts_become_microvolts(tmp_path: Path) -> None:
         ("R14", "", ["rest", "both feet imagined", "both fists imagined"]),
     ],
 )
-def test_conditions_are_told_in_words_by_run(tmp_path: Path, run: str, condition: str, parts: list[str]) -> None:
+def test_conditions_are_named_in_words_by_run(tmp_path: Path, run: str, condition: str, parts: list[str]) -> None:
     write_run(tmp_path / f"S001{run}.edf")
     recording = read_one(tmp_path)
     assert recording.condition == condition
@@ -159,7 +159,7 @@ def test_a_run_that_is_there_under_two_names_is_refused(tmp_path: Path) -> None:
         read_all(tmp_path)
 
 
-def test_a_link_to_nothing_is_said_and_the_next_run_read(tmp_path: Path) -> None:
+def test_a_dangling_link_is_reported_and_the_next_run_read(tmp_path: Path) -> None:
     (tmp_path / "S001R01.edf").symlink_to(tmp_path / "gone.edf")
     write_run(tmp_path / "S001R02.edf")
     bad, good = read_all(tmp_path)
@@ -193,7 +193,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         read_all(tmp_path / "gone")
 
 
-def test_the_order_of_subjects_goes_by_number_and_is_the_same_every_time(tmp_path: Path) -> None:
+def test_subjects_are_ordered_by_number(tmp_path: Path) -> None:
     write_eegmmidb(tmp_path)
     names = [part.name for part in READER.list_parts(tmp_path, Eegmmidb()) if not isinstance(part, ExcludedData)]
     assert names == ["S001", "S088"]
@@ -207,9 +207,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @given(data=st.data())
-@settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 def test_changed_bytes_and_cuts_give_a_recording_or_a_clear_line(
     tmp_path: Path, small: bytes, data: st.DataObject
 ) -> None:

@@ -7,7 +7,7 @@ import edfio
 import numpy as np
 import pytest
 import wfdb
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.folder import READER, Folder
@@ -16,7 +16,7 @@ from emotune.data.corpora.reader import Item
 from emotune.data.modality import TEN_CHANNELS, Modality, base_units_per, modality_of_channel, normalise_name
 from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.data.recording import Interval, Recording, UnreadableRecording
+from emotune.data.recording import ExcludedData, Interval, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 FS = 200
@@ -116,7 +116,7 @@ def test_every_format_gives_the_same_recording(tmp_path: Path, name: str) -> Non
         assert heart.intervals == (Interval(0.0, 12.0, "rest"),)
 
 
-def test_channels_come_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+def test_channels_have_the_order_of_the_setting(tmp_path: Path) -> None:
     write_npz(tmp_path / "a.npz")
     manifest(tmp_path, "file,subject", "a.npz,s1")
     brain = read_one(tmp_path, "eeg", eeg_channels=("T8", "T3"))
@@ -124,7 +124,7 @@ def test_channels_come_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
     assert brain.signal == pytest.approx(EEG[[7, 2]], abs=0.1)
 
 
-def test_the_manifest_goes_before_the_file(tmp_path: Path) -> None:
+def test_the_manifest_overrides_the_file(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv")
     manifest(
         tmp_path,
@@ -136,17 +136,20 @@ def test_the_manifest_goes_before_the_file(tmp_path: Path) -> None:
     assert heart.ratings == {"arousal": 2, "valence": -1}
     assert heart.channels == tuple(f"c{n}" for n in range(11))
     assert heart.signal[0] == pytest.approx(1000 * ECG)
-    assert read_all(tmp_path, "eeg") == []
+    (other,) = read_all(tmp_path, "eeg")
+    assert isinstance(other, ExcludedData)
+    assert other.reason.startswith("manifest.csv states modality ecg for it; it has time (time stamps), c0, c1")
+    assert other.reason.endswith("; --modality ecg reads them")
 
 
-def test_subjects_come_together_whatever_the_manifests_order(tmp_path: Path) -> None:
+def test_recordings_of_a_subject_are_consecutive_in_any_manifest(tmp_path: Path) -> None:
     for name in "abcd":
         write_npz(tmp_path / f"{name}.npz")
     manifest(tmp_path, "file,subject", "d.npz,s2", "c.npz,s1", "b.npz,s2", "a.npz,s1")
     assert [item.source for item in read_all(tmp_path)] == ["c.npz", "a.npz", "d.npz", "b.npz"]
 
 
-def test_an_unknown_unit_is_kept_and_said(tmp_path: Path) -> None:
+def test_an_unknown_unit_is_kept_and_marked(tmp_path: Path) -> None:
     write_npz(tmp_path / "a.npz", ecg_unit="a.u.")
     manifest(tmp_path, "file,subject", "a.npz,s1")
     assert read_one(tmp_path).calibrated is False
@@ -190,7 +193,7 @@ def test_a_csv_must_be_numbers(tmp_path: Path, content: str, message: str) -> No
     assert message in reason(tmp_path)
 
 
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
+def test_the_reason_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     manifest(tmp_path, "file,subject", "gone.npz,s1")
     assert reason(tmp_path) == "the file is missing"
     (tmp_path / "a.txt").write_text("")
@@ -205,7 +208,6 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
 
 
 @given(place=st.integers(0, 3000), value=st.integers(0, 255), name=st.sampled_from(["a.npz", "a.edf", "a.hea"]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_changed_byte_gives_a_recording_or_a_clear_error(
     pristine: Path, tmp_path: Path, place: int, value: int, name: str
 ) -> None:
@@ -274,7 +276,7 @@ def fingerprint_of(folder: Path) -> str:
     return plan.fingerprint
 
 
-def test_the_fingerprint_notices_every_file_that_is_read(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_every_file_that_is_read(tmp_path: Path) -> None:
     for name, write in WRITERS.items():
         write(tmp_path / name)
     manifest(tmp_path, "file,subject,session", *(f"{name},s1,{name}" for name in WRITERS))

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.folds import Fold, Folds, split
@@ -37,9 +37,8 @@ def sides(index: pd.DataFrame, fold: Fold) -> list[set[str]]:
     return [set(index["subject"].iloc[rows]) for rows in (fold.train, fold.val, fold.test)]
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
-def test_nobody_is_on_two_sides_and_every_row_is_on_one(case: tuple) -> None:
+def test_each_subject_is_on_one_side_and_each_row_is_used(case: tuple) -> None:
     index, folds, labels = case
     fold = split(index, folds, labels=labels)
     train, val, test = sides(index, fold)
@@ -52,7 +51,6 @@ def test_nobody_is_on_two_sides_and_every_row_is_on_one(case: tuple) -> None:
     assert bool(val) == (folds.validation > 0)
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_the_test_sets_hold_every_row_once_and_everybody_evenly(case: tuple) -> None:
     index, folds, labels = case
@@ -62,7 +60,6 @@ def test_the_test_sets_hold_every_row_once_and_everybody_evenly(case: tuple) -> 
     assert max(people) - min(people) <= 1
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables())
 def test_equal_settings_give_equal_folds(case: tuple) -> None:
     index, folds, labels = case
@@ -72,7 +69,6 @@ def test_equal_settings_give_equal_folds(case: tuple) -> None:
     assert first.test.tolist() == second.test.tolist()
 
 
-@settings(max_examples=40, deadline=None)
 @given(tables(), st.integers(1, 60))
 def test_a_share_of_the_training_segments_is_even_over_subjects(case: tuple, wanted: int) -> None:
     index, folds, labels = case
@@ -104,7 +100,7 @@ def test_rows_without_a_label_are_left_out() -> None:
     assert sorted(used) == np.flatnonzero(~np.isnan(labels)).tolist()
 
 
-def test_another_seed_parts_the_people_otherwise() -> None:
+def test_another_seed_gives_another_partition() -> None:
     index = table([3] * 15)
     assert len({tuple(split(index, Folds(seed=seed)).test) for seed in range(6)}) > 1
 
@@ -158,7 +154,6 @@ TOGETHER = {
 }
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(sorted(TOGETHER)), st.integers(0, 9), st.integers(0, 3))
 def test_what_belongs_together_is_on_one_side(by: str, seed: int, number: int) -> None:
     index = two_arms()
@@ -216,6 +211,6 @@ def test_a_lead_that_is_missing_here_and_there_changes_no_fold_by_subject() -> N
     some[::2] = True
     for number in range(4):
         folds = Folds(count=4, index=number)
-        one = split(index, folds, labels=labels)
+        whole = split(index, folds, labels=labels)
         other = split(index, folds, labels=labels, among=some)
-        assert set(other.test) == set(one.test) & set(np.flatnonzero(some))
+        assert set(other.test) == set(whole.test) & set(np.flatnonzero(some))

@@ -50,7 +50,7 @@ def test_a_wave_has_its_amplitude_at_its_frequency() -> None:
     time = np.arange(1280) / 128
     waves = np.stack([3 * np.sin(2 * np.pi * 10 * time), 0.5 * np.cos(2 * np.pi * 50 * time)])
     frequency, spectra = amplitudes(waves[:, None], rate=128)
-    assert [frequency[np.argmax(one)] for one in spectra] == [10, 50]
+    assert [frequency[np.argmax(spectrum)] for spectrum in spectra] == [10, 50]
     assert spectra.max(axis=1) == pytest.approx([3, 0.5], rel=1e-3)
 
 
@@ -63,10 +63,10 @@ def eeg(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
 
 
 def test_pages_are_pictures_and_equal_for_equal_stores(store: SegmentStore, eeg: SegmentStore, tmp_path: Path) -> None:
-    for number, one in enumerate((store, eeg)):
+    for number, store_to_draw in enumerate((store, eeg)):
         file = tmp_path / f"{number}.png"
-        write_picture(one, file=file)
-        assert file.read_bytes() == draw_picture(one)
+        write_picture(store_to_draw, file=file)
+        assert file.read_bytes() == draw_picture(store_to_draw)
         picture = matplotlib.image.imread(file)
         height, width = picture.shape[:2]
         assert (width, height > 1000) == (1400, True)
@@ -81,7 +81,7 @@ def test_a_store_of_many_corpora_and_odd_names_is_drawn(store: SegmentStore) -> 
     assert len(draw_picture(dataclasses.replace(store, index=index))) > 10_000
 
 
-def test_a_title_says_where_a_segment_comes_from() -> None:
+def test_a_title_names_the_source_of_a_segment() -> None:
     row = {"corpus": "amigos", "subject": "P01", "session": "N1", "channel": "ECG Right", "start": 20.0}
     row |= {"condition": "", "rating_arousal": 5.25, "rating_valence": float("nan")}
     title = describe_segment(row)

@@ -101,7 +101,7 @@ def test_small_unsigned_numbers_do_not_overflow(tmp_path: Path) -> None:
         ({"chnames": cells(["F7"])}, "o.data has shape 2400 x 22, where 1 columns were expected"),
     ],
 )
-def test_what_is_wrong_with_a_session_is_said(tmp_path: Path, fields: dict[str, object], reason: str) -> None:
+def test_the_reason_says_what_is_wrong_with_a_session(tmp_path: Path, fields: dict[str, object], reason: str) -> None:
     write(tmp_path / f"{DASHED}.mat", **fields)
     (only,) = read_all(tmp_path)
     assert isinstance(only, UnreadableRecording)

@@ -34,19 +34,19 @@ def plain(save: Save, folder: Path, value: object) -> Any:
     return read_mat(folder / "a.mat", variables=["value"])["value"]
 
 
-def same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
+def same(value: Any, other: Any) -> bool:
+    if type(value) is not type(other):
         return False
-    match one:
+    match value:
         case np.ndarray():
-            alike = (one.shape, one.dtype) == (other.shape, other.dtype)
-            return alike and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+            alike = (value.shape, value.dtype) == (other.shape, other.dtype)
+            return alike and np.array_equal(value, other, equal_nan=value.dtype.kind in "fc")
         case list():
-            return len(one) == len(other) and all(map(same, one, other))
+            return len(value) == len(other) and all(map(same, value, other))
         case dict():
-            return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+            return value.keys() == other.keys() and all(same(value[name], other[name]) for name in value)
         case _:
-            return one == other
+            return value == other
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_what_matlab_wrote_is_read_as_scipy_reads_it(name: str) -> None:
 def as_plain(value: Any) -> Any:
     """Turn what SciPy returns into what we promise."""
     if value.dtype.names:
-        structs = [{name: as_plain(one[name]) for name in value.dtype.names} for one in value.ravel(order="F")]
+        structs = [{name: as_plain(struct[name]) for name in value.dtype.names} for struct in value.ravel(order="F")]
         return structs[0] if len(structs) == 1 else structs
     if value.dtype.kind == "O":
-        return [as_plain(one) for one in value.ravel(order="F")]
+        return [as_plain(cell) for cell in value.ravel(order="F")]
     if value.dtype.kind == "U":
         rows = [str(row).rstrip() for row in value.ravel()]
         return "".join(rows) if len(rows) < 2 else rows
@@ -164,7 +164,7 @@ def test_functions_objects_and_sparse_matrices_are_refused(name: str) -> None:
         read_mat(path, variables=variables_of(path))
 
 
-def test_only_what_is_asked_for_is_read(save: Save, tmp_path: Path) -> None:
+def test_only_the_given_variables_are_read(save: Save, tmp_path: Path) -> None:
     save(tmp_path / "a.mat", CONTENT)
     assert variables_of(tmp_path / "a.mat") == {"matrix", "trials", "study"}
     content = read_mat(tmp_path / "a.mat", variables=["study", "matrix"], without=["eeg", "names", "scores"])
@@ -172,7 +172,7 @@ def test_only_what_is_asked_for_is_read(save: Save, tmp_path: Path) -> None:
                           "matrix": WAVES})  # fmt: skip
 
 
-def test_cells_come_one_by_one(save: Save, tmp_path: Path) -> None:
+def test_cells_are_read_singly(save: Save, tmp_path: Path) -> None:
     save(tmp_path / "a.mat", CONTENT)
     trials = list(iterate_cells(tmp_path / "a.mat", field=["trials"]))
     assert same(trials, read_mat(tmp_path / "a.mat", variables=["trials"])["trials"])
@@ -190,7 +190,7 @@ def test_cells_come_one_by_one(save: Save, tmp_path: Path) -> None:
         (["matrix", "deeper"], "it has no field deeper"),
     ],
 )
-def test_what_is_no_cell_array_is_told(save: Save, tmp_path: Path, place: list[str], message: str) -> None:
+def test_a_value_that_is_no_cell_array_is_reported(save: Save, tmp_path: Path, place: list[str], message: str) -> None:
     save(tmp_path / "a.mat", CONTENT)
     with pytest.raises(DataError, match=message):
         list(iterate_cells(tmp_path / "a.mat", field=place))
@@ -199,7 +199,7 @@ def test_what_is_no_cell_array_is_told(save: Save, tmp_path: Path, place: list[s
 def test_cells_are_in_memory_one_at_a_time(save: Save, tmp_path: Path) -> None:
     trials = [np.zeros((100_000, 3)) for _ in range(10)]
     save(tmp_path / "a.mat", {"trials": cells(trials)})
-    _, peak = traced(lambda: [len(one) for one in iterate_cells(tmp_path / "a.mat", field=["trials"])])
+    _, peak = traced(lambda: [len(cell) for cell in iterate_cells(tmp_path / "a.mat", field=["trials"])])
     assert peak < 3 * trials[0].nbytes
 
 

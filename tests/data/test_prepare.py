@@ -93,9 +93,9 @@ def test_a_segment_is_the_filtered_resampled_standardised_signal(tmp_path: Path,
     two[1] = make_recording(session="b", signal=two[1].signal * 3)
     prepare_these(tmp_path / "store", *two)
     store = SegmentStore.open(tmp_path / "store")
-    clean = [resample(band_pass(one.signal, fs=256.0), fs=256.0, rate=128) for one in two]
+    clean = [resample(band_pass(recording.signal, fs=256.0), fs=256.0, rate=128) for recording in two]
     joined = np.concatenate(clean, axis=1)
-    expected = np.concatenate([(one[0] - joined.mean()) / joined.std() for one in clean]).reshape(6, 1, 1280)
+    expected = np.concatenate([(signal[0] - joined.mean()) / joined.std() for signal in clean]).reshape(6, 1, 1280)
     assert store.signal[:] == pytest.approx(expected, abs=1e-5)
     assert store.index["rating_arousal"].isna().tolist() == [False] * 3 + [True] * 3
     assert store.index["lowest_arousal"].isna().tolist() == [False] * 3 + [True] * 3
@@ -126,7 +126,7 @@ def test_a_subject_does_not_depend_on_the_others(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(few.index, many.index.iloc[: len(few)])
 
 
-def test_the_same_store_is_made_once_and_another_is_refused(tmp_path: Path) -> None:
+def test_an_existing_store_is_kept_and_another_is_refused(tmp_path: Path) -> None:
     first = prepare_small(tmp_path / "store")
     before = (tmp_path / "store/signal.npy").stat().st_mtime_ns
     again = prepare_small(tmp_path / "store")
@@ -138,7 +138,7 @@ def test_the_same_store_is_made_once_and_another_is_refused(tmp_path: Path) -> N
         prepare_small(tmp_path / "store", made_up=Synthetic(subjects=2))
 
 
-def test_what_is_damaged_is_left_out_and_listed_or_stops_everything(tmp_path: Path, make_recording: Make) -> None:
+def test_damaged_recordings_are_listed_or_stop_the_preparation(tmp_path: Path, make_recording: Make) -> None:
     volts = make_recording(session="volts", signal=make_recording().signal / 1e4)
     torn = UnreadableRecording(subject="s03", source="s03/v13.edf", reason="is it truncated?")
     good = make_recording(session="good")
@@ -156,13 +156,13 @@ def test_what_is_damaged_is_left_out_and_listed_or_stops_everything(tmp_path: Pa
     assert describe(SegmentStore.open(tmp_path / "store")).skipped == tuple(map(str, source.left_out))
 
 
-def test_what_a_reader_leaves_out_on_purpose_is_listed_and_never_an_error(tmp_path: Path, make_recording: Make) -> None:
+def test_exclusions_of_a_reader_are_listed_and_never_an_error(tmp_path: Path, make_recording: Make) -> None:
     gap = ExcludedData(subject="s03", source="s03.mat, video 17", reason="the subject did not see it")
     source = prepare_these(tmp_path / "store", make_recording(), gap, strict=True).source
-    assert [str(one) for one in source.left_out] == ["subject s03 (s03.mat, video 17): the subject did not see it"]
+    assert [str(item) for item in source.left_out] == ["subject s03 (s03.mat, video 17): the subject did not see it"]
 
 
-def test_a_short_recording_is_listed_and_harms_nobody(tmp_path: Path, make_recording: Make) -> None:
+def test_a_short_recording_is_listed_and_the_others_are_used(tmp_path: Path, make_recording: Make) -> None:
     short = make_recording(session="short", signal=make_recording().signal[:, :2000])
     summary = prepare_these(tmp_path / "store", short, make_recording(session="long"))
     assert summary.segments == 3
@@ -210,7 +210,7 @@ def add(store: Path, *items: Item, name: str, **settings: object) -> Preparation
     return prepare(reader, folder=None, store=store, settings=given, options=PrepareOptions(append=True))
 
 
-def test_a_pool_takes_one_corpus_after_the_other_and_each_only_once(tmp_path: Path, make_recording: Make) -> None:
+def test_a_pool_contains_each_corpus_once(tmp_path: Path, make_recording: Make) -> None:
     store = tmp_path / "pool"
     first = add(store, make_recording(subject="s1"), name="these")
     old = SegmentStore.open(store)
@@ -228,7 +228,7 @@ def test_a_pool_takes_one_corpus_after_the_other_and_each_only_once(tmp_path: Pa
         add(store, make_recording(), name="others", seconds=5)
     with pytest.raises(SettingsError, match=r"holds a store of these, those\. .*--append"):
         prepare_small(store)
-    assert [one.name for one in tmp_path.iterdir()] == ["pool"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
 
 
 def test_a_pool_is_what_it_was_if_adding_to_it_fails(tmp_path: Path, make_recording: Make) -> None:
@@ -242,14 +242,14 @@ def test_a_pool_is_what_it_was_if_adding_to_it_fails(tmp_path: Path, make_record
     pool = SegmentStore.open(tmp_path / "pool")
     pool.verify()
     assert pool.fingerprint == before
-    assert [one.name for one in tmp_path.iterdir()] == ["pool"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
 
 
 def test_a_power_cut_between_two_names_is_mended(tmp_path: Path, make_recording: Make) -> None:
     add(tmp_path / "pool", make_recording(), name="these")
     (tmp_path / "pool").rename(tmp_path / ".pool.replaced")
     assert add(tmp_path / "pool", make_recording(), name="those").segments == 6
-    assert [one.name for one in tmp_path.iterdir()] == ["pool"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
 
 
 def test_a_channel_that_the_filter_empties_is_refused(tmp_path: Path, make_recording: Make) -> None:
@@ -300,7 +300,7 @@ except DataError as error:
 """
 
 
-def test_killed_in_the_middle_leaves_no_store_and_the_next_one_goes_on(tmp_path: Path) -> None:
+def test_a_killed_preparation_leaves_no_store_and_the_next_one_resumes(tmp_path: Path) -> None:
     store, made_up = tmp_path / "store", Synthetic(subjects=40, seconds_per_state=120)
     process = subprocess.Popen([sys.executable, "-c", RUN, str(store), "40"], cwd=Path(__file__).parents[2])
     deadline = time.monotonic() + 60
@@ -317,19 +317,19 @@ def test_killed_in_the_middle_leaves_no_store_and_the_next_one_goes_on(tmp_path:
     def look(share: float, doing: str) -> None:
         if doing == "writing the store":
             assert {file: file.stat().st_mtime_ns for file in kept} == kept
-            told.append(share)
+            shares.append(share)
 
-    told: list[float] = []
+    shares: list[float] = []
     given = PrepareOptions(progress=look)
     settings = PrepareSettings()
     again = prepare("synthetic", folder=None, store=store, settings=settings, corpus_settings=made_up, options=given)
-    assert told == [1.0]
+    assert shares == [1.0]
     SegmentStore.open(store).verify()
-    assert [one.name for one in tmp_path.iterdir()] == ["store"]
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
     assert again.fingerprint == prepare_small(tmp_path / "undisturbed", made_up=made_up).fingerprint
 
 
-def test_a_full_disk_is_a_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     def allow_small_files_only() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
@@ -347,13 +347,13 @@ def test_a_full_disk_is_a_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_a_clear_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match=f"cannot be written: .*{os.sep}file"):
         prepare_small(tmp_path / "file" / "store")
 
 
-def test_something_else_is_never_overwritten_but_an_empty_folder_is_filled(tmp_path: Path) -> None:
+def test_other_files_are_never_overwritten_and_an_empty_folder_is_used(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("do not lose")
     with pytest.raises(SettingsError, match=r"is not a segment store\. Give another folder"):
         prepare_small(tmp_path)
@@ -361,13 +361,16 @@ def test_something_else_is_never_overwritten_but_an_empty_folder_is_filled(tmp_p
     assert prepare_small(tmp_path / "empty").written
 
 
-@pytest.mark.parametrize(("modality", "segments", "subjects"), [("ecg", 4226, 184), ("eeg", 661, 25)])
+@pytest.mark.parametrize(("modality", "segments", "subjects"), [("ecg", 4208, 184), ("eeg", 661, 25)])
 def test_real_recordings_become_a_store(
     real_data: Path, tmp_path: Path, modality: Modality, segments: int, subjects: int
 ) -> None:
     summary = prepare("folder", folder=real_data, store=tmp_path / "store", settings=PrepareSettings(modality=modality))
     store = SegmentStore.open(tmp_path / "store")
-    assert (len(store), describe(store).subjects, summary.source.left_out) == (segments, subjects, ())
+    assert (len(store), describe(store).subjects) == (segments, subjects)
+    source = summary.source
+    assert source.recordings + len(source.left_out) == 217
+    assert source.unused == len(source.left_out)
     assert np.isfinite(store.signal).all()
     assert {"rest", "arithmetic"} <= set(describe(store).conditions)
     assert [source.corpus for source in store.about.sources] == ["folder"]

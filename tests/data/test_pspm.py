@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.io import savemat
@@ -51,7 +51,7 @@ def test_the_ecg_is_picked_by_its_type_at_its_own_rate(tmp_path: Path, corpus: s
     assert (second.subject, second.ratings, second.condition) == ("02", {}, "")
 
 
-def test_each_set_is_found_in_a_folder_that_holds_several(tmp_path: Path) -> None:
+def test_each_set_is_read_from_a_folder_of_several(tmp_path: Path) -> None:
     for mark in ("FR", "HRM5", "RRM1-2"):
         (tmp_path / f"PsPM-{mark}").mkdir()
         write_pspm(mark)(tmp_path / f"PsPM-{mark}")
@@ -62,12 +62,12 @@ def test_each_set_is_found_in_a_folder_that_holds_several(tmp_path: Path) -> Non
     assert (only.subject, only.session) == ("07", "spike")
 
 
-def test_files_without_any_sets_name_are_taken_for_the_set_that_is_asked_for(tmp_path: Path) -> None:
+def test_files_without_the_name_of_a_set_belong_to_the_given_set(tmp_path: Path) -> None:
     write(tmp_path / "data/spike_01.mat")
     assert len(recordings(tmp_path, "pspm-hrm5")) == 1
 
 
-def test_another_set_is_not_taken_for_the_one_that_is_asked_for(tmp_path: Path) -> None:
+def test_another_set_is_refused(tmp_path: Path) -> None:
     write_pspm("FR")(tmp_path)
     with pytest.raises(DataError, match="contains files of pspm-fr, expected pspm-vis"):
         read_all(tmp_path, "pspm-vis")
@@ -116,7 +116,7 @@ def test_other_names_can_be_described(tmp_path: Path) -> None:
     write(tmp_path / "sess1/s7_ecg.mat")
     write(tmp_path / "sess2/s7_ecg.mat")
     both = recordings(tmp_path, names=r"(?P<session>\w+)/s(?P<subject>\d+)_ecg")
-    assert [(one.subject, one.session) for one in both] == [("07", "sess1"), ("07", "sess2")]
+    assert [(recording.subject, recording.session) for recording in both] == [("07", "sess1"), ("07", "sess2")]
 
 
 @pytest.mark.parametrize(("names", "message"), [("(", "no regular expression"), ("(.*)", "should have the groups")])
@@ -153,7 +153,7 @@ def test_rows_and_a_row_of_cells_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("units", "factor", "calibrated"), [("V", 1e3, True), ("uV", 1e-3, True), ("unknown", 1.0, False), ("", 1.0, False)]
 )
-def test_voltages_become_millivolts_and_other_units_are_said_to_be_unknown(
+def test_voltages_become_millivolts_and_other_units_are_unknown(
     tmp_path: Path, units: str, factor: float, calibrated: bool
 ) -> None:
     write(tmp_path / "FR_1.mat", ecg(units=units))
@@ -162,7 +162,7 @@ def test_voltages_become_millivolts_and_other_units_are_said_to_be_unknown(
     assert only.calibrated is calibrated
 
 
-def test_leads_of_a_rate_are_together_and_other_rates_are_sessions_of_their_own(tmp_path: Path) -> None:
+def test_leads_of_different_rates_are_different_sessions(tmp_path: Path) -> None:
     slow = make_ecg(fs=500, seconds=13)
     write(tmp_path / "FR_1.mat", ecg(), ecg(slow, sr=500), ecg(-ECG[:-2]))
     fast, other = recordings(tmp_path)
@@ -215,7 +215,7 @@ def test_a_recording_without_an_ecg_is_left_out(tmp_path: Path, channels: list[d
         ({"data": cells([3.0])}, " is a 1 x 1 array of float64, where a struct with header was expected"),
     ],
 )
-def test_what_is_wrong_is_said_and_the_next_recording_read(
+def test_a_wrong_recording_is_reported_and_the_next_one_read(
     tmp_path: Path, fields: dict[str, object], reason: str
 ) -> None:
     write(tmp_path / "FR_1.mat", **fields)
@@ -228,7 +228,7 @@ def test_what_is_wrong_is_said_and_the_next_recording_read(
     assert isinstance(good, Recording)
 
 
-def test_a_bad_lead_does_not_take_the_good_one_with_it(tmp_path: Path) -> None:
+def test_a_bad_lead_is_left_out_alone(tmp_path: Path) -> None:
     write(tmp_path / "FR_1.mat", ecg(ECG[:500]), ecg())
     bad, good = read_all(tmp_path)
     assert isinstance(bad, UnreadableRecording)
@@ -237,7 +237,7 @@ def test_a_bad_lead_does_not_take_the_good_one_with_it(tmp_path: Path) -> None:
     assert good.channels == ("ECG 2",)
 
 
-def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "FR_1.mat")
     (tmp_path / "FR_2.mat").write_bytes((tmp_path / "FR_1.mat").read_bytes()[:5000])
     (tmp_path / "FR_3.mat").write_text("<html>not found</html>")
@@ -280,9 +280,6 @@ def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @given(data=st.data())
-@settings(
-    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 def test_changed_bytes_and_cuts_give_a_recording_or_a_clear_line(
     tmp_path: Path, small: bytes, data: st.DataObject
 ) -> None:

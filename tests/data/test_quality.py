@@ -19,7 +19,7 @@ def parts_of(recording: Recording, *, seconds: float = 2.0) -> tuple[list[Record
     return [item for item in items if isinstance(item, Recording)], left_out
 
 
-def test_a_sound_recording_stays_as_it_is(make_recording: Make) -> None:
+def test_a_valid_recording_is_not_changed(make_recording: Make) -> None:
     recording = make_recording()
     assert parts_of(recording) == ([recording], [])
 
@@ -31,36 +31,36 @@ def test_a_sound_recording_stays_as_it_is(make_recording: Make) -> None:
 def test_a_dead_lead_is_left_out_and_the_other_arm_stays(make_recording: Make, value: float, reason: str) -> None:
     lead = make_recording().signal
     both = make_recording(signal=np.concatenate([np.full_like(lead, value), lead]), channels=("right", "left"))
-    (only,), (said,) = parts_of(both)
+    (only,), (left_out,) = parts_of(both)
     assert only.channels == ("left",)
     assert np.array_equal(only.signal, lead)
-    assert "lead right" in said
-    assert said.endswith(reason)
+    assert "lead right" in left_out
+    assert left_out.endswith(reason)
 
 
 def test_an_eeg_recording_needs_all_its_channels(make_recording: Make) -> None:
     signal = make_recording("eeg").signal.copy()
     signal[3] = np.nan
-    parts, said = parts_of(make_recording("eeg", signal=signal))
+    parts, left_out = parts_of(make_recording("eeg", signal=signal))
     assert parts == []
-    assert said[0].endswith("channel P7: a channel is constant or mostly missing")
+    assert left_out[0].endswith("channel P7: a channel is constant or mostly missing")
 
 
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
-def test_a_gap_parts_a_recording_and_both_sides_know_their_time(make_recording: Make, modality: Modality) -> None:
+def test_a_gap_divides_a_recording_and_both_parts_keep_their_time(make_recording: Make, modality: Modality) -> None:
     signal = make_recording(modality).signal.copy()
     signal[0, 2560:2816] = np.nan
     whole = make_recording(modality, signal=signal, intervals=(Interval(12.0, 20.0, "task"),))
-    (before, after), said = parts_of(whole)
+    (before, after), left_out = parts_of(whole)
     assert (before.start, before.seconds, after.start, after.seconds) == (0, 10, 11, 19)
     assert np.isfinite(before.signal).all()
     assert np.isfinite(after.signal).all()
     assert after.intervals == (Interval(1.0, 9.0, "task"),)
-    assert len(said) == 1
-    assert said[0].endswith("1.00 s: gaps of missing samples, cut out")
+    assert len(left_out) == 1
+    assert left_out[0].endswith("1.00 s: gaps of missing samples, cut out")
 
 
-def test_segments_keep_the_time_stamps_of_the_session_whatever_the_gaps(make_recording: Make) -> None:
+def test_segments_keep_the_time_stamps_of_the_session_with_any_gaps(make_recording: Make) -> None:
     settings = PrepareSettings(seconds=2.5)
     late = make_recording(start=3.0)
     made = filter_and_resample(late, settings=settings)
@@ -80,7 +80,9 @@ def test_every_sample_of_a_long_enough_stretch_is_kept_and_no_other(missing: lis
     parts, _ = parts_of(recording)
     first_lives = sum(missing) <= len(missing) / 2
     runs = "".join("." if first_lives and gone else "x" for gone in missing)
-    expected = [one == "x" and (runs == "x" or "xx" in runs[max(0, at - 1) : at + 2]) for at, one in enumerate(runs)]
+    expected = [
+        letter == "x" and (runs == "x" or "xx" in runs[max(0, at - 1) : at + 2]) for at, letter in enumerate(runs)
+    ]
     kept = np.zeros(10 * len(missing), dtype=int)
     for part in parts:
         first = round(10 * part.start)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import signal as dsp
 
@@ -69,10 +69,12 @@ def test_resampling_noise_is_cutting_its_spectrum(fs: float) -> None:
 
 @pytest.mark.parametrize("name", ["S001R01.edf", "S001R04.edf", "Subject00_2.edf"])
 def test_filters_on_real_recordings(real_data: Path, name: str) -> None:
-    channels = [one for one in read_file(real_data / "edf_originals" / name).channels if one.modality is not None]
+    channels = [
+        channel for channel in read_file(real_data / "edf_originals" / name).channels if channel.modality is not None
+    ]
     fs = channels[0].fs
     assert fs is not None
-    signal = np.stack([one.samples[: round(50 * fs)] for one in channels])
+    signal = np.stack([channel.samples[: round(50 * fs)] for channel in channels])
     ours = band_pass(signal, fs=fs)
     assert distance(ours, band_pass_by_formula(signal, fs=fs), fs=fs) < 1e-7
     assert distance(resample(ours, fs=fs, rate=128), dsp.resample(ours, 50 * 128, axis=1), fs=128, inside=2) < 0.02
@@ -102,7 +104,6 @@ def test_a_rate_too_low_for_the_band_is_refused(low_rate: float) -> None:
     frequency=st.floats(1, 50),
     seconds=st.floats(8, 20),
 )
-@settings(max_examples=30, deadline=None)
 def test_resampling_keeps_what_the_new_rate_can_hold(fs: float, frequency: float, seconds: float) -> None:
     length = round(seconds * fs)
     wave = np.sin(2 * np.pi * frequency * np.arange(length) / fs)[None]
@@ -119,7 +120,6 @@ def test_resampling_keeps_aliases_out(frequency: float) -> None:
 
 
 @given(rate=st.floats(40, 180), fs=st.sampled_from([128.0, 256.0, 1000.0]), scale=st.sampled_from([1e-3, 1, 1e5]))
-@settings(max_examples=20, deadline=None)
 def test_the_heart_rate_of_a_regular_heart_is_found_in_any_unit(rate: float, fs: float, scale: float) -> None:
     time = np.arange(round(30 * fs)) / fs
     distance = np.mod(time, 60 / rate) - 0.2

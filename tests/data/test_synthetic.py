@@ -31,10 +31,10 @@ def table(modality: Modality, target: str, **effects: float) -> Features:
     recordings = [
         item for item in READER.items(None, modality=modality, settings=settings) if isinstance(item, Recording)
     ]
-    rows = [(one, start) for one in recordings for start in range(0, one.signal.shape[1], 10 * FS)]
-    values = np.array([features_of(one, start) for one, start in rows])
-    high = np.array([one.ratings[target] > 5 for one, _ in rows]).astype(int)
-    return values, high, np.array([one.subject for one, _ in rows])
+    rows = [(recording, start) for recording in recordings for start in range(0, recording.signal.shape[1], 10 * FS)]
+    values = np.array([features_of(recording, start) for recording, start in rows])
+    high = np.array([recording.ratings[target] > 5 for recording, _ in rows]).astype(int)
+    return values, high, np.array([recording.subject for recording, _ in rows])
 
 
 def score(values: np.ndarray, high: np.ndarray, **how: object) -> float:
@@ -44,7 +44,9 @@ def score(values: np.ndarray, high: np.ndarray, **how: object) -> float:
 
 @pytest.mark.parametrize("target", ["arousal", "valence"])
 @pytest.mark.parametrize("modality", ["ecg", "eeg"])
-def test_ten_seconds_tell_the_state_of_a_known_person_and_less_of_an_unknown(modality: Modality, target: str) -> None:
+def test_ten_seconds_predict_the_state_of_a_known_person_better_than_of_an_unknown(
+    modality: Modality, target: str
+) -> None:
     values, high, people = table(modality, target)
     unknown = score(values, high, groups=people, cv=GroupKFold(6))
     mine = values.copy()
@@ -64,7 +66,9 @@ def test_ten_seconds_tell_the_state_of_a_known_person_and_less_of_an_unknown(mod
         ("eeg", "valence", {"valence_asymmetry": 1}),
     ],
 )
-def test_without_the_stated_effect_nothing_tells_the_state(modality: Modality, target: str, effects: dict) -> None:
+def test_without_the_stated_effect_the_state_cannot_be_predicted(
+    modality: Modality, target: str, effects: dict
+) -> None:
     values, high, people = table(modality, target, **effects)
     assert 0.3 < score(values, high, groups=people, cv=GroupKFold(6)) < 0.65
 

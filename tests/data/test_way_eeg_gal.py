@@ -99,7 +99,7 @@ def with_eeg(**fields: object) -> Callable[[dict], None]:
         (with_eeg(samplingrate=np.nan), "hs.eeg.samplingrate is nan"),
     ],
 )
-def test_what_is_wrong_with_a_series_is_said_and_the_next_one_read(
+def test_what_is_wrong_with_a_series_is_reported_and_the_next_one_read(
     tmp_path: Path, change: Callable[[dict], None], reason: str
 ) -> None:
     write_way_eeg_gal(tmp_path)

@@ -19,7 +19,7 @@ from emotune.data.description import StoreDescription
 from emotune.data.description import describe as describe_store
 from emotune.data.inspection import write_picture
 from emotune.data.prepare.prepare import find_reader
-from emotune.data.recording import Exclusion
+from emotune.data.recording import Exclusion, Note
 from emotune.data.store import SegmentStore
 
 MAX_ROWS = 20
@@ -38,18 +38,21 @@ def describe_and_print(path: str, *, verify: bool, plot: Path | None, as_json: b
         print_json(dataclasses.asdict(description))
     else:
         left_out = [item for source in store.about.sources for item in source.left_out]
-        _print_description(description, left_out=left_out)
+        notes = [note for source in store.about.sources for note in source.notes]
+        _print_description(description, left_out=left_out, notes=notes)
 
 
-def _print_description(description: StoreDescription, *, left_out: Sequence[Exclusion]) -> None:
+def _print_description(description: StoreDescription, *, left_out: Sequence[Exclusion], notes: Sequence[Note]) -> None:
     out = console()
-    for number, part in enumerate(_parts(description, left_out=left_out)):
+    for number, part in enumerate(_parts(description, left_out=left_out, notes=notes)):
         if number:
             out.print()
         out.print(part)
 
 
-def _parts(description: StoreDescription, *, left_out: Sequence[Exclusion]) -> Iterator[RenderableType]:
+def _parts(
+    description: StoreDescription, *, left_out: Sequence[Exclusion], notes: Sequence[Note]
+) -> Iterator[RenderableType]:
     yield facts_table(_facts(description))
     yield _corpora(description)
     if description.labels:
@@ -60,6 +63,8 @@ def _parts(description: StoreDescription, *, left_out: Sequence[Exclusion]) -> I
         yield _counts("condition", description.conditions, of=description.segments)
     if left_out:
         yield reasons_table(left_out)
+    if notes:
+        yield reasons_table(notes, title="notes")
 
 
 def _facts(description: StoreDescription) -> dict[str, str]:

@@ -56,6 +56,8 @@ def _print(prediction: Prediction, *, predictors: list[Predictor]) -> None:
     out.print(_table(prediction))
     if prediction.left_out:
         message_console().print(reasons_table(prediction.left_out))
+    if prediction.notes:
+        message_console().print(reasons_table(prediction.notes, title="notes"))
 
 
 def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, str]:

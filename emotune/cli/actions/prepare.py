@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
 import psutil
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from emotune.cli.actions.folders import store_path
 from emotune.cli.actions.tables import console, message_console, plain_table, reasons_table
 from emotune.cli.data import PrepareRequest
-from emotune.cli.output import print_message
+from emotune.cli.output import print_line, print_message, printable
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, find_reader, prepare
 from emotune.data.prepare.segments import PrepareSettings
@@ -74,15 +73,15 @@ def progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
         yield _lines(corpus)
         return
     columns = (
-        TextColumn(corpus),
+        TextColumn(corpus, markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda share, step: bar.update(task, completed=share, description=step)
+        yield lambda share, step: bar.update(task, completed=share, description=printable(step))
 
 
 def _lines(corpus: str) -> Callable[[float, str], None]:
@@ -116,9 +115,13 @@ def _print_summary(summary: PreparationSummary) -> None:
     if source.left_out:
         out.print()
         out.print(reasons_table(source.left_out))
+    if source.notes:
+        out.print()
+        out.print(reasons_table(source.notes, title="notes"))
     outcome = "written to" if summary.written else "already there:"
     pool = f" (of {summary.segments} in the pool)" if summary.segments != source.segments else ""
-    click.echo(
-        f"\n{source.segments} segments{pool} of {source.recordings} recordings ({source.hours:.2f} h) "
+    unused = f", {source.unused} left out" if source.unused else ""
+    print_line(
+        f"\n{source.segments} segments{pool} of {source.recordings} recordings ({source.hours:.2f} h{unused}) "
         f"{outcome} {summary.store}"
     )

@@ -2,11 +2,14 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from emotune.data.recording import Exclusion
+from emotune.cli.output import printable
+from emotune.data.recording import Exclusion, Note
 
 MAX_EXAMPLES = 2
 """Examples printed per reason why something was left out."""
@@ -18,9 +21,17 @@ WIDTH_WITHOUT_TERMINAL = 120
 """Characters per line if stdout is not a terminal."""
 
 
+class SafeConsole(Console):
+    """Console that replaces control characters in all text: names come from other people's files."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as it is printed; all texts and all cells of tables pass here."""
+        return super().render_str(printable(text), **options)
+
+
 def console() -> Console:
     """Return a console on stdout that prints text literally: brackets and colons in file names have no meaning."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = SafeConsole(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH_WITHOUT_TERMINAL
     return console
@@ -28,7 +39,7 @@ def console() -> Console:
 
 def message_console() -> Console:
     """Return a console on stderr, for the display of a run and for tables that are no answer."""
-    return Console(stderr=True, highlight=False)
+    return SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def plain_table(*titles: str, numbers: Sequence[str] = ()) -> Table:
@@ -55,11 +66,11 @@ def facts_table(facts: Mapping[str, str]) -> Table:
     return table
 
 
-def reasons_table(left_out: Sequence[Exclusion]) -> Table:
-    """Return a table of the reasons why something was left out, the most frequent first."""
+def reasons_table(left_out: Sequence[Exclusion | Note], *, title: str = "left out") -> Table:
+    """Return a table of the reasons why something was left out, or of notes; the most frequent first."""
     ordered = sorted(left_out, key=lambda item: item.reason)
     groups = {reason: list(group) for reason, group in itertools.groupby(ordered, key=lambda item: item.reason)}
-    table = plain_table("left out", "reason", "examples", numbers=("left out",))
+    table = plain_table(title, "reason" if title == "left out" else "note", "examples", numbers=(title,))
     by_frequency = sorted(groups.items(), key=lambda item: -len(item[1]))
     for reason, group in by_frequency[:MAX_REASONS]:
         examples = [item.what for item in group[:MAX_EXAMPLES]]

@@ -2,12 +2,12 @@
 
 import filecmp
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotune.data.corpora.formats import special_kind
 from emotune.data.corpora.reader import CorpusPart, Item
 from emotune.data.recording import UnreadableRecording
 from emotune.errors import DataError
@@ -36,7 +36,8 @@ def find_files(folder: Path, *, name: str) -> list[tuple[Path, re.Match[str]]]:
         name: Regular expression for the whole name of a file.
 
     Raises:
-        DataError: There is no such folder, or links lead to the same file twice.
+        DataError: There is no such folder, links lead to the same file twice, or a file is a link to itself, a pipe
+            or a device.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the folder of the unpacked corpus")
@@ -45,7 +46,10 @@ def find_files(folder: Path, *, name: str) -> list[tuple[Path, re.Match[str]]]:
     files = [(path, match) for path, match in matches if match]
     originals: dict[Path, Path] = {}
     for path, _ in files:
-        other = originals.setdefault(path.resolve(), path)
+        kind = special_kind(path)
+        if kind:
+            raise DataError(f"{path} is {kind}, expected a file; remove it")
+        other = originals.setdefault(_target(path), path)
         if other != path:
             raise DataError(
                 f"{folder}: {_below(folder, other)} and {_below(folder, path)} link to the same file; remove one"
@@ -129,13 +133,30 @@ def _middle(path: Path, *, size: int) -> bytes:
         return file.read(SAMPLE_BYTES)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        here = Path(parent)
-        around = {here.resolve(), *here.resolve().parents}
-        seen = (name for name in folders if _is_visible(name) and (here / name).resolve() not in around)
-        folders[:] = sorted(seen, key=natural_order)
-        yield from (here / name for name in sorted(files, key=natural_order) if _is_visible(name))
+def _target(path: Path) -> Path:
+    """Return where a path leads.
+
+    Raises:
+        DataError: It is a link that leads to itself.
+    """
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError) as error:
+        raise DataError(f"{path} is a link that leads to itself; remove it") from error
+
+
+def _files_below(folder: Path, *, around: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield the visible files of a folder, then those of its folders; a folder is not entered from within itself."""
+    inside = around | {folder.resolve()}
+    try:
+        names = sorted((path.name for path in folder.iterdir() if _is_visible(path.name)), key=natural_order)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}") from error
+    folders = [name for name in names if (folder / name).is_dir()]
+    yield from (folder / name for name in names if name not in folders)
+    for name in folders:
+        if (folder / name).resolve() not in inside:
+            yield from _files_below(folder / name, around=inside)
 
 
 def _is_visible(name: str) -> bool:

@@ -31,6 +31,10 @@ class CorpusPart:
     entries: tuple[Any, ...] = ()
     """Data that the reader passes from ``list_parts`` to ``read``; must be picklable."""
 
+    recordings: int | None = None
+    """Number of recordings that the reader must account for: each is read, or listed with the reason why it is not.
+    The preparation checks it. None: not known before the files are read."""
+
 
 @dataclass(frozen=True)
 class Reader(Generic[SettingsOfCorpus]):

@@ -23,7 +23,7 @@ from emotune.base import Settings
 from emotune.data.corpora.reader import AnyReader, CorpusPart
 from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings, cut, prepared_recordings
-from emotune.data.recording import Exclusion, Recording
+from emotune.data.recording import Exclusion, Note, Recording
 from emotune.data.store import ALL_CHANNELS
 from emotune.errors import DataError
 from emotune.files import write_atomically
@@ -51,10 +51,14 @@ class PreparedPart(Settings):
     """Channels of its segments; empty if there are no segments."""
     subjects: tuple[str, ...]
     recordings: int
+    """Number of recordings that were used, wholly or in part."""
+    unused: int = 0
+    """Number of recordings that were left out."""
     segments: int
     seconds: float
     """Duration of the recordings that were used, in seconds."""
     left_out: tuple[Exclusion, ...]
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass
@@ -95,26 +99,34 @@ class PartWriter:
     channels: tuple[str, ...] = ()
     rows: list[pd.DataFrame] = field(default_factory=list)
     segments: int = 0
+    notes: list[Note] = field(default_factory=list)
 
     def append(self, recordings: Iterator[Recording]) -> float:
         """Append all recordings of a subject, at the rate of the store, and return their duration in seconds.
 
         Each channel gets zero mean and unit variance over all recordings of the subject:
-        ``(x - mean) / deviation``. Channels are matched by name.
+        ``(x - mean) / deviation``. Channels are matched by name. Recordings in an unknown unit are standardised
+        apart from those in a known one, and from those in another unknown unit.
 
         Raises:
             DataError: A recording has other channels than those before.
         """
-        spreads: dict[str, RunningMoments] = {}
-        blocks: list[tuple[int, int, tuple[str, ...]]] = []
-        seconds = 0.0
+        spreads: dict[tuple[str, str], RunningMoments] = {}
+        blocks: list[tuple[int, int, tuple[str, ...], str]] = []
+        seconds, subject = 0.0, ""
         for recording in recordings:
+            unit = MODALITIES[recording.modality].unit if recording.calibrated else recording.unit or "unknown"
             for name, samples in zip(recording.channels, recording.signal, strict=True):
-                spreads.setdefault(name, RunningMoments()).add(samples)
-            blocks += self._write(recording)
+                spreads.setdefault((name, unit), RunningMoments()).add(samples)
+            blocks += [(*block, unit) for block in self._write(recording)]
             seconds += recording.seconds
-        for first, count, names in blocks:
-            self._standardise(first, count=count, spreads=[spreads[name] for name in names])
+            subject = f"{recording.modality} of subject {recording.subject}"
+        for first, count, names, unit in blocks:
+            self._standardise(first, count=count, spreads=[spreads[name, unit] for name in names])
+        units = dict.fromkeys(unit for *_, unit in blocks)
+        if len(units) > 1:
+            reason = f"its recordings in different units were standardised apart: {'; '.join(units)}"
+            self.notes.append(Note(what=subject, reason=reason))
         return seconds
 
     def _write(self, recording: Recording) -> Iterator[tuple[int, int, tuple[str, ...]]]:
@@ -175,25 +187,27 @@ def prepare_part(job: PreparationJob) -> PreparedPart:
     """Read, filter, resample, standardise and cut a part of a corpus; a finished part is only read.
 
     Raises:
-        DataError: In strict mode, a recording cannot be used; or the recordings of a subject are not consecutive.
+        DataError: In strict mode, a recording cannot be used; the recordings of a subject are not consecutive; or
+            the reader did not account for every recording (`CorpusPart.recordings`).
         OSError: The part cannot be written.
     """
     finished = read_finished_part(job.output)
     if finished is not None:
         return finished
     left_out: list[Exclusion] = []
+    notes: list[Note] = []
     subjects: list[str] = []
-    seconds, recordings = 0.0, 0
+    seconds, used, unused = 0.0, 0, 0
 
     def usable_recordings() -> Iterator[Recording]:
-        nonlocal recordings
+        nonlocal used, unused
         items = job.reader.read(job.corpus_part, job.settings.modality, job.corpus_settings)
-        for item in prepared_recordings(items, settings=job.settings, strict=job.strict):
-            if isinstance(item, Exclusion):
-                left_out.append(item)
-                continue
-            recordings += 1
-            yield item
+        for result in prepared_recordings(items, settings=job.settings, strict=job.strict):
+            left_out.extend(result.left_out)
+            notes.extend(result.notes)
+            used += bool(result.parts)
+            unused += not result.parts
+            yield from result.parts
 
     with signal_file(job.output).open("w+b") as file:
         writer = PartWriter(file, corpus=job.collection, samples=job.settings.samples)
@@ -206,13 +220,21 @@ def prepare_part(job: PreparationJob) -> PreparedPart:
             subjects.append(subject)
             seconds += writer.append(group)
         os.fsync(file.fileno())
+    expected = job.corpus_part.recordings
+    if expected is not None and used + unused != expected:
+        raise DataError(
+            f"{job.reader.name}, {job.corpus_part.name}: {used} recordings were read and {unused} left out, where the "
+            f"corpus lists {expected}; the reader loses recordings"
+        )
     part = PreparedPart(
         channels=writer.channels,
         subjects=tuple(subjects),
-        recordings=recordings,
+        recordings=used,
+        unused=unused,
         segments=writer.segments,
         seconds=seconds,
         left_out=tuple(left_out),
+        notes=(*notes, *writer.notes),
     )
     if writer.rows:
         write_index(pd.concat(writer.rows, ignore_index=True), file=index_file(job.output))

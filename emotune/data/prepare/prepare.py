@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emotune.base import Settings
+from emotune.data.corpora.formats import special_kind
 from emotune.data.corpora.reader import AnyReader, CorpusPart
 from emotune.data.corpora.table import CORPORA
 from emotune.data.prepare.parts import PreparationJob, PreparedPart
@@ -26,6 +28,11 @@ from emotune.data.recording import ExcludedData, Exclusion
 from emotune.data.store import ABOUT_FILE, About, SegmentStore, SourceCorpus
 from emotune.errors import DataError, SettingsError, suggestion
 from emotune.files import new_folder, restore_replaced, sha256_of
+
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+"""Error numbers of the operating system for a path that leads to no file."""
+
+REMEDY = "Give another folder, or remove that one."
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error numbers of the operating system for a full disk, a quota and a file size limit."""
@@ -120,13 +127,13 @@ def prepare(
     name = _collection_name(reader, collection=how.collection)
     restore_replaced(store)
     old = _open_old(store)
-    if old is not None and not how.append:
-        _check_corpora(old, name=name)
+    if old is not None:
+        _check_old(old, name=name, settings=settings, append=how.append)
     with _disk_errors(store), scratch_folder(store) as scratch:
         plan = plan_preparation(
             reader, folder=folder, settings=settings, corpus_settings=chosen, scratch=scratch, options=how
         )
-        existing = _existing_summary(old, name=name, settings=settings, corpus_settings=chosen, plan=plan)
+        existing = _existing_summary(old, name=name, corpus_settings=chosen, plan=plan)
         if existing is not None:
             return existing
         parts = ProcessPool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
@@ -209,18 +216,20 @@ def plan_preparation(
 def hash_files(files: set[Path], *, workers: int, progress: Callable[[float, str], None]) -> dict[Path, str]:
     """Return the SHA-256 of each file's content, ``missing`` for a file that does not exist.
 
-    A missing file is no error here: the reader reports it with the subject it belongs to.
+    A missing file, and a pipe or a device, is no error here: the reader reports it with the subject it belongs to.
 
     Raises:
         DataError: A file cannot be read.
     """
 
     def hash_file(file: Path) -> str:
+        if special_kind(file):
+            return special_kind(file)  # to open a pipe would wait for its writer
         try:
             return sha256_of(file)
-        except FileNotFoundError:
-            return "missing"
         except OSError as error:
+            if error.errno in NO_FILE:
+                return "missing"
             raise DataError(f"{file} cannot be read: {error.strerror}") from error
 
     ordered = sorted(files)
@@ -286,10 +295,13 @@ def _collection_name(reader: AnyReader, *, collection: str) -> str:
     return collection
 
 
-def _check_corpora(old: SegmentStore, *, name: str) -> None:
-    """Refuse a store of another corpus before the files are hashed, which takes minutes."""
+def _check_old(old: SegmentStore, *, name: str, settings: PrepareSettings, append: bool) -> None:
+    """Refuse a store of another corpus or with other settings before the files are hashed, which takes minutes."""
+    different = _different_settings(old.about.settings, given=settings.model_dump(mode="json"))
+    if different:
+        raise SettingsError(f"{old.path} holds a store with other settings: {different}. {REMEDY}")
     names = [source.corpus for source in old.about.sources]
-    if name not in names:
+    if name not in names and not append:
         raise SettingsError(
             f"{old.path} holds a store of {', '.join(names)}. Give another folder, or --append to add {name}."
         )
@@ -299,33 +311,39 @@ def _existing_summary(
     old: SegmentStore | None,
     *,
     name: str,
-    settings: PrepareSettings,
     corpus_settings: Settings,
     plan: PreparationPlan,
 ) -> PreparationSummary | None:
     """Return the summary of a store that holds the corpus already; None if the corpus must be prepared.
 
     Raises:
-        SettingsError: The store was prepared with other settings, or from other files of the corpus.
+        SettingsError: The store was prepared with other settings of the corpus, or from other files.
     """
     if old is None:
         return None
-    about = old.about
-    remedy = "Give another folder, or remove that one."
-    if about.settings != settings.model_dump(mode="json"):
-        raise SettingsError(f"{old.path} holds a store with other settings. {remedy}")
-    source = next((source for source in about.sources if source.corpus == name), None)
+    source = next((source for source in old.about.sources if source.corpus == name), None)
     if source is None:
         return None
     different: list[str] = []
     if source.settings != corpus_settings.model_dump(mode="json"):
-        different.append("corpus settings")
+        settings_differ = _different_settings(source.settings, given=corpus_settings.model_dump(mode="json"))
+        different.append(f"corpus settings ({settings_differ})")
     if source.fingerprint != plan.fingerprint:
         different.append(f"files of {name}")
     if different:
-        raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {remedy}")
+        raise SettingsError(f"{old.path} holds a store with other {' and '.join(different)}. {REMEDY}")
     return PreparationSummary(
         store=old.path, written=False, source=source, segments=len(old), fingerprint=old.fingerprint
+    )
+
+
+def _different_settings(existing: dict[str, Any], *, given: dict[str, Any]) -> str:
+    """Return which settings of a store differ from the given ones, with both values."""
+    missing = "not there"
+    return ", ".join(
+        f"{name} is {existing.get(name, missing)}, not {given.get(name, missing)}"
+        for name in dict.fromkeys((*existing, *given))
+        if existing.get(name, missing) != given.get(name, missing)
     )
 
 
@@ -355,6 +373,8 @@ def _source(
         segments=segments,
         hours=round(sum(part.seconds for part in parts) / 3600, 4),
         left_out=left_out,
+        unused=sum(part.unused for part in parts),
+        notes=tuple(note for part in parts for note in part.notes),
     )
 
 

@@ -16,7 +16,8 @@ LARGEST_MISSING_SHARE = 0.5
 def clean_parts(recording: Recording, *, seconds: float) -> Iterator[Recording | Exclusion]:
     """Exclude dead channels, and cut a recording at its gaps.
 
-    A channel is dead if it is constant or more than half of its samples are missing (not finite). If each
+    A channel is dead if it is constant or more than half of its samples are missing (not finite), where the parts
+    in which nothing was recorded (`Recording.gaps`) do not count. If each
     lead becomes segments of its own (ECG), a dead lead is excluded alone; otherwise (EEG) a dead channel
     excludes the recording. The remaining channels are cut where a sample of any of them is missing, so
     that they keep the same time stamps; `Recording.start` is the position of a part in the session.
@@ -47,7 +48,11 @@ def clean_parts(recording: Recording, *, seconds: float) -> Iterator[Recording |
 
 
 def _dead_channels(recording: Recording) -> Iterator[tuple[int, str]]:
-    for number, channel in enumerate(recording.signal):
+    recorded = np.ones(recording.signal.shape[1], dtype=bool)
+    for start, end in recording.gaps:
+        recorded[round(start * recording.fs) : round(end * recording.fs)] = False
+    for number, samples in enumerate(recording.signal):
+        channel = samples[recorded]
         finite = channel[np.isfinite(channel)]
         if len(finite) < (1 - LARGEST_MISSING_SHARE) * len(channel):
             yield number, "is mostly missing"
@@ -80,5 +85,9 @@ def _part(recording: Recording, *, first: int, last: int) -> Recording:
         for interval in recording.intervals
     )
     return dataclasses.replace(
-        recording, signal=recording.signal[:, first:last], start=recording.start + begin, intervals=intervals
+        recording,
+        signal=recording.signal[:, first:last],
+        start=recording.start + begin,
+        intervals=intervals,
+        gaps=(),
     )

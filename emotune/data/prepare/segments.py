@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,8 +13,8 @@ from emotune.base import Settings
 from emotune.data.corpora.reader import Item
 from emotune.data.modality import DEFAULT_MODALITY, MODALITIES, Modality
 from emotune.data.prepare.quality import clean_parts
-from emotune.data.recording import ExcludedData, Exclusion, Recording, UnreadableRecording
-from emotune.data.signals import band_pass, resample
+from emotune.data.recording import ExcludedData, Exclusion, Note, Recording, SkippedItem
+from emotune.data.signals import band_pass, check_band, resample
 from emotune.errors import DataError
 
 NOTHING_LEFT = 1e-6
@@ -73,10 +74,22 @@ class PrepareSettings(Settings):
         return round(self.seconds * self.rate)
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedRecording:
+    """What became of one item of a reader: it is used, or it is left out with a reason."""
+
+    parts: tuple[Recording, ...]
+    """The parts that are used, filtered and resampled; none if the recording is left out."""
+    left_out: tuple[Exclusion, ...]
+    """What is left out, with the reason. There is a reason if there are no parts."""
+    notes: tuple[Note, ...] = ()
+    """Facts about how it was read, if it is used."""
+
+
 def prepared_recordings(
     items: Iterable[Item], *, settings: PrepareSettings, strict: bool = False
-) -> Iterator[Recording | Exclusion]:
-    """Check, filter and resample recordings one by one.
+) -> Iterator[PreparedRecording]:
+    """Check, filter and resample recordings one by one; every item gives exactly one result.
 
     Dead channels and gaps are left out (`emotune.data.prepare.quality`), and so is what is shorter than a
     segment or cannot be used.
@@ -90,16 +103,26 @@ def prepared_recordings(
         DataError: In strict mode, a recording cannot be read or used.
     """
     for item in items:
-        match item:
-            case ExcludedData():
-                yield Exclusion.of(item)
-            case UnreadableRecording():
-                if strict:
-                    raise DataError(str(item))
-                yield Exclusion.of(item)
-            case Recording():
-                for part in clean_parts(item, seconds=settings.seconds):
-                    yield _prepare_or_exclude(part, settings=settings, strict=strict)
+        if isinstance(item, SkippedItem):
+            if strict and not isinstance(item, ExcludedData):
+                raise DataError(str(item))
+            yield PreparedRecording((), (Exclusion.of(item),))
+        else:
+            yield _prepared(item, settings=settings, strict=strict)
+
+
+def _prepared(recording: Recording, *, settings: PrepareSettings, strict: bool) -> PreparedRecording:
+    results = [
+        _prepare_or_exclude(part, settings=settings, strict=strict)
+        for part in clean_parts(recording, seconds=settings.seconds)
+    ]
+    parts = tuple(result for result in results if isinstance(result, Recording))
+    left_out = tuple(result for result in results if isinstance(result, Exclusion))
+    if not parts:
+        reason = f"no part between its gaps has the length of a segment, {settings.seconds:g} s"
+        return PreparedRecording((), left_out or (Exclusion(what=str(recording), reason=reason),))
+    notes = tuple(Note(what=str(recording), reason=note) for note in recording.notes)
+    return PreparedRecording(parts, tuple(dataclasses.replace(item, partial=True) for item in left_out), notes)
 
 
 def _prepare_or_exclude(
@@ -126,12 +149,14 @@ def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> R
     Raises:
         DataError: It cannot be used (`Recording.check`), does not hold the band, or has nothing in it.
     """
-    recording.check()
     low, high = settings.band
     try:
+        if recording.fs > 0:
+            check_band(fs=recording.fs, high=high)  # first: at a low rate no beats are found either
+        recording.check()
         filtered = band_pass(recording.signal, fs=recording.fs, low=low, high=high, order=settings.order)
     except DataError as error:
-        raise DataError(f"{recording}: {error}") from error
+        raise DataError(f"{recording}: {str(error).removeprefix(f'{recording}: ')}") from error
     before = recording.signal.std(axis=1, dtype=np.float64)
     empty = filtered.std(axis=1) <= NOTHING_LEFT * before
     if empty.any():

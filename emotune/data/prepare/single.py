@@ -12,28 +12,32 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from emotune.data.corpora.folder import ManifestEntry, recording_of
 from emotune.data.corpora.formats import read_file
-from emotune.data.modality import MODALITIES, Modality
+from emotune.data.corpora.manifest import MANIFEST, ManifestEntry
+from emotune.data.corpora.selection import NoChannelError, recording_of
+from emotune.data.modality import Modality
 from emotune.data.prepare.parts import PartWriter
 from emotune.data.prepare.segments import PrepareSettings, prepared_recordings
-from emotune.data.recording import Exclusion, Recording
+from emotune.data.recording import Exclusion, Note, Recording
 from emotune.errors import DataError, SettingsError
 
 REASONS_NAMED = 3
 """Number of reasons in a message."""
+
 CHANNELS_NAMED = 12
 """Number of channels in a message."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedSegments:
-    """PreparedSegments of one recording, standardised over that recording, and what of it was left out."""
+    """Segments of one recording, standardised over that recording, and what of it was left out."""
 
     index: pd.DataFrame
     """Index table as that of a store: among others ``channel`` (a lead, or ``all``) and ``start`` in seconds."""
     signals: Float32[np.ndarray, "segment channel time"]
     left_out: tuple[Exclusion, ...] = ()
+    notes: tuple[Note, ...] = ()
+    """Facts about how the recording was read."""
 
 
 def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareSettings) -> PreparedSegments:
@@ -85,19 +89,18 @@ def read_single(
     )
     try:
         raw = read_file(path)
-        chosen = [channel for channel in raw.channels if channel.modality == modality]
-        if any(channel.fs is None for channel in chosen) and fs is None:
-            raise DataError("its sampling rate is not known; give it with --fs")
-        recording = recording_of(raw, entry=entry, modality=modality, names=channels)
-        if recording is None:
-            names = [f"{channel.name} ({channel.modality or 'other'})" for channel in raw.channels]
-            label = MODALITIES[modality].label
-            more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
-            present = ", ".join(names[:CHANNELS_NAMED]) or "none"
-            raise DataError(f"it has no {label} channel, which the model needs; it has: {present}{more}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return recording
+    try:
+        return recording_of(raw, entry=entry, modality=modality, names=channels)
+    except NoChannelError as error:
+        names = [f"{channel.name} ({channel.modality or channel.passed_over or 'other'})" for channel in raw.channels]
+        more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
+        present = (", ".join(names[:CHANNELS_NAMED]) or "none") + more
+        what = str(error).partition(";")[0]
+        raise DataError(f"{path}: {what}, which the model needs; it has: {present}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {str(error).replace(f'in the column fs of {MANIFEST}', 'with --fs')}") from error
 
 
 def prepare_single(recording: Recording, *, settings: PrepareSettings) -> PreparedSegments:
@@ -108,15 +111,14 @@ def prepare_single(recording: Recording, *, settings: PrepareSettings) -> Prepar
     Raises:
         DataError: No part of it can be used; the message says why, without naming the file.
     """
-    parts = list(prepared_recordings([recording], settings=settings))
-    left_out = tuple(_shorten(part, recording=recording) for part in parts if isinstance(part, Exclusion))
-    usable = [part for part in parts if isinstance(part, Recording)]
-    if not usable:
+    (result,) = prepared_recordings([recording], settings=settings)
+    left_out = tuple(_shorten(part, recording=recording) for part in result.left_out)
+    if not result.parts:
         reasons = list(dict.fromkeys(f"{item.what}: {item.reason}" if item.what else item.reason for item in left_out))
         more = f"; and {len(reasons) - REASONS_NAMED} more" if len(reasons) > REASONS_NAMED else ""
         raise DataError("; ".join(reasons[:REASONS_NAMED]) + more)
-    segments = standardised_segments(usable, settings=settings)
-    return PreparedSegments(segments.index, segments.signals, left_out)
+    segments = standardised_segments(result.parts, settings=settings)
+    return PreparedSegments(segments.index, segments.signals, left_out, result.notes)
 
 
 def _shorten(left_out: Exclusion, *, recording: Recording) -> Exclusion:

@@ -33,8 +33,8 @@ def save_73(file: Path, variables: Mapping[str, Any]) -> None:
 def put(group: h5py.Group, *, name: str, value: Any) -> None:
     if isinstance(value, dict):
         struct = group.create_group(name)
-        for field, one in value.items():
-            put(struct, name=field, value=one)
+        for field, content in value.items():
+            put(struct, name=field, value=content)
         struct.attrs["MATLAB_class"] = np.bytes_("struct")
         return
     array = np.atleast_2d(np.asarray(value))

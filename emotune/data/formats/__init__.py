@@ -1,0 +1,1 @@
+"""Readers of single files, one module per format. `emotune.data.corpora.formats` chooses among them."""

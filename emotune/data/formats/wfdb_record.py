@@ -1,0 +1,101 @@
+"""Reader of WFDB records: a header (.hea), its signal files, and its segments."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wfdb
+from jaxtyping import Bool
+
+from emotune.data.formats.raw import RawChannel, RawFile, one_line
+from emotune.data.modality import modality_of_channel
+from emotune.errors import DataError
+
+WFDB_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""Exceptions of wfdb for damaged headers and signal files; RecursionError if segments name each other."""
+
+NO_SEGMENT = "~"
+"""Name of a segment in which nothing was recorded."""
+
+SHORTEST_GAP_S = 1.0
+"""Shortest part without any sample that counts as not recorded (s). Shorter ones are invalid samples."""
+
+
+def read_wfdb(path: Path) -> RawFile:
+    """Read a WFDB record from its header file; samples marked as invalid become NaN.
+
+    Each signal is read at its own rate: the frame rate times its samples per frame. Segments are joined.
+
+    Raises:
+        DataError: The record is damaged, or its signal file is missing or truncated.
+    """
+    try:
+        record: Any = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=False)
+        if not record.sig_name or record.e_p_signal is None:
+            raise DataError("the WFDB record has no signals")
+        columns = list(
+            zip(record.sig_name, record.units, record.e_p_signal, record.samps_per_frame, strict=True),
+        )
+        fs = float(record.fs)
+    except WFDB_FAULTS as error:
+        raise DataError(f"the WFDB record is damaged: {one_line(error)}") from error
+    channels = tuple(
+        RawChannel(
+            name=name or "",
+            modality=modality_of_channel(name or ""),
+            unit=unit or "",
+            fs=fs * per_frame,
+            values=np.asarray(samples, dtype=np.float64),
+        )
+        for name, unit, samples, per_frame in columns
+    )
+    return RawFile(
+        channels,
+        gaps=_gaps(
+            [(channel.samples, int(column[3])) for channel, column in zip(channels, columns, strict=True)], fs=fs
+        ),
+    )
+
+
+def _gaps(signals: list[tuple[np.ndarray, int]], *, fs: float) -> tuple[tuple[float, float], ...]:
+    """Return start and end (s) of the parts in which every signal is missing."""
+    frames = min(len(samples) // per_frame for samples, per_frame in signals)
+    missing: Bool[np.ndarray, " frame"] = np.logical_and.reduce(
+        [
+            np.isnan(samples[: frames * per_frame]).reshape(frames, per_frame).all(axis=1)
+            for samples, per_frame in signals
+        ]
+    )
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]))).reshape(-1, 2)
+    return tuple((first / fs, last / fs) for first, last in edges if (last - first) / fs >= SHORTEST_GAP_S)
+
+
+def files_of_record(path: Path) -> list[Path]:
+    """Return all files that a record consists of, whether they exist or not.
+
+    They are the header, all files of its name beside it, the signal files that it names, and the headers and
+    signal files of its segments. A header that cannot be read names none; wfdb refuses names of other folders.
+    """
+    files = {path, *path.parent.glob(f"{path.stem}.*")}
+    waiting, seen = [path], {path}
+    while waiting:
+        header = waiting.pop()
+        for name in _names_in(header):
+            file = path.parent / name
+            files.add(file)
+            if file.suffix == ".hea" and file not in seen:
+                seen.add(file)
+                waiting.append(file)
+    return sorted(files)
+
+
+def _names_in(header: Path) -> list[str]:
+    """Return the files that a header names; none if it cannot be read."""
+    if not header.is_file():
+        return []
+    try:
+        content: Any = wfdb.rdheader(str(header.with_suffix("")))
+    except (*WFDB_FAULTS, OSError):
+        return []
+    segments = [f"{name}.hea" for name in getattr(content, "seg_name", None) or () if name and name != NO_SEGMENT]
+    return segments + [str(name) for name in getattr(content, "file_name", None) or () if name and name != NO_SEGMENT]
