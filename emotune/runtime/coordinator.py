@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from emotune.errors import SearchFailedError
-from emotune.runtime.failures import RULES
+from emotune.runtime.failures import RULES, FailureRule
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Resized, Started
 from emotune.search.settings import virtual_workers
@@ -62,6 +62,7 @@ class Coordinator:
         self._similar: Counter[tuple[str, str]] = Counter()
         self._epochs: dict[int, int] = {}
         self._objective_values: dict[int, float | None] = {}
+        self._paused_until = 0.0
         for number, record in enumerate(journal.records):
             self._update_objective(record)
             self._notify(record, number)
@@ -72,13 +73,21 @@ class Coordinator:
         return len(self._running)
 
     @property
+    def epochs_done(self) -> int:
+        """Number of epochs that all configurations together have trained."""
+        return sum(self._epochs.values())
+
+    @property
     def finished(self) -> bool:
         """Whether no evaluation is handed out, and none is left."""
         return not self._running and (self.stopping or (self.optimizer.finished and not self._unfinished))
 
     def next_evaluation(self) -> Evaluation | None:
-        """Return the next evaluation, unfinished ones of an earlier driver first; None if there is none now."""
-        if self.stopping:
+        """Return the next evaluation, unfinished ones of an earlier driver first.
+
+        None if there is none now, or in the pause after a fault of a machine.
+        """
+        if self.stopping or time.monotonic() < self._paused_until:
             return None
         evaluation = self._unfinished.pop(0) if self._unfinished else self._ask()
         if evaluation is not None:
@@ -145,8 +154,8 @@ class Coordinator:
             failure: Why it ended without a result.
 
         Raises:
-            SearchFailedError: Several evaluations failed in a similar way, without a success in between. Or the
-                storage failed, which is no result of the evaluation: the next driver runs it again.
+            SearchFailedError: Several evaluations failed in a similar way, without a success in between. Or a
+                machine failed, which is no result of the evaluation: the next driver runs it again.
         """
         evaluation, rule = self._running[evaluation_id], RULES[failure.kind]
         self._stop_clock(evaluation_id)
@@ -154,10 +163,11 @@ class Coordinator:
         if self._attempts[evaluation_id] <= rule.retries:
             logger.warning("evaluation %d failed and is tried again: %s", evaluation_id, failure.message)
             self._unfinished.append(self._running.pop(evaluation_id))
+            self._pause(rule, attempt=self._attempts[evaluation_id])
             return
         if rule.stops_search:
             raise SearchFailedError(
-                f"{failure.message}; nothing is lost, free disk space and start the same search again"
+                f"{failure.message}; nothing is lost, {rule.remedy} and start the same search again"
             )
         if rule.is_result:
             self._end(evaluation, objective=None, failure=failure)
@@ -167,6 +177,12 @@ class Coordinator:
         self._end(evaluation, objective=None, failure=failure)
         self._stop_after_similar(failure)
 
+    def _pause(self, rule: FailureRule, *, attempt: int) -> None:
+        """Start no evaluation for ``first_pause_s * 2**(attempt - 1)`` seconds."""
+        if rule.first_pause_s:
+            pause = rule.first_pause_s * 2 ** (attempt - 1)
+            self._paused_until = max(self._paused_until, time.monotonic() + pause)
+
     def _stop_after_similar(self, failure: Failure) -> None:
         signature = failure.kind, NUMBER.sub("#", failure.message)
         self._similar[signature] += 1
@@ -175,6 +191,11 @@ class Coordinator:
                 f"{MAX_SIMILAR_FAILURES} evaluations in a row failed in the same way, the last one with: "
                 f"{failure.message}. Correct the cause and start the search with another --name or with --fresh"
             )
+
+    def requeue_all(self) -> None:
+        """Take back all evaluations, because Ray has ended."""
+        for evaluation_id in sorted(self._running, reverse=True):
+            self.requeue(evaluation_id)
 
     def requeue(self, evaluation_id: int) -> None:
         """Take back an evaluation that could not start on its worker's machine; it is the next one to hand out."""

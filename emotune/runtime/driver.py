@@ -4,12 +4,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
+from signal import Signals
 from types import MappingProxyType
 from typing import Literal
 
+from emotune.errors import ClusterError, EmotuneError
 from emotune.runtime.cluster.access_check import Requirements, check_nodes
 from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concurrency, connect_for_search
+from emotune.runtime.cluster.connect import disconnect
 from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
 from emotune.runtime.coordinator import Coordinator, Observer
 from emotune.runtime.group import GroupTrainable
@@ -26,6 +30,13 @@ from emotune.study.resume import as_recorded, make_optimizer, software_changes
 from emotune.study.study import Study
 
 logger = logging.getLogger(__name__)
+
+MAX_RAY_RESTARTS = 2
+"""Number of times that Ray is started again without a new epoch in between."""
+
+RESUME_ADVICE = "nothing is lost, start the same search again"
+"""End of the message of a failure that stops a search."""
+
 SOFTWARE = ("emotune", "ConfigSpace", "hpbandster", "numpy", "ray", "torch")
 """Packages whose versions are recorded."""
 
@@ -77,7 +88,8 @@ def run_study(
         StudyChangedError: The search was started from another study.
         SettingsError: It is to be extended by a limit that it does not have, or a node cannot access its folders.
         DamageError: The journal is not what was written.
-        SearchFailedError: Too many evaluations failed in the same way, or none gave a result.
+        SearchFailedError: Too many evaluations failed in the same way, or a machine failed.
+        ClusterError: Ray does not start, or has failed again and again.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder.journal, owner=folder.name) as journal:
@@ -88,11 +100,21 @@ def run_study(
             _retry(journal, study, options)
             _warn_of_other_software(journal.records)
         folder.forget_stop()
+        connect = partial(
+            connect_for_search,
+            study.base,
+            trials=options.concurrency,
+            workers=options.workers,
+            trials_per_gpu=options.trials_per_gpu,
+        )
+
+        def reconnect() -> None:
+            disconnect()
+            connect()
+
         capacity = requirements = None
         if search_state(journal.records, alive=False) != "finished":
-            capacity = connect_for_search(
-                study.base, trials=options.concurrency, workers=options.workers, trials_per_gpu=options.trials_per_gpu
-            )
+            capacity = connect()
             requirements = check_nodes(folder, study.base)
             _open(journal, study, folder, options=options, capacity=capacity)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
@@ -101,7 +123,7 @@ def run_study(
             copies = copy_encoders(encoders, folder)
             make_job = _job_maker(study, folder, copies=copies, options=options, requirements=requirements)
             concurrency = choose_concurrency(journal.records, options.concurrency, capacity=capacity)
-            _search(coordinator, make_job, folder, concurrency=concurrency)
+            _search(coordinator, make_job, folder, concurrency=concurrency, reconnect=reconnect)
         return list(journal.records)
 
 
@@ -194,10 +216,46 @@ def _job_maker(
     return make_job
 
 
-def _search(coordinator: Coordinator, make_job: MakeJob, folder: SearchFolder, *, concurrency: Concurrency) -> None:
-    """Run the evaluations with Ray Tune, and record how the search ended."""
+def _search(
+    coordinator: Coordinator,
+    make_job: MakeJob,
+    folder: SearchFolder,
+    *,
+    concurrency: Concurrency,
+    reconnect: Callable[[], object],
+) -> None:
+    """Run the evaluations with Ray Tune, and record how the search ended.
+
+    If Ray fails, it is started again, `MAX_RAY_RESTARTS` times without a new epoch in between.
+    """
     if concurrency.elastic:
         coordinator.resize(concurrency.slots)
+    restarts, epochs_done, signal = 0, -1, None
+    while restarts <= MAX_RAY_RESTARTS:
+        try:
+            signal = _run_trials(coordinator, make_job, folder, concurrency=concurrency)
+            break
+        except ClusterError as error:
+            restarts = 1 if coordinator.epochs_done > epochs_done else restarts + 1
+            epochs_done = coordinator.epochs_done
+            if restarts > MAX_RAY_RESTARTS:
+                raise _closed(coordinator, ClusterError(f"{error}; {RESUME_ADVICE}")) from error
+            logger.warning("%s; Ray is started again", error)
+            coordinator.requeue_all()
+            try:
+                reconnect()
+            except EmotuneError as failed:
+                raise _closed(coordinator, failed) from failed
+        except EmotuneError as error:
+            raise _closed(coordinator, error) from error
+    finished = coordinator.optimizer.finished and not coordinator.in_progress
+    reason = "" if signal is None or finished else signal.name
+    coordinator.close(Closed(time=time.time(), state="finished" if finished else "interrupted", reason=reason))
+
+
+def _run_trials(
+    coordinator: Coordinator, make_job: MakeJob, folder: SearchFolder, *, concurrency: Concurrency
+) -> Signals | None:
     searcher = CoordinatorSearcher(
         coordinator,
         make_job=make_job,
@@ -208,8 +266,11 @@ def _search(coordinator: Coordinator, make_job: MakeJob, folder: SearchFolder, *
     trainable = EvaluationTrainable if concurrency.resources else GroupTrainable
     signal = run_trials(searcher, trainable=trainable, resources=concurrency.resources)
     if searcher.failure is not None:
-        coordinator.close(Closed(time=time.time(), state="failed", reason=str(searcher.failure)))
         raise searcher.failure
-    finished = coordinator.optimizer.finished and not coordinator.in_progress
-    reason = "" if signal is None or finished else signal.name
-    coordinator.close(Closed(time=time.time(), state="finished" if finished else "interrupted", reason=reason))
+    return signal
+
+
+def _closed(coordinator: Coordinator, error: EmotuneError) -> EmotuneError:
+    """Record that the search failed, and return the error."""
+    coordinator.close(Closed(time=time.time(), state="failed", reason=str(error)))
+    return error

@@ -91,13 +91,15 @@ class Group:
         self._thread.join(SHUTDOWN_TIMEOUT_S)
 
     def _run(self) -> None:
-        scratch = tempfile.mkdtemp(prefix="emotune-train-")
+        scratch: str | None = None
         try:
+            scratch = tempfile.mkdtemp(prefix="emotune-train-")
             make_trainer(self._first_job, size=self.size, config={"mailbox": self.mailbox}, scratch=scratch).fit()
         except Exception as error:  # noqa: BLE001 (every exception is classified, and the coordinator decides)
             self.error = error
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def make_trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -> TorchTrainer:

@@ -1,9 +1,10 @@
 """Failures that only Ray reports: a worker, a node or a connection is lost, or a group could not start.
 
-They are classified by the types of Ray's exceptions.
+They are classified by the types of Ray's exceptions, and by their messages where Ray has no type or Tune loses it.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 from ray import train
 from ray.exceptions import NodeDiedError, RayActorError, RayError, RayTaskError
@@ -13,7 +14,9 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
+from ray.tune import TuneError
 
+from emotune.errors import ClusterError, EmotuneError
 from emotune.runtime.failures import RULES, failure_of, summary
 from emotune.search.records import Failure
 
@@ -22,19 +25,62 @@ CONNECTION_ADVICE = (
     "example eth0) before Ray is started there"
 )
 
+MEMORY_KILL = "killed due to the node running low on memory"
+"""Part of the message of Ray's OutOfMemoryError, which Tune does not keep."""
 
-def trial_failure(error: BaseException | None, *, text: str) -> Failure:
+SETUP_FAILURE = "Failed to set up runtime environment"
+"""First line of Ray's RuntimeEnvSetupError: the node could not start a worker process."""
+
+NODE_DEATH = "its node has died"
+"""Part of the message of Ray's ActorDiedError if the node is lost."""
+
+OS_ERROR = re.compile(r"^\w+: \[Errno \d+\]")
+"""Last line of the traceback of an OSError, as in ``FileNotFoundError: [Errno 2] No such file or directory``."""
+
+NODE_MEMORY = re.compile(r"used / (?P<limit>[\d.]+)GB limit")
+KILLED_WORKER = re.compile(r"Selected to kill: .*?pid=(?P<pid>\d+), actual memory used=(?P<used>[\d.]+)GB")
+"""The node's memory, and process number and memory of a killed worker, in the message of Ray's OutOfMemoryError."""
+
+MAX_INNOCENT_SHARE = 0.5
+"""Share of the node's memory up to which a killed worker is not itself the cause of the shortage."""
+
+
+def trial_failure(error: BaseException | None, *, text: str, pid: int | None = None) -> Failure:
     """Classify why Tune lost a trial.
 
     Args:
         error: Ray's exception; None if Tune did not keep one.
         text: The exception as text.
+        pid: Process number of the trial's worker, if it has reported anything.
     """
-    lines = [line.strip() for line in text.strip().splitlines()]
+    lines = [line.strip() for line in text.strip().splitlines()] or ["Ray gave no reason"]
+    if MEMORY_KILL in text:
+        return _memory_failure(text, pid=pid)
+    if SETUP_FAILURE in text:
+        return Failure(kind="os_error", message=f"Ray could not start a worker: {lines[-1]}")
     if isinstance(error, RayTaskError) or (isinstance(error, RayActorError) and error.actor_init_failed):
         # an exception outside a step, such as in the start of the process
-        return Failure(kind="program_error", message=lines[-1])
-    return Failure(kind="node_lost" if _is_node_death(error) else "worker_lost", message=lines[0])
+        is_os_error = OS_ERROR.match(lines[-1]) or isinstance(getattr(error, "cause", None), OSError)
+        return Failure(kind="os_error" if is_os_error else "program_error", message=lines[-1])
+    is_node_death = _is_node_death(error) or NODE_DEATH in text
+    return Failure(kind="node_lost" if is_node_death else "worker_lost", message=lines[0])
+
+
+def _memory_failure(text: str, *, pid: int | None) -> Failure:
+    """Classify the message of Ray's memory monitor, which has killed one or several workers.
+
+    Args:
+        text: Its message.
+        pid: Process number of the worker, if it is known; otherwise the memory of a single killed worker counts.
+    """
+    limit = NODE_MEMORY.search(text)
+    killed = [(int(worker["pid"]), float(worker["used"])) for worker in KILLED_WORKER.finditer(text)]
+    known = [used for worker, used in killed if worker == pid] or [used for _, used in killed if len(killed) == 1]
+    if limit is None or not known:
+        return Failure(kind="memory_pressure", message="Ray ended the worker because its node ran low on memory")
+    share = f"its node ran low on memory; the worker used {known[0]:.1f} of {float(limit['limit']):.1f} GB"
+    kind = "out_of_memory" if known[0] > MAX_INNOCENT_SHARE * float(limit["limit"]) else "memory_pressure"
+    return Failure(kind=kind, message=f"Ray ended the worker because {share}")
 
 
 def group_failure(error: BaseException, *, reported: Mapping[int, Failure]) -> Failure:
@@ -50,6 +96,9 @@ def group_failure(error: BaseException, *, reported: Mapping[int, Failure]) -> F
     if not isinstance(error, train.WorkerGroupError):
         return _controller_failure(error)
     errors = error.worker_failures
+    memory = [text for worker_error in errors.values() if MEMORY_KILL in (text := str(worker_error))]
+    if memory:
+        return _memory_failure(memory[0], pid=None)
     dead = sorted(rank for rank, worker_error in errors.items() if is_death(worker_error))
     if dead:
         node_died = any(_is_node_death(errors[rank]) for rank in dead)
@@ -72,6 +121,40 @@ def group_failure(error: BaseException, *, reported: Mapping[int, Failure]) -> F
 def is_startup_timeout(error: BaseException) -> bool:
     """Return whether a group did not start because the cluster had no resources for it."""
     return isinstance(_unwrapped(error), WorkerGroupStartupTimeoutError)
+
+
+def raise_cause(error: Exception) -> None:
+    """Raise what ended Tune's run, if it is not an error of the program.
+
+    Tune wraps an exception of its own or of our callbacks in a TuneError, as text. The exception itself is its context.
+
+    Args:
+        error: The exception that Tune raised.
+
+    Raises:
+        EmotuneError: The error of ours that a callback raised.
+        ClusterError: Ray or the operating system failed. The search has lost nothing.
+    """
+    causes = list(_with_causes(error))
+    for cause in causes:
+        if isinstance(cause, EmotuneError):
+            raise cause
+    for cause in causes:
+        if isinstance(cause, OSError | RayError) and not isinstance(cause, RayTaskError):
+            raise ClusterError(f"Ray Tune has ended: {summary(cause)}") from error
+    if not isinstance(error, TuneError):
+        return
+    line = str(error).strip().splitlines()[-1].strip()
+    if OS_ERROR.match(line):
+        raise ClusterError(f"Ray Tune has ended: {line}") from error
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from, the newest first."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
 
 
 def is_death(error: BaseException) -> bool:

@@ -26,15 +26,14 @@ Tune runs one trial per evaluation and decides nothing. The sequence of a search
 Tune's own files are never read back: the journal is the state of the search.
 """
 
-import contextlib
 import logging
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -44,11 +43,13 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from emotune.errors import SearchFailedError
+from emotune.errors import ClusterError, SearchFailedError
 from emotune.runtime.cluster.capacity import ElasticConcurrency
+from emotune.runtime.cluster.connect import missing_session_folder
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.group import GroupTrainable
-from emotune.runtime.ray_errors import trial_failure
+from emotune.runtime.ray_errors import raise_cause, trial_failure
+from emotune.runtime.signals import stop_on_signals
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import Trial, TrialState
 from emotune.runtime.watchdog import Watchdog
@@ -60,6 +61,9 @@ MakeJob = Callable[[Evaluation], Job]
 
 START_TIMEOUT_S = 20.0
 """Time for which an idle worker is not given to a trial whose own process is about to start."""
+
+FOLDER_CHECK_INTERVAL_S = 1.0
+"""Interval at which the driver checks that Ray's folder is still there."""
 
 
 class CoordinatorSearcher(Searcher):
@@ -324,7 +328,7 @@ def _failure_of(trial: TuneTrial) -> Failure:
     assert trial.error_file is not None
     text = Path(trial.error_file).read_text()
     text = text.rsplit("Failure # ", 1)[-1].split("\n", 1)[-1]
-    return trial_failure(_load_error(trial.pickled_error_file), text=text)
+    return trial_failure(_load_error(trial.pickled_error_file), text=text, pid=trial.last_result.get("pid"))
 
 
 def _load_error(path: str | None) -> BaseException | None:
@@ -338,11 +342,20 @@ def _load_error(path: str | None) -> BaseException | None:
 
 
 class SearchStopper(Stopper):
-    """Tune's stopper, which receives every result first: it processes the reports, and ends trials and the search."""
+    """Tune's stopper, which receives every result first: it processes the reports, and ends trials and the search.
+
+    It also checks that Ray's folder is still there. Without it Tune is stopped while the workers can still save.
+    """
 
     def __init__(self, searcher: CoordinatorSearcher) -> None:
         self.signal: signal.Signals | None = None
+        self.lost_folder: Path | None = None
         self._searcher = searcher
+        self._checked_at = time.monotonic()
+
+    def stop(self, received: signal.Signals) -> None:
+        """End the search in order, because of a signal."""
+        self.signal = received
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Process a result, and return whether its trial is to end."""
@@ -350,7 +363,9 @@ class SearchStopper(Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the search is to end now."""
-        return self.signal is not None or self._searcher.is_over
+        if self.lost_folder is None and time.monotonic() - self._checked_at >= FOLDER_CHECK_INTERVAL_S:
+            self.lost_folder, self._checked_at = missing_session_folder(), time.monotonic()
+        return self.signal is not None or self.lost_folder is not None or self._searcher.is_over
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing for Tune's own files."""
@@ -374,55 +389,59 @@ def run_trials(
 
     Returns:
         The signal that ended it, if any.
+
+    Raises:
+        ClusterError: Ray or Tune failed. No evaluation has failed for that.
     """
     stopper = SearchStopper(searcher)
     is_group = issubclass(trainable, GroupTrainable)
-    bundle = _resources_on_driver_node() if is_group else tune.PlacementGroupFactory([dict(resources)])
-    scratch = tempfile.mkdtemp(prefix="emotune-tune-")
+    scratch: str | None = None
     try:
-        with _stop_on_signals(stopper):
-            tune.Tuner(
-                tune.with_resources(trainable, bundle),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    num_samples=-1,
-                    max_concurrent_trials=searcher.concurrency,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="search",
-                    storage_path=scratch,
-                    callbacks=[TrialCallback(searcher)],
-                    stop=stopper,
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=0),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                ),
-            ).fit()
+        bundle = _resources_on_driver_node() if is_group else tune.PlacementGroupFactory([dict(resources)])
+        scratch = tempfile.mkdtemp(prefix="emotune-tune-")
+        with stop_on_signals(stopper.stop):
+            _tuner(searcher, stopper, trainable=tune.with_resources(trainable, bundle), scratch=scratch).fit()
+        if stopper.lost_folder is not None and stopper.signal is None and not searcher.is_over:
+            raise ClusterError(f"Ray's folder {stopper.lost_folder} was deleted")
+    except Exception as error:
+        try:
+            raise_cause(error)
+        except ClusterError as cause:
+            if stopper.signal is None:
+                raise
+            logger.warning("%s; the epochs since the newest checkpoints will be repeated", cause)
+            return stopper.signal
+        raise
+    else:
         return stopper.signal
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tuner(
+    searcher: CoordinatorSearcher, stopper: SearchStopper, *, trainable: type[tune.Trainable], scratch: str
+) -> tune.Tuner:
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=searcher.concurrency,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=scratch,
+            callbacks=[TrialCallback(searcher)],
+            stop=stopper,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
 
 
 def _resources_on_driver_node() -> tune.PlacementGroupFactory:
     """Return the resources of a trial that computes nothing: on the driver's node, which other failures do not end."""
     return tune.PlacementGroupFactory([{"CPU": 0.0, f"node:{ray.util.get_node_ip_address()}": 0.001}])
-
-
-@contextlib.contextmanager
-def _stop_on_signals(stopper: SearchStopper) -> Iterator[None]:
-    """End the search in order at the first SIGINT or SIGTERM, and at once at the second."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        if stopper.signal is not None:
-            raise KeyboardInterrupt
-        stopper.signal = signal.Signals(number)
-        logger.warning("%s received: saving and stopping; send it again to end at once", stopper.signal.name)
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -4,12 +4,14 @@ Starting an actor and importing torch takes seconds, a new job in a running acto
 reused (``reset_config``) and keeps the stores that it has opened.
 """
 
+import shutil
 import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from ray import tune
 
@@ -17,9 +19,9 @@ from emotune.base import Settings
 from emotune.data.folds import unit_keys
 from emotune.data.people import people_of
 from emotune.data.store import SegmentStore
-from emotune.errors import TrainingDivergedError
+from emotune.errors import GpuLostError, TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.access_check import InaccessibleError, Requirements, check_access
+from emotune.runtime.cluster.access_check import InaccessibleError, Requirements, check_access, this_node_name
 from emotune.runtime.failures import failure_of
 from emotune.runtime.step_report import StepReport
 from emotune.storage import StorageField
@@ -84,6 +86,7 @@ class Worker:
     """
 
     def __init__(self, job: Job, *, group: WorkerGroup = ALONE) -> None:
+        check_gpu()
         torch.set_num_threads(job.experiment.compute.threads)
         self.job = job
         self.group = group
@@ -286,6 +289,18 @@ def wait_idle(since: float) -> None:
     """Sleep for a tenth of the time since ``since``, within `IDLE_INTERVAL_S`; so idle workers send few results."""
     shortest, longest = IDLE_INTERVAL_S
     time.sleep(min(max((time.monotonic() - since) / 10, shortest), longest))
+
+
+def check_gpu() -> None:
+    """Refuse to train on the CPU in the place of a GPU that Ray assigned to this process.
+
+    Raises:
+        GpuLostError: The machine has NVIDIA's driver, and torch cannot use the GPU.
+    """
+    if not ray.is_initialized() or not ray.get_gpu_ids() or torch.cuda.is_available():
+        return
+    if torch.version.cuda is not None and shutil.which("nvidia-smi") is not None:
+        raise GpuLostError(f"torch cannot use GPU {ray.get_gpu_ids()} of node {this_node_name()}")
 
 
 @lru_cache(maxsize=4)

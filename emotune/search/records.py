@@ -10,7 +10,17 @@ from emotune.base import Settings
 Value = int | float | str | bool
 Origin = Literal["default", "random", "prior", "model", "promotion"]
 FailureKind = Literal[
-    "diverged", "program_error", "out_of_memory", "hung", "worker_lost", "node_lost", "storage", "disk_full"
+    "diverged",
+    "program_error",
+    "out_of_memory",
+    "hung",
+    "worker_lost",
+    "node_lost",
+    "memory_pressure",
+    "os_error",
+    "gpu_lost",
+    "storage",
+    "disk_full",
 ]
 """Why an evaluation gave no result. How each kind is handled is in `emotune.runtime.failures.RULES`."""
 

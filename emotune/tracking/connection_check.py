@@ -10,11 +10,15 @@ from importlib.metadata import version
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from emotune.errors import SettingsError
 from emotune.tracking.store import OUTAGES, one_line
 from emotune.tracking.uri import public_uri, sqlite_path
 
 REQUEST_TIMEOUT_S = 5.0
 """Timeout of each request of the check."""
+
+DAMAGES = ("file is not a database", "database disk image is malformed")
+"""SQLite's messages about a file that is damaged or something else."""
 
 _REMEDIES = {
     401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -55,6 +59,24 @@ def check_connection(uri: str) -> str:
             remedy = _REMEDIES.get(code, "check --tracking-uri and the log of the server")
             raise UnreachableError(f"{described}: {one_line(error)}", remedy=remedy) from error
     return described
+
+
+def refuse_damaged_database(uri: str) -> None:
+    """Refuse an SQLite database that a retry cannot make usable; other failures may be temporary.
+
+    Raises:
+        SettingsError: The file is not an SQLite database, or is damaged.
+    """
+    if not uri.startswith("sqlite:///"):
+        return
+    try:
+        check_connection(uri)
+    except UnreachableError as error:
+        if any(part in str(error) for part in DAMAGES):
+            raise SettingsError(
+                f"MLflow's database cannot be read: {error}; restore it from a backup, or move it away and give the "
+                "same command again: a new one gets all records"
+            ) from error
 
 
 def _server_version(uri: str) -> str:

@@ -6,6 +6,7 @@ The model needs only torch; the files are what `emotune.evaluation.encoders.Pret
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from mlflow.models import Model, infer_signature
 from mlflow.tracking import MlflowClient
 from torch import nn
 
-from emotune.errors import SettingsError, suggestion
+from emotune.errors import SettingsError, StorageError, suggestion
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint, find_local_checkpoint
 from emotune.files import sha256_of
 from emotune.storage import Storage
@@ -40,6 +41,12 @@ MODEL = "model"
 
 DOWNLOADS = ".encoders"
 """Folder of downloaded encoders in the storage, one folder per run."""
+
+EXPORT_COPIES = 4
+"""Number of copies of the weights that an export writes to the temporary folder, at most."""
+
+EXPORT_MARGIN_BYTES = 16 * 2**20
+"""Size of the other files of an export, at most."""
 
 _TAG = "emotune.encoder_sha256"
 """Tag of run and model with the hash of the encoder's files: the same encoder is logged once."""
@@ -116,6 +123,9 @@ def log_encoder(
 
     Returns:
         True if it was logged; False if the run already had this encoder.
+
+    Raises:
+        StorageError: The temporary folder has no room for the export.
     """
     client = MlflowClient(tracking_uri=tracking_uri)
     digest = _digest(folder)
@@ -125,6 +135,7 @@ def log_encoder(
     if _is_logged(client, run=run, digest=digest):
         client.set_tag(run_id, _TAG, digest)
         return True
+    _check_room(module)
     client.log_artifacts(run_id, str(folder), FOLDER)
     batch = np.repeat(example.astype(np.float32), 2, axis=0)  # torch.export specialises a dimension of size 1
     module = module.to("cpu").eval()
@@ -155,6 +166,18 @@ def log_encoder(
         )
     client.set_tag(run_id, _TAG, digest)
     return True
+
+
+def _check_room(module: nn.Module) -> None:
+    """Refuse to export a module into a temporary folder that is nearly full: PyTorch then ends the whole process."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    folder = tempfile.gettempdir()
+    needed, free = EXPORT_COPIES * size + EXPORT_MARGIN_BYTES, shutil.disk_usage(folder).free
+    if free < needed:
+        raise StorageError(
+            f"the export needs {needed / 2**20:.0f} MiB in {folder}, which has {free / 2**20:.0f} MiB free; free disk "
+            "space, or set TMPDIR to another folder"
+        )
 
 
 def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path:

@@ -1,5 +1,7 @@
 """The access check: a machine without access to the results or a store is found, and gets no evaluations."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
+from emotune.errors import StorageError
 from emotune.experiment import Experiment
 from emotune.runtime import worker
 from emotune.runtime.cluster import access_check
@@ -16,12 +19,14 @@ from emotune.runtime.cluster.access_check import (
     InaccessibleError,
     Requirements,
     check_access,
+    check_nodes,
     find_missing,
     write_marker,
 )
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.storage import LocalStorage
+from emotune.study.folder import SearchFolder
 
 
 @pytest.fixture
@@ -37,16 +42,29 @@ def requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Requirement
 def test_a_machine_with_folder_and_store_has_access(requirements: Requirements) -> None:
     assert find_missing(Requirements.model_validate_json(requirements.model_dump_json())) == []
     check_access(requirements)
-    assert [one.name for one in requirements.folder.local().iterdir()] == [access_check.MARKER]
+    assert [path.name for path in requirements.folder.local().iterdir()] == [access_check.MARKER]
 
 
-def test_another_folder_of_the_same_name_is_found(requirements: Requirements) -> None:
+def test_another_folder_of_the_same_name_is_inaccessible(requirements: Requirements) -> None:
     check_access(requirements)
     requirements.folder.write(access_check.MARKER, b"of an earlier search")
     with pytest.raises(InaccessibleError, match=f"node here cannot access the results in {requirements.folder}"):
         check_access(requirements)
     shutil.rmtree(requirements.folder.local())
     assert len(find_missing(requirements)) == 1
+
+
+def test_a_driver_that_cannot_write_its_marker_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: LocalStorage, name: str, content: bytes) -> None:
+        del self, name, content
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(LocalStorage, "write", write)
+    folder = SearchFolder.of("full", storage=LocalStorage(tmp_path))
+    with pytest.raises(StorageError, match=r"full: the driver's file could not be written \(No space left on device\)"):
+        check_nodes(folder, Experiment())
 
 
 def test_a_missing_or_different_store_is_named(requirements: Requirements) -> None:

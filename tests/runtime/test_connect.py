@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from emotune.runtime.cluster.connect import is_announced, protect_token
+from emotune.errors import ClusterError
+from emotune.runtime.cluster import connect as module
+from emotune.runtime.cluster.connect import START_ATTEMPTS, connect, is_announced, protect_token
 
 
 @pytest.fixture
@@ -61,12 +63,68 @@ def test_no_token_is_created_to_join_a_cluster(token: Path) -> None:
 def test_the_address_file_of_another_user_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     assert not is_announced()
-    word = tmp_path / "ray" / "ray_current_cluster"
-    word.parent.mkdir()
-    word.write_text("192.0.2.1:6379")
+    address = tmp_path / "ray" / "ray_current_cluster"
+    address.parent.mkdir()
+    address.write_text("192.0.2.1:6379")
     assert is_announced()
     if os.getuid() == 0:
-        os.chown(word, 65534, 65534)
+        os.chown(address, 65534, 65534)
     else:
         monkeypatch.setattr(os, "getuid", lambda: 65534)
     assert not is_announced()
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(module, "listen_on_loopback", lambda: None)
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize("failures", range(START_ATTEMPTS + 1))
+def test_a_start_that_fails_twice_is_one_line_with_the_logs(
+    failures: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts: list[int] = []
+
+    def init(**options: object) -> None:
+        assert options["address"] == "local"
+        attempts.append(len(attempts))
+        if len(attempts) <= failures:
+            raise RuntimeError("Timed out waiting for file gcs_server_port\nand more lines")
+
+    monkeypatch.setattr("ray.init", init)
+    if failures < START_ATTEMPTS:
+        connect(1)
+    else:
+        with pytest.raises(ClusterError, match="Timed out waiting for file gcs_server_port") as refused:
+            connect(1)
+        assert "\n" not in str(refused.value)
+        assert "/tmp/ray/session_latest/logs" in str(refused.value)
+    assert len(attempts) == min(failures + 1, START_ATTEMPTS)
+    assert caplog.text.count("is started again") == min(failures, START_ATTEMPTS - 1)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_path_that_is_too_long_is_refused_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 100)
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was started"))
+    with pytest.raises(ClusterError, match=r"^Ray cannot start: ray folder: .* set RAY_TMPDIR to at most \d+ bytes$"):
+        connect(1)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_a_cluster_that_cannot_be_joined_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+
+    def init(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify one")
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(
+        ClusterError, match=r"^the Ray cluster at 192.0.2.1:6379 cannot be used: Could not .* RAY_ADDRESS"
+    ):
+        connect(1)

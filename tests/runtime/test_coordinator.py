@@ -88,12 +88,13 @@ def work(coordinator: Coordinator) -> None:
 
 def table(records: list[Record]) -> list[tuple]:
     return [
-        (one.evaluation.model_dump_json(), one.status, one.objective, one.error) for one in evaluation_results(records)
+        (result.evaluation.model_dump_json(), result.status, result.objective, result.error)
+        for result in evaluation_results(records)
     ]
 
 
 def epochs(records: list[Record]) -> list[tuple[int, int]]:
-    return sorted((one.config_id, one.epoch) for one in records if isinstance(one, EpochDone))
+    return sorted((record.config_id, record.epoch) for record in records if isinstance(record, EpochDone))
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
@@ -114,7 +115,7 @@ def test_a_search_killed_at_any_record_ends_with_the_same_history(tmp_path: Path
 def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None:
     results = evaluation_results(drive(LocalLog(tmp_path / "j.jsonl")))
     best = find_best(results, mode="min")
-    top = [one.objective for one in results if one.evaluation.to_epoch == 9 and one.objective is not None]
+    top = [result.objective for result in results if result.evaluation.to_epoch == 9 and result.objective is not None]
     assert best is not None
     assert (best.epochs, best.objective) == (9, min(top))
     worst = find_best(results, mode="max")
@@ -124,11 +125,11 @@ def test_the_best_is_the_lowest_loss_of_the_highest_rung(tmp_path: Path) -> None
 
 def without_results_at(epochs: int, records: list[Record]) -> list[Record]:
     """Return the records as if all evaluations up to an epoch had failed."""
-    there = {one.evaluation.id for one in evaluation_results(records) if one.evaluation.to_epoch == epochs}
+    ids = {result.evaluation.id for result in evaluation_results(records) if result.evaluation.to_epoch == epochs}
     failed = {"status": "failed", "objective": None, "error": "out of memory"}
     return [
-        one.model_copy(update=failed) if isinstance(one, Ended) and one.evaluation_id in there else one
-        for one in records
+        record.model_copy(update=failed) if isinstance(record, Ended) and record.evaluation_id in ids else record
+        for record in records
     ]
 
 
@@ -143,8 +144,8 @@ def test_a_search_without_a_result_at_the_largest_budget_has_a_warning(tmp_path:
     assert line.startswith("no configuration has a result at 9 epochs, the best one only at 3: ")
     assert line.endswith("evaluations failed")
     assert status_document([*fallen, closed], alive=False)["warning"] == line
-    short = [one for one in records if not (isinstance(one, Started) and one.evaluation.to_epoch == 9)]
-    assert "it ended too early" in str(shortfall([*[one for one in short if not is_failure(one)], closed]))
+    short = [record for record in records if not (isinstance(record, Started) and record.evaluation.to_epoch == 9)]
+    assert "it ended too early" in str(shortfall([*[record for record in short if not is_failure(record)], closed]))
 
 
 def is_failure(record: Record) -> bool:
@@ -172,10 +173,10 @@ def test_a_wall_clock_that_jumps_decides_nothing(
         with pytest.raises(Killed):
             drive(LocalLog(tmp_path / "jumping.jsonl"), die_at=number, concurrency=2)
     records = drive(LocalLog(tmp_path / "jumping.jsonl"), concurrency=2)
-    times = [one.time for one in records[1:]]
+    times = [record.time for record in records[1:]]
     assert times != sorted(times)
     assert table(records) == table(undisturbed)
-    assert all(one.seconds is not None and 0 <= one.seconds < 60 for one in evaluation_results(records))
+    assert all(result.seconds is not None and 0 <= result.seconds < 60 for result in evaluation_results(records))
     assert find_best(evaluation_results(records), mode="min") == find_best(evaluation_results(undisturbed), mode="min")
 
 
@@ -250,16 +251,19 @@ def test_progress_resets_the_retries(open_coordinator: Callable[[], Coordinator]
 def test_the_seconds_are_those_of_all_attempts_without_the_pauses(
     open_coordinator: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    coordinator, now = open_coordinator(), iter([10.0, 13.0, 1000.0, 1005.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    coordinator, now = open_coordinator(), 10.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     evaluation = coordinator.next_evaluation()
     assert evaluation is not None
+    now = 13.0
     coordinator.fail(evaluation.id, LOST)
+    now = 1000.0
     assert coordinator.next_evaluation() == evaluation
+    now = 1005.0
     seen: list[Record] = []
     coordinator._observers = [lambda record, number: seen.append(record)]
     coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
-    assert [one.seconds for one in seen if isinstance(one, Ended)] == [8.0]
+    assert [record.seconds for record in seen if isinstance(record, Ended)] == [8.0]
 
 
 def fail_for_good(coordinator: Coordinator, *, message: str) -> None:
@@ -285,21 +289,48 @@ def test_different_failures_do_not_stop_the_search(open_coordinator: Callable[[]
 
 
 @pytest.mark.parametrize("kind", STOPPING)
-def test_a_storage_failure_stops_the_search_and_is_no_result(
+def test_a_failure_of_a_machine_stops_the_search_and_is_no_result(
     open_coordinator: Callable[[], Coordinator], kind: FailureKind
 ) -> None:
     coordinator = open_coordinator()
     failure = Failure(kind=kind, message="epoch-000001 could not be written")
-    for _ in range(RULES[kind].retries):
+    rule = RULES[kind]
+    for _ in range(rule.retries):
         assert coordinator.next_evaluation() is not None
         coordinator.fail(0, failure)
+        coordinator._paused_until = 0.0
     coordinator.next_evaluation()
-    with pytest.raises(
-        SearchFailedError, match=r"^epoch-000001 could not be written; nothing is lost, free disk space"
-    ):
+    expected = f"^epoch-000001 could not be written; nothing is lost, {rule.remedy} and start the same search again$"
+    with pytest.raises(SearchFailedError, match=expected):
         coordinator.fail(0, failure)
     assert coordinator.optimizer.results() == []
     assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]
+
+
+def test_no_evaluation_is_started_in_the_pause_after_a_fault_of_a_machine(
+    open_coordinator: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, now = open_coordinator(), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    evaluation = coordinator.next_evaluation()
+    assert evaluation is not None
+    for pause in (2.0, 4.0, 8.0):
+        coordinator.fail(evaluation.id, Failure(kind="memory_pressure", message="low on memory"))
+        now += pause - 0.1
+        assert coordinator.next_evaluation() is None
+        assert not coordinator.finished
+        now += 0.2
+        assert coordinator.next_evaluation() == evaluation
+
+
+def test_evaluations_that_are_taken_back_keep_their_order(open_coordinator: Callable[[], Coordinator]) -> None:
+    coordinator = open_coordinator()
+    coordinator.resize(2)
+    running = [coordinator.next_evaluation(), coordinator.next_evaluation()]
+    assert None not in running
+    coordinator.requeue_all()
+    assert coordinator.in_progress == 0
+    assert [coordinator.next_evaluation(), coordinator.next_evaluation()] == running
 
 
 def test_records_of_an_earlier_version_have_the_same_bytes_and_the_same_status(tmp_path: Path) -> None:

@@ -30,12 +30,12 @@ def test_the_number_grows_while_the_joint_throughput_does() -> None:
 
 
 def test_the_probe_ends_with_the_first_number_without_gain() -> None:
-    assert [one.trials for one in measured_with([100, 190, 200, 600])] == [1, 2, 4]
+    assert [measurement.trials for measurement in measured_with([100, 190, 200, 600])] == [1, 2, 4]
 
 
 def test_a_number_that_would_not_fit_is_not_measured() -> None:
-    assert [one.trials for one in measured_with([100, 200, 400, 800], memory=0.2)] == [1, 2, 4]
-    assert [one.trials for one in measured_with([100, 200, 400, 800], memory=0.9)] == [1]
+    assert [measurement.trials for measurement in measured_with([100, 200, 400, 800], memory=0.2)] == [1, 2, 4]
+    assert [measurement.trials for measurement in measured_with([100, 200, 400, 800], memory=0.9)] == [1]
 
 
 def test_a_number_that_did_not_fit_ends_the_probe() -> None:
@@ -49,9 +49,10 @@ def test_every_step_up_to_the_chosen_number_has_a_gain_and_fits(speeds: list[flo
     measured = measured_with(speeds, memory=memory)
     chosen = choose(measured)
     assert chosen == 1 or chosen * memory <= MAX_MEMORY_SHARE * (1 + 1e-9)
-    taken = [one for one in measured if one.trials <= chosen]
+    accepted = [measurement for measurement in measured if measurement.trials <= chosen]
     assert all(
-        more.segments_per_second > MIN_SPEEDUP * fewer.segments_per_second for fewer, more in itertools.pairwise(taken)
+        more.segments_per_second > MIN_SPEEDUP * fewer.segments_per_second
+        for fewer, more in itertools.pairwise(accepted)
     )
 
 

@@ -1,9 +1,9 @@
-"""The watchdog: a trial that hangs is found, a slow one is not."""
+"""The watchdog: a trial that is silent for too long hangs, a slow one does not."""
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
@@ -58,7 +58,6 @@ def test_a_trial_that_is_silent_beyond_its_limit_hangs_and_is_returned_once(cloc
     assert wait(watchdog, clock, 20) == {"0": 605}
 
 
-@settings(deadline=None, max_examples=40)
 @given(epoch=st.floats(100, 590), cost=st.floats(0.01, 10))
 def test_slow_epochs_of_a_slow_search_do_not_hang(epoch: float, cost: float) -> None:
     clock = Clock()
@@ -123,7 +122,7 @@ def test_an_evaluation_that_hangs_twice_has_failed_with_the_reason(tmp_path: Pat
         assert (journal.records[-1].failure_kind, journal.records[-1].error) == ("hung", "hung: no epoch in 605 s")
 
 
-def test_an_idle_worker_that_hangs_is_found(tmp_path: Path, clock: Clock) -> None:
+def test_an_idle_worker_that_hangs_is_killed(tmp_path: Path, clock: Clock) -> None:
     with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(2))
         coordinator = Coordinator(
@@ -140,10 +139,11 @@ def test_an_idle_worker_that_hangs_is_found(tmp_path: Path, clock: Clock) -> Non
             clock.now += 5
             searcher.process_report("trial", StepReport(finished=True))
             assert searcher.mark_hung() == set()
-        for _ in range(121):
+        for _ in range(120):
             clock.now += 5
-            hanging = searcher.mark_hung()
-        assert hanging == {"trial"}
+            assert searcher.mark_hung() == set()
+        clock.now += 5
+        assert searcher.mark_hung() == {"trial"}
         searcher.on_worker_lost("trial", DIED)
         assert [loss for _, loss in coordinator.optimizer.results()] == [1.0]
 

@@ -7,11 +7,11 @@ import pytest
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
-from emotune.errors import DataError, TrainingDivergedError
+from emotune.errors import DataError, GpuLostError, TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.runtime import worker as worker_module
 from emotune.runtime.step_report import StepReport
-from emotune.runtime.worker import EvaluationTrainable, Job, Worker
+from emotune.runtime.worker import EvaluationTrainable, Job, Worker, check_gpu
 from emotune.search.records import Failure
 from emotune.storage import LocalStorage
 from tests.training.conftest import tiny_experiment
@@ -32,8 +32,8 @@ def test_it_pauses_between_epochs_of_a_single_step(tmp_path: Path) -> None:
     )
     worker = Worker(job)
     assert [report.epoch for report in worker.work(lambda: True)] == [1]
-    answers = iter([False, False, True])
-    assert [report.epoch for report in worker.work(lambda: next(answers))] == [2, 3, 4]
+    pauses = iter([False, False, True])
+    assert [report.epoch for report in worker.work(lambda: next(pauses))] == [2, 3, 4]
     assert not worker.finished
 
 
@@ -79,3 +79,23 @@ def test_after_divergence_the_worker_idles_and_can_be_reused(tmp_path: Path, mon
     assert trainable.reset_config({"job": job.model_dump_json()})
     assert StepReport.from_result(trainable.step()) == diverged
     trainable.cleanup()
+
+
+@pytest.mark.parametrize("assigned", [[], [0]])
+@pytest.mark.parametrize("usable", [False, True])
+@pytest.mark.parametrize("build", [None, "13.0"])
+@pytest.mark.parametrize("tool", [None, "/usr/bin/nvidia-smi"])
+def test_no_worker_trains_on_the_cpu_in_the_place_of_its_gpu(
+    monkeypatch: pytest.MonkeyPatch, assigned: list[int], usable: bool, build: str | None, tool: str | None
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: assigned)
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "192.0.2.1")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: usable)
+    monkeypatch.setattr("torch.version.cuda", build)
+    monkeypatch.setattr("shutil.which", lambda _: tool)
+    if assigned and not usable and build and tool:
+        with pytest.raises(GpuLostError, match=r"torch cannot use GPU \[0\] of node"):
+            check_gpu()
+    else:
+        check_gpu()

@@ -1,5 +1,6 @@
 """Encoders logged to MLflow can be loaded without this package, without pickle, and are logged once."""
 
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -8,7 +9,7 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from emotune.errors import SettingsError
+from emotune.errors import SettingsError, StorageError
 from emotune.search.records import Record
 from emotune.storage import LocalStorage
 from emotune.tracking.delivery import mlflow_runs
@@ -81,3 +82,14 @@ def test_a_missing_encoder_is_reported_as_a_settings_error(uri: str, run: str, t
         download_encoder(run, tracking_uri=uri, to=tmp_path / "fetched")
     with pytest.raises(SettingsError, match="cannot be downloaded"):
         download_encoder("0" * 32, tracking_uri=uri, to=tmp_path / "fetched")
+
+
+def test_an_encoder_is_not_exported_into_a_full_temporary_folder(
+    uri: str, run: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=2**20))
+    with pytest.raises(StorageError, match="which has 1 MiB free; free disk space, or set TMPDIR"):
+        log_encoder(
+            run, module=Encoder(), example=np.zeros((1, 1, 64), dtype=np.float32), folder=files, tracking_uri=uri
+        )

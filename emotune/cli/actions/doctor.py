@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import click
 import ray
@@ -16,6 +17,8 @@ from emotune.cli.output import print_json
 from emotune.doctor.cluster import HostReply, check_dashboard, compare_hosts
 from emotune.doctor.findings import Finding, failure, ok
 from emotune.doctor.host import HostPaths, HostReport, check_host, check_token, read_clock, versions
+from emotune.doctor.host_keys import check_host_keys
+from emotune.errors import ClusterError
 from emotune.runtime.cluster.connect import connect, running_cluster
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage import Storage, open_storage
@@ -51,15 +54,16 @@ def _examine(storage: Storage, *, tracking_uri: str | None, store: str | None) -
     if not storage.mounted:
         yield ok("storage", f"{storage} responds")
     yield check_token(os.environ)
+    yield check_host_keys(Path.cwd())
     yield _examine_tracking(tracking_uri_or_default(tracking_uri, storage=storage))
     if running_cluster() is None:
         yield ok("cluster", "not running; a search starts Ray on this machine")
         return
     try:
         connect(1)
-    except (RayError, ConnectionError, RuntimeError) as error:
-        cure = "check RAY_ADDRESS, and that RAY_AUTH_MODE and the token are those of the cluster"
-        yield failure("cluster", f"{running_cluster()}: {str(error).strip().splitlines()[0]}", cure)
+    except ClusterError as error:
+        found, _, cure = str(error).partition("; ")
+        yield failure("cluster", found, cure)
         return
     yield from _examine_cluster(places)
 

@@ -18,6 +18,7 @@ from emotune.report.page import render_report, write_report
 from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.results import last_metrics, opened, status_document
+from emotune.tracking.connection_check import refuse_damaged_database
 from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
 
@@ -122,6 +123,7 @@ def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
     """Carry out ``emotune sync``; returns the exit code."""
     folder, records = existing_records(name, storage=storage)
     uri = tracking_uri_or_default(tracking_uri, storage=open_storage(storage))
+    refuse_damaged_database(uri)
     purpose = opened(records).purpose
     if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
         click.echo("MLflow does not have all records yet; run the same command when the server responds", err=True)

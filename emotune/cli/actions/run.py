@@ -17,7 +17,7 @@ from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
 from emotune.data.store import SegmentStore
 from emotune.documents import load_document, parse
-from emotune.errors import SearchFailedError, SettingsError
+from emotune.errors import SearchFailedError, SettingsError, StorageError
 from emotune.experiment import Experiment
 from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import RunOptions, run_study
@@ -254,7 +254,7 @@ def _publish_encoder(folder: SearchFolder, *, uri: str) -> None:
         publish_best(folder, tracking_uri=uri)
     except SettingsError:
         return  # there is no result: the summary prints that
-    except OUTAGES as error:
+    except (*OUTAGES, StorageError) as error:
         print_message(
             f"the best encoder was not logged to MLflow: {one_line(error)}. Log it with `emotune sync {folder.name}`"
         )

@@ -15,7 +15,7 @@ from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 
 from emotune.base import Settings
 from emotune.data.store import read_about
-from emotune.errors import DataError, SettingsError, StorageAwayError, StorageRefusedError
+from emotune.errors import DataError, SettingsError, StorageAwayError, StorageError, StorageRefusedError
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage import Storage, StorageField
@@ -57,9 +57,16 @@ def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
 
     Raises:
         SettingsError: Naming the nodes and what they cannot access.
+        StorageError: The marker cannot be written.
     """
     stores = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
-    requirements = write_marker(folder.storage, stores={path: value for path, value in stores if path and value})
+    try:
+        requirements = write_marker(folder.storage, stores={path: value for path, value in stores if path and value})
+    except OSError as error:
+        raise StorageError(
+            f"{folder.storage}: the driver's file could not be written ({error.strerror or error}); free disk space or "
+            "correct the rights, and start the same search again"
+        ) from error
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
         _check([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)

@@ -10,13 +10,24 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
 from ray._private import ray_constants
+from ray._private.worker import global_worker
 
-from emotune.errors import SettingsError
+from emotune.doctor.ray_start import check_open_files, check_ray_folder, ray_folder
+from emotune.errors import ClusterError, SettingsError
 from emotune.runtime.cluster.resources import available_workers, worker_resources
+
+logger = logging.getLogger(__name__)
+
+SESSION_FOLDERS = ("logs", "sockets")
+"""Folders that Ray creates at its start and needs to the end."""
+
+START_ATTEMPTS = 2
+"""Number of attempts to start Ray."""
 
 
 def connect(cpus: int, *, dashboard: bool = False) -> None:
@@ -25,16 +36,84 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
     Args:
         cpus: Fewest CPUs of a cluster that is started here.
         dashboard: Start Ray's dashboard too. Without it Ray Train keeps the resources of a killed group reserved.
+
+    Raises:
+        ClusterError: Ray does not start, or the running cluster cannot be used.
     """
     if ray.is_initialized():
         return
     _set_ray_defaults()
-    local = {"address": "local", "num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": dashboard}
-    running = running_cluster() is not None
-    protect_token(create=not running)
-    if not running:
+    address = running_cluster()
+    protect_token(create=address is None)
+    if address is None:
         listen_on_loopback()
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if running else local))
+        _start(cpus=max(cpus, os.cpu_count() or 1), dashboard=dashboard)
+    else:
+        _join(address)
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends."""
+    ray.shutdown()
+
+
+def missing_session_folder() -> Path | None:
+    """Return a folder of the running Ray that was deleted on this machine; None if it has all of them.
+
+    Without them no worker can start.
+    """
+    node = global_worker.node
+    assert node is not None, "Ray is not connected"
+    session = Path(node.get_session_dir_path())
+    return next((folder for name in SESSION_FOLDERS if not (folder := session / name).is_dir()), None)
+
+
+def _start(*, cpus: int, dashboard: bool) -> None:
+    """Start Ray on this machine, with one retry: on a busy machine its processes may start too slowly."""
+    _check_start()
+    for attempt in range(START_ATTEMPTS):
+        try:
+            _init(address="local", num_cpus=cpus, include_dashboard=dashboard)
+        except Exception as error:
+            ray.shutdown()
+            reason = _first_line(error)
+            if attempt + 1 == START_ATTEMPTS:
+                raise ClusterError(
+                    f"Ray did not start in {START_ATTEMPTS} attempts: {reason}; its logs are in "
+                    f"{ray_folder(os.environ) / 'session_latest' / 'logs'}; run emotune doctor, and start the same "
+                    "search again when the machine is less busy"
+                ) from error
+            logger.warning("Ray did not start and is started again: %s", reason)
+        else:
+            return
+
+
+def _join(address: str) -> None:
+    """Connect to a running cluster."""
+    try:
+        _init()
+    except Exception as error:
+        raise ClusterError(
+            f"the Ray cluster at {address} cannot be used: {_first_line(error)}; check RAY_ADDRESS, and that "
+            "RAY_AUTH_MODE and the token are those of the cluster"
+        ) from error
+
+
+def _init(**options: Any) -> None:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def _check_start() -> None:
+    """Log what may keep Ray from running on this machine, and refuse to start it if it cannot run."""
+    for finding in (check_ray_folder(os.environ), check_open_files(hard=True)):
+        if finding.state == "fail":
+            raise ClusterError(f"Ray cannot start: {finding.name}: {finding.found}; {finding.cure}")
+        if finding.state == "warn":
+            logger.warning("%s: %s; %s", finding.name, finding.found, finding.cure)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def connect_for_groups(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> None:
