@@ -22,7 +22,7 @@ from scipy import signal as dsp
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.markdown import markdown
-from emotune.data.corpora.formats import read_file
+from emotune.data.formats.file import read_file
 from emotune.data.signals import band_pass, resample
 from emotune.randomness import stream
 

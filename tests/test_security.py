@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import emotune
 from emotune.cli import emotune as program
 from emotune.cli.output import print_error
-from emotune.data.corpora.formats import read_file
+from emotune.data.formats.file import read_file
 from emotune.data.store import ABOUT_FILE, SIGNAL_FILE, SegmentStore
 from emotune.errors import DamageError, DataError, SettingsError
 from emotune.evaluation.encoders import PretrainedEncoder

@@ -257,7 +257,7 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
     Signals are standardised over this file alone, because there are no other recordings of the person.
 
     Args:
-        path: A recording in one of `emotune.data.corpora.formats.FORMATS`.
+        path: A recording in one of `emotune.data.formats.file.FORMATS`.
         predictors: One for each target; all must have the same preparation and channels.
         fs: Sampling rate (Hz), for files that do not state it.
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from emotune.data.corpora.folder import READER, Folder
-from emotune.data.corpora.formats import read_file
 from emotune.data.corpora.reader import Item
+from emotune.data.formats.file import read_file
 from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.eegmmidb import READER, Eegmmidb
-from emotune.data.corpora.formats import read_edf
 from emotune.data.corpora.reader import Item
+from emotune.data.formats.file import read_edf
 from emotune.data.modality import TEN_CHANNELS
 from emotune.data.recording import ExcludedData, Interval, Recording, UnreadableRecording
 from emotune.errors import DataError

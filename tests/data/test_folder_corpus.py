@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.corpora.folder import READER, Folder
-from emotune.data.corpora.formats import read_file
 from emotune.data.corpora.reader import Item
+from emotune.data.formats.file import read_file
 from emotune.data.modality import TEN_CHANNELS, Modality, base_units_per, modality_of_channel, normalise_name
 from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings

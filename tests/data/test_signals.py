@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import signal as dsp
 
 from benchmarks.filters import band_pass_by_formula, distance, formula, noise
-from emotune.data.corpora.formats import read_file
+from emotune.data.formats.file import read_file
 from emotune.data.signals import band_pass, heart_rates, resample
 from emotune.errors import DataError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from emotune.data.corpora.folder import READER, Folder
-from emotune.data.corpora.formats import files_of, read_file
 from emotune.data.corpora.reader import Item
+from emotune.data.formats.file import files_of, read_file
 from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Recording, UnreadableRecording

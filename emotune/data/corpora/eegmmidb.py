@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from emotune.base import Settings
-from emotune.data.corpora.formats import RawFile, read_edf
 from emotune.data.corpora.listing import SourceFile, find_files, group_by_subject, read_each_file
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
+from emotune.data.formats.file import RawFile, read_edf
 from emotune.data.modality import MODALITIES, TEN_CHANNELS, Modality, channel_positions, normalise_name
 from emotune.data.recording import ExcludedData, Interval, Recording
 from emotune.errors import DataError

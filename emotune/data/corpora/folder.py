@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emotune.base import Settings
-from emotune.data.corpora.formats import files_of, read_file
 from emotune.data.corpora.manifest import MANIFEST, ManifestEntry, read_manifest
 from emotune.data.corpora.reader import CorpusPart, Item, Reader
 from emotune.data.corpora.selection import MissingChannelsError, recording_of
+from emotune.data.formats.file import files_of, read_file
 from emotune.data.modality import MODALITIES, Modality
 from emotune.data.recording import ExcludedData, UnreadableRecording
 from emotune.errors import DataError

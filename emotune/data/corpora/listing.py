@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.corpora.formats import special_kind
 from emotune.data.corpora.reader import CorpusPart, Item
+from emotune.data.formats.file import special_kind
 from emotune.data.recording import UnreadableRecording
 from emotune.errors import DataError
 

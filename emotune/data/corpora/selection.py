@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emotune.data.corpora.formats import RawChannel, RawFile
 from emotune.data.corpora.manifest import MANIFEST, ManifestEntry
 from emotune.data.formats.columns import passed_over
+from emotune.data.formats.file import RawChannel, RawFile
 from emotune.data.formats.raw import with_gaps
 from emotune.data.formats.time_axis import Hole, holes, rate_of
 from emotune.data.leads import is_other_quantity

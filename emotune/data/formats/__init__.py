@@ -1,1 +1,1 @@
-"""Readers of single files, one module per format. `emotune.data.corpora.formats` chooses among them."""
+"""Readers of single files, one module per format. `emotune.data.formats.file` chooses among them."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from emotune.base import Settings
-from emotune.data.corpora.formats import special_kind
 from emotune.data.corpora.reader import AnyReader, CorpusPart
 from emotune.data.corpora.table import CORPORA
+from emotune.data.formats.file import special_kind
 from emotune.data.prepare.parts import PreparationJob, PreparedPart
 from emotune.data.prepare.pool import ProcessPool, scratch_folder
 from emotune.data.prepare.segments import PrepareSettings

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from emotune.data.corpora.formats import read_file
 from emotune.data.corpora.manifest import MANIFEST, ManifestEntry
 from emotune.data.corpora.selection import NoChannelError, recording_of
+from emotune.data.formats.file import read_file
 from emotune.data.modality import Modality
 from emotune.data.prepare.parts import PartWriter
 from emotune.data.prepare.segments import PrepareSettings, prepared_recordings
@@ -64,7 +64,7 @@ def read_single(
     """Read a recording that is in no manifest.
 
     Args:
-        path: A file in one of `emotune.data.corpora.formats.FORMATS`.
+        path: A file in one of `emotune.data.formats.file.FORMATS`.
         modality: The modality to take.
         channels: Names of the channels to take, in this order; all channels of the modality if empty.
         fs: Sampling rate in Hz, for a file that does not state it.
