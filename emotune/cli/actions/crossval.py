@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from emotune.cli.actions.run import (
     Destination,
-    as_started,
     find_encoders,
     open_store,
     put_aside,
@@ -76,7 +75,7 @@ def cross_validate(
         SettingsError: With the papers' protocol, an encoder was trained on moments that are tested.
     """
     folder = destination.folder
-    study, store = open_store(as_started(study, folder))
+    study, store = open_store(study, folder)
     training_data = {fold: study.base.in_fold(fold).select(store) for fold in range(study.base.folds.count)}
     notes = _notes(study, destination, training_data=training_data)
     options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)

@@ -104,9 +104,8 @@ class StageRunner:
             return 0
         destination = Destination(stage.name, self.storage, self.tracking_uri)
         if stage.kind == "pretraining":
-            study, store = open_store(
-                single_run(stage.experiment, objective=StudyObjective(metric="train/loss", mode="min"))
-            )
+            study = single_run(stage.experiment, objective=StudyObjective(metric="train/loss", mode="min"))
+            study, store = open_store(study, destination.folder)
             options = RunOptions(concurrency=1, purpose="pretrain", measure_test=True)
             return run(study, destination, store=store, options=options)
         code, _ = cross_validate(self._study(stage), destination, concurrency=self.concurrency)

@@ -70,7 +70,7 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         if result is not None:
             print_result(result, as_json=changes.as_json)
         return code
-    study, opened_store = open_store(study)
+    study, opened_store = open_store(study, folder)
     options = RunOptions(
         concurrency=concurrency,
         purpose=first.purpose,

@@ -92,7 +92,7 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     """Run a study, or resume it, and print its progress and a summary.
 
     Args:
-        study: The study, as `with_store` returns it.
+        study: The study, as `open_store` returns it.
         destination: Where the run is recorded.
         store: The study's segment store.
         options: How the study is run.
@@ -102,7 +102,6 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
         configuration with a result at the largest budget.
     """
     folder = destination.folder
-    study = as_started(study, folder)
     encoders = find_encoders(study, destination)
     max_workers = None if options.workers is None else options.workers[1]
     settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
@@ -162,7 +161,7 @@ def with_store(study: Study) -> Study:
     return study.model_copy(update={"base": study.base.model_copy(update={"store": str(store_path(store))})})
 
 
-def as_started(study: Study, folder: SearchFolder) -> Study:
+def _as_started(study: Study, folder: SearchFolder) -> Study:
     """Return a study with the defaults that its search was started with, and print those that have changed since."""
     records = read_journal(folder.journal) if folder.begun else []
     study, lines = with_recorded_defaults(study, records)
@@ -171,16 +170,17 @@ def as_started(study: Study, folder: SearchFolder) -> Study:
     return study
 
 
-def open_store(study: Study) -> tuple[Study, SegmentStore]:
+def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]:
     """Return a study with its store's path filled in, and the opened store; print the share of high labels.
 
-    All that can be known from the store's index is checked here, before encoders are loaded and Ray is started.
+    A study whose run has started gets the defaults of its start. All that can be known from the store's index is
+    checked here, before encoders are loaded and Ray is started.
 
     Raises:
         SettingsError: The study names no store, or the store does not fit the modality, the model or the folds.
         DataError: The store cannot be read, or has no labels for the task.
     """
-    study = with_store(study)
+    study = with_store(_as_started(study, folder))
     if not study.base.store:
         raise SettingsError(
             "no segment store was given; give --store, set EMOTUNE_STORE, or set store in the experiment "

@@ -7,7 +7,7 @@ import click
 
 from emotune.cli.actions.folders import existing_records, existing_search, resume_command, store_path
 from emotune.cli.actions.resume import ResumeChanges, resume_run
-from emotune.cli.actions.run import Destination, as_started, open_store, put_aside, run, with_store
+from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
 from emotune.cli.search import SearchRequest
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -51,7 +51,7 @@ def search_or_plan(request: SearchRequest) -> int:
         return 0
     if request.fresh:
         put_aside(destination.folder)
-    study, store = open_store(as_started(study, destination.folder))
+    study, store = open_store(study, destination.folder)
     workers = request.workers_per_trial
     options = RunOptions(
         concurrency=request.concurrency,

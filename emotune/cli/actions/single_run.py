@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from emotune.cli.actions.run import Destination, as_started, open_store, put_aside, read_experiment, run
+from emotune.cli.actions.run import Destination, open_store, put_aside, read_experiment, run
 from emotune.cli.finetune import FinetuneRequest
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_json, print_message
@@ -61,7 +61,7 @@ def _run_and_print(study: Study, request: RunRequest, *, options: RunOptions, de
     destination = Destination.of(request, default_name=default_name)
     if request.fresh:
         put_aside(destination.folder)
-    study, store = open_store(as_started(study, destination.folder))
+    study, store = open_store(study, destination.folder)
     code = run(study, destination, store=store, options=options)
     if code == 0:
         print_metrics(destination.folder, training_data=study.base.select(store), as_json=request.as_json)
