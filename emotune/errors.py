@@ -50,9 +50,18 @@ class ClusterError(EmotuneError):
     """Ray does not start, cannot be reached, or has lost its own files.
 
     The user removes the cause that is named and gives the same command again: it resumes.
+
+    Args:
+        reason: The observed fault.
+        remedy: What to do, as the end of the message; empty if the reason says it.
     """
 
     exit_code = 1
+
+    def __init__(self, reason: str, *, remedy: str = "") -> None:
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
+        self.remedy = remedy
 
 
 class GpuLostError(Exception):

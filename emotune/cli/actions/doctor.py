@@ -62,8 +62,7 @@ def _examine(storage: Storage, *, tracking_uri: str | None, store: str | None) -
     try:
         connect(1)
     except ClusterError as error:
-        found, _, cure = str(error).partition("; ")
-        yield failure("cluster", found, cure)
+        yield failure("cluster", error.reason, error.remedy)
         return
     yield from _examine_cluster(places)
 

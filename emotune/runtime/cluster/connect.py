@@ -80,8 +80,8 @@ def _start(*, cpus: int, dashboard: bool) -> None:
             if attempt + 1 == START_ATTEMPTS:
                 raise ClusterError(
                     f"Ray did not start in {START_ATTEMPTS} attempts: {reason}; its logs are in "
-                    f"{ray_folder(os.environ) / 'session_latest' / 'logs'}; run emotune doctor, and start the same "
-                    "search again when the machine is less busy"
+                    f"{ray_folder(os.environ) / 'session_latest' / 'logs'}",
+                    remedy="run emotune doctor, and start the same search again when the machine is less busy",
                 ) from error
             logger.warning("Ray did not start and is started again: %s", reason)
         else:
@@ -94,8 +94,8 @@ def _join(address: str) -> None:
         _init()
     except Exception as error:
         raise ClusterError(
-            f"the Ray cluster at {address} cannot be used: {_first_line(error)}; check RAY_ADDRESS, and that "
-            "RAY_AUTH_MODE and the token are those of the cluster"
+            f"the Ray cluster at {address} cannot be used: {_first_line(error)}",
+            remedy="check RAY_ADDRESS, and that RAY_AUTH_MODE and the token are those of the cluster",
         ) from error
 
 
@@ -107,7 +107,7 @@ def _check_start() -> None:
     """Log what may keep Ray from running on this machine, and refuse to start it if it cannot run."""
     for finding in (check_ray_folder(os.environ), check_open_files(hard=True)):
         if finding.state == "fail":
-            raise ClusterError(f"Ray cannot start: {finding.name}: {finding.found}; {finding.cure}")
+            raise ClusterError(f"Ray cannot start: {finding.name}: {finding.found}", remedy=finding.cure)
         if finding.state == "warn":
             logger.warning("%s: %s; %s", finding.name, finding.found, finding.cure)
 
