@@ -66,7 +66,10 @@ def lock_deleted(bench: Bench, total: int) -> None:
 
 
 def journal_immutable(bench: Bench, total: int) -> None:
-    """Make the journal immutable, first for a driver that starts, then for one that runs (needs ext4 or the like)."""
+    """Make the journal immutable, first for a driver that starts, then for one that runs.
+
+    The file system must have attributes, as ext4 has.
+    """
     kill_in_the_middle(bench, total)
     with immutable(bench.journal):
         refused = bench.search()

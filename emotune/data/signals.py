@@ -87,18 +87,18 @@ def resample(signal: Signal, *, fs: float, rate: int) -> Float[np.ndarray, "chan
 def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[float, float]:
     """Estimate the heart rate of one ECG channel in two ways, in beats per minute.
 
-    The first is the median distance of the peaks of the energy between 8 and 20 Hz, where the QRS
-    complex dominates; the second is the shortest shift at which that energy looks like itself.
-    Each is fooled by some arrhythmia or noise; of 208 real recordings, many of them arrhythmic, none
-    fooled both so far as to leave 30 to 220. Declared four times too fast or too slow, three of four
-    do; twice, one of five. Only the first five minutes are looked at.
+    The first estimate is the median distance of the peaks of the energy between 8 and 20 Hz, where the QRS complex
+    dominates. The second is the shortest shift at which that energy correlates with itself. Arrhythmia or noise can
+    make one of them wrong. Of 208 real recordings, many of them arrhythmic, none had both outside 30 to 220. With a
+    declared rate that is four times too high or too low three of four recordings have, with twice the rate one of
+    five. The first five minutes of a recording are used.
 
     Args:
         channel: The samples, in any unit.
         fs: Samples per second.
 
     Returns:
-        Both estimates; NaN where there are too few beats, or the rate is too low to see any.
+        Both estimates; NaN where there are too few beats, or the sampling rate is too low to detect any.
     """
     energy = _beat_energy(channel, fs=fs)
     if energy is None:
@@ -107,7 +107,7 @@ def heart_rates(channel: Float[np.ndarray, " time"], *, fs: float) -> tuple[floa
 
 
 def beat_prominence(channel: Float[np.ndarray, " time"], *, fs: float) -> float:
-    """Return by how much beats stand out: the largest energy of QRS complexes in 2 s by the median, typically.
+    """Return the ratio of the largest to the median energy of QRS complexes in 2 s, as the median over the recording.
 
     The energy is that between 8 and 20 Hz, within 0.1 s; the result is the median over windows of
     `BEAT_WINDOW_S`. White noise, EEG, respiration and mains give 1.7 to 2.5; of 207 real recordings with ECG, many of
@@ -118,7 +118,7 @@ def beat_prominence(channel: Float[np.ndarray, " time"], *, fs: float) -> float:
         fs: Samples per second.
 
     Returns:
-        The ratio; NaN where the signal is too short, or its rate too low to see a beat.
+        The ratio; NaN where the signal is too short, or its sampling rate too low to detect a beat.
     """
     energy = _beat_energy(channel, fs=fs)
     if energy is None:
@@ -131,7 +131,7 @@ def beat_prominence(channel: Float[np.ndarray, " time"], *, fs: float) -> float:
 
 
 def _beat_energy(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " shorter"] | None:
-    """Return the energy of QRS complexes; None if there is too little signal to see beats."""
+    """Return the energy of QRS complexes; None if the signal is too short to detect beats."""
     sample = np.asarray(channel[: round(HEART_DURATION_S * fs)], dtype=np.float64)
     if fs <= 2 * HEART_BAND_HZ[1] or len(sample) < HEART_WINDOW_S * fs:
         return None

@@ -26,7 +26,7 @@ def has_password(uri: str) -> bool:
 
 
 def encoded_uri(uri: str) -> str:
-    """Return a URI whose password can be read by MLflow: ``/``, ``@`` and the like in it are percent-encoded.
+    """Return a URI whose password can be read by MLflow: ``/``, ``@`` and similar characters in it are percent-encoded.
 
     ``~`` at the start of a SQLite database's path is the home folder.
 
