@@ -210,7 +210,7 @@ def _unwritable(path: Path, error: OSError, *, option: str) -> SettingsError:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, replace: bool = False, parents: bool = True) -> Iterator[Path]:
     """Yield a draft folder, which is renamed to ``path`` when its files are on the disk.
 
     If the block raises an error, the draft is removed.
@@ -219,8 +219,10 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         path: The folder. Without ``replace`` it must not exist, or be empty.
         replace: Rename the present folder to a hidden name, and remove it when the new one has its name. After a
             power cut in between, `restore_replaced` brings the old one back.
+        parents: Create the folders above it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     draft = _new_draft(path)
     draft.mkdir()
     aside = path.with_name(f".{path.name}.replaced")

@@ -50,7 +50,7 @@ def people_of(store: SegmentStore, rows: Int64[np.ndarray, " row"]) -> People:
     collections = _collections(store)
     identities, names = set(), set()
     for corpus, subject in zip(pairs["corpus"].astype(str), pairs["subject"].astype(str), strict=True):
-        identities.add(_hash(collections.get(corpus, corpus), subject))
+        identities.add(_hash(collections.get(corpus) or corpus, subject))
         names.add(_hash(corpus, subject))
     return People(identities=tuple(sorted(identities)), names=tuple(sorted(names)))
 
