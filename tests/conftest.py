@@ -1,13 +1,20 @@
 """Settings and fixtures of all tests."""
 
+import os
+
 import torch
+from threadpoolctl import threadpool_limits
 
 from tests.support.properties import register_profiles
 from tests.support.s3 import s3_bucket, s3_server, s3_url
+from tests.support.stores import small_store
 
-__all__ = ["s3_bucket", "s3_server", "s3_url"]
+__all__ = ["s3_bucket", "s3_server", "s3_url", "small_store"]
 
 register_profiles()
 
-# The networks of the tests are small: a second thread would only wait for the first.
+# The networks and matrices of the tests are small: a second thread would only wait for the first. Beside other
+# processes it makes a product of matrices cost ten times as much. The variable is for the programs that tests start.
 torch.set_num_threads(1)
+threadpool_limits(1)
+os.environ["OPENBLAS_NUM_THREADS"] = "1"

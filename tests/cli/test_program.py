@@ -1,6 +1,7 @@
 """The program: help with examples, errors in one line with exit code 2, output as JSON."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 from emotune.cli import COMMANDS, emotune, main, run_command
 from emotune.cli.search import search_command
 from emotune.search.records import Ended, Opened, Started
-from emotune.storage import LocalStorage
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
-from tests.runtime.test_coordinator import drive
+from tests.runtime.test_coordinator import write_finished
 from tests.study.test_reliability import STUDY, outcomes
 
 
@@ -38,11 +39,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
+def test_a_second_driver_is_refused_with_a_line_that_names_the_first(run, small_store: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "results" / "held" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    with LocalLog(journal).lock(owner="the first"):
+        outcome = run("search", "smoke", "--store", str(small_store), "--name", "held")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+    assert f"another driver is running this search (the first, pid {os.getpid()} on " in outcome.err
+    assert not journal.exists()
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> SearchFolder:
     folder = SearchFolder.of("done", storage=LocalStorage(tmp_path / "results"))
     folder.path.mkdir(parents=True)
-    drive(folder.journal)
+    write_finished(folder.path / "journal.jsonl")
     return folder
 
 
