@@ -15,7 +15,6 @@ from benchmarks.servers import free_port
 from emotune.cli.actions.status import read_status
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from tests.support.stores import prepare_small_store
 
 TINY = [
     "base.model.channels=[4, 8]",
@@ -26,9 +25,20 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def equal_priority() -> Iterator[None]:
+    """Let workers compute at the priority of other processes.
+
+    Ray lowers it. Beside the other tests of ``make test`` a worker would then start several times as slowly.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_small_store(tmp_path_factory.mktemp("stores") / "synthetic")
+def store(small_store: Path) -> Path:
+    return small_store
 
 
 @dataclass
