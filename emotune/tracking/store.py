@@ -1,7 +1,10 @@
 """The MLflow experiment of a search: finds its runs, and sends updates to them."""
 
+import contextlib
+import fcntl
 import logging
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,9 +55,9 @@ class MlflowStore:
         self._dropped: set[str] = set()
         self.refused = 0
         """Number of updates that MLflow refused permanently."""
-        _create_database(uri)
-        self._client = MlflowClient(tracking_uri=uri)
-        self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
+        with _creating_database(uri):
+            self._client = MlflowClient(tracking_uri=uri)
+            self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
         self.find_runs()
 
     def send(self, key: str, *, update: RunUpdate) -> None:
@@ -185,13 +188,24 @@ class MlflowStore:
                 return
 
 
-def _create_database(uri: str) -> None:
-    """Create the file of a SQLite database, unless it exists, with the permissions that the umask allows.
+@contextlib.contextmanager
+def _creating_database(uri: str) -> Iterator[None]:
+    """Create the file of a SQLite database, unless it exists, and let no other process create tables in it meanwhile.
 
-    SQLite itself would not let a group write to it.
+    The file gets the permissions that the umask allows; SQLite itself would not let a group write to it. MLflow
+    creates the tables without a lock, and fails if two processes do so at the same time. The lock is on the folder. On
+    a file system without locks, nothing is locked.
     """
-    if uri.startswith("sqlite:///") and (path := sqlite_path(uri)).parent.is_dir():
+    if not uri.startswith("sqlite:///") or not (path := sqlite_path(uri)).parent.is_dir():
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         path.touch()
+        yield
 
 
 def artifact_location(uri: str, *, name: str) -> str | None:

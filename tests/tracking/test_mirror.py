@@ -1,8 +1,11 @@
 """The content of MLflow equals the journal after outages, restarts and deletions."""
 
+import contextlib
+import fcntl
 import http.server
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -33,6 +36,26 @@ def folder_of(path: Path, *, name: str = "folder") -> Path:
     folder = path / name
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def test_two_processes_do_not_create_the_tables_of_a_database_at_the_same_time(
+    template: Path, tmp_path: Path, records: list[Record]
+) -> None:
+    del template  # MLflow's modules are imported
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as another process that creates the tables
+    mirror = MlflowMirror(f"sqlite:///{tmp_path / 'mlflow.db'}", folder=LocalStorage(folder_of(tmp_path)), name="demo")
+    mirror.catch_up(records)
+    time.sleep(0.3)
+    assert not (tmp_path / "mlflow.db").exists()
+    os.close(folder)
+    assert mirror.close(60)
+    assert "metrics" in tables_of(tmp_path / "mlflow.db")
+
+
+def tables_of(database: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def most_calls(mirror: MlflowMirror, records: list[Record], *, first: int) -> int:
