@@ -105,12 +105,17 @@ def programs(store: Path, tmp_path: Path) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def cluster_of(*, cpus: int, dashboard: bool) -> Iterator[Cluster]:
-    """Run a cluster of one node, and set ``RAY_ADDRESS`` to it."""
+    """Run a cluster of one node, and set ``RAY_ADDRESS`` to it.
+
+    With its default port, the dashboard would not start if another one began to listen there in the meantime.
+    """
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         head = {"num_cpus": cpus, "include_dashboard": dashboard, "gcs_server_port": port}
+        if dashboard:
+            head["dashboard_port"] = free_port()
         cluster = Cluster(initialize_head=True, head_node_args=head)
         yield cluster
         cluster.shutdown()
