@@ -155,9 +155,12 @@ class Coordinator:
 
         Raises:
             SearchFailedError: Several evaluations failed in a similar way, without a success in between. Or a
-                machine failed, which is no result of the evaluation: the next driver runs it again.
+                machine failed, which is no result of the evaluation: the next driver runs it again. Or the journal
+                was renamed or deleted.
         """
         evaluation, rule = self._running[evaluation_id], RULES[failure.kind]
+        if rule.machine_fault:
+            self._journal.check()  # if the search's folder is gone, that is the cause
         self._stop_clock(evaluation_id)
         self._attempts[evaluation_id] += 1
         if self._attempts[evaluation_id] <= rule.retries:

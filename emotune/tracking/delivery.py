@@ -54,7 +54,9 @@ def view_hint(folder: Storage) -> str | None:
 
 
 def write_delivery_state(state: DeliveryState, *, folder: Storage) -> None:
-    """Write a search's delivery state atomically."""
+    """Write a search's delivery state atomically, unless the folder was renamed or deleted while the search ran."""
+    if folder.mounted and not folder.local().is_dir():
+        return
     folder.write(DELIVERY_FILE, state.model_dump_json(indent=1).encode(), patience=0.0)
 
 

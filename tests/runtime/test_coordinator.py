@@ -324,6 +324,16 @@ def test_a_failure_of_a_machine_stops_the_search_and_is_no_result(
     assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]
 
 
+def test_if_the_journal_is_gone_that_is_named_as_the_cause_of_a_fault(
+    open_coordinator: Callable[[], Coordinator], tmp_path: Path
+) -> None:
+    coordinator = open_coordinator()
+    assert coordinator.next_evaluation() is not None
+    (tmp_path / "j.jsonl").rename(tmp_path / "elsewhere")
+    with pytest.raises(SearchFailedError, match=r"j.jsonl: the file or its folder was renamed or deleted"):
+        coordinator.fail(0, Failure(kind="disk_full", message="epoch-000001 could not be written"))
+
+
 def test_no_evaluation_is_started_in_the_pause_after_a_fault_of_a_machine(
     open_coordinator: Callable[[], Coordinator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
