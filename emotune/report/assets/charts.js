@@ -136,13 +136,16 @@ function selectableLine(colours, width = 1) {
   };
 }
 
+const VIEWS = [];
+
 /** Draw a figure into an element, with a legend of pairs of a colour and a text above it. */
 async function show(plot, node, legend = []) {
   const items = legend.map(([colour, text]) =>
     element("li", {}, element("span", { class: "swatch", style: { background: colour } }), text));
   const target = element("div", { class: "plot" });
   node.replaceChildren(...(items.length ? [element("ul", { class: "legend" }, ...items)] : []), target);
-  await Bokeh.Plotting.show(plot, target);
+  const view = await Bokeh.Plotting.show(plot, target);
+  VIEWS.push({ node, plot, view });
 }
 
 /** Return a colour between two hexadecimal colours. */

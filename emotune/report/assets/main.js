@@ -39,5 +39,5 @@ async function start() {
   document.documentElement.dataset.ready = "true";
 }
 
-window.drawAllCharts = drawAll;
+window.report = { drawAll, sources: SOURCES, views: VIEWS };
 start();
