@@ -138,7 +138,7 @@ def try_classification(records: Sequence[Record], *, folder: SearchFolder) -> tu
         return None, str(error).splitlines()[0]
 
 
-def _of_different_people(store: SegmentStore, rows: Int64[np.ndarray, " row"]) -> Int64[np.ndarray, " row"]:
+def _of_different_people(store: SegmentStore, rows: Int64[np.ndarray, " row"]) -> Int64[np.ndarray, " drawn"]:
     """Return the middle segment of each of the first people; further segments if there are too few people."""
     people = unit_keys(store.index.iloc[rows], by="subject")
     middles = [rows[people == person][(people == person).sum() // 2] for person in np.unique(people)]
@@ -284,7 +284,7 @@ def _result(name: str, *, parts: Sequence[_Part], people: np.ndarray) -> Classif
         of=sum(part.of for part in parts),
         names=parts[0].names,
         counts=counts,
-        scores=classification_scores(counts),
+        scores=classification_scores({name: float(count) for name, count in counts.items()}),
         majority={metric: float(np.mean([part.majority[metric] for part in parts])) for metric in parts[0].majority},
         people=tuple(sorted(scores, key=lambda score: -score.accuracy)),
         accuracy=mean_interval([score.accuracy for score in scores]),
