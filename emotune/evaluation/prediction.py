@@ -99,7 +99,7 @@ class Predictor:
         )
         self.high_share = _high_share(descriptions)
         self.classifiers = [
-            _load(checkpoint, description=description)
+            load_classifier(checkpoint, description=description)
             for checkpoint, description in zip(checkpoints, descriptions, strict=True)
         ]
 
@@ -120,7 +120,8 @@ def _high_share(descriptions: Sequence[NetworkDescription]) -> float | None:
     return high / (high + low) if len(counts) == len(descriptions) and high + low else None
 
 
-def _load(checkpoint: Path, *, description: NetworkDescription) -> FoldClassifier:
+def load_classifier(checkpoint: Path, *, description: NetworkDescription) -> FoldClassifier:
+    """Return the classifier in a checkpoint, in evaluation mode."""
     channels, classes = len(description.channels), description.classes
     encoder = description.experiment.model.build(channels=channels)
     # labels with the numbers of both classes give the weight of the loss, which probabilities are corrected for

@@ -1,42 +1,23 @@
-"""``emotune report``, ``compare`` and ``sync``."""
+"""``emotune compare`` and ``sync``."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import click
 
-from emotune.cli.actions.crossval import load_result, result_document
+from emotune.cli.actions.crossval import load_result
 from emotune.cli.actions.folders import existing_records, tracking_uri_or_default
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation, significance
 from emotune.evaluation.statistics import Comparison, Interval
-from emotune.files import check_output
-from emotune.report.page import render_report, write_report
 from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.connection_check import refuse_damaged_database
 from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
-
-REPORT_FILE = "report.html"
-"""The report in the folder of a search."""
-
-
-def write_page(name: str, *, file: Path | None, storage: str) -> None:
-    """Carry out ``emotune report``."""
-    if file is not None:
-        check_output(file)
-    folder, records = existing_records(name, storage=storage)
-    if file is None:
-        folder.storage.write(REPORT_FILE, render_report(records))
-        click.echo(folder.storage / REPORT_FILE)
-        return
-    is_file = write_report(records, file)
-    click.echo(file, err=not is_file)  # the file may be standard output
 
 
 def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:
@@ -93,7 +74,7 @@ def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
         }
         print_json(
             {
-                "results": [result_document(result) for result in results],
+                "results": [result.document() for result in results],
                 "against": first.name,
                 "tests": documents,
             }
