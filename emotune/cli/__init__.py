@@ -33,6 +33,7 @@ COMMANDS = {
     "report": ("emotune.cli.report", "Write an HTML page about a search."),
     "compare": ("emotune.cli.report", "Compare the scores of several runs."),
     "sync": ("emotune.cli.report", "Send missing records to MLflow."),
+    "ui": ("emotune.cli.ui", "Show searches in MLflow."),
     "doctor": ("emotune.cli.doctor", "Check installation, services and settings."),
 }
 """Module and one sentence by command, in the order of the help page."""

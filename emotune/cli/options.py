@@ -28,6 +28,9 @@ class RunRequest:
     tracking_uri: str | None = None
     """MLflow server or database; None: a database in the storage folder."""
 
+    register: str | None = None
+    """Name in MLflow's registry under which the model is registered."""
+
     name: str | None = None
     """Name of the run."""
 
@@ -101,6 +104,21 @@ def _check_tracking_uri(context: click.Context, parameter: click.Parameter, uri:
     return encoded_uri(uri)
 
 
+def _check_model_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Return the name of a registered model.
+
+    Raises:
+        SettingsError: MLflow does not accept the name.
+    """
+    del context, parameter
+    if name is not None and not re.fullmatch(r"\w[\w. -]*", name):
+        raise SettingsError(
+            f"--register {name!r} was given; expected letters, digits, spaces, '.', '_' and '-'; type for example "
+            "--register ecg-encoder"
+        )
+    return name
+
+
 class InputPathType(click.ParamType):
     """A path; ``~`` at its start is the home folder, also where the shell leaves it."""
 
@@ -140,6 +158,13 @@ tracking_option = click.option(
     callback=_check_tracking_uri,
     help="MLflow server or database. The password is read from MLFLOW_TRACKING_PASSWORD.  "
     "[default: SQLite database in the storage folder]",
+)
+register_option = click.option(
+    "--register",
+    metavar="NAME",
+    callback=_check_model_name,
+    help="Register the model in MLflow as a version of NAME, with the alias champion, or challenger if the champion "
+    "is better on the same data.",
 )
 precision_option = click.option(
     "--precision",

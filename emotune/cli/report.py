@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from emotune.cli.options import OUTPUT_PATH, json_option, storage_option, tracking_option
+from emotune.cli.options import OUTPUT_PATH, json_option, register_option, storage_option, tracking_option
 
 
 class Interval(click.ParamType):
@@ -90,8 +90,11 @@ def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
 @click.argument("name")
 @storage_option
 @tracking_option
-def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
+@register_option
+def sync(name: str, *, storage: str, tracking_uri: str | None, register: str | None) -> int:
     """Send to MLflow all records of the search or run NAME that it does not have, and the best encoder.
+
+    Also adds the view of its pages to searches of older versions, and prints the link that opens it.
 
     \b
     Example:
@@ -99,4 +102,4 @@ def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
     """
     from emotune.cli.actions.report import send_to_mlflow
 
-    return send_to_mlflow(name, storage=storage, tracking_uri=tracking_uri)
+    return send_to_mlflow(name, storage=storage, tracking_uri=tracking_uri, register_as=register)

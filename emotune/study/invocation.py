@@ -26,6 +26,9 @@ class Invocation(Settings):
     tracking_uri: str | None = None
     """MLflow server or database; None: the default, or one whose URI contains a password."""
 
+    register_as: str | None = None
+    """Name of the model in MLflow's registry; None: the model is not registered."""
+
 
 def write_invocation(invocation: Invocation, *, folder: Storage) -> None:
     """Write the options of a start."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import logging
 import math
 import os
@@ -12,10 +13,21 @@ from typing import Literal
 from urllib.parse import unquote, urlparse
 
 import sqlalchemy.exc
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from emotune.tracking.description import NOTE_TAG, DatasetUse
 from emotune.tracking.mlflow_content import SUMMARY, RunUpdate
 from emotune.tracking.uri import public_uri, sqlite_path
 
@@ -52,6 +64,7 @@ class MlflowStore:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.search_id = search_id
         self.runs: dict[str, str] = dict(known or {})
+        self._experiment_tags: dict[str, str] = {}
         self._dropped: set[str] = set()
         self.refused = 0
         """Number of updates that MLflow refused permanently."""
@@ -85,6 +98,8 @@ class MlflowStore:
             self.runs[key] = self._create(update)
         run = self.runs[key]
         self._log(run, update=update)
+        if update.datasets:
+            self._client.log_inputs(run, datasets=[_dataset_input(use) for use in update.datasets])
         for name, document in update.documents.items():
             self._client.log_dict(run, document, name)
         if update.status == "RUNNING" and not created:
@@ -148,7 +163,20 @@ class MlflowStore:
             return self._client.create_experiment(name, artifact_location=artifact_location(uri, name=name))
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
             self._client.restore_experiment(experiment.experiment_id)
+        self._experiment_tags = dict(experiment.tags)
         return experiment.experiment_id
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment that differ from those it has; a description that a user has edited is kept.
+
+        Raises:
+            MlflowException: MLflow refuses them or cannot be used now; likewise the other `OUTAGES`.
+        """
+        for key, value in tags.items():
+            is_kept = key == NOTE_TAG and key in self._experiment_tags
+            if not is_kept and self._experiment_tags.get(key) != value:
+                self._client.set_experiment_tag(self.experiment_id, key, value)
+                self._experiment_tags[key] = value
 
     def find_runs(self) -> None:
         """Map keys to runs, and delete duplicate runs of a key.
@@ -186,6 +214,17 @@ class MlflowStore:
             token = page.token
             if not token:
                 return
+
+
+def _dataset_input(use: DatasetUse) -> DatasetInput:
+    dataset = Dataset(
+        name=use.name,
+        digest=use.digest,
+        source_type="local",
+        source=json.dumps({"uri": use.path}),
+        profile=json.dumps(use.profile),
+    )
+    return DatasetInput(dataset=dataset, tags=[InputTag(key="mlflow.data.context", value=use.context)])
 
 
 @contextlib.contextmanager

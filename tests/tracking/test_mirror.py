@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from emotune.search.records import Opened, Record
 from emotune.storage import LocalStorage
-from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_hint
+from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_url
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.uri import public_uri
 from tests.support.properties import examples
@@ -81,7 +81,7 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert content(uri) == first
     assert set(mlflow_runs(LocalStorage(folder))) == {0, 1, 2}
-    assert view_hint(LocalStorage(folder)) == f"mlflow ui --backend-store-uri {uri}"
+    assert (view_url(LocalStorage(folder)) or "").startswith("http://127.0.0.1:5000/#/experiments/")
 
 
 def test_artifacts_are_stored_beside_the_database(

@@ -6,7 +6,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -266,21 +266,27 @@ class RunDisplay(Display):
 
 
 @contextmanager
-def follow(display: Display, *, known: int) -> Iterator[Observer]:
+def follow(display: Display, *, known: int, link: Callable[[], str | None] = lambda: None) -> Iterator[Observer]:
     """Show a run in a ``with`` statement, which returns the observer to pass to the driver.
 
     Args:
         display: The display of the run.
         known: Number of records of earlier drivers, which are processed but not printed.
+        link: Returns a line with a link to the run, which is printed once; None if there is no link yet.
     """
     console = message_console()
+    has_link = False
 
     def observe(record: Record, number: int) -> None:
+        nonlocal has_link
         line = display.update(record)
         if number < known:
             display.start_clock()
         elif line is not None and not (console.is_terminal and isinstance(record, EpochDone)):
             console.print(line, markup=False, soft_wrap=True)
+        if number >= known and not has_link and not isinstance(record, Closed) and (text := link()) is not None:
+            has_link = True
+            console.print(text, markup=False, soft_wrap=True)
 
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, get_renderable=display.render, transient=True):

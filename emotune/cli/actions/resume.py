@@ -63,7 +63,9 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         store = str(store_path(changes.store))
         study = study.model_copy(update={"base": study.base.model_copy(update={"store": store})})
     invocation = read_invocation(folder.storage)
-    destination = Destination(name, open_storage(storage), tracking_uri or invocation.tracking_uri)
+    destination = Destination(
+        name, open_storage(storage), tracking_uri or invocation.tracking_uri, invocation.register_as
+    )
     concurrency = changes.concurrency or invocation.concurrency
     if first.purpose == "fold":
         code, result = cross_validate(study, destination, concurrency=concurrency, retry_failed=changes.retry_failed)

@@ -1,6 +1,7 @@
 """Run a study: its store and encoders, the MLflow mirror, the display, and the summary at the end."""
 
 import contextlib
+import functools
 import os
 import shlex
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from emotune.cli.actions.display import RunDisplay, SearchDisplay, follow
-from emotune.cli.actions.folders import store_path, tracking_uri_or_default
+from emotune.cli.actions.folders import mlflow_link, store_path, tracking_uri_or_default
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
 from emotune.data.store import SegmentStore
@@ -42,7 +43,6 @@ from emotune.study.resumption import describe_resumption
 from emotune.study.study import Study
 from emotune.tasks import Classify
 from emotune.tasks.thresholds import high_shares
-from emotune.tracking.delivery import view_hint
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, one_line
@@ -72,10 +72,14 @@ class Destination:
     tracking_uri: str | None
     """MLflow server or database; None: a database in the storage folder."""
 
+    register_as: str | None = None
+    """Name of the model in MLflow's registry; None: it is not registered."""
+
     @classmethod
     def of(cls, request: RunRequest, *, default_name: str) -> "Destination":
         """Return the destination that the options of a command name."""
-        return cls(request.name or default_name, open_storage(request.storage), request.tracking_uri)
+        storage = open_storage(request.storage)
+        return cls(request.name or default_name, storage, request.tracking_uri, request.register)
 
     @property
     def folder(self) -> SearchFolder:
@@ -121,17 +125,23 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     mirror = MlflowMirror(destination.mlflow_uri, folder=folder.storage, name=folder.name, kind=options.purpose)
     display = RunDisplay if options.purpose in {"pretrain", "finetune"} else SearchDisplay
     try:
-        with follow(display(settled, name=folder.name), known=known) as observer:
+        link = functools.partial(_new_link, mirror, folder)
+        with follow(display(settled, name=folder.name), known=known, link=link) as observer:
             records = run_study(settled, folder, options=options, encoders=encoders, observers=[mirror, observer])
     finally:
         delivered = mirror.close(TRACKING_TIMEOUT_S)
         _remove_failed_start(folder)
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
-        _publish_encoder(folder, uri=destination.mlflow_uri)
+        _publish_encoder(destination)
     if known == len(records):
         hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
         print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
     return summarise(settled, records, folder=folder)
+
+
+def _new_link(mirror: MlflowMirror, folder: SearchFolder) -> str | None:
+    """Return a line with the link to a run in MLflow; None until MLflow has the run."""
+    return f"MLflow: {mlflow_link(folder)}" if mirror.has_experiment else None
 
 
 def _remove_failed_start(folder: SearchFolder) -> None:
@@ -149,6 +159,7 @@ def _write_invocation(options: RunOptions, destination: Destination) -> None:
         workers=options.workers,
         trials_per_gpu=options.trials_per_gpu,
         tracking_uri=None if uri is None or has_password(uri) else uri,
+        register_as=destination.register_as,
     )
     write_invocation(invocation, folder=destination.folder.storage)
 
@@ -248,10 +259,13 @@ def find_encoders(study: Study, destination: Destination) -> Encoders:
     }
 
 
-def _publish_encoder(folder: SearchFolder, *, uri: str) -> None:
+def _publish_encoder(destination: Destination) -> None:
     """Log the best encoder; if the server does not respond, print how to log it later."""
+    folder, register_as = destination.folder, destination.register_as
     try:
-        publish_best(folder, tracking_uri=uri)
+        published = publish_best(folder, tracking_uri=destination.mlflow_uri, register_as=register_as)
+        if published is not None and published.registration is not None:
+            print_message(f"model {published.model_name}: {published.registration}")
     except SettingsError:
         return  # there is no result: the summary prints that
     except (*OUTAGES, StorageError) as error:
@@ -276,12 +290,12 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
             f"no evaluation of {folder.name!r} has a result; `emotune status {folder.name}` prints the errors"
         )
     warning = shortfall(records)
-    tracking = view_hint(folder.storage) or f"not in MLflow yet; send them with `emotune sync {folder.name}`"
+    tracking = mlflow_link(folder) or f"not there yet; send the records with `emotune sync {folder.name}`"
     lines = [
         *(_leaderboard(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
         f"results: {folder.storage}",
-        f"MLflow runs: {tracking}",
+        f"MLflow: {tracking}",
     ]
     print_message("\n".join(lines))
     failed = any(result.status == "failed" for result in evaluation_results(records))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, resume_command
+from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, mlflow_link, resume_command
 from emotune.cli.output import print_json
 from emotune.documents import encode_document
 from emotune.errors import DamageError, SettingsError, StorageRefusedError
@@ -59,6 +59,8 @@ def print_status(name: str, *, storage: str, as_json: bool) -> None:
         print_json(document)
         return
     _print_document(document)
+    if (link := mlflow_link(folder)) is not None:
+        click.echo(f"MLflow: {link}")
     if document["state"] in {"interrupted", "failed"}:
         command = resume_command(folder.name, storage=storage)
         click.echo(f"resume it with: {command}")
