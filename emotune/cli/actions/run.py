@@ -24,6 +24,7 @@ from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, EpochDone, Record
 from emotune.storage import Storage, open_storage
+from emotune.study.bundled import describe_choice, find_experiment
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
@@ -227,7 +228,7 @@ def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, ob
     """Read an experiment, with its settings replaced by the options of a command.
 
     Args:
-        path: The experiment file.
+        path: The experiment file, or the name of an example of emotune.
         request: The options; ``store``, ``precision`` and ``assignments`` are used.
         options: Values of other options by the dotted name of the setting; None replaces nothing.
 
@@ -238,7 +239,10 @@ def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, ob
     given = {name: value for name, value in replaced.items() if value is not None}
     stores = {name: store_path(str(given[name])) for name in ("store", "partner") if name in given}
     assignments = [*request.assignments, *(f"{name}={value}" for name, value in (given | stores).items())]
-    return parse(load_document(path).overridden(assignments), Experiment)
+    file = find_experiment(path)
+    if (choice := describe_choice(str(path), file=file)) is not None:
+        print_message(choice)
+    return parse(load_document(file).overridden(assignments), Experiment)
 
 
 def find_encoders(study: Study, destination: Destination) -> Encoders:

@@ -8,6 +8,7 @@ import click
 from emotune.cli.actions.folders import existing_records, existing_search, resume_command, store_path
 from emotune.cli.actions.resume import ResumeChanges, resume_run
 from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
+from emotune.cli.output import print_message
 from emotune.cli.search import SearchRequest
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -15,10 +16,11 @@ from emotune.files import SAFE_NAME
 from emotune.runtime.driver import RunOptions
 from emotune.search.stopping import Amount
 from emotune.storage import open_storage
+from emotune.study.bundled import describe_choice, find_study
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.preview import count_rungs, estimate_hours, preview, probe_seconds
-from emotune.study.study import Study, find_study, load_study
+from emotune.study.study import Study, load_study
 from emotune.study.warm_start import with_earlier
 
 
@@ -32,6 +34,8 @@ def search_or_plan(request: SearchRequest) -> int:
             changes=ResumeChanges(request.store, request.concurrency, retry_failed=True),
         )
     path = _study_file(request)
+    if (choice := describe_choice(request.study, file=path)) is not None:
+        print_message(choice)
     destination = Destination.of(request, default_name=path.stem)
     limits = {"brackets": request.brackets, "evaluations": request.evaluations}
     amounts = {name: amount for name, amount in limits.items() if amount is not None}
