@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := results/demo
 
-.PHONY: setup demo test test-ray test-others test-thorough test-cluster chaos check fmt golden clean
+.PHONY: setup demo docs test test-ray test-others test-thorough test-cluster chaos check fmt golden clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make chaos   searches with kills, full disks, damage, outages and leaks: two hours; ARGS='--only NAME'"
 	@echo "make check   format, lint, types, layers, and the quick tests' imports"
 	@echo "make fmt     format the code"
+	@echo "make docs    the documentation, in build/site/index.html; needs no network"
 	@echo "make golden  renew the known-good numbers in tests/golden; ARGS=WORD for files with that word in their names"
 
 setup: $(READY)
@@ -67,6 +68,10 @@ check: setup
 fmt: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "open build/site/index.html"
 
 golden: setup
 	$(BIN)/python -m tests.golden.renew $(ARGS)
