@@ -10,7 +10,7 @@ DEMO := results/demo
 
 help:
 	@echo "make setup   the environment in $(VENV), with locked versions"
-	@echo "make demo    a search, a fine-tuning and a report on made-up ECG, within ten minutes"
+	@echo "make demo    search, pre-training, fine-tuning and report on generated ECG: six minutes"
 	@echo "make test    all tests"
 	@echo "make test-thorough  all tests with ten times the random examples, and second variants on Ray: hours"
 	@echo "make test-cluster  cluster.yaml on machines made of namespaces, as root"
@@ -26,17 +26,9 @@ $(READY): requirements.lock pyproject.toml packaging/netifaces/pyproject.toml pa
 	sh packaging/make_venv.sh $(VENV) $(PYTHON)
 	touch $(READY)
 
-# A search of pre-training, then the fine-tuning of its best encoder and of the same network from scratch.
-demo: export EMOTUNE_STORAGE := $(DEMO)
+# A search of pre-training, a longer training, fine-tuning with and without it, and a table over draws of labelled people.
 demo: setup
-	$(BIN)/emotune data prepare synthetic --store $(DEMO)/store --seconds 2.5 \
-		--set subjects=24 --set seconds_per_state=60
-	$(BIN)/emotune search smoke --store $(DEMO)/store --name demo
-	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --name pretrained
-	$(BIN)/emotune finetune examples/finetune.yaml --store $(DEMO)/store --encoder demo --scratch --name scratch
-	$(BIN)/emotune compare pretrained scratch
-	@echo "The page about the search:"
-	@$(BIN)/emotune report demo
+	$(BIN)/python examples/demo.py $(DEMO)
 
 # Tests with a Ray cluster of their own wait a lot for processes to start: all the others run beside them.
 test: setup

@@ -2,8 +2,8 @@
 
     python -m tools.notebook    # writes docs/tutorial.ipynb from docs/tutorial.md
 
-A block ``sh`` becomes a cell that types its commands, a block ``python`` a cell of Python. The block ``sh interrupt``
-becomes a command that receives SIGINT after two minutes, since a notebook has no Ctrl-C for a command.
+A block ``sh`` becomes a cell that types its commands, a block ``python`` a cell of Python. The block after the comment
+``interrupt`` becomes a command that receives SIGINT after two minutes, since a notebook has no Ctrl-C for a command.
 """
 
 import re
@@ -17,9 +17,13 @@ from nbformat import v4
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "tutorial.md"
 NOTEBOOK = DOCS / "tutorial.ipynb"
-FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```\n", flags=re.DOTALL | re.MULTILINE)
+FENCE = re.compile(
+    r"(?:^<!-- (?P<purpose>\w+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```\n", re.DOTALL | re.MULTILINE
+)
 INTERRUPT_S = 120
 """Time after which the notebook interrupts the search (s)."""
+TIMED_OUT = 124
+"""Exit code of ``timeout`` after it has sent its signal."""
 
 
 def make_notebook(page: str) -> Any:
@@ -28,7 +32,7 @@ def make_notebook(page: str) -> Any:
     end = 0
     for block in FENCE.finditer(page):
         cells += [v4.new_markdown_cell(page[end : block.start()].strip())]
-        cells += [v4.new_code_cell(code_cell(block[1], block[2], block[3]))]
+        cells += [v4.new_code_cell(code_cell(**block.groupdict()))]
         end = block.end()
     cells += [v4.new_markdown_cell(page[end:].strip())]
     for number, cell in enumerate(cells):
@@ -37,13 +41,13 @@ def make_notebook(page: str) -> Any:
     return v4.new_notebook(cells=cells, metadata=kernel)
 
 
-def code_cell(language: str, purpose: str | None, code: str) -> str:
+def code_cell(*, language: str, purpose: str | None, code: str) -> str:
     """Return the code of a cell."""
     if language == "python":
         return code.rstrip()
-    stop = f"timeout --foreground --signal=INT {INTERRUPT_S} " if purpose == "interrupt" else ""
-    commands = re.sub(r"\\\n\s*", "", code).splitlines()
-    return "\n".join(f"!{stop}{command}" for command in commands)
+    if purpose == "interrupt":
+        code = f"timeout --signal=INT {INTERRUPT_S} {code.rstrip()} || test $? = {TIMED_OUT}"
+    return f"%%bash -e\n{code.rstrip()}"
 
 
 def encode(notebook: Any) -> str:
