@@ -63,7 +63,7 @@ fmt: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
-	@echo "open build/site/index.html"
+	@echo "open build/site/index.html; with its search: $(BIN)/python -m http.server --directory build/site"
 
 golden: setup
 	$(BIN)/python -m tests.golden.renew $(ARGS)

@@ -24,7 +24,15 @@ def test_every_setting_has_a_sentence(section: reference.Section) -> None:
 
 def test_the_page_of_settings_has_every_section_of_an_experiment() -> None:
     page = reference.settings_page()
-    for name in ("base.folds.by", "base.task.validation.span", "base.task.threshold.of", "budget.eta", "order", "fs"):
+    for name in (
+        "base.folds.by",
+        "base.task.validation.span",
+        "base.task.threshold.of",
+        "budget.eta",
+        "searcher.order",
+        "rate",
+        "ecg_channels",
+    ):
         assert re.search(rf"^\| `[\w.]*{re.escape(name)}` \|", page, flags=re.MULTILINE), name
 
 
