@@ -45,7 +45,7 @@ def test_a_search_without_any_result_is_an_error_that_names_the_command_to_type(
 def test_the_summary_of_an_interrupted_search_says_how_to_resume_it(
     folder: SearchFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, reason: str, code: int
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["emotune", "search", "smoke", "--name", "two words"])
+    monkeypatch.setattr("sys.argv", ["emotune", "search", "smoke", "--name", "two words", "--fresh"])
     records = [*write_finished(folder.path / "journal.jsonl"), Closed(time=0, state="interrupted", reason=reason)]
     assert summarise(STUDY, records, folder=folder) == code
     expected = "stopped; everything is saved. Resume with:\n  emotune search smoke --name 'two words'\n"

@@ -278,6 +278,11 @@ def _publish_encoder(destination: Destination) -> None:
         )
 
 
+def resuming_command(arguments: Sequence[str]) -> str:
+    """Return the command that resumes a run: that which started it, without ``--fresh``, which would start it again."""
+    return shlex.join(argument for argument in arguments if argument != "--fresh")
+
+
 def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) -> int:
     """Print the summary of a run, and return the exit code.
 
@@ -286,7 +291,7 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
     """
     last = records[-1]
     if isinstance(last, Closed) and last.state == "interrupted":
-        print_message(f"stopped; everything is saved. Resume with:\n  {shlex.join(sys.argv)}")
+        print_message(f"stopped; everything is saved. Resume with:\n  {resuming_command(sys.argv)}")
         return 128 + signal.Signals[last.reason] if last.reason else 0
     best = find_best(evaluation_results(records), mode=study.objective.mode)
     if best is None:
