@@ -58,6 +58,10 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
     """
     folder, records = existing_records(name, storage=storage)
     first = opened(records)
+    if "trainable" in first.study:
+        raise SettingsError(
+            f"the search {name!r} runs in a ray.tune.Tuner of its own; run its script again, which resumes the search"
+        )
     study = Study.recorded(first.study)
     if changes.store is not None:
         store = str(store_path(changes.store))

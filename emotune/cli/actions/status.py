@@ -61,10 +61,15 @@ def print_status(name: str, *, storage: str, as_json: bool) -> None:
     _print_document(document)
     if (link := mlflow_link(folder)) is not None:
         click.echo(f"MLflow: {link}")
-    if document["state"] in {"interrupted", "failed"}:
+    records = read_journal(folder.journal)
+    if document["state"] not in {"interrupted", "failed"}:
+        return
+    if "trainable" in opened(records).study:
+        click.echo("resume it by running its script again")
+    else:
         command = resume_command(folder.name, storage=storage)
         click.echo(f"resume it with: {command}")
-        if failures_to_retry(read_journal(folder.journal)):
+        if failures_to_retry(records):
             click.echo(f"or run its failed evaluations again, too: {command} --retry-failed")
 
 
@@ -148,7 +153,7 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
         section = experiment
         *path, setting = key.split(".")
         for part in path:
-            section = section[part]
+            section = section.setdefault(part, {})
         section[setting] = value
     header = (
         f"Best configuration of the search {name} (number {best['config_id']}): "
