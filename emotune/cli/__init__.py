@@ -14,7 +14,7 @@ import sys
 
 import click
 
-from emotune.cli.output import SafeFormatter, print_error
+from emotune.cli.output import SafeFormatter, discard_answers, print_error
 from emotune.errors import EmotuneError, SettingsError, suggestion
 
 COMMANDS = {
@@ -102,13 +102,17 @@ def run_command(command: click.Command) -> None:
     logging.getLogger("emotune.runtime.cluster.gpu_sharing").setLevel(logging.INFO)
     try:
         code = command.main(standalone_mode=False)
+        sys.stdout.flush()
     except EmotuneError as error:
         print_error(str(error))
         code = error.exit_code
+    except BrokenPipeError:  # the program that reads the answer has ended, such as head
+        discard_answers()
+        code = 1
     except OSError as error:
-        if error.filename is None:
-            raise
-        print_error(f"{error.filename}: {error.strerror}")  # permissions, links and disks are the user's to mend
+        if error.filename is None:  # a write to an open file, such as standard output on a full disk
+            discard_answers()
+        print_error(f"{error.filename or 'the output'}: {error.strerror or error}")
         code = 1
     except click.ClickException as error:
         print_error(error.format_message())

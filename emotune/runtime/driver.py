@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from signal import Signals
 from types import MappingProxyType
 from typing import Literal
@@ -16,6 +17,7 @@ from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concu
 from emotune.runtime.cluster.connect import disconnect
 from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
 from emotune.runtime.coordinator import Coordinator, Observer
+from emotune.runtime.crashes import crash_file, remove_crash_files
 from emotune.runtime.group import GroupTrainable
 from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob, run_trials
 from emotune.runtime.worker import EvaluationTrainable, Job
@@ -123,7 +125,10 @@ def run_study(
             copies = copy_encoders(encoders, folder)
             make_job = _job_maker(study, folder, copies=copies, options=options, requirements=requirements)
             concurrency = choose_concurrency(journal.records, options.concurrency, capacity=capacity)
-            _search(coordinator, make_job, folder, concurrency=concurrency, reconnect=reconnect)
+            try:
+                _search(coordinator, make_job, folder, concurrency=concurrency, reconnect=reconnect)
+            finally:
+                remove_crash_files(folder.path)
         return list(journal.records)
 
 
@@ -210,10 +215,21 @@ def _job_maker(
             encoder=None if start is None else copies.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
             workers=options.workers,
+            crash_file=_crash_file(folder, evaluation, options=options),
             requirements=requirements,
         )
 
     return make_job
+
+
+def _crash_file(folder: SearchFolder, evaluation: Evaluation, *, options: RunOptions) -> Path | None:
+    """Return the file for a crash of an evaluation's worker; None if the driver cannot read it, and for groups.
+
+    A worker of a group also aborts itself when another one is killed.
+    """
+    if options.workers is not None or not folder.storage.mounted:
+        return None
+    return crash_file(folder.path, evaluation_id=evaluation.id)
 
 
 def _search(

@@ -47,6 +47,7 @@ from emotune.errors import ClusterError, SearchFailedError
 from emotune.runtime.cluster.capacity import ElasticConcurrency
 from emotune.runtime.cluster.connect import missing_session_folder
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.crashes import with_crash
 from emotune.runtime.group import GroupTrainable
 from emotune.runtime.ray_errors import raise_cause, trial_failure
 from emotune.runtime.signals import stop_on_signals
@@ -266,13 +267,13 @@ class CoordinatorSearcher(Searcher):
         """Do nothing: results come by `process_report`, and lost workers by `on_worker_lost`."""
 
     def on_worker_lost(self, trial_id: str, failure: Failure) -> None:
-        """Remove a trial whose worker is lost; if it hung, that is the failure of its evaluation."""
+        """Remove a trial whose worker is lost; if it hung or crashed, that is the failure of its evaluation."""
         trial = self.trials.get(trial_id)
         if trial is None:
             return
         self._remove(trial_id)
         if trial.evaluation_id is not None:
-            self._fail(trial.evaluation_id, trial.hang or failure)
+            self._fail(trial.evaluation_id, trial.hang or with_crash(failure, file=trial.job.crash_file))
 
     def save(self, checkpoint_path: str) -> None:
         """Write a placeholder: the journal is the state of the search."""

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import random
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -257,11 +258,12 @@ def test_progress_resets_the_retries(open_coordinator: Callable[[], Coordinator]
             coordinator.report(first.id, epoch=attempt, metrics={"val/loss": 1.0})
         else:
             coordinator.update_saved(first.id, saved=(0, attempt * steps))
-        coordinator.fail(first.id, LOST)
-        following = coordinator.next_evaluation()
-        assert (following == first) == (progress != "the same checkpoint" or attempt <= retries)
-        if following != first:
+        if progress == "the same checkpoint" and attempt > retries:
+            with pytest.raises(SearchFailedError):
+                coordinator.fail(first.id, LOST)
             return
+        coordinator.fail(first.id, LOST)
+        assert coordinator.next_evaluation() == first
     assert progress != "the same checkpoint"
 
 
@@ -317,8 +319,8 @@ def test_a_failure_of_a_machine_stops_the_search_and_is_no_result(
         coordinator.fail(0, failure)
         coordinator._paused_until = 0.0
     coordinator.next_evaluation()
-    expected = f"^epoch-000001 could not be written; nothing is lost, {rule.remedy} and start the same search again$"
-    with pytest.raises(SearchFailedError, match=expected):
+    expected = f"epoch-000001 could not be written; nothing is lost, {rule.remedy} and start the same search again"
+    with pytest.raises(SearchFailedError, match=f"^{re.escape(expected)}$"):
         coordinator.fail(0, failure)
     assert coordinator.optimizer.results() == []
     assert [record.kind for record in coordinator._journal.records] == ["opened", "started"]
