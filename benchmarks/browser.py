@@ -30,6 +30,12 @@ POLL_INTERVAL_MS = 500
 
 _HEADER = "[data-testid=experiment-view-compare-runs-section-header]"
 
+_CHARTS_OR_LEFT = """
+document.querySelector('[data-testid=experiment-view-compare-runs-card]') !== null
+  || !location.hash.includes('viewStateShareKey')
+"""
+"""MLflow leaves the address of a view that it does not find."""
+
 _ALL_DRAWN = """
 [...document.querySelectorAll('[data-testid=experiment-view-compare-runs-card]')].every(
   card => card.querySelector('.parcoords svg .label, .js-plotly-plot .main-svg'))
@@ -95,8 +101,7 @@ def browser(*, width: int = 1400, height: int = 1000) -> Iterator["BrowserContex
 def open_charts(page: "Page", link: str) -> ChartPage:
     """Open a link to the charts of an experiment, and return what the page shows."""
     _open(page, link)
-    page.wait_for_selector(_HEADER)
-    page.wait_for_selector("[data-testid=experiment-view-compare-runs-card]")
+    page.wait_for_function(_CHARTS_OR_LEFT)
     return _settled(page, lambda: _read_charts(page), complete=lambda: bool(page.evaluate(_ALL_DRAWN)))
 
 

@@ -11,6 +11,9 @@ DELIVERY_FILE = "tracking.json"
 """Name of the file in the search's folder."""
 
 
+CONTENT_VERSION = 2
+"""Version of what is sent for a journal. All records of searches that were sent with another one are sent again."""
+
 DEFAULT_PORT = 5000
 """Port of the MLflow server that ``emotune ui`` starts."""
 
@@ -30,7 +33,7 @@ class DeliveryState(Settings):
     """Number of delivered records, counted from the first of the journal."""
 
     content: int = 0
-    """`emotune.tracking.mlflow_content.CONTENT_VERSION` of the delivery; 0 in files of older versions."""
+    """`CONTENT_VERSION` of the delivery; 0 in files of older versions."""
 
     runs: dict[str, str] = Field(default_factory=dict)
     """MLflow run id by configuration number, and that of the summary under ``search``."""

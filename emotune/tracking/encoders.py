@@ -124,7 +124,7 @@ def publish_best(folder: SearchFolder, *, tracking_uri: str, register_as: str | 
     client = MlflowClient(tracking_uri=tracking_uri)
     model = next(model for model in _models(client, run=client.get_run(run_id)) if model.tags.get(DIGEST_TAG) == digest)
     records = read_journal(folder.journal)
-    client.log_batch(run_id, metrics=_model_metrics(records, config_id=config_id, model_id=model.model_id))
+    client.log_batch(run_id, metrics=model_metrics(records, config_id=config_id, model_id=model.model_id))
     registration = None
     if register_as is not None:
         result = _result(records)
@@ -137,7 +137,7 @@ def model_name(search: str, *, config_id: int) -> str:
     return re.sub(r"""[/:.%"']""", "-", f"{search}-c{config_id:04d}")
 
 
-def _model_metrics(records: Sequence[Record], *, config_id: int, model_id: str) -> list[Metric]:
+def model_metrics(records: Sequence[Record], *, config_id: int, model_id: str) -> list[Metric]:
     """Return the metrics of a configuration's last epoch as those of a model.
 
     Keys, values, times and steps are those of the run, which gets no further point.

@@ -45,9 +45,6 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 SUMMARY = "search"
 """Key and name of the run that summarises a search."""
 
-CONTENT_VERSION = 2
-"""Version of what is sent for a journal. All records of searches that were sent with another one are sent again."""
-
 BEST_TAG = "emotune.best"
 """Tag of the run with the best configuration so far; its value is ``yes``, or empty when another one is better."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import getpass
 import http.server
 import json
 import logging
@@ -19,11 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
+from benchmarks.example_journals import search_journal, search_study
 from emotune.search.records import Opened, Record
 from emotune.storage import LocalStorage
-from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_url
+from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_url, write_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.uri import public_uri
+from emotune.tracking.view import VIEW_TAG
 from tests.support.properties import examples
 from tests.work import count_calls
 
@@ -243,3 +246,42 @@ def test_a_damaged_delivery_state_is_ignored(uri: str, tmp_path: Path, records: 
         (folder / DELIVERY_FILE).write_text(damage)
         assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}
+
+
+def test_runs_name_their_data_source_and_account(uri: str, tmp_path: Path) -> None:
+    records, folder = search_journal(search_study(evaluations=2, max_epochs=3), name="six"), folder_of(tmp_path)
+    for _ in range(2):
+        assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="six")
+        (folder / DELIVERY_FILE).write_text("{}")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("emotune/six")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
+        assert {context: dataset.name for context, dataset in inputs.items()} == {
+            "train": "dreamer-train", "validation": "dreamer-validation",
+        }  # fmt: skip
+        assert {dataset.digest for dataset in inputs.values()} == {"5f1d7c0a9be24367"}
+        assert run.data.tags["mlflow.source.name"] == "emotune search"
+        assert run.data.tags["mlflow.user"] == getpass.getuser()
+        assert f"{folder}/report.html" in run.data.tags["mlflow.note.content"]
+
+
+def test_what_an_older_version_sent_gets_its_view_when_it_is_synchronised(
+    uri: str, tmp_path: Path, records: list[Record]
+) -> None:
+    folder = folder_of(tmp_path)
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    state = read_delivery_state(LocalStorage(folder))
+    client = MlflowClient(tracking_uri=uri)
+    client.delete_experiment_tag(state.experiment_id, VIEW_TAG)
+    client.delete_tag(state.runs["0"], "mlflow.note.content")
+    client.set_experiment_tag(state.experiment_id, "mlflow.note.content", "My own words.")
+    write_delivery_state(state.model_copy(update={"content": 0}), folder=LocalStorage(folder))
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    tags = client.get_experiment(state.experiment_id).tags
+    assert VIEW_TAG in tags
+    assert tags["mlflow.note.content"] == "My own words."
+    assert "mlflow.note.content" in client.get_run(state.runs["0"]).data.tags

@@ -20,12 +20,7 @@ from benchmarks.example_journals import (
     search_study,
     single_run_journal,
 )
-from benchmarks.servers import free_port, until
-from emotune.search.records import Opened
-from emotune.storage import LocalStorage
-from emotune.study.folder import SearchFolder
-from emotune.study.journal import encode
-from emotune.tracking.mlflow import deliver_all
+from benchmarks.screenshots import deliver, start_server
 from emotune.tracking.view import VIEW_TAG
 
 if TYPE_CHECKING:
@@ -35,7 +30,9 @@ pytestmark = pytest.mark.skipif(bool(skip_reason()), reason=skip_reason())
 
 JOURNALS = {
     "six": lambda: search_journal(search_study(evaluations=8, max_epochs=3), name="six"),
-    "conditional": lambda: search_journal(search_study(evaluations=16, conditional=True), name="conditional"),
+    "conditional": lambda: search_journal(
+        search_study(evaluations=10, conditional=True, max_epochs=3), name="conditional"
+    ),
     "folds": lambda: cross_validation_journal(name="folds", folds=3),
     "long": lambda: single_run_journal(name="long", epochs=30),
 }
@@ -47,16 +44,8 @@ class Pages:
     def __init__(self, storage: Path, *, page: "Page") -> None:
         self.storage = storage
         self.page = page
-        self.port = free_port()
-        command = [sys.executable, "-m", "emotune", "ui", "--storage", str(storage), "--port", str(self.port)]
-        self.output = storage.parent / "ui.txt"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        until(self.has_started, what=self.output.read_text)
-        self.links = dict(re.findall(r"^(\w+) +(http\S+)$", self.output.read_text(), flags=re.MULTILINE))
-
-    def has_started(self) -> bool:
-        return "press Ctrl-C" in self.output.read_text() or self.process.poll() is not None
+        self.process, self.links = start_server(storage)
+        self.port = int(re.findall(r":(\d+)/", self.links["six"])[0])
 
     @property
     def client(self) -> MlflowClient:
@@ -72,15 +61,8 @@ def pages(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     storage.mkdir()
     shutil.copy(template, storage / "mlflow.db")
     for name, journal in JOURNALS.items():
-        records, folder = journal(), SearchFolder.of(name, storage=LocalStorage(storage))
-        opened = records[0]
-        assert isinstance(opened, Opened)
-        folder.path.mkdir()
-        lines = b"".join(encode(record, sequence=number) for number, record in enumerate(records))
-        (folder.path / "journal.jsonl").write_bytes(lines)
-        uri = f"sqlite:///{storage / 'mlflow.db'}"
-        assert deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=opened.purpose)
-    with browser(height=3400) as context:
+        deliver(journal(), storage=storage, name=name)
+    with browser(height=4000) as context:
         started = Pages(storage, page=context.new_page())
         yield started
         if started.process.poll() is None:

@@ -7,8 +7,7 @@ from emotune.cli.output import print_line, print_message
 from emotune.errors import SettingsError, StorageRefusedError
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
-from emotune.tracking.delivery import read_delivery_state, view_url
-from emotune.tracking.mlflow_content import CONTENT_VERSION
+from emotune.tracking.delivery import CONTENT_VERSION, read_delivery_state, view_url
 from emotune.tracking.uri import is_server, public_uri, sqlite_path
 from emotune.tracking.web_server import HOST, check_port, serve
 
