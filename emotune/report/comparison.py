@@ -31,15 +31,14 @@ def comparison_content(sources: Sequence[Source]) -> Document:
     searches = [page_content(Source(records=source.records, alive=source.alive)) for source in sources]
     names = [search["name"] for search in searches]
     best_rows = [_best_row(search) for search in searches]
-    columns = list(dict.fromkeys(name for row in best_rows for name in row))
     studies = [opened(source.records).study for source in sources]
     return {
         "title": " · ".join(names),
         "searches": [{name: search[name] for name in SHARED} for search in searches],
         "several_objectives": len({str(search["objective"]) for search in searches}) > 1,
         "several_data": len({str((study.get("base") or {}).get("fingerprint")) for study in studies}) > 1,
-        "best_rows": [dict.fromkeys(columns) | row for row in best_rows],
-        "best_columns": columns,
+        "best_rows": _transposed(best_rows, names=_distinct(names)),
+        "best_columns": ["", *_distinct(names)],
         "differences": differing_settings(studies, names=names),
         "difference_columns": ["setting", *_distinct(names)],
     }
@@ -77,11 +76,18 @@ def _flatten(content: Any, *, prefix: str = "") -> list[tuple[str, Any]]:
     return [(prefix.removesuffix("."), content)]
 
 
+def _transposed(rows: Sequence[Document], *, names: Sequence[str]) -> list[Document]:
+    """Return a row for each column, with its value by search."""
+    return [
+        {"": column, **{name: row.get(column) for name, row in zip(names, rows, strict=True)}}
+        for column in dict.fromkeys(column for row in rows for column in row)
+    ]
+
+
 def _best_row(search: Document) -> Document:
     best, cost = search["best"], search["cost"]
     values: dict[str, Value] = {} if best is None else best["values"]
     return {
-        "search": search["name"],
         "state": search["state"],
         "searcher": search["searcher"],
         search["objective"]["metric"]: None if best is None else best["objective"],

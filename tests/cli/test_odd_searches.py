@@ -55,6 +55,8 @@ def test_status_lists_all_searches_and_marks_the_odd_ones(run, odd: Path) -> Non
 COMMANDS = [
     ("status", "{}"),
     ("report", "{}"),
+    ("report", "{}", "--watch", "1"),
+    ("report", "s000", "{}"),
     ("compare", "{}"),
     ("compare", "s000", "{}"),
     ("sync", "{}"),

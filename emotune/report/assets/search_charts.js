@@ -232,7 +232,7 @@ async function drawIncumbent(node, x, label, overEpochs) {
 /** Return a colour by place on the leaderboard: strong for the best, faint for the others. */
 function colourOfRank(row, colours) {
   const share = row / Math.max(1, SEARCH.configurations.config.length - 1);
-  return mix(colours.accent, colours.faint, Math.min(1, Math.sqrt(share) * 1.15));
+  return mix(colours.accent, colours.faint, Math.min(1, 1.2 * share ** 0.4));
 }
 
 async function drawParallel(node) {
@@ -245,7 +245,7 @@ async function drawParallel(node) {
   const data = source(rows.map((row) => keyOf(columns.config[row])), {
     xs: vertical ? positions : rows.map(() => across), ys: vertical ? rows.map(() => across) : positions,
     colour: rows.map((row) => colourOfRank(row, colours)),
-    width: rows.map((row) => (row === 0 ? 3 : 1.2)), alpha: rows.map((row) => (rows.length > 200 && row > rows.length / 4 ? 0.35 : 0.85)),
+    width: rows.map((row) => (row === 0 ? 3 : 1.2)), alpha: rows.map((row) => (row < rows.length / 8 ? 0.95 : rows.length > 200 ? 0.3 : 0.6)),
   });
   const along = new Bokeh.Range1d({ start: -0.2, end: vertical ? 1.08 : 1.2 });
   const cross = new Bokeh.Range1d(vertical ? { start: -axes.length + 0.6, end: 0.6 } : { start: -0.35, end: axes.length - 0.5 });
