@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from benchmarks.browser import browser, open_charts, open_table
 from benchmarks.example_journals import (
     cross_validation_journal,
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
 """Where the screenshots of the documentation are."""
+
+COLOURS = 96
+"""Colours of a screenshot."""
 
 MAX_BYTES = 200_000
 """Largest size of a screenshot."""
@@ -132,10 +137,18 @@ def take(page: "Page", shot: Shot, *, link: str, folder: Path) -> None:
     page.set_viewport_size({"width": 1400, "height": shot.height})
     (open_table if shot.table else open_charts)(page, link)
     file = folder / f"{shot.file}.png"
-    page.screenshot(path=file, timeout=120_000)
+    page.screenshot(path=file, timeout=300_000)
     page.close()
+    reduce_colours(file)
     size = file.stat().st_size
     sys.stdout.write(f"{file} {size / 1000:.0f} kB{'' if size <= MAX_BYTES else ', more than allowed'}\n")
+
+
+def reduce_colours(file: Path) -> None:
+    """Write an image again with `COLOURS` colours."""
+    with Image.open(file) as image:
+        reduced = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    reduced.save(file, optimize=True)
 
 
 if __name__ == "__main__":
