@@ -156,6 +156,8 @@ def _exported(module: nn.Module, shape: tuple[int, int]) -> torch.export.Exporte
     """Return the graph of a module for any batch size."""
     example = torch.zeros((2, *shape))  # a batch of 1 would become a constant
     with torch.no_grad():
+        # position encodings are cached: the exporter would leave tensors without values in the cache
+        module(example)
         return torch.export.export(
             module, (example,), dynamic_shapes={"signals": {0: torch.export.Dim("batch", min=1, max=2**16)}}
         )
