@@ -29,6 +29,7 @@ COMMANDS = {
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
     "fuse": ("emotune.cli.fuse", "Compute fusion features with ECG and EEG models."),
     "predict": ("emotune.cli.predict", "Predict arousal and valence of a recording."),
+    "export": ("emotune.cli.export", "Export an encoder or a classifier."),
     "reproduce": ("emotune.cli.reproduce", "Reproduce a table of the papers."),
     "report": ("emotune.cli.report", "Write an HTML page about a search."),
     "compare": ("emotune.cli.report", "Compare the scores of several runs."),

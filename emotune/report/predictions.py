@@ -220,7 +220,7 @@ def _measure(checkpoint: Path, *, store: SegmentStore, part: str, count: int) ->
     if not len(rows):
         return None
     assert data.labels is not None
-    classifier = load_classifier(checkpoint, description=description)
+    classifier = load_classifier(checkpoint)
     batches = torch.from_numpy(np.array(store.signal[rows])).split(BATCH_SEGMENTS)
     with torch.no_grad():
         logits = torch.cat([classifier.objective.logits(batch) for batch in batches]).numpy()

@@ -30,6 +30,7 @@ from torch import nn
 
 from emotune.errors import SettingsError, StorageError, suggestion
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint, find_local_checkpoint
+from emotune.evaluation.model_folder import is_model_folder
 from emotune.files import sha256_of
 from emotune.search.records import EpochDone, Record
 from emotune.storage import Storage
@@ -76,11 +77,26 @@ def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = No
     run_id = source.removeprefix("runs:/")
     if len(run_id) == 32 and run_id.isalnum():
         return download_encoder(run_id, tracking_uri=tracking_uri, to=storage.local(DOWNLOADS))
+    if is_model_folder(Path(source).expanduser()):
+        raise SettingsError(
+            f"{source} is an exported model, expected a checkpoint; give the run that it was exported from"
+        )
     near = suggestion(source, among=[folder.name for folder in find_searches(storage)])
     raise SettingsError(
         f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in "
         f"MLflow{near}"
     )
+
+
+def find_network(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Path:
+    """Return the model folder, or the checkpoint folder that `find_encoder` returns.
+
+    Raises:
+        SettingsError: There is nothing of that name, the search has no result yet, or the download failed.
+        DamageError: All checkpoints of the search are damaged.
+    """
+    folder = Path(source).expanduser()
+    return folder if is_model_folder(folder) else find_encoder(source, storage=storage, tracking_uri=tracking_uri)
 
 
 @dataclass(frozen=True)
