@@ -1,6 +1,6 @@
 """Settings and fixtures of all tests."""
 
-import torch
+import importlib.util
 
 from tests.support.properties import register_profiles
 from tests.support.s3 import s3_bucket, s3_server, s3_url
@@ -9,5 +9,8 @@ __all__ = ["s3_bucket", "s3_server", "s3_url"]
 
 register_profiles()
 
-# The networks of the tests are small: a second thread would only wait for the first.
-torch.set_num_threads(1)
+if importlib.util.find_spec("torch") is not None:  # the tests of `make test-core` run without it
+    import torch
+
+    # The networks of the tests are small: a second thread would only wait for the first.
+    torch.set_num_threads(1)

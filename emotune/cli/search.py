@@ -7,10 +7,13 @@ import click
 
 from emotune.cli.options import (
     AMOUNT,
+    HOURS,
+    KEEP,
     TRIALS,
     RunRequest,
     fresh_option,
     name_option,
+    notify_option,
     retry_failed_option,
     run_options,
     set_option,
@@ -41,6 +44,12 @@ class SearchRequest(RunRequest):
 
     evaluations: Any
     """`emotune.search.stopping.Amount` of evaluations, or None."""
+
+    hours: Any
+    """`emotune.search.stopping.Hours` of running time, or None."""
+
+    keep: str | None
+    """``best:K`` or ``all``; None: as at the last start, or the default."""
 
     warm_start: tuple[str, ...]
     """Names of earlier searches."""
@@ -89,11 +98,24 @@ def search_command(default: str | None) -> click.Command:
             "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
         ),
         click.option(
+            "--hours",
+            type=HOURS,
+            help="Running time, over all resumptions, after which no evaluation is started; those that run are ended. "
+            "+H resumes such a search for H more hours.",
+        ),
+        click.option(
+            "--keep",
+            type=KEEP,
+            help="Configurations whose checkpoints stay: all, or the best K and those that can still be promoted.  "
+            "[default: best:5, or as at the last start]",
+        ),
+        click.option(
             "--warm-start",
             multiple=True,
             metavar="NAME",
             help="Start with the best configurations of an earlier search; can be given several times.",
         ),
+        notify_option,
         retry_failed_option,
         set_option,
         click.option("--dry-run", is_flag=True, help="Print brackets, epochs and hours; start nothing."),
@@ -112,6 +134,8 @@ def search_command(default: str | None) -> click.Command:
           emotune search smoke --store stores/demo --name first --set budget.max=9
           emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
           emotune search smoke --store stores/demo --name second --warm-start first
+          emotune search ecg_pretrain --store stores/ours --hours 12
+          emotune search ecg_pretrain --store stores/ours --hours +6
           emotune search first --retry-failed
         """
         from emotune.cli.actions.search import search_or_plan

@@ -11,8 +11,8 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
+from emotune.durations import duration
 from emotune.files import write_output
-from emotune.report.durations import duration
 from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
 from emotune.report.journal_tables import held_out_scores, leaderboard, objective_of, rank_agreement, rung_weights
 from emotune.report.template import PAGE

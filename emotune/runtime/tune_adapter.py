@@ -43,6 +43,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from emotune.durations import duration
 from emotune.errors import ClusterError, SearchFailedError
 from emotune.runtime.cluster.capacity import ElasticConcurrency
 from emotune.runtime.cluster.connect import missing_session_folder
@@ -55,6 +56,7 @@ from emotune.runtime.trial import Trial, TrialState
 from emotune.runtime.watchdog import Watchdog
 from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Evaluation, Failure
+from emotune.waiting import announce
 
 logger = logging.getLogger(__name__)
 MakeJob = Callable[[Evaluation], Job]
@@ -75,6 +77,7 @@ class CoordinatorSearcher(Searcher):
         concurrency: Evaluations at a time.
         stop_requested: Called before each evaluation; after it has returned true, no more are handed out.
         current_slots: Returns the number of slots of the cluster, which the concurrency then follows; None: fixed.
+        resource: What an evaluation needs, for the line that says that it waits.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class CoordinatorSearcher(Searcher):
         concurrency: int,
         stop_requested: Callable[[], bool],
         current_slots: Callable[[], int] | None = None,
+        resource: str = "a CPU",
     ) -> None:
         super().__init__()
         self.concurrency = concurrency
@@ -92,11 +96,13 @@ class CoordinatorSearcher(Searcher):
         self.trials: dict[str, Trial] = {}
         self._coordinator = coordinator
         self._make_job = make_job
+        self._resource = resource
         self._stop_requested = stop_requested
         self._elastic = None if current_slots is None else ElasticConcurrency(current_slots, slots=concurrency)
         self._reserved: Evaluation | None = None
         """The evaluation for the worker that was released last."""
         self._watchdog = Watchdog()
+        self._announced_wait = False
         self._reported_nodes: set[str] = set()
         """Messages about machines without access that were logged."""
 
@@ -155,8 +161,18 @@ class CoordinatorSearcher(Searcher):
         """Return the trials that have begun to hang, whose workers are to be killed; each is returned once."""
         silent = self._watchdog.find_hung()
         for trial_id, seconds in silent.items():
-            self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {seconds:.0f} s"))
+            self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {duration(seconds)}"))
         return set(silent)
+
+    def announce_wait(self) -> None:
+        """Print once that evaluations wait for a worker, if the first one has none after `START_TIMEOUT_S`."""
+        waiting = [trial for trial in self.trials.values() if trial.state is TrialState.STARTING]
+        if not waiting or len(waiting) < len(self.trials):
+            self._announced_wait = False
+            return
+        if not self._announced_wait and time.monotonic() - waiting[0].created_at > START_TIMEOUT_S:
+            self._announced_wait = True
+            announce(f"waiting for {self._resource}, which other programs of the cluster use")
 
     def check_journal(self) -> None:
         """End the search if its results can no longer be recorded."""
@@ -306,6 +322,7 @@ class TrialCallback(Callback):
         """Kill the workers that hang, and end the search if its journal is gone."""
         del iteration, info
         self._searcher.check_journal()
+        self._searcher.announce_wait()
         hung = self._searcher.mark_hung()
         for trial in trials if hung else ():
             actor = trial.temporary_state.ray_actor

@@ -15,8 +15,8 @@ from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.experiment import Experiment
-from emotune.study.folder import SearchFolder
 from emotune.study.bundled import find_study
+from emotune.study.folder import SearchFolder
 from emotune.study.study import load_study
 from emotune.tasks import Classify
 from emotune.tasks.thresholds import Threshold

@@ -7,9 +7,9 @@ import pytest
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.experiment import Experiment, deciding_settings
 from emotune.search.records import Opened
+from emotune.study.bundled import EXAMPLES, STUDIES, describe_choice, find_experiment, find_study
 from emotune.study.preview import count_rungs, preview
 from emotune.study.resume import as_recorded, check_unchanged, make_optimizer, with_recorded_defaults
-from emotune.study.bundled import EXAMPLES, STUDIES, describe_choice, find_experiment, find_study
 from emotune.study.study import Study, load_study
 from emotune.tasks import MaskedValues
 
