@@ -61,6 +61,34 @@ class SearchRequest(RunRequest):
     """Print the plan only."""
 
 
+workers_per_trial_option = click.option(
+    "--workers-per-trial",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Workers that share an evaluation; with more than one they form a Ray Train group.",
+)
+trials_per_gpu_option = click.option(
+    "--trials-per-gpu",
+    type=TRIALS,
+    default="1",
+    show_default=True,
+    help="Evaluations that share a GPU, if there are GPUs; auto: a short probe measures which number is fastest.",
+)
+hours_option = click.option(
+    "--hours",
+    type=HOURS,
+    help="Running time, over all resumptions, after which no evaluation is started; those that run are ended. "
+    "+H resumes such a search for H more hours.",
+)
+keep_option = click.option(
+    "--keep",
+    type=KEEP,
+    help="Configurations whose checkpoints stay: all, or the best K and those that can still be promoted.  "
+    "[default: best:5, or as at the last start]",
+)
+
+
 def search_command(default: str | None) -> click.Command:
     """Return the command; with a default study, its argument is optional."""
 
@@ -77,38 +105,15 @@ def search_command(default: str | None) -> click.Command:
             type=click.IntRange(1),
             help="Evaluations that run at the same time.  [default: the number that the cluster has resources for]",
         ),
-        click.option(
-            "--workers-per-trial",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            help="Workers that share an evaluation; with more than one they form a Ray Train group.",
-        ),
-        click.option(
-            "--trials-per-gpu",
-            type=TRIALS,
-            default="1",
-            show_default=True,
-            help="Evaluations that share a GPU, if there are GPUs; auto: a short probe measures which number is "
-            "fastest.",
-        ),
+        workers_per_trial_option,
+        trials_per_gpu_option,
         click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the seed of the study."),
         click.option("--brackets", type=AMOUNT, help="Brackets to run; +N extends a finished search by N brackets."),
         click.option(
             "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
         ),
-        click.option(
-            "--hours",
-            type=HOURS,
-            help="Running time, over all resumptions, after which no evaluation is started; those that run are ended. "
-            "+H resumes such a search for H more hours.",
-        ),
-        click.option(
-            "--keep",
-            type=KEEP,
-            help="Configurations whose checkpoints stay: all, or the best K and those that can still be promoted.  "
-            "[default: best:5, or as at the last start]",
-        ),
+        hours_option,
+        keep_option,
         click.option(
             "--warm-start",
             multiple=True,

@@ -185,7 +185,8 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
         return
     if ended_by_time(journal.records):
         raise SettingsError(
-            f"the search ended after its {journal.records[-1].reason}, before its other limits; give --hours +H"
+            f"the search ended after its {TIME_LIMIT_REASON} of {present_hours(journal.records):g} h, before its other "
+            "limits; give --hours +H"
         )
     if search_state(journal.records, alive=False) != "finished":
         logger.warning(

@@ -52,11 +52,10 @@ from emotune.runtime.group import GroupTrainable
 from emotune.runtime.ray_errors import raise_cause, trial_failure
 from emotune.runtime.signals import stop_on_signals
 from emotune.runtime.step_report import StepReport
-from emotune.runtime.trial import Trial, TrialState
+from emotune.runtime.trial import Trial, TrialState, WorkerWait
 from emotune.runtime.watchdog import Watchdog
 from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Evaluation, Failure
-from emotune.waiting import announce
 
 logger = logging.getLogger(__name__)
 MakeJob = Callable[[Evaluation], Job]
@@ -77,7 +76,7 @@ class CoordinatorSearcher(Searcher):
         concurrency: Evaluations at a time.
         stop_requested: Called before each evaluation; after it has returned true, no more are handed out.
         current_slots: Returns the number of slots of the cluster, which the concurrency then follows; None: fixed.
-        resource: What an evaluation needs, for the line that says that it waits.
+        resource: What a worker needs.
     """
 
     def __init__(
@@ -94,15 +93,14 @@ class CoordinatorSearcher(Searcher):
         self.concurrency = concurrency
         self.failure: SearchFailedError | None = None
         self.trials: dict[str, Trial] = {}
+        self.worker_wait = WorkerWait(resource)
         self._coordinator = coordinator
         self._make_job = make_job
-        self._resource = resource
         self._stop_requested = stop_requested
         self._elastic = None if current_slots is None else ElasticConcurrency(current_slots, slots=concurrency)
         self._reserved: Evaluation | None = None
         """The evaluation for the worker that was released last."""
         self._watchdog = Watchdog()
-        self._announced_wait = False
         self._reported_nodes: set[str] = set()
         """Messages about machines without access that were logged."""
 
@@ -163,16 +161,6 @@ class CoordinatorSearcher(Searcher):
         for trial_id, seconds in silent.items():
             self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {duration(seconds)}"))
         return set(silent)
-
-    def announce_wait(self) -> None:
-        """Print once that evaluations wait for a worker, if the first one has none after `START_TIMEOUT_S`."""
-        waiting = [trial for trial in self.trials.values() if trial.state is TrialState.STARTING]
-        if not waiting or len(waiting) < len(self.trials):
-            self._announced_wait = False
-            return
-        if not self._announced_wait and time.monotonic() - waiting[0].created_at > START_TIMEOUT_S:
-            self._announced_wait = True
-            announce(f"waiting for {self._resource}, which other programs of the cluster use")
 
     def check_journal(self) -> None:
         """End the search if its results can no longer be recorded."""
@@ -322,11 +310,10 @@ class TrialCallback(Callback):
         """Kill the workers that hang, and end the search if its journal is gone."""
         del iteration, info
         self._searcher.check_journal()
-        self._searcher.announce_wait()
+        self._searcher.worker_wait.check(self._searcher.trials.values())
         hung = self._searcher.mark_hung()
         for trial in trials if hung else ():
-            actor = trial.temporary_state.ray_actor
-            if trial.trial_id in hung and actor is not None:
+            if trial.trial_id in hung and (actor := trial.temporary_state.ray_actor) is not None:
                 ray.kill(actor)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -432,8 +419,7 @@ def run_trials(
     else:
         return stopper.signal
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch or "", ignore_errors=True)
 
 
 def _tuner(
