@@ -22,8 +22,8 @@ esac
 # hpbandster requires netifaces, whose stand-in needs no C compiler (docs/decisions).
 install() { "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$@"; }
 packages=$(grep -c '^[a-zA-Z0-9].*==' requirements.lock)
-echo "$venv: Python $version, $packages packages and torch: 2.4 GB on disk, about 3 minutes on a fast line;"
-echo "7 GB and 10 minutes where the package index offers torch with CUDA only"
+echo "$venv: Python $version, $packages packages and torch: 2.6 GB on disk, about 5 minutes;"
+echo "about 7 GB and 10 minutes where the package index offers torch with CUDA only"
 "$python" -m venv "$venv"
 install ./packaging/netifaces
 echo "installing $packages packages of requirements.lock ..."

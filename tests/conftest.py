@@ -1,8 +1,8 @@
 """Settings and fixtures of all tests."""
 
+import importlib.util
 import os
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from tests.support.properties import register_profiles
@@ -15,6 +15,9 @@ register_profiles()
 
 # The networks and matrices of the tests are small: a second thread would only wait for the first. Beside other
 # processes it makes a product of matrices cost ten times as much. The variable is for the programs that tests start.
-torch.set_num_threads(1)
 threadpool_limits(1)
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+if importlib.util.find_spec("torch") is not None:  # the tests of `make test-core` run without it
+    import torch
+
+    torch.set_num_threads(1)

@@ -52,6 +52,9 @@ class RunRequest:
     as_json: bool = False
     """Print one JSON document."""
 
+    notify: tuple[str, ...] = ()
+    """Commands and URLs that receive the events of the run."""
+
     fresh: bool = False
     """Move old results of the same name away and start again."""
 
@@ -175,6 +178,35 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 set_option = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; can be given several times."
 )
+
+
+class NotifyType(click.ParamType):
+    """A command or a URL that receives events."""
+
+    name = "COMMAND|URL"
+    envvar_list_splitter = "\n"  # a command has blanks
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text.
+
+        Raises:
+            SettingsError: It is neither a URL nor a command.
+        """
+        del param, ctx
+        from emotune.cli.actions.notify import check_target
+
+        return check_target(value)
+
+
+notify_option = click.option(
+    "--notify",
+    multiple=True,
+    type=NotifyType(),
+    envvar="EMOTUNE_NOTIFY",
+    show_envvar=True,
+    help="Send each new best result, the end and a failure, as JSON: to a command's standard input, or to a URL by "
+    "POST; can be given several times.",
+)
 fresh_option = click.option(
     "--fresh", is_flag=True, help="Start again under the same name; old results are kept under another name."
 )
@@ -222,6 +254,44 @@ class AmountType(click.ParamType):
 
 
 AMOUNT = AmountType()
+
+
+class HoursType(click.ParamType):
+    """A running time in hours, or ``+H`` for H more."""
+
+    name = "[+]H"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the `emotune.search.stopping.Hours` that a text means."""
+        from emotune.search.stopping import parse_hours
+
+        try:
+            return parse_hours(str(value))
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+HOURS = HoursType()
+
+
+class KeepType(click.ParamType):
+    """``best:K`` or ``all``."""
+
+    name = "best:K|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        if value != "all" and not re.fullmatch(r"best:[1-9]\d{0,6}", str(value)):
+            self.fail(f"{value!r} was given, expected all, or best:K with K above 0 such as best:5", param, ctx)
+        return value
+
+
+KEEP = KeepType()
+
+
+def kept_configurations(keep: str) -> int | None:
+    """Return the number K of ``best:K``; None for ``all``."""
+    return None if keep == "all" else int(keep.removeprefix("best:"))
 
 
 class WorkersType(click.ParamType):

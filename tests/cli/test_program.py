@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -74,6 +75,29 @@ def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> N
     assert outcome.code == 0
     assert "\n  Example:\n" in outcome.out
     assert f"emotune {' '.join(path)}" in outcome.out.split("Example:")[1]
+
+
+@pytest.mark.parametrize("path", [(), ("data",), *commands(emotune)], ids=" ".join)
+def test_every_help_page_ends_with_the_exit_codes(run, path: tuple[str, ...]) -> None:
+    pages = run(*path, "--help").out.split("\n  Exit codes:\n")
+    assert len(pages) == 2
+    assert re.findall(r"^    ([\d, ]+?)  ", pages[1], flags=re.MULTILINE) == ["0", "1", "2", "130, 143, 129"]
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("emotune sea", ["search"]), ("emotune search smoke --tr", ["--tracking-uri", "--trials-per-gpu"])],
+)
+def test_the_shell_completes_commands_and_options(words: str, completed: list[str]) -> None:
+    environment = os.environ | {
+        "_EMOTUNE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    program = "import sys; sys.argv = ['emotune']; from emotune.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert [line.split(",")[1] for line in done.stdout.splitlines()] == completed
+    assert done.stderr == ""
 
 
 def test_help_lists_every_command(run) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emotune.cli.actions.display import RunDisplay, SearchDisplay, follow
+from emotune.cli.actions.display import Display, RunDisplay, SearchDisplay, follow
 from emotune.cli.actions.folders import mlflow_link, store_path, tracking_uri_or_default
+from emotune.cli.actions.notify import notified
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
 from emotune.data.store import SegmentStore
@@ -29,9 +30,11 @@ from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
+from emotune.study.preview import checkpoint_bytes
 from emotune.study.resolve import resolve_study
 from emotune.study.results import (
     Incumbent,
+    ended_by_time,
     evaluation_results,
     find_best,
     last_metrics,
@@ -49,6 +52,7 @@ from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, one_line
 from emotune.tracking.uri import has_password
 from emotune.training.loop import TrainingData
+from emotune.waiting import announce
 
 LEADERBOARD_ROWS = 5
 """Configurations in the table that is printed at the end of a search."""
@@ -76,11 +80,19 @@ class Destination:
     register_as: str | None = None
     """Name of the model in MLflow's registry; None: it is not registered."""
 
+    notify: tuple[str, ...] = ()
+    """Commands and URLs that receive the events of the run."""
+
     @classmethod
     def of(cls, request: RunRequest, *, default_name: str) -> "Destination":
         """Return the destination that the options of a command name."""
-        storage = open_storage(request.storage)
-        return cls(request.name or default_name, storage, request.tracking_uri, request.register)
+        return cls(
+            request.name or default_name,
+            open_storage(request.storage),
+            request.tracking_uri,
+            register_as=request.register,
+            notify=request.notify,
+        )
 
     @property
     def folder(self) -> SearchFolder:
@@ -124,18 +136,26 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
             f"server, or create the database on another machine with `emotune sync {folder.name}`"
         )
     mirror = MlflowMirror(destination.mlflow_uri, folder=folder.storage, name=folder.name, kind=options.purpose)
-    display = RunDisplay if options.purpose in {"pretrain", "finetune"} else SearchDisplay
+    display = _display(settled, name=folder.name, purpose=options.purpose, store=store)
     try:
         link = functools.partial(_new_link, mirror, folder)
-        with follow(display(settled, name=folder.name), known=known, link=link) as observer:
-            records = run_study(settled, folder, options=options, encoders=encoders, observers=[mirror, observer])
+        with (
+            notified(destination.notify, study=settled, name=folder.name, known=known) as notifier,
+            follow(display, known=known, link=link) as observer,
+        ):
+            observers = [mirror, observer, notifier]
+            records = run_study(settled, folder, options=options, encoders=encoders, observers=observers)
     finally:
+        announce("sending the results to MLflow")
         delivered = mirror.close(TRACKING_TIMEOUT_S)
         _remove_failed_start(folder)
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
         _publish_encoder(destination)
     if known == len(records):
-        hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
+        hint = ""
+        if options.purpose == "configuration":
+            extensions = "--hours +H" if ended_by_time(records) else "--brackets +N or --evaluations +N"
+            hint = f"; extend it with {extensions}"
         print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
     return summarise(settled, records, folder=folder)
 
@@ -143,6 +163,13 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
 def _new_link(mirror: MlflowMirror, folder: SearchFolder) -> str | None:
     """Return a line with the link to a run in MLflow; None until MLflow has the run."""
     return f"MLflow: {mlflow_link(folder)}" if mirror.has_experiment else None
+
+
+def _display(study: Study, *, name: str, purpose: str, store: SegmentStore) -> Display:
+    if purpose in {"pretrain", "finetune"}:
+        return RunDisplay(study, name=name)
+    size = checkpoint_bytes(study.base, channels=store.signal.shape[1]) if purpose == "configuration" else 0
+    return SearchDisplay(study, name=name, checkpoint_bytes=size or None)
 
 
 def _remove_failed_start(folder: SearchFolder) -> None:
@@ -159,6 +186,7 @@ def _write_invocation(options: RunOptions, destination: Destination) -> None:
         concurrency=options.concurrency,
         workers=options.workers,
         trials_per_gpu=options.trials_per_gpu,
+        keep="all" if options.keep is None else f"best:{options.keep}",
         tracking_uri=None if uri is None or has_password(uri) else uri,
         register_as=destination.register_as,
     )
@@ -199,6 +227,7 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
             "(base.store in a study)"
         )
     store = SegmentStore.open(store_path(study.base.store))
+    announce(f"reading the store {store.path}")
     training_data = study.base.select(store)
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
@@ -240,9 +269,10 @@ def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, ob
     stores = {name: store_path(str(given[name])) for name in ("store", "partner") if name in given}
     assignments = [*request.assignments, *(f"{name}={value}" for name, value in (given | stores).items())]
     file = find_experiment(path)
+    experiment = parse(load_document(file).overridden(assignments), Experiment)
     if (choice := describe_choice(str(path), file=file)) is not None:
         print_message(choice)
-    return parse(load_document(file).overridden(assignments), Experiment)
+    return experiment
 
 
 def find_encoders(study: Study, destination: Destination) -> Encoders:

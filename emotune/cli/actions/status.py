@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, mlflow_link, resume_command
-from emotune.cli.output import print_json
+from emotune.cli.output import print_json, size
 from emotune.documents import encode_document
+from emotune.durations import HOUR_S, duration
 from emotune.errors import DamageError, SettingsError, StorageRefusedError
 from emotune.files import check_output, write_output
 from emotune.storage import open_storage
@@ -107,6 +108,8 @@ def _print_document(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
     if document["warning"] is not None:
         click.echo(document["warning"])
+    for line in _room_and_time(document):
+        click.echo(line)
     for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
     click.echo(
@@ -114,6 +117,20 @@ def _print_document(document: dict[str, Any]) -> None:
     )
     for evaluation in document["evaluations"]:
         click.echo(_evaluation_row(evaluation, alive=document["state"] == "running"))
+
+
+def _room_and_time(document: dict[str, Any]) -> list[str]:
+    """Return lines about removed checkpoints and the limit of the running time, if there are any."""
+    lines = []
+    if (removed := document.get("checkpoints_removed")) is not None:
+        lines.append(
+            f"removed the checkpoints of {removed['configurations']} configurations out of the race: "
+            f"{size(removed['bytes'])} saved"
+        )
+    if (hours := document.get("running_hours")) is not None:
+        used, limit = (duration(hours[name] * HOUR_S) for name in ("used", "limit"))
+        lines.append(f"running time: {used} of at most {limit}")
+    return lines
 
 
 def _evaluation_row(evaluation: dict[str, Any], *, alive: bool) -> str:
