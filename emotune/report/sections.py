@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from emotune.durations import duration
 from emotune.report.content import Document
-from emotune.report.durations import duration
 
 TASKS = {
     "masked_values": "pre-training by predicting hidden spans of the signal",

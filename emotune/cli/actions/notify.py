@@ -206,9 +206,9 @@ def _run(event: Mapping[str, Any], *, command: str) -> None:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Refuses redirections, which may lead to another scheme or host."""
 
-    def redirect_request(self, *arguments: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         """Return nothing: the redirection is an error."""
-        del arguments
+        del req, fp, code, msg, headers, newurl
 
 
 def _post(event: Mapping[str, Any], *, url: str) -> None:
