@@ -20,6 +20,9 @@ from emotune.errors import DataError
 
 OTHER_QUANTITY = "another quantity, by its name"
 
+UNNAMED = "(unnamed)"
+"""A channel without a name, in messages."""
+
 CHANNELS_NAMED = 64
 """Largest number of channels in a message."""
 
@@ -31,15 +34,23 @@ class MissingChannelsError(DataError):
         modality: The modality that was to be read.
         candidates: Names of the channels that may be taken.
         elsewhere: The modalities that the file has instead.
+        unnamed: Whether a channel has no name.
     """
 
     def __init__(
-        self, message: str, *, modality: Modality, candidates: Sequence[str] = (), elsewhere: Sequence[Modality] = ()
+        self,
+        message: str,
+        *,
+        modality: Modality,
+        candidates: Sequence[str] = (),
+        elsewhere: Sequence[Modality] = (),
+        unnamed: bool = False,
     ) -> None:
         super().__init__(message)
         self.modality = modality
         self.candidates = tuple(candidates)
         self.elsewhere = tuple(elsewhere)
+        self.unnamed = unnamed
 
     def remedy(self) -> str:
         """Return which settings of `emotune data prepare folder` would read the file, as the end of the message."""
@@ -49,6 +60,8 @@ class MissingChannelsError(DataError):
             hints.append(
                 f"name the {MODALITIES[self.modality].label} channels to take, if there are any: --set {setting}"
             )
+        elif self.unnamed and not self.elsewhere:
+            hints.append(f"state modality {self.modality} for it in {MANIFEST}, or name its channels there")
         return "".join(f"; {hint}" for hint in hints)
 
 
@@ -101,7 +114,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
         calibrated=None not in factors,
         unit=", ".join(units),
         gaps=raw.gaps + _gaps(missing, fs=fs),
-        notes=raw.notes + tuple(_notes(channels, chosen=chosen)),
+        notes=raw.notes + tuple(_notes(channels, chosen=chosen)) + tuple(_replaced(raw, chosen=chosen)),
     )
 
 
@@ -147,6 +160,9 @@ def _of_stated_modality(channels: list[RawChannel], *, entry: ManifestEntry) -> 
 
 
 def _no_signal(name: str) -> str:
+    """Return why a channel is no signal, by its name; a channel without one may be a signal."""
+    if not name.strip():
+        return ""
     return passed_over(name) or (OTHER_QUANTITY if is_other_quantity(name) else "")
 
 
@@ -217,6 +233,7 @@ def _nothing(channels: Sequence[RawChannel], *, modality: Modality, wanted: Sequ
         modality=modality,
         candidates=() if wanted else _candidates(channels, modality=None),
         elsewhere=[other for other in elsewhere if other],
+        unnamed=any(not channel.name.strip() and not channel.passed_over for channel in channels),
     )
 
 
@@ -246,7 +263,7 @@ def _candidates(channels: Sequence[RawChannel], *, modality: Modality | None) ->
 
 
 def _listed(channels: Sequence[RawChannel], *, canonical: bool = False) -> str:
-    names = [canonical_name(channel.name) if canonical else channel.name for channel in channels]
+    names = [(canonical_name(channel.name) if canonical else channel.name.strip()) or UNNAMED for channel in channels]
     more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
     return (", ".join(names[:CHANNELS_NAMED]) or "no channels") + more
 
@@ -301,6 +318,23 @@ def _gaps(missing: Sequence[Hole], *, fs: float) -> tuple[tuple[float, float], .
         gaps.append((first / fs, (first + hole.samples) / fs))
         filled += hole.samples
     return tuple(gaps)
+
+
+def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel]) -> list[str]:
+    """Return which rates and units of the file the manifest replaces by others."""
+    in_file = {id(channel.values): channel for channel in raw.channels}
+    notes: dict[str, None] = {}
+    for channel in chosen:
+        before = in_file[id(channel.values)]
+        if before.fs is not None and before.fs != channel.fs:
+            notes[f"{MANIFEST} states {channel.fs:g} Hz, the file {before.fs:g} Hz: that of {MANIFEST} was taken"] = (
+                None
+            )
+        if before.unit and before.unit != channel.unit:
+            notes[
+                f"{MANIFEST} states the unit {channel.unit}, the file {before.unit}: that of {MANIFEST} was taken"
+            ] = None
+    return list(notes)
 
 
 def _notes(channels: Sequence[RawChannel], *, chosen: Sequence[RawChannel]) -> list[str]:
