@@ -1,7 +1,8 @@
 """Make the screenshots of the report: ``python docs/screenshots/report.py PAGE.html NAME [PAGE.html NAME ...]``.
 
-Writes ``report_NAME_WIDTH_THEME.png`` for 1400 and 420 px, light and dark, and ``report.png``, the beginning of the
-first page. Needs Chromium and playwright. A screenshot above `MAX_BYTES` is reduced to fewer colours.
+Writes ``report_NAME_WIDTH_THEME.png`` for 1400 and 420 px, light and dark, and ``report.png``, the beginning of
+the page with the name search. Needs Chromium and playwright. A screenshot above `MAX_BYTES` is reduced to fewer
+colours.
 """
 
 import itertools
@@ -32,22 +33,23 @@ def main(arguments: list[str]) -> None:
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
                 page.set_default_timeout(120_000)
                 page.goto(Path(file).absolute().as_uri())
-                page.wait_for_function("document.documentElement.dataset.ready")
+                page.wait_for_selector("html[data-ready]", state="attached")
                 page.evaluate("window.report.drawAll()")
                 page.wait_for_timeout(1500)
                 out = FOLDER / f"report_{name}_{width}_{theme}.png"
                 page.screenshot(path=out, full_page=True)
                 page.close()
-                shrink(out, width=width, height=MAX_HEIGHT[width])
+                if (name, width, theme) == ("search", 1400, "light"):
+                    shutil.copy(out, FOLDER / "report.png")
+                    shrink(FOLDER / "report.png", height=README_HEIGHT)
+                shrink(out, height=MAX_HEIGHT[width])
         browser.close()
-    shutil.copy(FOLDER / f"report_{arguments[1]}_1400_light.png", FOLDER / "report.png")
-    shrink(FOLDER / "report.png", width=1400, height=README_HEIGHT)
 
 
-def shrink(file: Path, *, width: int, height: int) -> None:
+def shrink(file: Path, *, height: int) -> None:
     """Cut a screenshot to a height, and reduce its colours and its size until it is small enough."""
     image = Image.open(file).convert("RGB")
-    image = image.crop((0, 0, width, min(image.height, height)))
+    image = image.crop((0, 0, image.width, min(image.height, height)))
     for colours, scale in itertools.product((64, 32), (1.0, 0.8, 0.65, 0.5)):
         size = (round(image.width * scale), round(image.height * scale))
         image.resize(size, Image.Resampling.LANCZOS).quantize(colours).save(file, optimize=True)
