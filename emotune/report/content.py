@@ -108,7 +108,7 @@ def page_content(source: Source) -> Document:
         "importance": _importances(records, axes=axes),
         "agreement": _rows(rank_agreement(records)),
         "rung_weights": _rows(rung_weights(records)),
-        "scores": _rows(held_out_scores(records).head(MAX_ROWS)),
+        "scores": _scores(records),
         "failures": _failures(records),
         "timeline": timeline_of(records).model_dump(mode="json"),
         "cost": {**cost.model_dump(mode="json"), "saved_s": cost.saved_s},
@@ -232,6 +232,15 @@ def _curves(records: Sequence[Record], *, table: pd.DataFrame) -> Document:
                 }
         shown[metric] = {"configurations": len(curves), "curves": documents}
     return shown
+
+
+def _scores(records: Sequence[Record]) -> list[Document]:
+    """Return the held-out metrics, a row per configuration: ``config``, and its metrics by name."""
+    rows: dict[int, Document] = {}
+    for row in _rows(held_out_scores(records)):
+        rows.setdefault(row["config"], {"config": row["config"]})[row["metric"]] = row["value"]
+    columns = dict.fromkeys(name for row in rows.values() for name in row)
+    return [dict.fromkeys(columns) | row for row in rows.values()][:MAX_ROWS]
 
 
 def _failures(records: Sequence[Record]) -> list[Document]:

@@ -22,18 +22,17 @@ from emotune.report.data_summary import open_store
 from emotune.search.records import Record
 from emotune.study.folder import SearchFolder
 from emotune.study.results import evaluation_results, opened
+from emotune.tasks.calibration import apply_sigmoid
 from emotune.tasks.masked_values import MaskedValueObjective, MaskedValues
 from emotune.tasks.scores import CALIBRATION_BINS, classification_scores
 from emotune.training.checkpoints import newest_checkpoint, read_weights
+from emotune.training.loop import collect_logits
 
 DRAWN_SEGMENTS = 6
 """Held-out segments that are drawn, of different people where there are as many."""
 
 MAX_SEGMENTS = 4000
 """Held-out segments that are classified at most, evenly over all of them."""
-
-BATCH_SEGMENTS = 64
-"""Segments of one forward pass."""
 
 DECIMALS = 3
 """Decimals of the drawn values; signals are standardised."""
@@ -221,16 +220,18 @@ def _measure(checkpoint: Path, *, store: SegmentStore, part: str, count: int) ->
         return None
     assert data.labels is not None
     classifier = load_classifier(checkpoint)
-    batches = torch.from_numpy(np.array(store.signal[rows])).split(BATCH_SEGMENTS)
-    with torch.no_grad():
-        logits = torch.cat([classifier.objective.logits(batch) for batch in batches]).numpy()
+    execution = description.experiment.execution(store)  # as in training, so that scores are those of the journal
+    execution.prepare(classifier.objective)
+    logits = collect_logits(classifier.objective, data, rows, execution=execution)
+    unweighted, calibration = logits - classifier.objective.log_weight, classifier.calibration
+    slope, intercept = (1.0, 0.0) if calibration is None else (calibration.slope, calibration.intercept)
     classes = description.classes
     return _Part(
         rows=rows,
         of=len(held_out),
         labels=data.labels[rows],
         logits=logits,
-        probabilities=classifier.probabilities(batches),
+        probabilities=apply_sigmoid(unweighted, slope=slope, intercept=intercept),
         majority=majority_baseline(replace(data, fold=replace(data.fold, test=rows)), fold=0).metrics,
         names=("low", "high") if classes is None else (classes.low.name, classes.high.name),
     )

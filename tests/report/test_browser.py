@@ -65,9 +65,9 @@ class Window:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(file.as_uri())
-        self.page.wait_for_function("document.documentElement.dataset.ready")
+        self.page.wait_for_selector("html[data-ready]", state="attached")
         self.page.evaluate("window.report.drawAll()")
-        self.page.wait_for_function("document.querySelectorAll('[data-chart]:not([data-drawn=done])').length === 0")
+        self.page.wait_for_selector("[data-chart]:not([data-drawn=done])", state="detached")
 
     def selected_row(self) -> str | None:
         """Return the key of the highlighted row of the leaderboard."""
