@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from emotune.api import load_encoder
 
 if TYPE_CHECKING:
-    from emotune.evaluation.encoder_transformer import EncoderTransformer
+    from emotune.encoder_transformer import EncoderTransformer
     from emotune.evaluation.encoders import PretrainedEncoder
 
 __all__ = ["EncoderTransformer", "PretrainedEncoder", "load_encoder"]
 
 _CLASSES = {
-    "EncoderTransformer": "emotune.evaluation.encoder_transformer",
+    "EncoderTransformer": "emotune.encoder_transformer",
     "PretrainedEncoder": "emotune.evaluation.encoders",
 }
 """Module of each class; it is imported when the class is used first, because torch takes seconds to import."""
