@@ -50,9 +50,11 @@ def shrink(file: Path, *, height: int) -> None:
     """Cut a screenshot to a height, and reduce its colours and its size until it is small enough."""
     image = Image.open(file).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, height)))
-    for colours, scale in itertools.product((64, 32), (1.0, 0.8, 0.65, 0.5)):
+    for colours, scale in itertools.product((128, 48), (1.0, 0.8, 0.65, 0.5)):
         size = (round(image.width * scale), round(image.height * scale))
-        image.resize(size, Image.Resampling.LANCZOS).quantize(colours).save(file, optimize=True)
+        image.resize(size, Image.Resampling.LANCZOS).quantize(colours, method=Image.Quantize.MAXCOVERAGE).save(
+            file, optimize=True
+        )
         if file.stat().st_size < MAX_BYTES:
             return
 
