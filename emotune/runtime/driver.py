@@ -111,11 +111,7 @@ def run_study(
     with Journal.open(folder.journal, owner=folder.name) as journal:
         folder.check_complete(journal.records)
         if journal.records:
-            study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
-            _add_hours(journal, options)
-            _extend(journal, study, options)
-            _retry(journal, study, options)
-            _warn_of_other_software(journal.records)
+            study = _resume(journal, study, options)
         folder.forget_stop()
         connect = partial(
             connect_for_search,
@@ -155,6 +151,16 @@ def run_study(
             retention.remove(coordinator)
             _close(coordinator, signal)
         return list(journal.records)
+
+
+def _resume(journal: Journal, study: Study, options: RunOptions) -> Study:
+    """Record what the options change in a search that has begun, and return its study."""
+    study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
+    _add_hours(journal, options)
+    _extend(journal, study, options)
+    _retry(journal, study, options)
+    _warn_of_other_software(journal.records)
+    return study
 
 
 def _add_hours(journal: Journal, options: RunOptions) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emotune.data.corpora.manifest import ManifestEntry
+from emotune.data.corpora.manifest import MANIFEST, ManifestEntry
 from emotune.data.formats.columns import passed_over
 from emotune.data.formats.file import RawChannel, RawFile
 from emotune.data.formats.raw import with_gaps
@@ -114,7 +114,9 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
         calibrated=None not in factors,
         unit=", ".join(units),
         gaps=raw.gaps + _gaps(missing, fs=fs),
-        notes=raw.notes + tuple(_notes(channels, chosen=chosen)) + tuple(_replaced(raw, chosen=chosen)),
+        notes=raw.notes
+        + tuple(_notes(channels, chosen=chosen))
+        + tuple(_replaced(raw, chosen=chosen, table=entry.table)),
     )
 
 
@@ -320,20 +322,16 @@ def _gaps(missing: Sequence[Hole], *, fs: float) -> tuple[tuple[float, float], .
     return tuple(gaps)
 
 
-def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel]) -> list[str]:
-    """Return which rates and units of the file the manifest replaces by others."""
+def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], table: str) -> list[str]:
+    """Return which rates and units of the file the table replaces by others."""
     in_file = {id(channel.values): channel for channel in raw.channels}
     notes: dict[str, None] = {}
     for channel in chosen:
         before = in_file[id(channel.values)]
         if before.fs is not None and before.fs != channel.fs:
-            notes[f"{MANIFEST} states {channel.fs:g} Hz, the file {before.fs:g} Hz: that of {MANIFEST} was taken"] = (
-                None
-            )
+            notes[f"{table} states {channel.fs:g} Hz, the file {before.fs:g} Hz: that of {table} was taken"] = None
         if before.unit and before.unit != channel.unit:
-            notes[
-                f"{MANIFEST} states the unit {channel.unit}, the file {before.unit}: that of {MANIFEST} was taken"
-            ] = None
+            notes[f"{table} states the unit {channel.unit}, the file {before.unit}: that of {table} was taken"] = None
     return list(notes)
 
 
