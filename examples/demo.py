@@ -150,7 +150,7 @@ def few_labels(store: SegmentStore, *, checkpoint: Path) -> dict[str, list[float
 def draw_people(store: SegmentStore, *, draw: int) -> Fold:
     """Return the segments of a draw: a few of some people for training, and those of all others for the test."""
     index, random = store.index, np.random.default_rng(draw)
-    people = random.permutation(sorted(index["subject"].unique()))
+    people = list(random.permutation(sorted(index["subject"].unique())))
     states = index[index["subject"].isin(people[:LABELLED_PEOPLE])].groupby(["subject", "session"])
     train = [random.choice(rows, SEGMENTS_PER_STATE, replace=False) for rows in states.groups.values()]
     test = np.flatnonzero(index["subject"].isin(people[LABELLED_PEOPLE:]))[::TEST_STRIDE]

@@ -69,7 +69,7 @@ def record(commands: list[str], *, folder: Path) -> Console:
         )
         if done.returncode:
             raise SystemExit(done.stdout)
-        lines = done.stdout.strip().splitlines()
+        lines = done.stdout.replace(str(folder), "~/emotune").strip().splitlines()
         console.print(Text(f"$ {command}", style="bold green"), overflow="fold")
         left_out = [Text("...", style="dim")] if len(lines) > LINES else []
         for line in [*left_out, *map(Text, lines[-LINES:]), Text("")]:
