@@ -203,19 +203,26 @@ def _run(event: Mapping[str, Any], *, command: str) -> None:
         raise OSError(f"exit code {done.returncode}{f': {lines[-1]}' if lines else ''}")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirections, which may lead to another scheme or host."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-        """Return nothing: the redirection is an error."""
-        del req, fp, code, msg, headers, newurl
-
-
 def _post(event: Mapping[str, Any], *, url: str) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": "emotune"}
     request = urllib.request.Request(url, data=json.dumps(event).encode(), headers=headers, method="POST")
-    with urllib.request.build_opener(_NoRedirect).open(request, timeout=REQUEST_TIMEOUT_S):
+    with _opener().open(request, timeout=REQUEST_TIMEOUT_S):
         pass
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Return an opener of http and https without redirections, which may lead to another scheme or host."""
+    opener = urllib.request.OpenerDirector()
+    handlers = (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    )
+    for handler in handlers:
+        opener.add_handler(handler)
+    return opener
 
 
 def _short(target: str) -> str:

@@ -125,7 +125,8 @@ def _lines(corpus: str) -> Callable[[float, str], None]:
         if now - last_line >= LINE_INTERVAL_S:
             last_line = now
             rest = "" if seconds is None else f", about {duration(seconds)} left"
-            print_message(f"{corpus}: {step}; {100 * share:.0f} %{rest}")
+            percent = f"; {100 * share:.0f} %" if share else ""
+            print_message(f"{corpus}: {step}{percent}{rest}")
 
     return print_line
 

@@ -146,7 +146,8 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
             observers = [mirror, observer, notifier]
             records = run_study(settled, folder, options=options, encoders=encoders, observers=observers)
     finally:
-        announce("sending the results to MLflow")
+        if folder.begun:
+            announce("sending the results to MLflow")
         delivered = mirror.close(TRACKING_TIMEOUT_S)
         _remove_failed_start(folder)
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
