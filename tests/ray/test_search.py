@@ -12,9 +12,9 @@ import pytest
 from mlflow import MlflowClient
 
 from chaos.damage import Payload, plant
-from emotune.search.records import EpochDone, Evaluation
+from emotune.search.records import Ended, EpochDone, Evaluation, Retried
 from emotune.storage import LocalLog
-from emotune.study.journal import read_journal
+from emotune.study.journal import Journal, read_journal
 from emotune.study.results import opened
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
@@ -152,7 +152,7 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     assert journal.read_bytes() == before
 
 
-def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
+def test_a_killed_and_a_hanging_worker_cost_no_result_and_a_failure_is_retried(program: Program) -> None:
     longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=3")] + ["base.compute.patience=12"]
     sets = [part for setting in longer for part in ("--set", setting)]
     process = program.search("workers", *sets, concurrency=2)
@@ -170,6 +170,25 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
     status = program.status("workers")
     assert [evaluation["status"] for evaluation in status["evaluations"]] == ["done"] * 3
     check_mlflow(program, "workers", status)
+    fail_last(journal)
+    assert [evaluation["status"] for evaluation in program.status("workers")["evaluations"]].count("failed") == 1
+    finish(program.search("workers", *sets, "--retry-failed", concurrency=2))
+    retried = program.status("workers")
+    assert table_of(retried) == table_of(status)
+    assert any(isinstance(record, Retried) for record in read_journal(LocalLog(journal)))
+    check_mlflow(program, "workers", retried)
+
+
+def fail_last(journal: Path) -> None:
+    """Rewrite a journal as if its last evaluation had failed by an error of the program."""
+    records = read_journal(LocalLog(journal))
+    last = max(number for number, record in enumerate(records) if isinstance(record, Ended))
+    failed = {"status": "failed", "objective": None, "error": "RuntimeError: boom", "failure_kind": "program_error"}
+    records[last] = records[last].model_copy(update=failed)
+    journal.unlink()
+    with Journal.open(LocalLog(journal), owner="test") as rewritten:
+        for record in records:
+            rewritten.append(record)
 
 
 def is_trial(process: psutil.Process) -> bool:

@@ -11,6 +11,7 @@ from emotune.documents import encode_document
 from emotune.durations import HOUR_S, duration
 from emotune.errors import DamageError, SettingsError, StorageRefusedError
 from emotune.files import check_output, write_output
+from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
@@ -55,7 +56,8 @@ def _summary(folder: SearchFolder) -> dict[str, Any]:
 def print_status(name: str, *, storage: str, as_json: bool) -> None:
     """Print everything about one search."""
     folder = existing_search(name, storage=storage)
-    document = read_status(folder)
+    records, alive = _read_records(folder)
+    document = status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage))
     if as_json:
         print_json(document)
         return
@@ -86,11 +88,17 @@ def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, A
         DamageError: The journal is damaged.
         StorageRefusedError: The journal cannot be read.
     """
+    records, alive = _read_records(folder)
+    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
+
+
+def _read_records(folder: SearchFolder) -> tuple[list[Record], bool]:
+    """Return the records of a search, and whether a driver is running it; raises as `read_status` does."""
     alive = folder.driver_alive  # before the journal is read: a driver that ends in between has written its end
     records = read_journal(folder.journal)
     if not records:
         raise SettingsError(f"the search {folder.name!r} {describe_empty(folder)}")
-    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
+    return records, alive
 
 
 def _headline(document: dict[str, Any]) -> str:
