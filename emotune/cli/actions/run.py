@@ -153,12 +153,15 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
         _publish_encoder(destination)
     if known == len(records):
-        hint = ""
-        if options.purpose == "configuration":
-            extensions = "--hours +H" if ended_by_time(records) else "--brackets +N or --evaluations +N"
-            hint = f"; extend it with {extensions}"
-        print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
+        print_message(_already_finished(records, name=folder.name))
     return summarise(settled, records, folder=folder)
+
+
+def _already_finished(records: Sequence[Record], *, name: str) -> str:
+    hint = ""
+    if opened(records).purpose == "configuration":
+        hint = f"; extend it with {'--hours +H' if ended_by_time(records) else '--brackets +N or --evaluations +N'}"
+    return f"the search {name!r} is already finished; nothing was run{hint}"
 
 
 def _new_link(mirror: MlflowMirror, folder: SearchFolder) -> str | None:
