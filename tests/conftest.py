@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 
 from threadpoolctl import threadpool_limits
 
@@ -21,3 +22,7 @@ if importlib.util.find_spec("torch") is not None:  # the tests of `make test-cor
     import torch
 
     torch.set_num_threads(1)
+
+# Programs that tests start inherit the handling of SIGINT, which a shell without job control ignores in the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
