@@ -9,7 +9,7 @@ DEMO := results/demo
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup   the environment in $(VENV), with locked versions (2.6 GB, 5 minutes); PYTHON=python3.12 chooses the Python"
+	@echo "make setup   the environment in $(VENV), with locked versions (3.2 GB, 2 to 5 minutes); PYTHON=python3.12 chooses the Python"
 	@echo "make demo    search, pre-training, fine-tuning and report on generated ECG: six minutes"
 	@echo "make test    all tests"
 	@echo "make test-thorough  all tests with ten times the random examples, and second variants on Ray: hours"

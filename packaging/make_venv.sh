@@ -22,7 +22,7 @@ esac
 # hpbandster requires netifaces, whose stand-in needs no C compiler (docs/decisions).
 install() { "$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check "$@"; }
 packages=$(grep -c '^[a-zA-Z0-9].*==' requirements.lock)
-echo "$venv: Python $version, $packages packages and torch: 2.6 GB on disk, about 5 minutes;"
+echo "$venv: Python $version, $packages packages and torch: 3.2 GB on disk, 2 to 5 minutes;"
 echo "about 7 GB and 10 minutes where the package index offers torch with CUDA only"
 "$python" -m venv "$venv"
 install ./packaging/netifaces
