@@ -46,8 +46,9 @@ def test_a_second_driver_is_refused_with_a_line_that_names_the_first(run, small_
     with LocalLog(journal).lock(owner="the first"):
         outcome = run("search", "smoke", "--store", str(small_store), "--name", "held")
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.count("\n") == 1
-    assert f"another driver is running this search (the first, pid {os.getpid()} on " in outcome.err
+    study, refusal = outcome.err.splitlines()
+    assert study.startswith("smoke: ")
+    assert f"another driver is running this search (the first, pid {os.getpid()} on " in refusal
     assert not journal.exists()
 
 

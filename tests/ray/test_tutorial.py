@@ -104,7 +104,7 @@ def test_the_tutorial_works_as_printed(folder: Path) -> None:
     assert f"{2 * PEOPLE} recordings" in printed(notebook.cells[0])
     for file in ("segments.png", "judged.png", "results/tutorial/report.html"):
         assert (folder / file).is_file(), file
-    assert "emotune resume tutorial" in next(output for source, output in cells.items() if "interrupt.py" in source)
+    assert "Resume with:" in next(output for source, output in cells.items() if "interrupt.py" in source)
     assert "arithmetic" in printed(notebook.cells[-1])
 
 

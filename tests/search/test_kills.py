@@ -93,7 +93,8 @@ class Search:
                 evaluation := coordinator.next_evaluation()
             ):
                 out[evaluation.id] = evaluation
-            self.carry_out(out.pop(self.next_to_end(out, coordinator)), coordinator)
+            if out:  # else the time was up at this decision
+                self.carry_out(out.pop(self.next_to_end(out, coordinator)), coordinator)
 
     def next_to_end(self, out: dict[int, Evaluation], coordinator: Coordinator) -> int:
         """In strict order anyone; in free order it decides the history, and so has to be a function of it."""

@@ -231,7 +231,6 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
             "(base.store in a study)"
         )
     store = SegmentStore.open(store_path(study.base.store))
-    announce(f"reading the store {store.path}")
     training_data = study.base.select(store)
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
