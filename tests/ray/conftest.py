@@ -26,13 +26,15 @@ TINY = [
 
 
 @pytest.fixture(scope="session", autouse=True)
-def equal_priority() -> Iterator[None]:
-    """Let workers compute at the priority of other processes.
+def busy_machine() -> Iterator[None]:
+    """Let workers compute at the priority of other processes, and give a group time to start.
 
-    Ray lowers it. Beside the other tests of ``make test`` a worker would then start several times as slowly.
+    Ray lowers the priority: beside the other tests of ``make test`` a worker would start several times as slowly. A
+    group that does not start within 30 s is started again, which makes a busy machine busier.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
         yield
 
 

@@ -27,7 +27,7 @@ from emotune.training.loop import never_pause
 from emotune.training.workers import joined
 from tests.ray.conftest import Program
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 EPOCHS = 9
 EXPERIMENT = f"""
 model: {{channels: [4, 8], kernels: [9, 5], feedforward: 16}}
@@ -80,7 +80,7 @@ def train(rank: int, job: str) -> None:
 
 
 def finish(process: subprocess.Popen) -> str:
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return errors
 
