@@ -1,6 +1,7 @@
 """Descriptions of experiments and runs for MLflow's pages: Markdown, data and source, from the journal."""
 
 import getpass
+import hashlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class DatasetUse:
     path: str
     profile: Mapping[str, Any]
     """Fingerprint, and the settings that divide the segments."""
+
+
+def search_id(opened: Opened) -> str:
+    """Return the identity of a search: a hash of name, study and start time (16 hexadecimal digits)."""
+    return hashlib.sha256(f"{opened.name} {opened.digest} {opened.time!r}".encode()).hexdigest()[:16]
 
 
 def account_name() -> str:

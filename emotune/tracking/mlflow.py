@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 from emotune.search.records import Opened, Record
 from emotune.storage import Storage
 from emotune.tracking.delivery import CONTENT_VERSION, DeliveryState, read_delivery_state, write_delivery_state
-from emotune.tracking.description import Sender, account_name
-from emotune.tracking.mlflow_content import Kind, MlflowContent, RunUpdates, search_id
+from emotune.tracking.description import Sender, account_name, search_id
+from emotune.tracking.mlflow_content import Kind, MlflowContent, RunUpdates
 from emotune.tracking.provenance import provenance
 from emotune.tracking.store import OUTAGES, MlflowStore, one_line
 from emotune.tracking.uri import public_uri

@@ -1,7 +1,6 @@
 """The content of a search's MLflow runs, as a pure function of its journal."""
 
 import dataclasses
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +33,7 @@ from emotune.tracking.description import (
     describe_configuration,
     describe_experiment,
     describe_summary,
+    search_id,
     source_tags,
 )
 from emotune.tracking.space_shape import SpaceShape
@@ -333,11 +333,6 @@ class MlflowContent:
         for rung in rung_reliability(self.opened.study, outcomes=self.outcomes):
             if rung.weight is not None:
                 yield f"rung_weight/{rung.epochs}", rung.weight, _milliseconds(time), self.epochs
-
-
-def search_id(opened: Opened) -> str:
-    """Return the identity of a search: a hash of name, study and start time (16 hexadecimal digits)."""
-    return hashlib.sha256(f"{opened.name} {opened.digest} {opened.time!r}".encode()).hexdigest()[:16]
 
 
 def run_name(config_id: int, values: Mapping[str, Value]) -> str:

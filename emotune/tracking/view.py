@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 from emotune.search.records import Opened
 from emotune.search.schedule import rungs
+from emotune.tracking.description import search_id
 from emotune.tracking.space_shape import SpaceShape
 
 TRIED_WITH = "3.17.2"
@@ -91,7 +92,9 @@ def view_state(opened: Opened, *, metrics: Iterable[str]) -> dict[str, Any]:
             layout = _fold_layout(opened.study, metrics=names)
         case _:
             layout = _single_run_layout(opened, metrics=names)
-    return _state(layout, metrics=names)
+    shown = {"emotune.kind": layout.kind, "emotune.search_id": search_id(opened)}
+    query = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in shown.items())
+    return _state(layout, metrics=names) | {"searchFilter": query}
 
 
 @dataclass(frozen=True)
@@ -275,7 +278,6 @@ def _state(layout: Layout, *, metrics: Sequence[str]) -> dict[str, Any]:
     return {
         "orderByKey": layout.order_by,
         "orderByAsc": layout.ascending,
-        "searchFilter": f"tags.`emotune.kind` = '{layout.kind}'",
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],

@@ -34,9 +34,21 @@ def test_the_state_is_read_back_from_its_compressed_form(search: list[Record]) -
     content, _ = content_of(search)
     tags = content.experiment_tags()
     assert tags[KIND_TAG] == "custom_model_development"
-    assert decode_state(tags[VIEW_TAG])["searchFilter"] == "tags.`emotune.kind` = 'configuration'"
     assert len(tags[VIEW_TAG]) < 5000
     assert decode_state(encode_state({"a": ["ä", 1]})) == {"a": ["ä", 1]}
+
+
+def test_the_view_shows_the_runs_of_this_search_and_not_of_an_older_one_of_the_same_name(search: list[Record]) -> None:
+    opened = search[0]
+    assert isinstance(opened, Opened)
+    _, updates = content_of(search)
+    shown = view_state(opened, metrics=())["searchFilter"]
+    tags = updates["0"].tags
+    assert (
+        shown == f"tags.`emotune.kind` = 'configuration' AND tags.`emotune.search_id` = '{tags['emotune.search_id']}'"
+    )
+    fresh = opened.model_copy(update={"time": opened.time + 1})
+    assert view_state(fresh, metrics=())["searchFilter"] != shown
 
 
 @pytest.mark.parametrize(("mode", "ascending"), [("min", True), ("max", False)])
