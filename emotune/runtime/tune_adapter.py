@@ -63,7 +63,6 @@ MakeJob = Callable[[Evaluation], Job]
 
 START_TIMEOUT_S = 20.0
 """Time for which an idle worker is not given to a trial whose own process is about to start."""
-
 FOLDER_CHECK_INTERVAL_S = 1.0
 """Interval at which the driver checks that Ray's folder is still there."""
 
@@ -289,7 +288,7 @@ class CoordinatorSearcher(Searcher):
         raise AssertionError(f"{checkpoint_path}: Tune's state is never read back")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing for Tune's own files; an open journal cannot be pickled."""
+        """Return nothing: an open journal cannot be pickled."""
         return {}
 
 
