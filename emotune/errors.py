@@ -104,6 +104,12 @@ class StorageError(EmotuneError):
     exit_code = 1
 
 
+class ServerError(EmotuneError):
+    """MLflow's server does not start, or has ended. The user removes the cause and gives the same command again."""
+
+    exit_code = 1
+
+
 class TrainingDivergedError(Exception):
     """The loss is not finite. This is the worst result of an evaluation, not an error of the program: no retry."""
 

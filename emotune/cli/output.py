@@ -55,3 +55,9 @@ class SafeFormatter(logging.Formatter):
 def print_error(message: str) -> None:
     """Print an error on stderr."""
     print_message(f"emotune: {message}")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as text, such as ``12 MB``."""
+    power = 0 if count < 1000 else 1 if count < 1e6 else 2 if count < 1e9 else 3
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"

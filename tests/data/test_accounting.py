@@ -328,6 +328,10 @@ FILES = {
     "way-eeg-gal": "HS_P1_S1.mat",
     "large-eeg-bci": "CLA-SubjectA-160108-3St-LRHand.mat",
     "pspm-fr": "FR_spike_01.mat",
+    "wesad": "S2/S2.pkl",
+    "deap": "s01.dat",
+    "case": "interpolated/physiological/sub_1.csv",
+    "bids": "sub-01/eeg/sub-01_task-rest_eeg.edf",
 }
 
 
@@ -337,7 +341,7 @@ def test_a_pipe_a_device_or_a_loop_among_the_files_of_a_corpus_is_refused_at_onc
     tmp_path: Path, corpus: str, kind: str
 ) -> None:
     path = tmp_path / FILES[corpus]
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "pipe":
         os.mkfifo(path)
     else:

@@ -13,12 +13,11 @@ from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
-from tests.support.stores import prepare_small_store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
-    return SegmentStore.open(prepare_small_store(tmp_path_factory.mktemp("stores") / "store"))
+def store(small_store: Path) -> SegmentStore:
+    return SegmentStore.open(small_store)
 
 
 def as_corpus(store: SegmentStore, *, corpus: str, fingerprint: str) -> SegmentStore:

@@ -76,6 +76,8 @@ class ManifestEntry:
     rating_range: tuple[float, float]
     units: str
     channels: tuple[str, ...]
+    table: str = MANIFEST
+    """Name of the table that the entry comes from, for messages."""
 
 
 def read_manifest(folder: Path) -> list[ManifestEntry]:

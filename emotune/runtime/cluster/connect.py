@@ -20,6 +20,7 @@ from ray._private.worker import global_worker
 from emotune.doctor.ray_start import check_open_files, check_ray_folder, ray_folder
 from emotune.errors import ClusterError, SettingsError, summary
 from emotune.runtime.cluster.resources import available_workers, worker_resources
+from emotune.waiting import announce
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,10 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
     protect_token(create=address is None)
     if address is None:
         listen_on_loopback()
+        announce("starting Ray on this machine")
         _start(cpus=max(cpus, os.cpu_count() or 1), dashboard=dashboard)
     else:
+        announce(f"connecting to the Ray cluster at {address}")
         _join(address)
 
 
