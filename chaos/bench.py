@@ -261,6 +261,14 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process still runs; a zombie does not."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def marked(mark: str) -> Iterator[psutil.Process]:
     """Yield the processes of a try, also those whose parents have ended."""
     for process in psutil.process_iter():
