@@ -74,6 +74,11 @@ class Budget(Settings):
         """When the search ends, by name, with the default filled in."""
         return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
 
+    @property
+    def optimizer_settings(self) -> dict[str, int | None]:
+        """The keyword arguments of `emotune.search.Optimizer` that state the budget."""
+        return {"min_budget": self.min, "max_budget": self.max, "eta": self.eta, **self.limits}
+
 
 class StudyObjective(Settings):
     """The metric that is optimised."""
