@@ -174,3 +174,12 @@ def test_labels_of_parts_are_used_and_what_is_odd_is_stated(
 def test_two_columns_for_one_condition_must_agree(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 2: condition is 'rest', but labels is 'stress'; state one"):
         item_of(tmp_path, header="file,subject,condition,labels", line="a.npz,s1,rest,stress")
+
+
+def test_a_unit_of_the_manifest_that_is_not_known_is_stated(tmp_path: Path) -> None:
+    recording = item_of(tmp_path, header="file,subject,units", line="a.npz,s1,mmHg", units=[""])
+    assert isinstance(recording, Recording)
+    assert not recording.calibrated
+    assert recording.notes == (
+        "manifest.csv states the unit mmHg, which is not known: the standard deviation was not checked",
+    )

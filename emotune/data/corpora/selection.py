@@ -120,7 +120,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
         gaps=raw.gaps + _gaps(missing, fs=fs),
         notes=raw.notes
         + tuple(_notes(channels, chosen=chosen))
-        + tuple(_replaced(raw, chosen=chosen, table=entry.table))
+        + tuple(_replaced(raw, chosen=chosen, entry=entry, modality=modality))
         + labels.notes,
     )
 
@@ -327,10 +327,15 @@ def _gaps(missing: Sequence[Hole], *, fs: float) -> tuple[tuple[float, float], .
     return tuple(gaps)
 
 
-def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], table: str) -> list[str]:
-    """Return which rates and units of the file the table replaces by others."""
+def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], entry: ManifestEntry, modality: Modality) -> list[str]:
+    """Return which rates and units of the file the table replaces by others, and a unit that is not known."""
+    table = entry.table
     in_file = {id(channel.values): channel for channel in raw.channels}
     notes: dict[str, None] = {}
+    if entry.units and MODALITIES[modality].factor_from(entry.units) is None:
+        notes[f"{table} states the unit {entry.units}, which is not known: the standard deviation was not checked"] = (
+            None
+        )
     for channel in chosen:
         before = in_file[id(channel.values)]
         if before.fs is not None and before.fs != channel.fs:
