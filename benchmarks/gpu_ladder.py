@@ -14,8 +14,9 @@ from benchmarks.reference_model import ReferenceTraining
 from benchmarks.training_cases import Case, synthetic_data
 from emotune.experiment import Experiment
 from emotune.models.transformer import TransformerEncoder, take_rows
+from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import ExecutionPlan
-from emotune.training.loop import EpochReport, TrainingData, TrainState, train_epoch
+from emotune.training.loop import TrainingData, TrainState, train_epoch
 
 BATCHES = 4
 """Number of batches per epoch."""
