@@ -46,7 +46,7 @@ OTHERS = (
 )
 """Other trainings with their batch sizes, the most important first."""
 
-PARTS = ("checks", "steps", "kernels", "sizes", "others", "small", "repeat", "profile")
+PARTS = ("checks", "steps", "profile", "sizes", "others", "repeat", "small", "kernels")
 """Names of the parts, in their order."""
 
 

@@ -18,8 +18,8 @@ from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import ExecutionPlan
 from emotune.training.loop import TrainingData, TrainState, train_epoch
 
-BATCHES = 4
-"""Number of batches per epoch."""
+BATCHES = 8
+"""Number of batches per epoch; every epoch ends with waiting for the GPU."""
 
 COMPARED_SEGMENTS = 8
 """Number of segments on which losses are compared."""

@@ -77,7 +77,7 @@ class Scale:
 SMALL: dict[str, Any] = {"channels": [16, 32, 64], "kernels": [33, 17, 9], "feedforward": 128, "dropout": 0.05}
 TINY: dict[str, Any] = {"channels": [4, 8], "kernels": [9, 5], "feedforward": 16, "dropout": 0.05}
 SCALES = {
-    "cuda": Scale({**SMALL, "attention_dropout": 0}, epochs=12, rungs=(3, 27), concurrency=4, folds={}),
+    "cuda": Scale({**SMALL, "attention_dropout": 0}, epochs=8, rungs=(3, 27), concurrency=4, folds={}),
     "cpu": Scale(
         {**TINY, "attention_dropout": 0},
         epochs=2,
@@ -377,8 +377,8 @@ def exceed_memory(searches: Searches, report: Report) -> None:
     if searches.device != "cuda":
         report.add("\nOut of memory: left out, because it needs a GPU.\n")
         return
-    sizes = {"name": "batch_size", "type": "ordinal", "sequence": [8, 16, OVERSIZED], "default_value": OVERSIZED}
-    ordinary = [{"batch_size": size, "optim.lr": 1e-3 * size / 8} for size in (8, 16)]
+    sizes = {"name": "batch_size", "type": "ordinal", "sequence": [64, 128, OVERSIZED], "default_value": OVERSIZED}
+    ordinary = [{"batch_size": size, "optim.lr": 1e-3 * size / 64} for size in (64, 128)]
     study = searches.study(
         "memory",
         model=DEEP,

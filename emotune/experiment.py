@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
+from emotune.data.batches import batch_count
 from emotune.data.folds import Folds, split
 from emotune.data.modality import MODALITIES, Modality
 from emotune.data.people import shared_moments
@@ -296,8 +297,8 @@ class Experiment(Settings):
             SettingsError: ``compute.device: cuda`` was given and torch finds no GPU.
         """
         channels, samples = store.signal.shape[1:]
-        passes = segments * self.epochs
-        return choose_execution(self.compute, self.model, channels=channels, samples=samples, passes=passes)
+        steps = batch_count(segments, self.batch_size) * self.epochs
+        return choose_execution(self.compute, self.model, channels=channels, samples=samples, steps=steps)
 
 
 NOT_DECIDING = ("store", "partner", "compute", "modality")
