@@ -52,7 +52,7 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
         announce("starting Ray on this machine")
         _start(cpus=max(cpus, os.cpu_count() or 1), dashboard=dashboard)
     else:
-        announce(f"connecting to the Ray cluster at {address}")
+        announce(f"connecting to the Ray cluster {'of this machine' if address == 'auto' else f'at {address}'}")
         _join(address)
 
 
