@@ -24,7 +24,8 @@ from emotune.cli import emotune
 from emotune.data.corpora.table import CORPORA
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.settings import SEARCHERS, SearchSettings
-from emotune.study.study import ELSEWHERE, Study
+from emotune.study.definition import ELSEWHERE
+from emotune.study.study import Study
 
 NAMES: dict[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
 """Names of plain types."""

@@ -27,20 +27,11 @@ from emotune.tasks.base import Sums
 from emotune.tasks.classify import ClassifyObjective
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
+from emotune.training.report import EpochReport
 from emotune.training.workers import ALONE, WorkerGroup
 
 EVALUATION_BATCH = 128
 """Segments per batch of `evaluate`. It is not a setting, so that masks and sums do not depend on the batch size."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """The metrics of one epoch."""
-
-    epoch: int
-    """Number of the epoch, counted from 1 over all resumptions."""
-    metrics: dict[str, float]
-    """Metrics by name, for instance ``train/loss`` and ``val/loss``."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from emotune.cli import emotune, run_command
-from emotune.cli.actions.tables import SafeConsole, facts_table, plain_table
+from emotune.cli.actions.consoles import SafeConsole
+from emotune.cli.actions.tables import facts_table, plain_table
 from emotune.cli.output import print_error, print_message, printable
 from tests.data.examples.signals import heart, write_csv, write_edf, write_manifest
 

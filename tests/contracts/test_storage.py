@@ -12,9 +12,9 @@ from emotune.runtime.cluster.access_check import Requirements
 from emotune.search.records import Closed, EpochDone
 from emotune.storage import SCHEMES, Storage, open_storage, storage_at
 from emotune.storage.backends import from_address
+from emotune.storage.generations import MANIFEST
 from emotune.study.folder import STOP_REQUEST, SearchFolder, find_searches
 from emotune.study.journal import Journal, read_journal
-from emotune.training.checkpoints import MANIFEST
 from tests.support.memory import MemoryStorage
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.crossval import load_result
 from emotune.cli.actions.folders import existing_records, mlflow_link, tracking_uri_or_default
-from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation, significance
