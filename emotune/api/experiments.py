@@ -1,16 +1,18 @@
 """`emotune.prepare`, `finetune`, `crossval`, `predict` and `load_encoder`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emotune.api.calls import (
     as_assignments,
+    encode_uri,
     finished,
+    make_request,
     own_ray,
     result_of,
     storage_or_default,
-    tracking_uri_or_default,
 )
 
 if TYPE_CHECKING:
@@ -59,22 +61,14 @@ def prepare(  # noqa: PLR0913 (the options of the command, all by name)
     Example:
         >>> store = emotune.prepare("folder", "recordings", store="stores/ours")
     """
+    values = {name: value for name, value in locals().items() if name not in {"raw_folder", "settings"}}
     from emotune.cli.actions.prepare import prepare_store
     from emotune.cli.data import PrepareRequest
+    from emotune.cli.data import prepare as command
     from emotune.data.store import SegmentStore
 
-    request = PrepareRequest(
-        corpus=corpus,
-        raw_dir=None if raw_folder is None else Path(raw_folder).expanduser(),
-        store=str(store),
-        modality=modality,
-        seconds=seconds,
-        append=append,
-        strict=strict,
-        collection=collection,
-        workers=workers,
-        assignments=as_assignments(settings),
-    )
+    values |= {"raw_dir": raw_folder, "assignments": as_assignments(settings)}
+    request = make_request(command, PrepareRequest, values=values)
     return SegmentStore.open(prepare_store(request).store)
 
 
@@ -121,25 +115,16 @@ def finetune(  # noqa: PLR0913 (the options of the command, all by name)
     Example:
         >>> emotune.finetune("finetune.yaml", encoder="first", name="arousal").best.metrics["test/accuracy"]
     """
+    values = {name: value for name, value in locals().items() if name != "overrides"}
     from emotune.cli.actions.single_run import finetune_experiment
     from emotune.cli.finetune import FinetuneRequest
+    from emotune.cli.finetune import finetune as command
 
-    request = FinetuneRequest(
-        experiment=Path(experiment).expanduser(),
-        encoder=None if encoder is None else str(encoder),
-        scratch=scratch,
-        name=name,
-        store=None if store is None else str(store),
-        storage=storage_or_default(storage),
-        tracking_uri=tracking_uri_or_default(tracking_uri),
-        assignments=as_assignments(overrides),
-        workers=(workers, workers) if isinstance(workers, int) else workers,
-        precision=precision,
-        notify=tuple(notify),
-        register=register,
-        fresh=fresh,
-        resume_hint="the same call",
-    )
+    if workers is not None:
+        fewest, most = workers if isinstance(workers, tuple) else (workers, workers)
+        values["workers"] = f"{fewest}..{most}"
+    values["assignments"] = as_assignments(overrides)
+    request = make_request(command, FinetuneRequest, values=values, resume_hint="the same call")
     with own_ray():
         run = finetune_experiment(request)
     return result_of(run.folder.name, code=run.code, storage=request.storage)
@@ -190,27 +175,14 @@ def crossval(  # noqa: PLR0913 (the options of the command, all by name)
     Example:
         >>> emotune.crossval("finetune.yaml", protocol="subject", encoder="first").interval("accuracy").text
     """
+    values = {name: value for name, value in locals().items() if name != "overrides"}
     from emotune.cli.actions.crossval import cross_validate_experiment
     from emotune.cli.crossval import CrossValidationRequest
+    from emotune.cli.crossval import crossval as command
 
     encoders = [encoder] if isinstance(encoder, str | Path) else encoder
-    request = CrossValidationRequest(
-        experiment=Path(experiment).expanduser(),
-        protocol=protocol,
-        folds=folds,
-        encoder=tuple(map(str, encoders)),
-        scratch=scratch,
-        shuffled=shuffled,
-        name=name,
-        store=None if store is None else str(store),
-        partner=None if partner is None else str(partner),
-        storage=storage_or_default(storage),
-        tracking_uri=tracking_uri_or_default(tracking_uri),
-        assignments=as_assignments(overrides),
-        concurrency=concurrency,
-        fresh=fresh,
-        resume_hint="the same call",
-    )
+    values |= {"encoder": tuple(map(str, encoders)), "assignments": as_assignments(overrides)}
+    request = make_request(command, CrossValidationRequest, values=values, resume_hint="the same call")
     with own_ray():
         code, result = cross_validate_experiment(request)
     return finished(result, code=code)
@@ -244,18 +216,13 @@ def predict(
     Example:
         >>> emotune.predict(["ours-arousal", "ours-valence"], "recording.edf")
     """
+    values = {name: value for name, value in locals().items() if name != "models"}
     from emotune.cli.actions.predict import predict_file
     from emotune.cli.predict import PredictRequest
+    from emotune.cli.predict import predict as command
 
-    request = PredictRequest(
-        models=models if isinstance(models, str) else ",".join(models),
-        file=Path(file).expanduser(),
-        fs=fs,
-        csv=None,
-        plot=None,
-        storage=storage_or_default(storage),
-        tracking_uri=tracking_uri_or_default(tracking_uri),
-    )
+    values["models"] = models if isinstance(models, str) else ",".join(models)
+    request = make_request(command, PredictRequest, values=values)
     prediction, _ = predict_file(request)
     return prediction.table()
 
@@ -285,6 +252,7 @@ def load_encoder(
     from emotune.tracking.uri import sqlite_uri
 
     results = open_storage(storage_or_default(storage))
-    uri = tracking_uri_or_default(tracking_uri) or sqlite_uri(results.local("mlflow.db"))
+    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = encode_uri(given) if given else sqlite_uri(results.local("mlflow.db"))
     folder = find_network(str(source), storage=results, tracking_uri=uri)
     return PretrainedEncoder(folder, name=Path(source).name)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emotune.api.calls import as_assignments, own_ray, result_of, storage_or_default, tracking_uri_or_default
+from emotune.api.calls import as_assignments, make_request, own_ray, result_of, storage_or_default
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
@@ -117,32 +117,13 @@ def _search(study: Any, *, options: dict[str, Any]) -> "Result":
 def _request(label: str, options: Mapping[str, Any]) -> "SearchRequest":
     """Return the request of ``emotune search`` that the arguments of `search` mean."""
     from emotune.cli.search import SearchRequest
-    from emotune.search.stopping import parse_amount, parse_hours
+    from emotune.cli.search import search as command
 
-    brackets, evaluations, hours, store = (options[name] for name in ("brackets", "evaluations", "hours", "store"))
-    return SearchRequest(
-        study=label,
-        name=options["name"],
-        store=None if store is None else str(store),
-        storage=storage_or_default(options["storage"]),
-        tracking_uri=tracking_uri_or_default(options["tracking_uri"]),
-        assignments=as_assignments(options["overrides"]),
-        concurrency=options["concurrency"],
-        seed=options["seed"],
-        brackets=None if brackets is None else parse_amount(str(brackets)),
-        evaluations=None if evaluations is None else parse_amount(str(evaluations)),
-        hours=None if hours is None else parse_hours(str(hours)),
-        keep=options["keep"],
-        warm_start=tuple(options["warm_start"]),
-        workers_per_trial=options["workers_per_trial"],
-        trials_per_gpu=options["trials_per_gpu"],
-        notify=tuple(options["notify"]),
-        register=options["register"],
-        retry_failed=options["retry_failed"],
-        fresh=options["fresh"],
-        dry_run=False,
-        resume_hint="the same call",
-    )
+    values = {name: value for name, value in options.items() if name not in {*TRAINABLE_OPTIONS, "mode", "overrides"}}
+    for name in ("brackets", "evaluations", "hours"):
+        values[name] = None if values[name] is None else str(values[name])
+    values |= {"study": label, "assignments": as_assignments(options["overrides"])}
+    return make_request(command, SearchRequest, values=values, resume_hint="the same call")
 
 
 def _search_trainable(

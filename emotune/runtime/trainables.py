@@ -8,8 +8,9 @@ folder, as an experiment has:
     state.json       epochs and their metrics, and whether the training has ended by itself
     manifest.json    size and SHA-256 of both; written last
 
-An evaluation trains from the newest checkpoint to the epoch of its rung. The instance of a class is kept for the next
-configuration if its ``reset_config`` returns true.
+An evaluation trains from the newest checkpoint to the epoch of its rung. An epoch is reported when it is in a
+checkpoint, so that no epoch of the journal is trained again: a trainable need not give the same numbers twice. The
+instance of a class is kept for the next configuration if its ``reset_config`` returns true.
 """
 
 import json
@@ -126,7 +127,7 @@ class TrainableWorker:
             self.training.load(files, epoch=len(self.history))
 
     def work(self, pause: Pause) -> list[EpochReport]:
-        """Train to the end or to a pause, and return the reports that were not returned before.
+        """Train to the end or to a pause, and return the reports of saved epochs that were not returned before.
 
         Args:
             pause: Called after every epoch; true: pause.
@@ -139,8 +140,8 @@ class TrainableWorker:
             self.save_when_due()
             if pause():
                 break
-        reports = self.history[self._reported :]
-        self._reported = len(self.history)
+        reports = self.history[self._reported : self._saved]
+        self._reported += len(reports)
         return reports
 
     def _train(self) -> dict[str, float]:

@@ -356,6 +356,18 @@ class SearchStopper(Stopper):
         return {}
 
 
+class NoReporter(tune.ProgressReporter):
+    """Tune's own display, which shows nothing: in a notebook it would clear the output of the cell."""
+
+    def should_report(self, trials: list[TuneTrial], done: bool = False) -> bool:  # noqa: FBT001, FBT002 (Tune's)
+        """Return false."""
+        del trials, done
+        return False
+
+    def report(self, trials: list[TuneTrial], done: bool, *sys_info: Any) -> None:  # noqa: FBT001 (Tune's)
+        """Do nothing."""
+
+
 def run_trials(
     searcher: CoordinatorSearcher,
     *,
@@ -419,6 +431,7 @@ def _tuner(
             callbacks=[TrialCallback(searcher)],
             stop=stopper,
             verbose=0,
+            progress_reporter=NoReporter(),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ConfigSpace import ConfigurationSpace
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from emotune.base import Settings
 from emotune.documents import Document
@@ -56,10 +56,21 @@ class Budget(Settings):
     """Evaluations to run."""
 
     def __init__(self, *ends: int, **settings: Any) -> None:
-        """Create a budget, such as ``Budget(1, 27, eta=3)``; ``min`` and ``max`` can be given by position."""
+        """Create a budget, such as ``Budget(1, 27, eta=3)``; ``min`` and ``max`` can be given by position.
+
+        Raises:
+            SettingsError: A number given by position is impossible, or another setting beside it.
+        """
         if len(ends) > 2:
-            raise TypeError(f"{len(ends)} numbers were given by position; expected Budget(min, max, eta=3)")
-        super().__init__(**dict(zip(("min", "max"), ends, strict=False)), **settings)
+            raise SettingsError(f"Budget{ends} was given; expected Budget(min, max, eta=3)")
+        try:
+            super().__init__(**dict(zip(("min", "max"), ends, strict=False)), **settings)
+        except ValidationError as error:
+            if not ends:
+                raise
+            problems = (f"{'.'.join(map(str, entry['loc']))} {entry['msg']}".strip() for entry in error.errors())
+            given = ", ".join([*map(repr, ends), *(f"{name}={value!r}" for name, value in settings.items())])
+            raise SettingsError(f"Budget({given}): {'; '.join(problems)}") from error
 
     @model_validator(mode="after")
     def _check_order(self) -> "Budget":

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from emotune.cli import main
-from emotune.cli.actions import crossval, experiment_search, single_run
+from emotune.cli.actions import crossval, experiment_run, experiment_search, single_run
 from emotune.cli.actions.experiment_run import describe_labels
 from emotune.data.store import INDEX_FILE, SegmentStore
 from emotune.experiment import Experiment
