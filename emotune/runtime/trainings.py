@@ -57,7 +57,7 @@ class ClassTraining:
                 return
             self.end()
         self._scratch = tempfile.mkdtemp(prefix="emotune-logdir-")
-        self._trainable = _hosted(self._target, logdir=self._scratch)(config=dict(config))
+        self._trainable = _instance(self._target, dict(config), logdir=self._scratch)
 
     def load(self, folder: Path, *, epoch: int) -> None:
         """Call ``load_checkpoint``."""
@@ -81,13 +81,16 @@ class ClassTraining:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def _hosted(target: type[tune.Trainable], *, logdir: str) -> type[tune.Trainable]:
-    """Return a subclass whose ``logdir`` is a given folder; Tune would make one in the user's home."""
+def _instance(target: type[tune.Trainable], config: dict[str, Any], *, logdir: str) -> tune.Trainable:
+    """Return an instance whose ``logdir`` is a given folder; Tune would make one in the user's home."""
 
-    def set_up(trainable: tune.Trainable) -> None:
+    def set_up() -> None:
         trainable._logdir = logdir
 
-    return type(target.__name__, (target,), {"_setup_logdir": set_up, "__module__": target.__module__})
+    trainable = target.__new__(target)
+    trainable._setup_logdir = set_up
+    trainable.__init__(config=config)
+    return trainable
 
 
 class FunctionTraining:

@@ -111,7 +111,7 @@ def read_trainable_study(document: Document, *, assignments: Sequence[str] = ())
     return study
 
 
-def name_of(trainable: Trainable) -> str:
+def name_of(trainable: Any) -> str:
     """Return where a trainable is defined, as ``module:name``.
 
     Raises:
