@@ -146,5 +146,8 @@ class Result:
         from emotune.cli.actions.report_page import ReportRequest, write_page  # noqa: PLC0415 (it imports figures)
 
         out = existing_records(self.name, storage=self.storage)[0].path / "report.html" if path is None else Path(path)
-        write_page(ReportRequest(names=(self.name,), out=out, watch=None, signals=True, storage=self.storage))
+        request = ReportRequest(
+            names=(self.name,), out=out, watch=None, signals=True, storage=self.storage, announce=False
+        )
+        write_page(request)
         return out

@@ -114,11 +114,23 @@ def read_trainable_study(document: Document, *, assignments: Sequence[str] = ())
 def name_of(trainable: Any) -> str:
     """Return where a trainable is defined, as ``module:name``.
 
+    A script has the name of its file, so that it and a study file that names it are the same search.
+
     Raises:
         SettingsError: It is neither a subclass of `ray.tune.Trainable` nor a function of three arguments.
     """
     check_trainable(trainable)
-    return f"{trainable.__module__}:{trainable.__qualname__}"
+    module = trainable.__module__
+    return f"{_name_of_script() if module == '__main__' else module}:{trainable.__qualname__}"
+
+
+def _name_of_script() -> str:
+    """Return the name by which the running script can be imported; ``__main__`` in a notebook."""
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:  # python -m
+        return spec.name
+    return Path(file).stem if file is not None and Path(file).stem.isidentifier() else "__main__"
 
 
 def check_trainable(trainable: Any) -> None:
@@ -160,7 +172,8 @@ def import_trainable(name: str) -> Trainable:
         target: Any = importlib.import_module(module_name)
     except Exception as error:
         raise SettingsError(
-            f"trainable: {name}: the module {module_name} cannot be imported: {summary(error)}"
+            f"trainable: {name}: the module {module_name} cannot be imported: {summary(error)}; type the command "
+            "in its folder, or set PYTHONPATH"
         ) from error
     for part in qualified.split("."):
         if not hasattr(target, part):

@@ -159,3 +159,17 @@ def test_a_cross_validation_that_was_stopped_has_no_result(monkeypatch: pytest.M
     monkeypatch.setattr("emotune.cli.actions.crossval.cross_validate_experiment", lambda request: (0, None))
     with pytest.raises(KeyboardInterrupt):
         experiments.crossval("ecg.yaml", protocol="subject")
+
+
+def test_a_script_without_a_guard_prepares_a_store_with_several_processes(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import emotune\n"
+        "store = emotune.prepare('synthetic', store='demo', seconds=2.5, workers=2, settings={'subjects': 2})\n"
+        "print(len(store.index))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+    assert done.stderr.count("Traceback") == 0

@@ -113,3 +113,42 @@ def test_in_a_notebook_the_stop_button_stops_in_order_and_the_next_cell_resumes(
     trained = Counter(lines(program.storage / "log"))
     assert max(trained.values()) == 1, "a search that is stopped in order repeats no epoch"
     assert len(trained) == len(set(recorded(folder)))
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "trainables"
+
+
+@pytest.mark.parametrize("name", ["digits", "spirals"])
+def test_an_example_finds_a_good_configuration(program: Program, name: str) -> None:
+    done = program.run([sys.executable, str(EXAMPLES / f"{name}.py")])
+    _, errors = done.communicate(timeout=120)
+    assert done.returncode == 0, errors
+    result = emotune.Result.read(name, storage=str(program.storage))
+    assert result.state == "finished"
+    assert result.best.metrics["accuracy"] > 0.9
+
+
+def test_a_study_file_gives_the_search_of_the_script_and_is_resumed_by_name(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    driver = program.start("search", "digits.yaml", "--concurrency", "2")
+    journal = program.storage / "digits" / "journal.jsonl"
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 20:
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    resumed = program.start("resume", "digits")
+    _, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors
+    again = program.start("search", "digits.yaml", "--concurrency", "2")
+    _, errors = again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert "already finished; nothing was run" in errors
+
+    script = program.run([sys.executable, str(EXAMPLES / "digits.py")])
+    printed, errors = script.communicate(timeout=60)
+    assert script.returncode == 0, errors
+    assert "already finished; nothing was run" in errors
+    assert "modified_huber" in printed

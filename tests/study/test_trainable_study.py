@@ -1,6 +1,8 @@
 """Studies of a user's trainable: what they accept, what decides their results, how they are recorded."""
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,13 @@ from emotune.search.records import Opened
 from emotune.study.recorded import can_resume, kind_of
 from emotune.study.resume import as_recorded
 from emotune.study.resumption import recorded_study
-from emotune.study.trainable_study import TrainableStudy, describe_study, import_trainable, read_trainable_study
+from emotune.study.trainable_study import (
+    TrainableStudy,
+    describe_study,
+    import_trainable,
+    name_of,
+    read_trainable_study,
+)
 from tests.runtime.test_coordinator import STUDY
 
 
@@ -55,6 +63,27 @@ def test_what_a_script_or_a_function_defines_cannot_be_imported_again() -> None:
     assert not can_resume(study(local).as_document())
     assert not can_resume({"trainable": "__main__:Mine"})
     assert not can_resume({"trainable": {"kind": "tuner"}})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"__file__": "/somewhere/training.py", "__spec__": None}, "training:train"),
+        ({"__file__": "/somewhere/my training.py", "__spec__": None}, "__main__:train"),
+        ({"__spec__": SimpleNamespace(name="package.training")}, "package.training:train"),
+        ({"__spec__": None}, "__main__:train"),
+    ],
+    ids=["script", "no module's name", "python -m", "notebook"],
+)
+def test_a_script_has_the_name_of_its_file(
+    attributes: dict[str, Any], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = ModuleType("__main__")
+    del main.__spec__
+    vars(main).update(attributes)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(train, "__module__", "__main__")
+    assert name_of(train) == expected
 
 
 @pytest.mark.parametrize(
