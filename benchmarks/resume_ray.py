@@ -33,7 +33,7 @@ from emotune.storage import LocalLog, LocalStorage
 from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
 from emotune.study.resume import optimizer_from_records
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from emotune.base import Settings
 from emotune.runtime.cluster.access_check import Requirements
 from emotune.storage import StorageField
-from emotune.training.report import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 Pause = Callable[[], bool]
 """Returns whether a worker is to pause."""

@@ -51,7 +51,7 @@ from emotune.storage.generations import (
 )
 from emotune.study.folder import SearchFolder
 from emotune.study.trainable_study import Trainable, TrainableStudy
-from emotune.training.report import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 STATE_FILES = ("state.tar", "state.json")
 """Files of a checkpoint that its manifest lists."""

@@ -34,7 +34,8 @@ from emotune.storage.generations import (
     save_generation,
     write_manifest,
 )
-from emotune.training.loop import EpochProgress, EpochReport, KeptWeights, TrainState
+from emotune.training.epoch_report import EpochReport
+from emotune.training.loop import EpochProgress, KeptWeights, TrainState
 
 EXPORTED_FILES = ("weights.safetensors", "state.json")
 """Files of a checkpoint without the optimiser's state."""
