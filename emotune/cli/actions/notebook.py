@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
+from emotune.cli.actions.consoles import SafeConsole
 from emotune.cli.output import printable
 
 UPDATE_INTERVAL_S = 0.5
@@ -61,7 +62,7 @@ class NotebookOutput:
 
 def as_text(renderable: RenderableType) -> str:
     """Return what a terminal without colours shows."""
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False)
+    console = SafeConsole(file=io.StringIO(), width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(renderable)
     return printable(capture.get()).rstrip()
