@@ -23,7 +23,7 @@ from emotune.study.study import Budget, Study, StudyObjective
 from emotune.tasks.scores import classification_scores
 from emotune.training.loop import TrainingData
 
-ProtocolName = Literal["paper", "trial", "video", "subject"]
+ProtocolName = Literal["paper", "trial", "video", "subject", "people"]
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """Metrics of the test segments that are summarised over the folds (0 to 1)."""
 
@@ -58,6 +58,10 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     "subject": Protocol(
         "subject",
         "Folds by subject: a test subject is not trained on.",
+    ),
+    "people": Protocol(
+        "subject",
+        "One fold with the test people that folds.test names: they are not trained on.",
     ),
 }
 
@@ -131,7 +135,7 @@ class CrossValidation(Settings):
 
 
 def cross_validation_study(
-    experiment: Experiment, *, protocol: ProtocolName, folds: int, shuffled: bool = True
+    experiment: Experiment, *, protocol: ProtocolName, folds: int | None, shuffled: bool = True
 ) -> Study:
     """Return the study of a cross-validation.
 
@@ -141,30 +145,34 @@ def cross_validation_study(
     Args:
         experiment: The experiment of each fold; ``seed`` and ``channels`` of its folds are kept.
         protocol: How the segments are divided into folds.
-        folds: Number of folds.
+        folds: Number of folds; None with the protocol ``people``, which has one.
         shuffled: Also train each fold on shuffled labels. Ignored for features: their networks were
             trained on the true labels, so that the result would not be that of chance.
 
     Raises:
-        SettingsError: The experiment keeps the best epoch, which needs validation segments.
+        SettingsError: The experiment keeps the best epoch, which needs validation segments; or protocol, number of
+            folds and ``folds.test`` do not fit together.
     """
-    fold_settings = {"by": PROTOCOLS[protocol].by, "count": folds, "index": 0, "validation": 0.0}
+    _check_protocol(experiment, protocol=protocol, folds=folds)
+    fold_settings = {"by": PROTOCOLS[protocol].by, "index": 0, "validation": 0.0}
+    fold_settings |= {} if folds is None else {"count": folds}
     if experiment.keep == "best":
         raise SettingsError(
             "keep: best was given, but a cross-validation has no validation segments to choose an epoch by; "
             "give keep: last (--set keep=last)"
         )
     base = experiment.model_copy(update={"folds": experiment.folds.model_copy(update=fold_settings)})
-    hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": list(range(folds))}]
+    numbers = list(base.folds.numbers)
+    hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": numbers}]
     features = experiment.model.kind == "features"
     if features:
-        hyperparameters.append({"name": "model.fold", "type": "ordinal", "sequence": list(range(folds))})
+        hyperparameters.append({"name": "model.fold", "type": "ordinal", "sequence": numbers})
     labels = [False, True] if shuffled and not features else [False]
     hyperparameters.append({"name": "task.shuffled", "type": "categorical", "choices": labels, "default_value": False})
     names = [str(hyperparameter["name"]) for hyperparameter in hyperparameters]
     points: list[dict[str, Value]] = [
         {name: is_shuffled if name == "task.shuffled" else fold for name in names}
-        for is_shuffled, fold in itertools.product(labels, range(folds))
+        for is_shuffled, fold in itertools.product(labels, numbers)
     ]
     return Study(
         base=base,
@@ -177,10 +185,32 @@ def cross_validation_study(
     )
 
 
+def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: int | None) -> None:
+    named, start = experiment.folds.test is not None, experiment.start
+    if protocol != "people" and named:
+        raise SettingsError(
+            f"--protocol {protocol} was given, but folds.test names the test people; give --protocol people, or remove "
+            "folds.test"
+        )
+    if protocol != "people":
+        return
+    if not named:
+        raise SettingsError(
+            "--protocol people needs the names of the test people; give folds: {test: {subjects: [...]}} in the "
+            "experiment (--set folds.test.subjects=[NAME,NAME])"
+        )
+    if folds is not None:
+        raise SettingsError(f"--folds {folds} was given, but --protocol people has one fold; remove --folds")
+    if start is not None and start.second is not None:
+        raise SettingsError("two encoders were given, but --protocol people has one fold; give one --encoder")
+
+
 def protocol_of(study: Mapping[str, object]) -> ProtocolName:
     """Return the protocol of a cross-validation's study, as recorded in the journal."""
-    by = Study.recorded(study).base.folds.by
-    return next(name for name, protocol in PROTOCOLS.items() if protocol.by == by)
+    folds = Study.recorded(study).base.folds
+    if folds.test is not None:
+        return "people"
+    return next(name for name, protocol in PROTOCOLS.items() if protocol.by == folds.by)
 
 
 def read_cross_validation(
@@ -218,7 +248,7 @@ def read_cross_validation(
         name=first.name,
         protocol=protocol,
         target=getattr(base.task, "target", base.task.kind),
-        count=base.folds.count,
+        count=len(base.folds.numbers),
         folds=by_fold[False],
         shuffled=by_fold[True],
         majority=tuple(majority_baseline(part, fold=fold) for fold, part in sorted(data.items())),

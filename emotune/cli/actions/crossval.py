@@ -11,7 +11,7 @@ from emotune.cli.actions.run import (
     run,
 )
 from emotune.cli.actions.tables import console, plain_table
-from emotune.cli.crossval import CrossValidationRequest
+from emotune.cli.crossval import DEFAULT_FOLDS, CrossValidationRequest
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import (
@@ -44,9 +44,8 @@ def run_and_print(request: CrossValidationRequest) -> int:
             f"{request.experiment}: task.kind is {experiment.task.kind!r}; a cross-validation needs "
             "task.kind 'classify'"
         )
-    study = cross_validation_study(
-        experiment, protocol=request.protocol, folds=request.folds, shuffled=request.shuffled
-    )
+    folds = request.folds or (None if request.protocol == "people" else DEFAULT_FOLDS)
+    study = cross_validation_study(experiment, protocol=request.protocol, folds=folds, shuffled=request.shuffled)
     destination = Destination.of(request, default_name=f"{request.experiment.stem}-{request.protocol}")
     if request.fresh:
         put_aside(destination.folder)
@@ -76,7 +75,7 @@ def cross_validate(
     """
     folder = destination.folder
     study, store = open_store(study, folder)
-    training_data = {fold: study.base.in_fold(fold).select(store) for fold in range(study.base.folds.count)}
+    training_data = {fold: study.base.in_fold(fold).select(store) for fold in study.base.folds.numbers}
     notes = _notes(study, destination, training_data=training_data)
     options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)
     code = run(study, destination, store=store, options=options)
@@ -118,7 +117,12 @@ def print_result(result: CrossValidation, *, as_json: bool) -> None:
     if as_json:
         print_json(result.document())
         return
-    table = plain_table("", f"{result.target}, {result.count} folds", "majority label", "shuffled labels")
+    table = plain_table(
+        "",
+        f"{result.target}, {result.count} fold{'s' if result.count > 1 else ''}",
+        "majority label",
+        "shuffled labels",
+    )
     for metric in (*METRICS, CALIBRATION_ERROR):
         intervals = [result.interval(metric, of=series) for series in ("folds", "majority", "shuffled")]
         if any(intervals):
