@@ -15,7 +15,7 @@ from emotune.base import Settings
 from emotune.data.folds import Folds, FoldUnit, HeldOutMoments, unit_keys
 from emotune.data.people import Overlap, People, overlap, people_of
 from emotune.errors import SettingsError
-from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
+from emotune.evaluation.statistics import Comparison, Interval, corrected_t_test, mean_interval, paired_t_test
 from emotune.experiment import Experiment
 from emotune.search.records import Record, Value
 from emotune.study.results import evaluation_results, last_metrics, opened
@@ -114,12 +114,13 @@ class CrossValidation(Settings):
         }
         return {**self.model_dump(mode="json"), "summary": summary}
 
-    def compare(self, other: "CrossValidation", *, metric: str) -> Comparison:
+    def compare(self, other: "CrossValidation", *, metric: str, corrected: bool = False) -> Comparison:
         """Compare with another cross-validation by a paired t-test over the folds.
 
         Args:
             other: A cross-validation by the same protocol, with the same target and number of folds.
             metric: One of `METRICS`.
+            corrected: Correct the test for the training data that the folds share (`corrected_t_test`).
 
         Raises:
             SettingsError: Protocol, target or number of folds differ.
@@ -131,7 +132,8 @@ class CrossValidation(Settings):
             )
         first, second = ({fold.fold: fold.metrics[metric] for fold in result.folds} for result in (self, other))
         shared = sorted(first.keys() & second.keys())
-        return paired_t_test([first[fold] for fold in shared], [second[fold] for fold in shared])
+        pair = [first[fold] for fold in shared], [second[fold] for fold in shared]
+        return corrected_t_test(*pair, test_ratio=1 / max(1, self.count - 1)) if corrected else paired_t_test(*pair)
 
 
 def cross_validation_study(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.run import (
     Destination,
     find_encoders,
@@ -13,7 +14,7 @@ from emotune.cli.actions.run import (
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.crossval import DEFAULT_FOLDS, CrossValidationRequest
 from emotune.cli.output import print_json, print_message
-from emotune.errors import SettingsError
+from emotune.errors import EmotuneError, SettingsError
 from emotune.evaluation.crossval import (
     CALIBRATION_ERROR,
     METRICS,
@@ -23,6 +24,7 @@ from emotune.evaluation.crossval import (
     describe_gain,
     read_cross_validation,
 )
+from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.runtime.driver import RunOptions
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
@@ -68,7 +70,8 @@ def cross_validate(
     """Run a cross-validation, or resume it.
 
     Returns:
-        The exit code, and the result if all folds are done. The result is also written to `RESULT_FILE`.
+        The exit code, and the result if all folds are done. The result is also written to `RESULT_FILE`, and the
+        predictions of the test segments to `PREDICTIONS_FILE`.
 
     Raises:
         SettingsError: With the papers' protocol, an encoder was trained on moments that are tested.
@@ -84,7 +87,21 @@ def cross_validate(
         return code, None
     result = read_cross_validation(records, training_data=training_data, notes=notes)
     folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
+    _keep_predictions(folder)
     return code, result
+
+
+def _keep_predictions(folder: SearchFolder) -> None:
+    """Write the table of out-of-fold predictions; if that fails, the result of the folds is complete all the same."""
+    try:
+        with progress_bar("predictions") as progress:
+            predictions_of(folder, progress=progress)
+    except EmotuneError as error:
+        print_message(
+            f"{PREDICTIONS_FILE} was not written: {error}. `emotune scores {folder.name}` writes it when that is mended"
+        )
+        return
+    print_message(f"scores by person and by trial: emotune scores {folder.name}")
 
 
 def _notes(study: Study, destination: Destination, *, training_data: Mapping[int, TrainingData]) -> list[str]:
