@@ -6,9 +6,11 @@ import itertools
 from rich.table import Table
 
 from emotune.cli.actions.folders import tracking_uri_or_default
+from emotune.cli.actions.predict_store import score_store
 from emotune.cli.actions.tables import console, facts_table, message_console, plain_table, reasons_table
 from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
+from emotune.data.store import ABOUT_FILE
 from emotune.errors import SettingsError
 from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, predict
 from emotune.evaluation.prediction_plot import write_plot
@@ -31,6 +33,9 @@ def predict_and_print(request: PredictRequest) -> None:
     predictors = [
         find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)
     ]
+    if (request.file / ABOUT_FILE).is_file():
+        score_store(request, predictors=predictors)
+        return
     prediction = predict(request.file, predictors=predictors, fs=request.fs)
     if request.csv is not None:
         write_output(request.csv, prediction.table().to_csv(index=False).encode(), option="--csv")
