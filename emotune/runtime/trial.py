@@ -109,4 +109,4 @@ class WorkerWait:
             self._announced = False
         elif not self._announced and time.monotonic() - min(t.created_at for t in trials) > WAIT_ANNOUNCEMENT_S:
             self._announced = True
-            announce(f"waiting for {self._resource}; the cluster has none free")
+            announce(f"waiting for a worker with {self._resource}: none is free, or its process is starting")

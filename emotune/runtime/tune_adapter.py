@@ -32,7 +32,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -46,7 +45,7 @@ from ray.tune.stopper import Stopper
 from emotune.durations import duration
 from emotune.errors import ClusterError, SearchFailedError
 from emotune.runtime.cluster.capacity import ElasticConcurrency
-from emotune.runtime.cluster.connect import missing_session_folder
+from emotune.runtime.cluster.connect import find_ray_fault
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.crashes import with_crash
 from emotune.runtime.group import GroupTrainable
@@ -63,8 +62,8 @@ MakeJob = Callable[[Evaluation], Job]
 
 START_TIMEOUT_S = 20.0
 """Time for which an idle worker is not given to a trial whose own process is about to start."""
-FOLDER_CHECK_INTERVAL_S = 1.0
-"""Interval at which the driver checks that Ray's folder is still there."""
+RAY_CHECK_INTERVAL_S = 1.0
+"""Interval at which the driver checks that Ray can start workers."""
 
 
 class CoordinatorSearcher(Searcher):
@@ -330,12 +329,12 @@ class TrialCallback(Callback):
 class SearchStopper(Stopper):
     """Tune's stopper, which receives every result first: it processes the reports, and ends trials and the search.
 
-    It also checks that Ray's folder is still there. Without it Tune is stopped while the workers can still save.
+    It also checks that Ray can still start workers. If it cannot, Tune is stopped while the workers can still save.
     """
 
     def __init__(self, searcher: CoordinatorSearcher) -> None:
         self.signal: signal.Signals | None = None
-        self.lost_folder: Path | None = None
+        self.ray_fault: str | None = None
         self._searcher = searcher
         self._checked_at = time.monotonic()
 
@@ -349,9 +348,11 @@ class SearchStopper(Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the search is to end now."""
-        if self.lost_folder is None and time.monotonic() - self._checked_at >= FOLDER_CHECK_INTERVAL_S:
-            self.lost_folder, self._checked_at = missing_session_folder(), time.monotonic()
-        return self.signal is not None or self.lost_folder is not None or self._searcher.is_over
+        if self.ray_fault is None and time.monotonic() - self._checked_at >= RAY_CHECK_INTERVAL_S:
+            without_workers = all(trial.state is TrialState.STARTING for trial in self._searcher.trials.values())
+            self.ray_fault = find_ray_fault(without_workers=without_workers)
+            self._checked_at = time.monotonic()
+        return self.signal is not None or self.ray_fault is not None or self._searcher.is_over
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing for Tune's own files."""
@@ -387,8 +388,8 @@ def run_trials(
         scratch = tempfile.mkdtemp(prefix="emotune-tune-")
         with stop_on_signals(stopper.stop):
             _tuner(searcher, stopper, trainable=tune.with_resources(trainable, bundle), scratch=scratch).fit()
-        if stopper.lost_folder is not None and stopper.signal is None and not searcher.is_over:
-            raise ClusterError(f"Ray's folder {stopper.lost_folder} was deleted")
+        if stopper.ray_fault is not None and stopper.signal is None and not searcher.is_over:
+            raise ClusterError(stopper.ray_fault)
     except Exception as error:
         try:
             raise_cause(error)

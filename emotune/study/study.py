@@ -193,8 +193,8 @@ def _train_to_the_last_rung(document: Document) -> Document:
     budget, base = document.content.get("budget"), document.content.get("base", {})
     if not isinstance(budget, dict) or not isinstance(base, dict) or "epochs" in base:
         return document
-    if not isinstance(budget.get("max"), int):
-        return document
+    if not isinstance(budget.get("max"), int) or budget["max"] < 1:
+        return document  # the budget is refused by itself
     content = document.content | {"base": base | {"epochs": budget["max"]}}
     return dataclasses.replace(document, content=content)
 

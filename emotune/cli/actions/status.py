@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, mlflow_link, resume_command
+from emotune.cli.actions.folders import (
+    describe_empty,
+    existing_records,
+    existing_search,
+    mlflow_link,
+    refuse_search_folder,
+    resume_command,
+)
 from emotune.cli.output import print_json, size
 from emotune.documents import encode_document
 from emotune.durations import HOUR_S, duration
@@ -32,6 +39,7 @@ def print_all(storage: str, *, as_json: bool) -> None:
     for document in documents:
         click.echo(_headline(document))
     if not documents:
+        refuse_search_folder(root)
         click.echo(f"no searches in {root}")
 
 
