@@ -88,7 +88,7 @@ def test_scores_are_printed_and_written(copied: SearchFolder, tmp_path: Path) ->
     assert "mean over 4 people, with 95 % interval" in result.stdout
     rows = [line.split() for line in result.stdout.splitlines() if line.startswith("synthetic/")]
     assert [row[:3] for row in rows] == [[f"synthetic/s00{number}", "32", "50%"] for number in range(1, 5)]
-    assert "trials, by vote" in result.stdout
+    assert "trials, vote" in result.stdout
     assert f"predictions: {copied.path / PREDICTIONS_FILE}" in result.stderr
     written = pd.read_csv(tmp_path / "segments.csv")
     assert np.allclose(written["probability"], predictions_of(copied)["probability"])

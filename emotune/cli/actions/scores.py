@@ -25,8 +25,8 @@ from emotune.files import check_output, write_output
 
 TITLES: dict[Level, str] = {
     "segments": "segments",
-    "vote": "trials, by vote",
-    "mean": "trials, by mean probability",
+    "vote": "trials, vote",
+    "mean": "trials, mean",
 }
 """Name of each level in a table."""
 
@@ -59,6 +59,7 @@ def print_table(table: pd.DataFrame) -> None:
     print_line("\nby person, segments")
     out.print(_people_table(levels[0].people))
     defined = len(levels[0].values("auc"))
+    print_message("ECE: expected calibration error of the probability")
     if defined < count:
         print_message(f"{count - defined} of {count} people have segments of one label only, and no AUC")
 
@@ -78,7 +79,7 @@ def _text(interval: Interval | None) -> str:
 
 def _pooled_table(levels: Sequence[LevelScores]) -> Table:
     counts = ("true high", "false high", "true low", "false low")
-    table = plain_table("", *SCORES, "calibration error", *counts, numbers=(*SCORES, "calibration error", *counts))
+    table = plain_table("", *SCORES, "ECE", *counts, numbers=(*SCORES, "ECE", *counts))
     for level in levels:
         cells = [_number(level.pooled.get(score)) for score in SCORES]
         numbers = [str(level.confusion[name.replace(" ", "_")]) for name in counts]
