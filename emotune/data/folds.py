@@ -31,10 +31,13 @@ class HeldOutMoments(Settings):
 
 
 class NamedPeople(Settings):
-    """People of a store, by name."""
+    """People of a store, by name or by the column ``split`` of the manifest."""
 
-    subjects: tuple[str, ...] = Field(min_length=1)
+    subjects: tuple[str, ...] = ()
     """Names of subjects, as ``SUBJECT`` or, where several corpora have a subject of that name, ``CORPUS/SUBJECT``."""
+
+    split: str = ""
+    """In the place of names: the people whose recordings have this text in the column ``split`` of the manifest."""
 
     @field_validator("subjects", mode="before")
     @classmethod
@@ -47,6 +50,14 @@ class NamedPeople(Settings):
                 f"{numbers[0]!r} is a number, expected the name of a subject; put it in quotes: '{numbers[0]}'"
             )
         return tuple(names)
+
+    @model_validator(mode="after")
+    def _check_given(self) -> "NamedPeople":
+        if bool(self.subjects) == bool(self.split):
+            raise ValueError(
+                f"subjects: {list(self.subjects)} and split: {self.split!r} were given, expected one of them"
+            )
+        return self
 
 
 class Folds(Settings):
@@ -198,13 +209,13 @@ def _split_by_name(
     assert folds.test is not None
     people = unit_keys(index, by="subject")
     used = people[rows]
-    tested = _people_named(folds.test, setting="folds.test", known=people, used=used)
-    named = None if folds.train is None else _people_named(folds.train, setting="folds.train", known=people, used=used)
+    tested = _resolve(folds.test, setting="folds.test", index=index, used=used)
+    named = None if folds.train is None else _resolve(folds.train, setting="folds.train", index=index, used=used)
     both = sorted(tested & (named or set()))
     if both:
         raise SettingsError(
             f"folds.train and folds.test both name {_list_names(both)}; a person can be in one of them only: remove "
-            "the name from one"
+            "the person from one"
         )
     is_test = np.isin(used, list(tested))
     is_train = ~is_test if named is None else np.isin(used, list(named))
@@ -235,35 +246,63 @@ def _list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {others} more" if others > 0 else "")
 
 
-def _people_named(people: NamedPeople, *, setting: str, known: np.ndarray, used: np.ndarray) -> set[str]:
+def _resolve(people: NamedPeople, *, setting: str, index: pd.DataFrame, used: np.ndarray) -> set[str]:
     """Return the people of a setting as ``CORPUS/SUBJECT``.
 
     Args:
-        people: Their names.
+        people: Their names, or their split.
         setting: Name of the setting, for messages.
-        known: The person of each row of the store.
+        index: Index table of the store.
         used: The person of each row that can be used.
     """
-    everybody = [str(name) for name in np.unique(known)]
-    resolved: set[str] = set()
-    for name in people.subjects:
-        matches = [person for person in everybody if name in (person, person.partition("/")[2])]
-        if not matches:
-            plain = [person.partition("/")[2] for person in everybody]
-            hint = suggestion(name, among=[*plain, *everybody]) or f"; they have {_list_names(everybody)}"
-            raise SettingsError(f"{setting}: the data have no subject {name!r}{hint}")
-        if len(matches) > 1:
-            raise SettingsError(
-                f"{setting}: {name!r} was given, but several people have that name; type one of {', '.join(matches)}"
-            )
-        resolved.add(matches[0])
+    known = unit_keys(index, by="subject")
+    if people.split:
+        resolved = _of_split(people.split, setting=f"{setting}.split", index=index, known=known)
+    else:
+        everybody = [str(name) for name in np.unique(known)]
+        resolved = {_person_named(name, setting=setting, everybody=everybody) for name in people.subjects}
     without = sorted(resolved - set(used.tolist()))
-    if without:
+    if len(without) == len(resolved) or (without and not people.split):
         raise SettingsError(
             f"{setting}: no segment of {_list_names(without)} can be used: none has a label, a chosen channel and, "
-            "with a partner, the same moment in it; remove the name"
+            "with a partner, the same moment in it; name other people"
         )
     return resolved
+
+
+def _person_named(name: str, *, setting: str, everybody: Sequence[str]) -> str:
+    matches = [person for person in everybody if name in (person, person.partition("/")[2])]
+    if not matches:
+        plain = [person.partition("/")[2] for person in everybody]
+        hint = suggestion(name, among=[*plain, *everybody]) or f"; they have {_list_names(everybody)}"
+        raise SettingsError(f"{setting}: the data have no subject {name!r}{hint}")
+    if len(matches) > 1:
+        raise SettingsError(
+            f"{setting}: {name!r} was given, but several people have that name; type one of {', '.join(matches)}"
+        )
+    return matches[0]
+
+
+def _of_split(split: str, *, setting: str, index: pd.DataFrame, known: np.ndarray) -> set[str]:
+    """Return the people all of whose recordings are in a split."""
+    if "split" not in index:
+        raise SettingsError(
+            f"{setting}: {split!r} was given, but the data have no splits; add a column split to manifest.csv and "
+            "prepare the store again, or give subjects"
+        )
+    splits = index["split"].fillna("").astype(str).to_numpy(dtype=str)
+    inside = set(known[splits == split].tolist())
+    if not inside:
+        names = sorted({str(name) for name in splits} - {""})
+        hint = suggestion(split, among=names) or f"; they have {', '.join(names)}"
+        raise SettingsError(f"{setting}: the data have no split {split!r}{hint}")
+    both = sorted(inside & set(known[splits != split].tolist()))
+    if both:
+        raise SettingsError(
+            f"{setting}: recordings of {_list_names(both)} are in split {split!r} and outside of it; a person can be "
+            "on one side only: give all recordings of a person the same split in manifest.csv"
+        )
+    return inside
 
 
 def _without(index: pd.DataFrame, *, folds: Folds) -> Bool[np.ndarray, " row"]:

@@ -198,8 +198,8 @@ def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: in
         return
     if not named:
         raise SettingsError(
-            "--protocol people needs the names of the test people; give folds: {test: {subjects: [...]}} in the "
-            "experiment (--set folds.test.subjects=[NAME,NAME])"
+            "--protocol people needs the names of the test people; give folds: {test: {subjects: [...]}} or "
+            "folds: {test: {split: NAME}} in the experiment (--set folds.test.subjects=[NAME,NAME])"
         )
     if folds is not None:
         raise SettingsError(f"--folds {folds} was given, but --protocol people has one fold; remove --folds")

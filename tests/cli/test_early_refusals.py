@@ -103,7 +103,7 @@ def test_a_fine_tuning_without_validation_segments_is_refused(call: Call, rated:
         (["folds.test.subjects=[s7]"], "folds.test: the data have no subject 's7'"),
         (["folds.test.subjects=[s001]", "folds.train.subjects=[s001, s002]"], "both name synthetic/s001"),
         (["folds.test.subjects=[s001, s002, s003, s004, s005, s006]"], "folds.test leaves 0 subjects to train"),
-        (["folds.test.subjects=[]"], "at least 1 item"),
+        (["folds.test.subjects=[]"], "were given, expected one of them"),
         (["folds.test.subjects=[1]"], "1 is a number, expected the name of a subject; put it in quotes"),
     ],
 )

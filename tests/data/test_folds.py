@@ -266,6 +266,25 @@ def test_wrong_names_and_empty_sides_are_refused(folds: Folds, message: str) -> 
         split(index, folds, labels=labels if folds.channels else None)
 
 
+def test_the_splits_of_the_manifest_are_the_sides() -> None:
+    index = two_arms(people=6)
+    splits = index["subject"].map({"s1": "test", "s4": "test", "s2": "spare"})
+    people = Folds.model_validate({"test": {"split": "test"}, "validation": 0})
+    train, _, test = sides(index, split(index.assign(split=splits), people))
+    assert (train, test) == ({"s0", "s2", "s3", "s5"}, {"s1", "s4"})
+    unlabelled = np.where(index["subject"] == "s4", np.nan, 1.0)
+    fold = split(index.assign(split=splits), people, labels=unlabelled)
+    assert sides(index, fold)[2] == {"s1"}, "rows without a label are in no set"
+    mixed = splits.where((index["subject"] != "s4") | (index["session"] != "v0"))
+    for table, message in (
+        (index, "folds.test.split: 'test' was given, but the data have no splits; add a column split"),
+        (index.assign(split="tst"), "the data have no split 'test'. Did you mean 'tst'"),
+        (index.assign(split=mixed), "recordings of amigos/s4 are in split 'test' and outside of it"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            split(table, people)
+
+
 def test_a_name_in_two_corpora_needs_the_corpus() -> None:
     index = pd.concat([two_arms(), two_arms().assign(corpus="dreamer")], ignore_index=True)
     with pytest.raises(SettingsError, match="type one of amigos/s1, dreamer/s1"):
@@ -280,7 +299,8 @@ def test_a_name_in_two_corpora_needs_the_corpus() -> None:
         ({"train": {"subjects": ["a"]}}, "train was given without test"),
         ({"test": {"subjects": ["a"]}, "index": 2}, "index: 2 was given with test"),
         ({"test": {"subjects": ["a"]}, "index": None}, "index: null was given with test"),
-        ({"test": {"subjects": []}}, "at least 1 item"),
+        ({"test": {"subjects": []}}, "were given, expected one of them"),
+        ({"test": {"subjects": ["a"], "split": "test"}}, "were given, expected one of them"),
         ({"test": {"subjects": [1, 2]}}, "1 is a number, expected the name of a subject; put it in quotes"),
     ],
 )

@@ -70,7 +70,7 @@ def _next_command(store: SegmentStore, *, task: Classify) -> str:
     """Return the command that trains on the features: a search on one fold, a cross-validation on all."""
     settings = store.about.settings
     folds = settings["folds"]
-    named = {name: folds[name]["subjects"] for name in ("test", "train") if name in folds}
+    named = {name: folds[name] for name in ("test", "train") if name in folds}
     # a cross-validation has no validation segments; a fine-tuning, on which a fusion is tuned, has some
     has_all_folds = not folds["validation"] if named else len(store.channels) == folds["count"]
     base = "" if has_all_folds else "base."
@@ -80,7 +80,12 @@ def _next_command(store: SegmentStore, *, task: Classify) -> str:
     if task.threshold != Classify().threshold:
         values["task.threshold"] = task.threshold
     values |= {"model.width": store.about.width, "folds.seed": folds["seed"]}
-    values |= {f"folds.{name}.subjects": json.dumps(subjects) for name, subjects in named.items()}
+    values |= {
+        f"folds.{name}.{key}": json.dumps(value)
+        for name, people in named.items()
+        for key, value in people.items()
+        if value
+    }
     if has_all_folds and named:
         words = ["crossval", "examples/fusion.yaml", "--protocol", "people"]
     elif has_all_folds:
