@@ -7,7 +7,6 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from emotune.search.history import History
-from emotune.search.models import MODELS, model_class
 from emotune.search.models.base import Model
 from emotune.search.models.candidates import Neighbourhood, as_rows, as_values, nearby
 from emotune.search.records import Origin, Value
@@ -63,9 +62,9 @@ def sample(
         Legal values, their origin, and the rung they begin at.
     """
     given = _given(space, history=history)
-    if settings.model not in MODELS:
+    if settings.model_class is None:
         return given or Proposal(_random_values(space, history=history, generator=generator), "random")
-    model = model_class(settings.model)(space, history=history)
+    model = settings.model_class(space, history=history)
     rung = 0
     if settings.chooses_start_rung:
         rung = model.start_rung(rung_budgets=settings.rung_budgets, eta=settings.eta, generator=generator)
