@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from emotune.runtime.worker import Job
+from emotune.runtime.job import EvaluationJob
 from emotune.search.records import Failure
 from emotune.waiting import announce
 
@@ -43,7 +43,7 @@ class TrialState(StrEnum):
 class Trial:
     """A trial of Ray Tune."""
 
-    job: Job
+    job: EvaluationJob
     state: TrialState = TrialState.STARTING
     evaluation_id: int | None = field(init=False)
     """The evaluation that the trial still has to end."""

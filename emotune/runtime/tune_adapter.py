@@ -48,17 +48,16 @@ from emotune.runtime.cluster.capacity import ElasticConcurrency
 from emotune.runtime.cluster.connect import find_ray_fault
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.crashes import with_crash
-from emotune.runtime.group import GroupTrainable
+from emotune.runtime.job import EvaluationJob
 from emotune.runtime.ray_errors import lost_trial_failure, raise_cause
 from emotune.runtime.signals import stop_on_signals
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import Trial, TrialState, WorkerWait
 from emotune.runtime.watchdog import Watchdog
-from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Evaluation, Failure
 
 logger = logging.getLogger(__name__)
-MakeJob = Callable[[Evaluation], Job]
+MakeJob = Callable[[Evaluation], EvaluationJob]
 
 START_TIMEOUT_S = 20.0
 """Time for which an idle worker is not given to a trial whose own process is about to start."""
@@ -151,8 +150,7 @@ class CoordinatorSearcher(Searcher):
         if trial is None or trial.state is not TrialState.STARTING:
             return
         trial.run()
-        cost = trial.job.experiment.cost()
-        self._watchdog.watch(trial_id, cost=cost, silence_limit=trial.job.experiment.compute.patience)
+        self._watchdog.watch(trial_id, cost=trial.job.cost, silence_limit=trial.job.silence_limit)
 
     def mark_hung(self) -> set[str]:
         """Return the trials that have begun to hang, whose workers are to be killed; each is returned once."""
@@ -359,10 +357,22 @@ class SearchStopper(Stopper):
         return {}
 
 
+class NoReporter(tune.ProgressReporter):
+    """Tune's own display, which shows nothing: in a notebook it would clear the output of the cell."""
+
+    def should_report(self, trials: list[TuneTrial], done: bool = False) -> bool:  # noqa: FBT001, FBT002 (Tune's)
+        """Return false."""
+        del trials, done
+        return False
+
+    def report(self, trials: list[TuneTrial], done: bool, *sys_info: Any) -> None:  # noqa: FBT001 (Tune's)
+        """Do nothing."""
+
+
 def run_trials(
     searcher: CoordinatorSearcher,
     *,
-    trainable: type[tune.Trainable] = EvaluationTrainable,
+    trainable: type[tune.Trainable],
     resources: Mapping[str, float] = MappingProxyType({"CPU": 1.0}),
 ) -> signal.Signals | None:
     """Run the searcher's evaluations with Tune until the search is over, has failed, or a signal is received.
@@ -372,7 +382,7 @@ def run_trials(
     Args:
         searcher: Source of the evaluations.
         trainable: Runs an evaluation.
-        resources: Ray resources of a trial; ignored for groups, whose trials compute nothing themselves.
+        resources: Ray resources of a trial; empty for groups, whose trials compute nothing themselves.
 
     Returns:
         The signal that ended it, if any.
@@ -381,10 +391,9 @@ def run_trials(
         ClusterError: Ray or Tune failed. No evaluation has failed for that.
     """
     stopper = SearchStopper(searcher)
-    is_group = issubclass(trainable, GroupTrainable)
     scratch: str | None = None
     try:
-        bundle = _resources_on_driver_node() if is_group else tune.PlacementGroupFactory([dict(resources)])
+        bundle = tune.PlacementGroupFactory([dict(resources)]) if resources else _resources_on_driver_node()
         scratch = tempfile.mkdtemp(prefix="emotune-tune-")
         with stop_on_signals(stopper.stop):
             _tuner(searcher, stopper, trainable=tune.with_resources(trainable, bundle), scratch=scratch).fit()
@@ -423,6 +432,7 @@ def _tuner(
             callbacks=[TrialCallback(searcher)],
             stop=stopper,
             verbose=0,
+            progress_reporter=NoReporter(),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.actions.consoles import console
+from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_line, print_message
 from emotune.evaluation.crossval import significance
 from emotune.evaluation.held_out import PREDICTIONS_FILE, kept_predictions

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.scores import print_table
-from emotune.cli.actions.tables import console, facts_table
+from emotune.cli.actions.tables import facts_table
 from emotune.cli.output import print_json, print_line, print_message
 from emotune.cli.predict import PredictRequest
 from emotune.data.store import SegmentStore

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 from rich.table import Table
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.folders import existing_records
 from emotune.cli.actions.prepare import progress_bar
-from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_line, print_message
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.evaluation.held_out_scores import (
