@@ -316,6 +316,8 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
         content["start"] = {key: value for key, value in content["start"].items() if key not in {"encoder", "second"}}
     if content.get("keep") == "last":
         del content["keep"]
+    absent = {name for name in ("test", "train") if content["folds"].get(name) is None}
+    content["folds"] = {key: value for key, value in content["folds"].items() if key not in absent}
     task = dict(content["task"])
     if task.get("class_weight") == "balanced":
         del task["class_weight"]

@@ -213,7 +213,7 @@ NAMED = [
     ("finetune", "EXPERIMENT", "--store", "STORE", "--scratch", "--name", "NAME"),
     ("crossval", "EXPERIMENT", "--protocol", "paper", "--store", "STORE", "--name", "NAME"),
     ("status", "NAME"), ("stop", "NAME"), ("report", "NAME"), ("compare", "NAME"), ("sync", "NAME"),
-    ("best", "NAME", "--out", "OUT"),
+    ("best", "NAME", "--out", "OUT"), ("scores", "NAME"),
 ]  # fmt: skip
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "pretrain": ("emotune.cli.pretrain", "Pre-train a model, with one or several workers."),
     "finetune": ("emotune.cli.finetune", "Fine-tune a pre-trained encoder."),
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
+    "scores": ("emotune.cli.scores", "Print test scores by person and by trial."),
     "fuse": ("emotune.cli.fuse", "Compute fusion features with ECG and EEG models."),
     "predict": ("emotune.cli.predict", "Predict arousal and valence of a recording."),
     "export": ("emotune.cli.export", "Export an encoder or a classifier."),

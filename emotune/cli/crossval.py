@@ -21,8 +21,11 @@ from emotune.cli.options import (
     tracking_option,
 )
 
-PROTOCOLS = ("paper", "trial", "video", "subject")
+PROTOCOLS = ("paper", "trial", "video", "subject", "people")
 """Choices of ``--protocol``: `emotune.evaluation.crossval.ProtocolName`, which is slow to import."""
+
+DEFAULT_FOLDS = 10
+"""Folds without ``--folds``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +35,11 @@ class CrossValidationRequest(RunRequest):
     experiment: Path
     """File of the experiment."""
 
-    protocol: Literal["paper", "trial", "video", "subject"]
+    protocol: Literal["paper", "trial", "video", "subject", "people"]
     """What is kept in one part of a fold."""
 
-    folds: int
-    """Number of folds."""
+    folds: int | None
+    """Number of folds; None: `DEFAULT_FOLDS`, or 1 with the protocol people."""
 
     encoder: tuple[str, ...]
     """Searches, checkpoint folders or MLflow runs of the encoders, at most two."""
@@ -59,9 +62,12 @@ class CrossValidationRequest(RunRequest):
         "--protocol",
         type=click.Choice(PROTOCOLS),
         required=True,
-        help="What is never split between training and test segments; paper: nothing, folds are drawn by moment.",
+        help="What is never split between training and test segments; paper: nothing, folds are drawn by moment; "
+        "people: one fold, whose test people folds.test names.",
     ),
-    click.option("--folds", type=click.IntRange(min=2), default=10, show_default=True, help="Number of folds."),
+    click.option(
+        "--folds", type=click.IntRange(min=2), help=f"Number of folds.  [default: {DEFAULT_FOLDS}; people has one]"
+    ),
     click.option(
         "--encoder",
         multiple=True,
@@ -91,6 +97,7 @@ def crossval(request: CrossValidationRequest) -> int:
     Example:
       emotune crossval ecg.yaml --protocol subject --encoder first
       emotune crossval ecg.yaml --protocol paper --encoder without-first --encoder without-second
+      emotune crossval ecg.yaml --protocol people --set "folds.test.subjects=[P31,P32,P33]"
     """
     from emotune.cli.actions.crossval import run_and_print
 

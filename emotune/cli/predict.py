@@ -1,4 +1,4 @@
-"""``emotune predict``: probabilities of trained classifiers for one recording."""
+"""``emotune predict``: probabilities of trained classifiers for one recording, or scores on a labelled store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ class PredictRequest(RunRequest):
     """Names of the models, separated by commas."""
 
     file: Path
-    """The recording."""
+    """The recording, or a segment store."""
 
     fs: float | None
     """Samples per second."""
@@ -61,9 +61,13 @@ def predict(request: PredictRequest) -> int:
     deviation, because no other recording of the person is available. In a recording of a single state,
     differences of amplitude between states are lost.
 
+    FILE can also be a segment store with labels. Then the scores are printed, by person and by trial, with 95 %
+    intervals over people. A store with people that MODEL was trained on is refused.
+
     \b
     Example:
       emotune predict ours-arousal,ours-valence recording.edf --plot recording.png
+      emotune predict ours-arousal stores/other-people
     """
     from emotune.cli.actions.predict import predict_and_print
 

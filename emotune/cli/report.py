@@ -75,7 +75,8 @@ def report(names: tuple[str, ...], *, out: Path | None, watch: float | None, sig
 def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
     """Compare the scores of several searches or runs: those of the last epoch of the best configuration.
 
-    Cross-validations with the same folds are compared fold by fold, with a paired t-test against the first.
+    Cross-validations with the same folds are compared with the first by paired t-tests: over the folds, plain and
+    corrected for the training data that folds share (Nadeau and Bengio), and over people, by segment and by trial.
 
     \b
     Example:

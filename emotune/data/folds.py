@@ -1,16 +1,17 @@
 """Folds: the rows of an index table for training, validation and test."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int64
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from emotune.base import Settings
-from emotune.errors import SettingsError
+from emotune.errors import SettingsError, suggestion
 from emotune.randomness import stream
 
 RowNumbers = Int64[np.ndarray, " row"]
@@ -29,6 +30,36 @@ class HeldOutMoments(Settings):
     """Half of the folds by moment that is excluded."""
 
 
+class NamedPeople(Settings):
+    """People of a store, by name or by the column ``split`` of the manifest."""
+
+    subjects: tuple[str, ...] = ()
+    """Names of subjects, as ``SUBJECT`` or, where several corpora have a subject of that name, ``CORPUS/SUBJECT``."""
+
+    split: str = ""
+    """In the place of names: the people whose recordings have this text in the column ``split`` of the manifest."""
+
+    @field_validator("subjects", mode="before")
+    @classmethod
+    def _refuse_numbers(cls, value: Any) -> Any:
+        """Refuse numbers: YAML reads the name 01 as the number 1."""
+        names = list(value) if isinstance(value, list | tuple) else [value]
+        numbers = [name for name in names if isinstance(name, int | float)]
+        if numbers:
+            raise ValueError(
+                f"{numbers[0]!r} is a number, expected the name of a subject; put it in quotes: '{numbers[0]}'"
+            )
+        return tuple(names)
+
+    @model_validator(mode="after")
+    def _check_given(self) -> "NamedPeople":
+        if bool(self.subjects) == bool(self.split):
+            raise ValueError(
+                f"subjects: {list(self.subjects)} and split: {self.split!r} were given, expected one of them"
+            )
+        return self
+
+
 class Folds(Settings):
     """Settings of the division into training, validation and test."""
 
@@ -41,6 +72,12 @@ class Folds(Settings):
 
     index: int | None = Field(default=0, ge=0)
     """Index of the test fold, counted from 0; null: no test set, all segments train or validate."""
+
+    test: NamedPeople | None = None
+    """People whose segments are the test set; null: the test set is fold ``index``."""
+
+    train: NamedPeople | None = None
+    """With ``test``: people whose segments train and validate; null: everybody else."""
 
     without: HeldOutMoments | None = None
     """Moments that are in no set."""
@@ -59,6 +96,22 @@ class Folds(Settings):
 
     seed: int = 0
     """Seed of the assignment to folds."""
+
+    @model_validator(mode="after")
+    def _check_people(self) -> "Folds":
+        if self.train is not None and self.test is None:
+            raise ValueError("train was given without test; give the people to test on as well, or remove train")
+        if self.test is not None and self.index != 0:
+            raise ValueError(
+                f"index: {'null' if self.index is None else self.index} was given with test, which names the people "
+                "that are tested; remove index"
+            )
+        return self
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the folds of a cross-validation; only 0 if the test people are named."""
+        return range(self.count if self.test is None else 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +133,11 @@ def split(
     """Divide the segments into training, validation and test rows.
 
     A unit (subject, trial, video or moment) is in one set only. The test sets of all folds together contain
-    every row of the chosen channels once. Folds by subject, trial or video have nearly equal numbers of units;
-    with labels, units are assigned in the order of their mean label, so that the sets have similar labels.
-    The fold of a moment is a function of the seed and the moment alone, and therefore the same in every store.
+    every row of the chosen channels once. With ``folds.test`` the test set has the rows of the people it names, and
+    the units of the others are divided into training and validation. Folds by subject, trial or video have nearly
+    equal numbers of units; with labels, units are assigned in the order of their mean label, so that the sets have
+    similar labels. The fold of a moment is a function of the seed and the moment alone, and therefore the same in
+    every store.
     Rows without a label (NaN) are in no set.
 
     Args:
@@ -92,7 +147,9 @@ def split(
         among: Mask of the rows to divide; None: all rows.
 
     Raises:
-        SettingsError: There are too few units for the number of folds, or a channel does not exist.
+        SettingsError: There are too few units for the number of folds, or a channel does not exist. A person of
+            ``folds.test`` or ``folds.train`` is unknown, has no row to use or is named in both, or there are too few
+            people to train on.
 
     Source:
         This replaces scikit-learn's ``StratifiedGroupKFold``, which left a fold empty in 1 of 2000 random
@@ -102,6 +159,8 @@ def split(
     chosen = _of_channels(index, channels=folds.channels) & _without(index, folds=folds)
     chosen = chosen if labels is None else chosen & ~np.isnan(labels)
     rows = np.flatnonzero(chosen if among is None else chosen & among)
+    if folds.test is not None:
+        return _split_by_name(index, folds, rows=rows, labels=labels)
     table = index.iloc[rows]
     names, unit_of = np.unique(unit_keys(table, by=folds.by), return_inverse=True)
     _check_enough(folds, units=len(names))
@@ -141,6 +200,109 @@ def hashed_folds(names: np.ndarray, *, folds: Folds) -> Int64[np.ndarray, " unit
     """Return the fold of each name: ``blake2b(seed/name) mod count``."""
     digests = (hashlib.blake2b(f"{folds.seed}/{name}".encode(), digest_size=8).digest() for name in names)
     return np.array([int.from_bytes(digest, "big") % folds.count for digest in digests], dtype=np.int64)
+
+
+def _split_by_name(
+    index: pd.DataFrame, folds: Folds, *, rows: RowNumbers, labels: Float[np.ndarray, " segment"] | None
+) -> Fold:
+    """Divide rows by the people that ``folds.test`` and ``folds.train`` name."""
+    assert folds.test is not None
+    people = unit_keys(index, by="subject")
+    used = people[rows]
+    tested = _resolve(folds.test, setting="folds.test", index=index, used=used)
+    named = None if folds.train is None else _resolve(folds.train, setting="folds.train", index=index, used=used)
+    both = sorted(tested & (named or set()))
+    if both:
+        raise SettingsError(
+            f"folds.train and folds.test both name {_list_names(both)}; a person can be in one of them only: remove "
+            "the person from one"
+        )
+    is_test = np.isin(used, list(tested))
+    is_train = ~is_test if named is None else np.isin(used, list(named))
+    outside = rows[is_train]
+    table = index.iloc[outside]
+    names, unit_of = np.unique(unit_keys(table, by=folds.by), return_inverse=True)
+    needed = 2 if folds.validation else 1
+    if len(names) < needed:
+        setting, remedy = ("folds.test", "fewer people to test") if named is None else ("folds.train", "more people")
+        raise SettingsError(
+            f"{setting} leaves {len(names)} {folds.by}{'' if len(names) == 1 else 's'} to train"
+            f"{' and validate' if needed == 2 else ''} on, expected at least {needed}; name {remedy}"
+        )
+    means = np.zeros(len(names)) if labels is None else _mean_labels(table, labels=labels[outside], unit_of=unit_of)
+    validates = _choose(means, among=np.arange(len(names)), folds=folds)[unit_of]
+    subject_of = np.unique(used[is_train], return_inverse=True)[1]
+    train = _draw_evenly(~validates, subject_of=subject_of, count=folds.segments, seed=folds.seed)
+    val = _draw_evenly(validates, subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
+    return Fold(train=outside[train], val=outside[val], test=rows[is_test])
+
+
+NAMES_SHOWN = 5
+"""Names of people in a message."""
+
+
+def _list_names(names: Sequence[str]) -> str:
+    others = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {others} more" if others > 0 else "")
+
+
+def _resolve(people: NamedPeople, *, setting: str, index: pd.DataFrame, used: np.ndarray) -> set[str]:
+    """Return the people of a setting as ``CORPUS/SUBJECT``.
+
+    Args:
+        people: Their names, or their split.
+        setting: Name of the setting, for messages.
+        index: Index table of the store.
+        used: The person of each row that can be used.
+    """
+    known = unit_keys(index, by="subject")
+    if people.split:
+        resolved = _of_split(people.split, setting=f"{setting}.split", index=index, known=known)
+    else:
+        everybody = [str(name) for name in np.unique(known)]
+        resolved = {_person_named(name, setting=setting, everybody=everybody) for name in people.subjects}
+    without = sorted(resolved - set(used.tolist()))
+    if len(without) == len(resolved) or (without and not people.split):
+        raise SettingsError(
+            f"{setting}: no segment of {_list_names(without)} can be used: none has a label, a chosen channel and, "
+            "with a partner, the same moment in it; name other people"
+        )
+    return resolved
+
+
+def _person_named(name: str, *, setting: str, everybody: Sequence[str]) -> str:
+    matches = [person for person in everybody if name in (person, person.partition("/")[2])]
+    if not matches:
+        plain = [person.partition("/")[2] for person in everybody]
+        hint = suggestion(name, among=[*plain, *everybody]) or f"; they have {_list_names(everybody)}"
+        raise SettingsError(f"{setting}: the data have no subject {name!r}{hint}")
+    if len(matches) > 1:
+        raise SettingsError(
+            f"{setting}: {name!r} was given, but several people have that name; type one of {', '.join(matches)}"
+        )
+    return matches[0]
+
+
+def _of_split(split: str, *, setting: str, index: pd.DataFrame, known: np.ndarray) -> set[str]:
+    """Return the people all of whose recordings are in a split."""
+    if "split" not in index:
+        raise SettingsError(
+            f"{setting}: {split!r} was given, but the data have no splits; add a column split to manifest.csv and "
+            "prepare the store again, or give subjects"
+        )
+    splits = index["split"].fillna("").astype(str).to_numpy(dtype=str)
+    inside = set(known[splits == split].tolist())
+    if not inside:
+        names = sorted({str(name) for name in splits} - {""})
+        hint = suggestion(split, among=names) or f"; they have {', '.join(names)}"
+        raise SettingsError(f"{setting}: the data have no split {split!r}{hint}")
+    both = sorted(inside & set(known[splits != split].tolist()))
+    if both:
+        raise SettingsError(
+            f"{setting}: recordings of {_list_names(both)} are in split {split!r} and outside of it; a person can be "
+            "on one side only: give all recordings of a person the same split in manifest.csv"
+        )
+    return inside
 
 
 def _without(index: pd.DataFrame, *, folds: Folds) -> Bool[np.ndarray, " row"]:

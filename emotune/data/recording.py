@@ -116,6 +116,7 @@ class Recording:
         unit: The unit that the file states, if ``calibrated`` is False. A person's recordings in different units
             are standardised apart.
         gaps: Start and end (s) of the parts in which nothing was recorded. All channels are NaN there.
+        split: Split that the manifest assigns it to, for example ``test``; empty if there is none.
         notes: Facts about how the file was read that are not evident, for example a column that was passed over.
     """
 
@@ -134,6 +135,7 @@ class Recording:
     calibrated: bool = True
     unit: str = ""
     gaps: tuple[tuple[float, float], ...] = ()
+    split: str = ""
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -103,7 +103,8 @@ class SegmentStore:
         path: Folder of the store.
         signal: All segments, memory-mapped and shared by all processes of a machine.
         index: A row per segment: corpus, subject, session, channel, start (in seconds), condition,
-            ``rating_*``, and the ends of its scale, ``lowest_*`` and ``highest_*`` (NaN if there is no rating).
+            ``rating_*``, and the ends of its scale, ``lowest_*`` and ``highest_*`` (NaN if there is no rating);
+            ``split`` if the manifest assigns splits (NaN where it assigns none).
         about: Content of ``about.json``.
     """
 

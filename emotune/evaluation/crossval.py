@@ -15,7 +15,7 @@ from emotune.base import Settings
 from emotune.data.folds import Folds, FoldUnit, HeldOutMoments, unit_keys
 from emotune.data.people import Overlap, People, overlap, people_of
 from emotune.errors import SettingsError
-from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
+from emotune.evaluation.statistics import Comparison, Interval, corrected_t_test, mean_interval, paired_t_test
 from emotune.experiment import Experiment
 from emotune.search.records import Record, Value
 from emotune.study.definition import Budget, StudyObjective
@@ -24,7 +24,7 @@ from emotune.study.study import Study
 from emotune.tasks.scores import classification_scores
 from emotune.training.loop import TrainingData
 
-ProtocolName = Literal["paper", "trial", "video", "subject"]
+ProtocolName = Literal["paper", "trial", "video", "subject", "people"]
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """Metrics of the test segments that are summarised over the folds (0 to 1)."""
 
@@ -59,6 +59,10 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
     "subject": Protocol(
         "subject",
         "Folds by subject: a test subject is not trained on.",
+    ),
+    "people": Protocol(
+        "subject",
+        "One fold with the test people that folds.test names: they are not trained on.",
     ),
 }
 
@@ -111,12 +115,13 @@ class CrossValidation(Settings):
         }
         return {**self.model_dump(mode="json"), "summary": summary}
 
-    def compare(self, other: "CrossValidation", *, metric: str) -> Comparison:
+    def compare(self, other: "CrossValidation", *, metric: str, corrected: bool = False) -> Comparison:
         """Compare with another cross-validation by a paired t-test over the folds.
 
         Args:
             other: A cross-validation by the same protocol, with the same target and number of folds.
             metric: One of `METRICS`.
+            corrected: Correct the test for the training data that the folds share (`corrected_t_test`).
 
         Raises:
             SettingsError: Protocol, target or number of folds differ.
@@ -128,11 +133,12 @@ class CrossValidation(Settings):
             )
         first, second = ({fold.fold: fold.metrics[metric] for fold in result.folds} for result in (self, other))
         shared = sorted(first.keys() & second.keys())
-        return paired_t_test([first[fold] for fold in shared], [second[fold] for fold in shared])
+        pair = [first[fold] for fold in shared], [second[fold] for fold in shared]
+        return corrected_t_test(*pair, test_ratio=1 / max(1, self.count - 1)) if corrected else paired_t_test(*pair)
 
 
 def cross_validation_study(
-    experiment: Experiment, *, protocol: ProtocolName, folds: int, shuffled: bool = True
+    experiment: Experiment, *, protocol: ProtocolName, folds: int | None, shuffled: bool = True
 ) -> Study:
     """Return the study of a cross-validation.
 
@@ -142,30 +148,34 @@ def cross_validation_study(
     Args:
         experiment: The experiment of each fold; ``seed`` and ``channels`` of its folds are kept.
         protocol: How the segments are divided into folds.
-        folds: Number of folds.
+        folds: Number of folds; None with the protocol ``people``, which has one.
         shuffled: Also train each fold on shuffled labels. Ignored for features: their networks were
             trained on the true labels, so that the result would not be that of chance.
 
     Raises:
-        SettingsError: The experiment keeps the best epoch, which needs validation segments.
+        SettingsError: The experiment keeps the best epoch, which needs validation segments; or protocol, number of
+            folds and ``folds.test`` do not fit together.
     """
-    fold_settings = {"by": PROTOCOLS[protocol].by, "count": folds, "index": 0, "validation": 0.0}
+    _check_protocol(experiment, protocol=protocol, folds=folds)
+    fold_settings = {"by": PROTOCOLS[protocol].by, "index": 0, "validation": 0.0}
+    fold_settings |= {} if folds is None else {"count": folds}
     if experiment.keep == "best":
         raise SettingsError(
             "keep: best was given, but a cross-validation has no validation segments to choose an epoch by; "
             "give keep: last (--set keep=last)"
         )
     base = experiment.model_copy(update={"folds": experiment.folds.model_copy(update=fold_settings)})
-    hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": list(range(folds))}]
+    numbers = list(base.folds.numbers)
+    hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": numbers}]
     features = experiment.model.kind == "features"
     if features:
-        hyperparameters.append({"name": "model.fold", "type": "ordinal", "sequence": list(range(folds))})
+        hyperparameters.append({"name": "model.fold", "type": "ordinal", "sequence": numbers})
     labels = [False, True] if shuffled and not features else [False]
     hyperparameters.append({"name": "task.shuffled", "type": "categorical", "choices": labels, "default_value": False})
     names = [str(hyperparameter["name"]) for hyperparameter in hyperparameters]
     points: list[dict[str, Value]] = [
         {name: is_shuffled if name == "task.shuffled" else fold for name in names}
-        for is_shuffled, fold in itertools.product(labels, range(folds))
+        for is_shuffled, fold in itertools.product(labels, numbers)
     ]
     return Study(
         base=base,
@@ -178,10 +188,32 @@ def cross_validation_study(
     )
 
 
+def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: int | None) -> None:
+    named, start = experiment.folds.test is not None, experiment.start
+    if protocol != "people" and named:
+        raise SettingsError(
+            f"--protocol {protocol} was given, but folds.test names the test people; give --protocol people, or remove "
+            "folds.test"
+        )
+    if protocol != "people":
+        return
+    if not named:
+        raise SettingsError(
+            "--protocol people needs the names of the test people; give folds: {test: {subjects: [...]}} or "
+            "folds: {test: {split: NAME}} in the experiment (--set folds.test.subjects=[NAME,NAME])"
+        )
+    if folds is not None:
+        raise SettingsError(f"--folds {folds} was given, but --protocol people has one fold; remove --folds")
+    if start is not None and start.second is not None:
+        raise SettingsError("two encoders were given, but --protocol people has one fold; give one --encoder")
+
+
 def protocol_of(study: Mapping[str, object]) -> ProtocolName:
     """Return the protocol of a cross-validation's study, as recorded in the journal."""
-    by = Study.recorded(study).base.folds.by
-    return next(name for name, protocol in PROTOCOLS.items() if protocol.by == by)
+    folds = Study.recorded(study).base.folds
+    if folds.test is not None:
+        return "people"
+    return next(name for name, protocol in PROTOCOLS.items() if protocol.by == folds.by)
 
 
 def read_cross_validation(
@@ -219,7 +251,7 @@ def read_cross_validation(
         name=first.name,
         protocol=protocol,
         target=getattr(base.task, "target", base.task.kind),
-        count=base.folds.count,
+        count=len(base.folds.numbers),
         folds=by_fold[False],
         shuffled=by_fold[True],
         majority=tuple(majority_baseline(part, fold=fold) for fold, part in sorted(data.items())),

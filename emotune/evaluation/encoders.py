@@ -14,6 +14,7 @@ from torch import nn
 
 from emotune.base import Settings
 from emotune.data.modality import MODALITIES
+from emotune.data.people import People
 from emotune.data.prepare.segments import PrepareSettings, filter_and_resample
 from emotune.data.prepare.single import standardised_segments
 from emotune.data.recording import Recording
@@ -109,6 +110,8 @@ class NetworkDescription:
     """Classes of a classifier; None: the task has none, or an older version wrote the checkpoint."""
     calibration: Calibration | None = None
     """Calibration of a classifier on its validation segments; None: there were none."""
+    people: People | None = None
+    """People of the training and validation segments; None: the folder does not list them."""
 
 
 def read_network_description(checkpoint: Path) -> NetworkDescription:
@@ -131,6 +134,7 @@ def read_network_description(checkpoint: Path) -> NetworkDescription:
             channels=tuple(about["channels"]),
             classes=Classes.model_validate(about["classes"]) if about.get("classes") else None,
             calibration=Calibration.model_validate(about["calibration"]) if about.get("calibration") else None,
+            people=People.model_validate(about["people"]) if about.get("people") else None,
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise DamageError(f"{checkpoint} has no valid description of a network; give another") from error

@@ -48,7 +48,7 @@ from emotune.tasks.classify import Classify, ClassifyObjective
 BATCH_SEGMENTS = 128
 """Segments in one forward pass."""
 
-SHARED_FOLD_SETTINGS = ("by", "count", "seed", "validation")
+SHARED_FOLD_SETTINGS = ("by", "count", "seed", "validation", "test", "train")
 """Settings of the folds that must be equal in both inputs."""
 
 REMEDY = "run both cross-validations again, each with the other's store as --partner, so that both use the same moments"
@@ -151,7 +151,7 @@ def build_features(
     first = moments.inputs[0].classifiers.members[0]
     settings = {
         "target": first.task.target,
-        "folds": first.experiment.folds.model_dump(mode="json", include=set(SHARED_FOLD_SETTINGS)),
+        "folds": first.experiment.folds.model_dump(mode="json", include=set(SHARED_FOLD_SETTINGS), exclude_none=True),
         **{name: identity_of(part.classifiers) for name, part in zip(FUSED_MODALITIES, moments.inputs, strict=True)},
     }
     restore_replaced(store)

@@ -53,14 +53,17 @@ class FoldClassifier:
     calibration: Calibration | None
     """Platt's calibration on its validation segments; None: the logit without the weight of the classes is used."""
 
-    def probabilities(self, batches: Sequence[Tensor]) -> Float[np.ndarray, " segment"]:
-        """Return the probability of the high class of each segment, in data such as the training segments."""
+    def logits(self, batches: Sequence[Tensor]) -> Float[np.ndarray, " segment"]:
+        """Return the logit of the high class of each segment, with the classes weighted as in the loss."""
         with torch.no_grad():
-            logits = torch.cat([self.objective.unweighted(self.objective.logits(batch)) for batch in batches])
+            return torch.cat([self.objective.logits(batch) for batch in batches]).double().numpy()
+
+    def probabilities(self, logits: Float[np.ndarray, " segment"]) -> Float[np.ndarray, " segment"]:
+        """Return the probability of the high class of each segment, in data such as the training segments."""
         slope, intercept = (
             (1.0, 0.0) if self.calibration is None else (self.calibration.slope, self.calibration.intercept)
         )
-        return apply_sigmoid(logits.double().numpy(), slope=slope, intercept=intercept)
+        return apply_sigmoid(logits - self.objective.log_weight, slope=slope, intercept=intercept)
 
 
 class Predictor:
@@ -69,6 +72,9 @@ class Predictor:
     Attributes:
         name: The name that was given for it.
         target: The rating that it predicts, or ``condition``.
+        task: The settings of the task of the first classifier.
+        people: People that each classifier was trained or validated on; None where its folder does not list them.
+        pretrained: Whether training started from a pre-trained encoder.
         class_names: Names of the low and of the high class: ``low`` and ``high``, or those of conditions.
         high_share: Share of high labels among the training segments (0 to 1); None: an older version wrote the
             checkpoint without it, and probabilities are those of equally frequent classes.
@@ -93,7 +99,9 @@ class Predictor:
                 f"{name} was trained for task {task.kind!r}, expected 'classify'; "
                 f"fine-tune it first: emotune finetune EXPERIMENT --encoder {name}"
             )
-        self.name, self.target = name, task.target
+        self.name, self.target, self.task = name, task.target, task
+        self.people = [description.people for description in descriptions]
+        self.pretrained = first.experiment.start is not None and first.experiment.start.weights == "pretrained"
         self.preparation, self.channels = first.preparation, first.channels
         self.class_names = (
             task.class_names(()) if first.classes is None else (first.classes.low.name, first.classes.high.name)
@@ -108,8 +116,22 @@ class Predictor:
 
     def probabilities(self, signals: Float32[np.ndarray, "segment channel time"]) -> Float[np.ndarray, " segment"]:
         """Return the probability of the high class for each segment, averaged over the classifiers."""
+        return self.both_probabilities(signals)[0]
+
+    def both_probabilities(
+        self, signals: Float32[np.ndarray, "segment channel time"]
+    ) -> tuple[Float[np.ndarray, " segment"], Float[np.ndarray, " segment"]]:
+        """Return the probability of the high class for each segment, averaged over the classifiers, in two ways.
+
+        Returns:
+            The probability in data such as the training segments; and that with the classes weighted as in the loss,
+            by which the scores of a training classify a segment (above 0.5: high).
+        """
         batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
-        return np.mean([part.probabilities(batches) for part in self.classifiers], axis=0)
+        logits = [part.logits(batches) for part in self.classifiers]
+        own = [part.probabilities(values) for part, values in zip(self.classifiers, logits, strict=True)]
+        weighted = [apply_sigmoid(values, slope=1.0, intercept=0.0) for values in logits]
+        return np.mean(own, axis=0), np.mean(weighted, axis=0)
 
 
 def _high_share(descriptions: Sequence[NetworkDescription]) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from emotune.base import Settings
-from emotune.tasks.scores import interval_half_width
+from emotune.tasks.scores import CONFIDENCE_LEVEL, interval_half_width
 
 
 class Interval(Settings):
@@ -58,3 +58,32 @@ def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison
         return Comparison(difference=interval, t=None, p=None)
     t, p = stats.ttest_rel(second, first)
     return Comparison(difference=interval, t=float(t), p=float(p))
+
+
+def corrected_t_test(first: Sequence[float], second: Sequence[float], *, test_ratio: float) -> Comparison:
+    """Return the corrected resampled t-test of two results over the same folds of a cross-validation.
+
+    Folds share training data, so that their differences d_1 ... d_k are correlated, and the plain paired test finds
+    differences too often. With the mean d and the variance s^2 (``k - 1`` in the denominator) of the differences::
+
+        t = d / sqrt((1 / k + n_test / n_train) s^2),    k - 1 degrees of freedom
+
+    Args:
+        first: A value per fold.
+        second: A value per fold, in the same order.
+        test_ratio: ``n_test / n_train``, for k folds 1 / (k - 1).
+
+    Source:
+        Nadeau and Bengio 2003, Machine Learning 52, 239-281, section 3.
+    """
+    differences = np.subtract(second, first)
+    count, mean = len(differences), float(np.mean(differences))
+    if count < 2:
+        return Comparison(difference=Interval(mean=mean, half_width=None), t=None, p=None)
+    error = float(np.sqrt((1 / count + test_ratio) * np.var(differences, ddof=1)))
+    half_width = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, count - 1)) * error
+    difference = Interval(mean=mean, half_width=half_width)
+    if np.ptp(differences) == 0:
+        return Comparison(difference=difference, t=None, p=None)
+    t = mean / error
+    return Comparison(difference=difference, t=t, p=2 * float(stats.t.sf(abs(t), count - 1)))

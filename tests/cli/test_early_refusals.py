@@ -96,6 +96,39 @@ def test_a_fine_tuning_without_validation_segments_is_refused(call: Call, rated:
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [["finetune"], ["crossval", "--protocol", "people"]])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["folds.test.subjects=[s7]"], "folds.test: the data have no subject 's7'"),
+        (["folds.test.subjects=[s001]", "folds.train.subjects=[s001, s002]"], "both name synthetic/s001"),
+        (["folds.test.subjects=[s001, s002, s003, s004, s005, s006]"], "folds.test leaves 0 subjects to train"),
+        (["folds.test.subjects=[]"], "were given, expected one of them"),
+        (["folds.test.subjects=[1]"], "1 is a number, expected the name of a subject; put it in quotes"),
+    ],
+)
+def test_people_who_cannot_be_tested_are_refused_in_one_line(
+    call: Call, rated: Path, started: list[Study], command: list[str], settings: list[str], message: str
+) -> None:
+    assignments = [f"--set={setting}" for setting in settings]
+    code, err = call(*command, "finetune.yaml", "--store", str(rated), *assignments)
+    assert (code, started) == (2, [])
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["finetune"], ["crossval", "--protocol", "people"]])
+def test_a_run_starts_with_the_people_that_it_tests(
+    call: Call, rated: Path, started: list[Study], command: list[str]
+) -> None:
+    code, _ = call(*command, "finetune.yaml", "--store", str(rated), "--set=folds.test.subjects=[s001, s004]")
+    assert code == 130
+    fold = started[0].base.select(SegmentStore.open(rated)).fold
+    people = SegmentStore.open(rated).index["subject"]
+    assert set(people.iloc[fold.test]) == {"s001", "s004"}
+    assert not set(people.iloc[fold.train]) & {"s001", "s004"}
+
+
 def test_a_pre_training_without_validation_segments_is_measured_by_its_training_loss(
     call: Call, rated: Path, started: list[Study]
 ) -> None:

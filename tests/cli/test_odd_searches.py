@@ -60,6 +60,7 @@ COMMANDS = [
     ("compare", "{}"),
     ("compare", "s000", "{}"),
     ("sync", "{}"),
+    ("scores", "{}"),
     ("best", "{}", "--out", "best.yaml"),
     ("resume", "{}"),
     ("search", "{}", "--retry-failed"),

@@ -14,9 +14,10 @@ from emotune.data.corpora.folder import READER, Folder
 from emotune.data.corpora.reader import Item
 from emotune.data.formats.file import read_file
 from emotune.data.modality import TEN_CHANNELS, Modality, base_units_per, modality_of_channel, normalise_name
-from emotune.data.prepare.prepare import PrepareOptions, plan_preparation
+from emotune.data.prepare.prepare import PrepareOptions, plan_preparation, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import ExcludedData, Interval, Recording, UnreadableRecording
+from emotune.data.store import SegmentStore
 from emotune.errors import DataError
 
 FS = 200
@@ -140,6 +141,25 @@ def test_the_manifest_overrides_the_file(tmp_path: Path) -> None:
     assert isinstance(other, ExcludedData)
     assert other.reason.startswith("manifest.csv states modality ecg for it; it has time (time stamps), c0, c1")
     assert other.reason.endswith("; --modality ecg reads them")
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("", "test"), ("", "")])
+def test_the_split_of_the_manifest_is_a_column_of_the_store_if_there_are_any(
+    tmp_path: Path, splits: tuple[str, str]
+) -> None:
+    (tmp_path / "raw").mkdir()
+    for name in ("a", "b"):
+        write_npz(tmp_path / "raw" / f"{name}.npz")
+    lines = [f"{name}.npz,{name},{split}" for name, split in zip("ab", splits, strict=True)]
+    (tmp_path / "raw" / "manifest.csv").write_text("\n".join(["file,subject,split", *lines, ""]))
+    settings = PrepareSettings(modality="eeg", seconds=2.0)
+    prepare("folder", folder=tmp_path / "raw", store=tmp_path / "store", settings=settings)
+    index = SegmentStore.open(tmp_path / "store").index
+    if not any(splits):
+        assert "split" not in index
+        return
+    read = index["split"].fillna("").groupby(index["subject"]).unique()
+    assert [read["a"].tolist(), read["b"].tolist()] == [[splits[0]], [splits[1]]]
 
 
 def test_recordings_of_a_subject_are_consecutive_in_any_manifest(tmp_path: Path) -> None:

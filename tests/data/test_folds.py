@@ -214,3 +214,96 @@ def test_a_lead_that_is_missing_here_and_there_changes_no_fold_by_subject() -> N
         whole = split(index, folds, labels=labels)
         other = split(index, folds, labels=labels, among=some)
         assert set(other.test) == set(whole.test) & set(np.flatnonzero(some))
+
+
+def named(test: list[str], *, train: list[str] | None = None, **more: object) -> Folds:
+    people = {"test": {"subjects": test}, "train": None if train is None else {"subjects": train}}
+    return Folds.model_validate(people | more)
+
+
+@given(st.sampled_from(sorted(TOGETHER)), st.booleans(), st.sampled_from([0.0, 0.2, 0.5]), st.integers(0, 5))
+def test_named_people_are_tested_and_no_other_side_has_them(
+    by: str, listed: bool, validation: float, seed: int
+) -> None:
+    index = two_arms(people=6)
+    labels = np.random.default_rng(seed).integers(0, 2, len(index)).astype(float)
+    folds = named(["s1", "amigos/s4"], train=["s0", "s2"] if listed else None, by=by, validation=validation, seed=seed)
+    fold = split(index, folds, labels=labels)
+    train, val, test = sides(index, fold)
+    assert test == {"s1", "s4"}
+    assert train | val == ({"s0", "s2"} if listed else {"s0", "s2", "s3", "s5"})
+    assert sorted(fold.test) == np.flatnonzero(index["subject"].isin(["s1", "s4"])).tolist()
+    assert len(fold.train) + len(fold.val) == index["subject"].isin(sorted(train | val)).sum()
+    assert bool(len(fold.val)) == (validation > 0)
+    side = np.full(len(index), -1)
+    for code, rows in enumerate((fold.train, fold.val)):
+        side[rows] = code
+    assert (index.assign(side=side)[side >= 0].groupby(TOGETHER[by])["side"].nunique() == 1).all()
+
+
+def test_segments_of_named_people_are_chosen_by_lead_and_number() -> None:
+    folds = named(["s1"], channels=["left"], segments=7, validation_segments=3)
+    fold = split(two_arms(people=6), folds)
+    assert (len(fold.train), len(fold.val), len(fold.test)) == (7, 3, 30)
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        (named(["amigos/s11"]), "folds.test: the data have no subject 'amigos/s11'. Did you mean 'amigos/s1'"),
+        (named(["s1"], train=["nobody"]), "folds.train: the data have no subject 'nobody'; they have amigos/s0"),
+        (named(["s1", "s2"], train=["s0", "amigos/s2"]), "folds.train and folds.test both name amigos/s2"),
+        (named(["s0", "s1", "s2", "s3"]), "folds.test leaves 0 subjects to train and validate on, expected at least 2"),
+        (named(["s0", "s1", "s2"]), "folds.test leaves 1 subject to .* name fewer people to test"),
+        (named(["s0"], train=["s1"]), "folds.train leaves 1 subject to .* name more people"),
+        (named(["s3"], channels=["left"]), "folds.test: no segment of amigos/s3 can be used"),
+    ],
+)
+def test_wrong_names_and_empty_sides_are_refused(folds: Folds, message: str) -> None:
+    index = two_arms(people=4)
+    labels = np.where((index["subject"] == "s3") & (index["channel"] == "left"), np.nan, 1.0)
+    with pytest.raises(SettingsError, match=message):
+        split(index, folds, labels=labels if folds.channels else None)
+
+
+def test_the_splits_of_the_manifest_are_the_sides() -> None:
+    index = two_arms(people=6)
+    splits = index["subject"].map({"s1": "test", "s4": "test", "s2": "spare"})
+    people = Folds.model_validate({"test": {"split": "test"}, "validation": 0})
+    train, _, test = sides(index, split(index.assign(split=splits), people))
+    assert (train, test) == ({"s0", "s2", "s3", "s5"}, {"s1", "s4"})
+    unlabelled = np.where(index["subject"] == "s4", np.nan, 1.0)
+    fold = split(index.assign(split=splits), people, labels=unlabelled)
+    assert sides(index, fold)[2] == {"s1"}, "rows without a label are in no set"
+    mixed = splits.where((index["subject"] != "s4") | (index["session"] != "v0"))
+    for table, message in (
+        (index, "folds.test.split: 'test' was given, but the data have no splits; add a column split"),
+        (index.assign(split="tst"), "the data have no split 'test'. Did you mean 'tst'"),
+        (index.assign(split=mixed), "recordings of amigos/s4 are in split 'test' and outside of it"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            split(table, people)
+
+
+def test_a_name_in_two_corpora_needs_the_corpus() -> None:
+    index = pd.concat([two_arms(), two_arms().assign(corpus="dreamer")], ignore_index=True)
+    with pytest.raises(SettingsError, match="type one of amigos/s1, dreamer/s1"):
+        split(index, named(["s1"]))
+    test = split(index, named(["dreamer/s1"])).test
+    assert set(index["corpus"].iloc[test]) == {"dreamer"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"train": {"subjects": ["a"]}}, "train was given without test"),
+        ({"test": {"subjects": ["a"]}, "index": 2}, "index: 2 was given with test"),
+        ({"test": {"subjects": ["a"]}, "index": None}, "index: null was given with test"),
+        ({"test": {"subjects": []}}, "were given, expected one of them"),
+        ({"test": {"subjects": ["a"], "split": "test"}}, "were given, expected one of them"),
+        ({"test": {"subjects": [1, 2]}}, "1 is a number, expected the name of a subject; put it in quotes"),
+    ],
+)
+def test_settings_of_people_that_mean_nothing_are_refused(content: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Folds.model_validate(content)

@@ -99,6 +99,8 @@ def cross_validate(
 
 def folds_of(experiment: Experiment, *, shuffled: bool) -> Study:
     """Return the study of a cross-validation, but with the validation share of the experiment."""
+    if experiment.folds.test is not None:
+        return cross_validation_study(experiment, protocol="people", folds=None, shuffled=shuffled)
     by, count = experiment.folds.by, experiment.folds.count
     protocol = next(name for name, protocol in PROTOCOLS.items() if protocol.by == by)
     study = cross_validation_study(experiment, protocol=protocol, folds=count, shuffled=shuffled)

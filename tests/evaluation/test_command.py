@@ -15,11 +15,13 @@ from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.experiment import Experiment
+from emotune.storage import LocalStorage
 from emotune.study.bundled import find_study
 from emotune.study.folder import SearchFolder
 from emotune.study.study import load_study
 from emotune.tasks import Classify
 from emotune.tasks.thresholds import Threshold
+from tests.evaluation.conftest import cross_validate, unimodal
 
 Pair = tuple[SearchFolder, SearchFolder]
 EXAMPLE = Path(__file__).parents[2] / "examples/fusion.yaml"
@@ -71,6 +73,23 @@ def test_the_printed_command_names_the_condition_and_the_threshold(pair: Pair, t
         assignments = [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
         experiment = parse(load_document(EXAMPLE).overridden(assignments), Experiment)
         assert experiment.task == task.model_copy(update={"hidden": (64, 32), "dropout": 0.1})
+
+
+def test_models_tested_on_named_people_are_fused_and_tested_on_them(stores: dict[str, Path], tmp_path: Path) -> None:
+    folds = {"by": "subject", "validation": 0, "test": {"subjects": ["s002"]}}
+    storage = LocalStorage(tmp_path / "results")
+    for modality in ("ecg", "eeg"):
+        folder = SearchFolder.of(f"{modality}-cv", storage=storage)
+        cross_validate(unimodal(stores[modality], folds=folds), folder)
+    options = ["--out", str(tmp_path / "fused"), "--storage", str(storage.local())]
+    result = CliRunner().invoke(fuse, ["ecg-cv", "eeg-cv", *options], catch_exceptions=False)
+    words = shlex.split(result.stderr.splitlines()[-1])
+    assert words[1:5] == ["crossval", "examples/fusion.yaml", "--protocol", "people"]
+    assignments = [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+    experiment = parse(load_document(EXAMPLE).overridden(assignments), Experiment)
+    study = cross_validation_study(experiment, protocol="people", folds=None)
+    store = SegmentStore.open(tmp_path / "fused")
+    assert set(store.index["subject"].iloc[study.base.training_data(store).fold.test]) == {"s002"}
 
 
 def test_the_summary_is_available_as_json(pair: Pair, tmp_path: Path) -> None:

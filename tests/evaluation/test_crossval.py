@@ -27,8 +27,9 @@ from emotune.evaluation.crossval import (
     describe_gain,
     describe_sides,
     majority_baseline,
+    protocol_of,
 )
-from emotune.experiment import Experiment
+from emotune.experiment import Experiment, deciding_settings
 from emotune.search.optimizer import Optimizer
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
@@ -58,7 +59,7 @@ def all_values(study: Study) -> list[dict]:
     return values
 
 
-@pytest.mark.parametrize("protocol", list(PROTOCOLS))
+@pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if protocol != "people"])
 @pytest.mark.parametrize("folds", [2, 10])
 def test_every_fold_is_done_once_and_once_with_shuffled_labels(protocol: ProtocolName, folds: int) -> None:
     study = cross_validation_study(tiny(), protocol=protocol, folds=folds)
@@ -69,6 +70,41 @@ def test_every_fold_is_done_once_and_once_with_shuffled_labels(protocol: Protoco
     assert study.base.folds.by == PROTOCOLS[protocol].by
     assert study.base.folds.validation == 0
     assert Study.model_validate(study.as_document()).digest() == study.digest()
+
+
+NAMED = {"test": {"subjects": ["s005", "s006"]}, "train": {"subjects": ["s001", "s002", "s003"]}}
+
+
+def test_with_named_people_there_is_one_fold_and_one_with_shuffled_labels(store: SegmentStore) -> None:
+    study = cross_validation_study(tiny(folds=NAMED), protocol="people", folds=None)
+    assert [(point["folds.index"], point["task.shuffled"]) for point in all_values(study)] == [(0, False), (0, True)]
+    assert protocol_of(study.as_document()) == "people"
+    assert Study.model_validate(study.as_document()).digest() == study.digest()
+    fold = study.base.training_data(store).fold
+    people = [sorted(set(store.index["subject"].iloc[rows])) for rows in (fold.train, fold.val, fold.test)]
+    assert people == [["s001", "s002", "s003"], [], ["s005", "s006"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "protocol", "folds", "message"),
+    [
+        ({}, "people", None, "--protocol people needs the names of the test people"),
+        ({"folds": NAMED}, "people", 5, "--folds 5 was given, but --protocol people has one fold"),
+        ({"folds": NAMED}, "subject", 5, "--protocol subject was given, but folds.test names the test people"),
+        ({"folds": NAMED, "start": {"encoder": "a", "second": "b"}}, "people", None, "give one --encoder"),
+    ],
+)
+def test_protocol_and_named_people_must_fit_together(
+    settings: dict, protocol: ProtocolName, folds: int | None, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        cross_validation_study(tiny(**settings), protocol=protocol, folds=folds)
+
+
+def test_experiments_without_named_people_have_the_digest_of_older_versions() -> None:
+    settings = deciding_settings(tiny().model_dump(mode="json"))
+    assert not {"test", "train"} & settings["folds"].keys()
+    assert tiny(folds=NAMED).digest() != tiny().digest()
 
 
 def test_shuffled_labels_can_be_left_out() -> None:
@@ -99,7 +135,7 @@ def store_with(store: SegmentStore) -> Callable[[np.ndarray], SegmentStore]:
     return make
 
 
-def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolName, folds: int) -> list[float]:
+def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolName, folds: int | None) -> list[float]:
     study = cross_validation_study(experiment, protocol=protocol, folds=folds)
     accuracies = []
     for values in all_values(study):
@@ -127,6 +163,11 @@ def test_labels_that_name_the_subjects_score_at_chance_by_subject_and_high_by_se
     experiment = tiny(epochs=20, batch_size=8)
     by_subject = scores(experiment, marked, protocol="subject", folds=3)
     by_segment = scores(experiment, marked, protocol="paper", folds=3)
+    by_name = [
+        scores(tiny(epochs=20, batch_size=8, folds={"test": {"subjects": pair}}), marked, protocol="people", folds=None)
+        for pair in (["s001", "s002"], ["s003", "s004"], ["s005", "s006"])
+    ]
+    assert np.mean(by_name) < 0.7
     assert np.mean(by_subject) < 0.7
     assert np.mean(by_segment) > 0.9
 

@@ -22,6 +22,7 @@ from emotune.data.store import SegmentStore
 from emotune.evaluation.classifiers import Classifier
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.fusion import FeatureSummary, build_features
+from emotune.evaluation.held_out import predictions_of
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -250,6 +251,17 @@ def test_a_fusion_is_cross_validated_on_the_features_of_each_fold(fused: Segment
         state = read_state(checkpoint_of(folder, fold))
         assert state["about"]["experiment"]["model"] == {"kind": "features", "fold": fold, "width": 10}
         assert all(name.startswith("head.") for name in read_weights(checkpoint_of(folder, fold)))
+
+
+def test_a_fused_cross_validation_has_out_of_fold_predictions(fused: SegmentStore, tmp_path: Path) -> None:
+    folder = SearchFolder.of("fused-cv", storage=LocalStorage(tmp_path / "results"))
+    cross_validate(fusion(fused), folder)
+    table = predictions_of(folder)
+    assert sorted(unit_keys(table, by="moment")) == sorted(unit_keys(fused.index, by="moment"))
+    records = read_journal(folder.journal)
+    for fold, part in table.groupby("fold"):
+        right = (part["weighted_probability"] > 0.5) == (part["label"] > 0.5)
+        assert right.mean() == pytest.approx(last_metrics(records, int(str(fold)))["test/accuracy"])
 
 
 def test_shuffled_labels_are_no_control_for_features_of_true_ones(fused: SegmentStore) -> None:

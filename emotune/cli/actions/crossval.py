@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from emotune.cli.actions.consoles import console
 from emotune.cli.actions.experiment_run import find_encoders, open_store, read_experiment, run
+from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.run import Destination, put_aside
 from emotune.cli.actions.tables import plain_table
-from emotune.cli.crossval import CrossValidationRequest
+from emotune.cli.crossval import DEFAULT_FOLDS, CrossValidationRequest
 from emotune.cli.output import print_json, print_message
-from emotune.errors import SettingsError
+from emotune.errors import EmotuneError, SettingsError
 from emotune.evaluation.crossval import (
     CALIBRATION_ERROR,
     METRICS,
@@ -18,6 +19,7 @@ from emotune.evaluation.crossval import (
     describe_gain,
     read_cross_validation,
 )
+from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.runtime.options import RunOptions
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
@@ -54,9 +56,8 @@ def cross_validate_experiment(request: CrossValidationRequest) -> tuple[int, Cro
             f"{request.experiment}: task.kind is {experiment.task.kind!r}; a cross-validation needs "
             "task.kind 'classify'"
         )
-    study = cross_validation_study(
-        experiment, protocol=request.protocol, folds=request.folds, shuffled=request.shuffled
-    )
+    folds = request.folds or (None if request.protocol == "people" else DEFAULT_FOLDS)
+    study = cross_validation_study(experiment, protocol=request.protocol, folds=folds, shuffled=request.shuffled)
     destination = Destination.of(request, default_name=f"{request.experiment.stem}-{request.protocol}")
     if request.fresh:
         put_aside(destination.folder)
@@ -76,14 +77,15 @@ def cross_validate(
     """Run a cross-validation, or resume it.
 
     Returns:
-        The exit code, and the result if all folds are done. The result is also written to `RESULT_FILE`.
+        The exit code, and the result if all folds are done. The result is also written to `RESULT_FILE`, and the
+        predictions of the test segments to `PREDICTIONS_FILE`.
 
     Raises:
         SettingsError: With the papers' protocol, an encoder was trained on moments that are tested.
     """
     folder = destination.folder
     study, store = open_store(study, folder)
-    training_data = {fold: study.base.in_fold(fold).select(store) for fold in range(study.base.folds.count)}
+    training_data = {fold: study.base.in_fold(fold).select(store) for fold in study.base.folds.numbers}
     notes = _notes(study, destination, training_data=training_data)
     options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)
     code = run(study, destination, store=store, options=options)
@@ -92,7 +94,21 @@ def cross_validate(
         return code, None
     result = read_cross_validation(records, training_data=training_data, notes=notes)
     folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
+    _keep_predictions(folder)
     return code, result
+
+
+def _keep_predictions(folder: SearchFolder) -> None:
+    """Write the table of out-of-fold predictions; if that fails, the result of the folds is complete all the same."""
+    try:
+        with progress_bar("predictions") as progress:
+            predictions_of(folder, progress=progress)
+    except EmotuneError as error:
+        print_message(
+            f"{PREDICTIONS_FILE} was not written: {error}. `emotune scores {folder.name}` writes it when that is mended"
+        )
+        return
+    print_message(f"scores by person and by trial: emotune scores {folder.name}")
 
 
 def _notes(study: Study, destination: Destination, *, training_data: Mapping[int, TrainingData]) -> list[str]:
@@ -125,7 +141,12 @@ def print_result(result: CrossValidation, *, as_json: bool) -> None:
     if as_json:
         print_json(result.document())
         return
-    table = plain_table("", f"{result.target}, {result.count} folds", "majority label", "shuffled labels")
+    table = plain_table(
+        "",
+        f"{result.target}, {result.count} fold{'s' if result.count > 1 else ''}",
+        "majority label",
+        "shuffled labels",
+    )
     for metric in (*METRICS, CALIBRATION_ERROR):
         intervals = [result.interval(metric, of=series) for series in ("folds", "majority", "shuffled")]
         if any(intervals):

@@ -1,5 +1,6 @@
 """``emotune fuse``: compute the features, and print the command that trains on them."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,9 @@ def _next_command(store: SegmentStore, *, task: Classify) -> str:
     """Return the command that trains on the features: a search on one fold, a cross-validation on all."""
     settings = store.about.settings
     folds = settings["folds"]
-    has_all_folds = len(store.channels) == folds["count"]
+    named = {name: folds[name] for name in ("test", "train") if name in folds}
+    # a cross-validation has no validation segments; a fine-tuning, on which a fusion is tuned, has some
+    has_all_folds = not folds["validation"] if named else len(store.channels) == folds["count"]
     base = "" if has_all_folds else "base."
     values: dict[str, object] = {"task.target": task.target}
     if task.high:
@@ -78,7 +81,15 @@ def _next_command(store: SegmentStore, *, task: Classify) -> str:
     if task.threshold != Classify().threshold:
         values["task.threshold"] = task.threshold
     values |= {"model.width": store.about.width, "folds.seed": folds["seed"]}
-    if has_all_folds:
+    values |= {
+        f"folds.{name}.{key}": json.dumps(value)
+        for name, people in named.items()
+        for key, value in people.items()
+        if value
+    }
+    if has_all_folds and named:
+        words = ["crossval", "examples/fusion.yaml", "--protocol", "people"]
+    elif has_all_folds:
         protocol = "paper" if folds["by"] == "moment" else folds["by"]
         words = ["crossval", "examples/fusion.yaml", "--protocol", protocol, "--folds", str(folds["count"])]
     else:

@@ -7,9 +7,11 @@ from rich.table import Table
 
 from emotune.cli.actions.consoles import console, message_console
 from emotune.cli.actions.folders import tracking_uri_or_default
+from emotune.cli.actions.predict_store import score_store
 from emotune.cli.actions.tables import facts_table, plain_table, reasons_table
 from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
+from emotune.data.store import ABOUT_FILE
 from emotune.errors import SettingsError
 from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, predict
 from emotune.evaluation.prediction_plot import write_plot
@@ -23,6 +25,9 @@ MAX_ROWS = 60
 
 def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
+    if (request.file / ABOUT_FILE).is_file():
+        score_store(request, predictors=_find_predictors(request))
+        return
     prediction, predictors = predict_file(request)
     if request.as_json:
         print_json(prediction.document())
@@ -37,21 +42,24 @@ def predict_file(request: PredictRequest) -> tuple[Prediction, list[Predictor]]:
         SettingsError: There is no such model, or models do not fit together.
         DataError: The recording cannot be used.
     """
-    root = open_storage(request.storage)
-    uri = tracking_uri_or_default(request.tracking_uri, storage=root)
-    find_checkpoint = functools.partial(find_network, tracking_uri=uri)
-    for option, file in (("--csv", request.csv), ("--plot", request.plot)):
-        if file is not None:
-            check_output(file, option=option)
-    predictors = [
-        find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)
-    ]
+    predictors = _find_predictors(request)
     prediction = predict(request.file, predictors=predictors, fs=request.fs)
     if request.csv is not None:
         write_output(request.csv, prediction.table().to_csv(index=False).encode(), option="--csv")
     if request.plot is not None:
         write_plot(prediction, file=request.plot)
     return prediction, predictors
+
+
+def _find_predictors(request: PredictRequest) -> list[Predictor]:
+    """Return the models of a request, after its output files were checked."""
+    root = open_storage(request.storage)
+    uri = tracking_uri_or_default(request.tracking_uri, storage=root)
+    find_checkpoint = functools.partial(find_network, tracking_uri=uri)
+    for option, file in (("--csv", request.csv), ("--plot", request.plot)):
+        if file is not None:
+            check_output(file, option=option)
+    return [find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)]
 
 
 def _names(models: str) -> list[str]:

@@ -8,13 +8,15 @@ import click
 from emotune.cli.actions.consoles import console
 from emotune.cli.actions.crossval import load_result
 from emotune.cli.actions.folders import existing_records, mlflow_link, tracking_uri_or_default
+from emotune.cli.actions.people import PeopleOfRuns, describe_test
 from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
-from emotune.evaluation.crossval import METRICS, CrossValidation, significance
+from emotune.evaluation.crossval import METRICS, significance
 from emotune.evaluation.statistics import Comparison, Interval
 from emotune.search.records import Record
 from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder
 from emotune.study.invocation import read_invocation
 from emotune.study.recorded import kind_of
 from emotune.study.results import last_metrics, opened, status_document
@@ -27,7 +29,7 @@ def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> No
     """Carry out ``emotune compare``."""
     runs = {name: existing_records(name, storage=storage) for name in names}
     if all(opened(records).purpose == "fold" for _, records in runs.values()):
-        _compare_folds([load_result(folder) for folder, _ in runs.values()], as_json=as_json)
+        _compare_folds([folder for folder, _ in runs.values()], as_json=as_json)
         return
     scores = {name: _scores(name, records=records) for name, (_, records) in runs.items()}
     if as_json:
@@ -68,18 +70,23 @@ def describe_differences(scores: Mapping[str, Mapping[str, float | None]]) -> li
     return lines
 
 
-def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
+def _compare_folds(folders: Sequence[SearchFolder], *, as_json: bool) -> None:
+    results = [load_result(folder) for folder in folders]
     first, *others = results
     tests = {other.name: {metric: first.compare(other, metric=metric) for metric in METRICS} for other in others}
+    corrected = {
+        other.name: {metric: first.compare(other, metric=metric, corrected=True) for metric in METRICS}
+        for other in others
+    }
+    people = PeopleOfRuns.read(folders)
     if as_json:
-        documents = {
-            name: {metric: test.model_dump() for metric, test in by_metric.items()} for name, by_metric in tests.items()
-        }
         print_json(
             {
                 "results": [result.document() for result in results],
                 "against": first.name,
-                "tests": documents,
+                "tests": _dumped(tests),
+                "corrected_tests": _dumped(corrected),
+                **people.document(),
             }
         )
         return
@@ -88,12 +95,14 @@ def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
         intervals = (result.interval(metric) for metric in METRICS)
         table.add_row(result.name, *("-" if interval is None else interval.text for interval in intervals))
         if result.name in tests:
-            table.add_row(f"  minus {first.name}", *map(_difference, tests[result.name].values()))
+            table.add_row(f"  minus {first.name}", *map(describe_test, tests[result.name].values()))
+            table.add_row("  corrected (Nadeau-Bengio)", *map(describe_test, corrected[result.name].values()))
     console().print(table)
+    people.print()
 
 
-def _difference(test: Comparison) -> str:
-    return f"{test.difference.text}{'' if test.p is None else f', p = {test.p:.2g}'}, {significance(test.difference)}"
+def _dumped(tests: Mapping[str, Mapping[str, Comparison]]) -> dict[str, dict[str, object]]:
+    return {name: {metric: test.model_dump() for metric, test in part.items()} for name, part in tests.items()}
 
 
 def _scores(name: str, *, records: Sequence[Record]) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ OPTIONAL = (
     "fs",
     "condition",
     "labels",
+    "split",
     "arousal",
     "valence",
     "rating_low",
@@ -77,6 +78,8 @@ class ManifestEntry:
     rating_range: tuple[float, float]
     units: str
     channels: tuple[str, ...]
+    split: str = ""
+    """Split of the people, for example ``train`` or ``test``; empty if not stated."""
     table: str = MANIFEST
     """Name of the table that the entry comes from, for messages."""
 
@@ -87,7 +90,8 @@ def read_manifest(folder: Path) -> list[ManifestEntry]:
     The columns ``file`` and ``subject`` are required. ``session`` defaults to the file's name without its
     ending. ``condition`` (or ``labels``) labels the whole recording, or lists the labels of its parts, separated
     by ``|``. ``arousal`` and ``valence`` are its ratings, on a scale from ``rating_low`` (1) to ``rating_high``
-    (9). ``modality``, ``fs``, ``units`` and ``channels`` (names separated by ``|``) override what the file states.
+    (9). ``split`` assigns the person to a part of the data, for ``folds.test``. ``modality``, ``fs``, ``units`` and
+    ``channels`` (names separated by ``|``) override what the file states.
     Other columns are not read.
 
     Raises:
@@ -174,6 +178,7 @@ def _entry(values: Mapping[str, str], *, place: str) -> ManifestEntry:
         ratings={name: value for name, value in ratings.items() if value is not None},
         rating_range=(1.0 if low is None else low, 9.0 if high is None else high),
         units=values.get("units", ""),
+        split=values.get("split", ""),
         channels=tuple(name.strip() for name in values.get("channels", "").split(LIST_SEPARATOR) if name.strip()),
     )
 

@@ -113,6 +113,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
         ratings=entry.ratings,
         scales=dict.fromkeys(entry.ratings, entry.rating_range),
         condition=labels.condition,
+        split=entry.split,
         intervals=labels.intervals,
         source=entry.file,
         calibrated=None not in factors,

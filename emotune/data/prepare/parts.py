@@ -174,6 +174,7 @@ class PartWriter:
                 "channel": name,
                 "start": np.round(recording.start + starts, 6),
                 "condition": [recording.condition_of(start, end=start + length) for start in starts],
+                **({"split": recording.split} if recording.split else {}),
                 "rating_arousal": np.nan,
                 "rating_valence": np.nan,
                 **{f"rating_{what}": float(value) for what, value in recording.ratings.items()},

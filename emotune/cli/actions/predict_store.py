@@ -1,0 +1,83 @@
+"""``emotune predict MODEL STORE``: predictions for a labelled store, and their scores by person and by trial."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from emotune.cli.actions.consoles import console
+from emotune.cli.actions.prepare import progress_bar
+from emotune.cli.actions.scores import print_table
+from emotune.cli.actions.tables import facts_table
+from emotune.cli.output import print_json, print_line, print_message
+from emotune.cli.predict import PredictRequest
+from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.evaluation.held_out_scores import document_of
+from emotune.evaluation.prediction import Predictor
+from emotune.evaluation.store_prediction import StorePrediction, predict_store
+from emotune.files import write_output
+
+
+def score_store(request: PredictRequest, *, predictors: Sequence[Predictor]) -> None:
+    """Predict the segments of a store with each model, and print the scores or write the predictions.
+
+    Raises:
+        SettingsError: An option has no effect on a store, or a model does not fit it.
+    """
+    _check(request, predictors=predictors)
+    store = SegmentStore.open(request.file)
+    predictions: dict[str, StorePrediction] = {}
+    for predictor in predictors:
+        with progress_bar("predictions") as progress:
+            predictions[predictor.target] = predict_store(predictor, store, progress=progress)
+    if request.csv is not None:
+        tables = [part.table.assign(target=target) for target, part in predictions.items()]
+        write_output(request.csv, pd.concat(tables).to_csv(index=False).encode(), option="--csv")
+    if request.as_json:
+        print_json(_document(request, predictors=predictors, predictions=predictions))
+        return
+    for number, predictor in enumerate(predictors):
+        if number:
+            print_line()
+        _print(predictor, predictions[predictor.target], store=store)
+
+
+def _check(request: PredictRequest, *, predictors: Sequence[Predictor]) -> None:
+    for option, value in (("--fs", request.fs), ("--plot", request.plot)):
+        if value is not None:
+            raise SettingsError(f"{option} was given, but {request.file} is a store; {option} is for a recording")
+    targets = [predictor.target for predictor in predictors]
+    repeated = [target for target in targets if targets.count(target) > 1]
+    if repeated:
+        raise SettingsError(f"several models predict {repeated[0]}; give one model at a time")
+
+
+def _document(
+    request: PredictRequest, *, predictors: Sequence[Predictor], predictions: dict[str, StorePrediction]
+) -> dict[str, Any]:
+    return {
+        "store": str(request.file),
+        "models": {predictor.target: predictor.name for predictor in predictors},
+        "scores": {target: document_of(part.table) for target, part in predictions.items()},
+        "unlabelled": {target: part.unlabelled for target, part in predictions.items()},
+        "notes": {target: list(part.notes) for target, part in predictions.items()},
+    }
+
+
+def _print(predictor: Predictor, prediction: StorePrediction, *, store: SegmentStore) -> None:
+    table, task = prediction.table, predictor.task
+    high = task.high if task.target == "condition" else f"high {task.target}, task.threshold {task.threshold}"
+    folds = len(predictor.classifiers)
+    facts = {
+        "store": f"{store.path}: {len(table)} labelled segments",
+        "model": predictor.name + (f", the mean of {folds} folds" if folds > 1 else ""),
+        "label": f"{high}: {table['label'].mean():.0%} of the segments",
+    }
+    if prediction.unlabelled:
+        facts["left out"] = f"{prediction.unlabelled} segments without a label"
+    console().print(facts_table(facts))
+    print_line()
+    print_table(table)
+    for note in prediction.notes:
+        print_message(note)

@@ -1,0 +1,100 @@
+"""``emotune scores``: the scores of held-out predictions as tables, JSON or CSV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from emotune.cli.actions.consoles import console
+from emotune.cli.actions.folders import existing_records
+from emotune.cli.actions.prepare import progress_bar
+from emotune.cli.actions.tables import plain_table
+from emotune.cli.output import print_json, print_line, print_message
+from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
+from emotune.evaluation.held_out_scores import (
+    LEVELS,
+    SCORES,
+    Level,
+    LevelScores,
+    PersonScores,
+    document_of,
+    level_scores,
+)
+from emotune.evaluation.statistics import Interval
+from emotune.files import check_output, write_output
+
+TITLES: dict[Level, str] = {
+    "segments": "segments",
+    "vote": "trials, vote",
+    "mean": "trials, mean",
+}
+"""Name of each level in a table."""
+
+
+def print_scores(name: str, *, csv: Path | None, storage: str, as_json: bool) -> None:
+    """Carry out ``emotune scores``."""
+    if csv is not None:
+        check_output(csv, option="--csv")
+    folder, _ = existing_records(name, storage=storage)
+    with progress_bar("predictions") as progress:
+        table = predictions_of(folder, progress=progress)
+    if csv is not None:
+        write_output(csv, table.to_csv(index=False).encode(), option="--csv")
+    if as_json:
+        print_json({"name": name, "predictions": str(folder.storage / PREDICTIONS_FILE), **document_of(table)})
+    else:
+        print_table(table)
+        print_message(f"predictions: {folder.storage / PREDICTIONS_FILE}")
+
+
+def print_table(table: pd.DataFrame) -> None:
+    """Print the scores of a table of predictions: over people, of all people together, confusion, and by person."""
+    levels = [level_scores(table, level=level) for level in LEVELS]
+    out = console()
+    count = len(levels[0].people)
+    print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
+    out.print(over_people_table(levels))
+    print_line("\nall people together")
+    out.print(_pooled_table(levels))
+    print_line("\nby person, segments")
+    out.print(_people_table(levels[0].people))
+    defined = len(levels[0].values("auc"))
+    print_message("ECE: expected calibration error of the probability")
+    if defined < count:
+        print_message(f"{count - defined} of {count} people have segments of one label only, and no AUC")
+
+
+def over_people_table(levels: Sequence[LevelScores]) -> Table:
+    """Return a table with the mean of each score over people."""
+    table = plain_table("", "count", *SCORES, numbers=("count",))
+    for level in levels:
+        cells = [_text(level.over_people.get(score)) for score in SCORES]
+        table.add_row(TITLES[level.level], str(level.count), *cells)
+    return table
+
+
+def _text(interval: Interval | None) -> str:
+    return "-" if interval is None else interval.text
+
+
+def _pooled_table(levels: Sequence[LevelScores]) -> Table:
+    counts = ("true high", "false high", "true low", "false low")
+    table = plain_table("", *SCORES, "ECE", *counts, numbers=(*SCORES, "ECE", *counts))
+    for level in levels:
+        cells = [_number(level.pooled.get(score)) for score in SCORES]
+        numbers = [str(level.confusion[name.replace(" ", "_")]) for name in counts]
+        table.add_row(TITLES[level.level], *cells, _number(level.ece), *numbers)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _people_table(people: Sequence[PersonScores]) -> Table:
+    table = plain_table("person", "segments", "high", *SCORES, numbers=("segments", "high", *SCORES))
+    for part in people:
+        cells = [_number(part.scores.get(score)) for score in SCORES]
+        table.add_row(part.person, str(part.count), f"{part.high_share:.0%}", *cells)
+    return table

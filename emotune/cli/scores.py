@@ -1,0 +1,31 @@
+"""``emotune scores``: scores of held-out predictions by person and by trial."""
+
+from pathlib import Path
+
+import click
+
+from emotune.cli.options import OUTPUT_PATH, json_option, storage_option
+
+
+@click.command()
+@click.argument("name")
+@click.option("--csv", type=OUTPUT_PATH, metavar="FILE.csv", help="Write a table with one row per test segment.")
+@storage_option
+@json_option
+def scores(name: str, *, csv: Path | None, storage: str, as_json: bool) -> None:
+    """Print the scores of the cross-validation or fine-tuning NAME on its test segments, by person and by trial.
+
+    Each segment is predicted by a model that was not trained on it. A trial has the segments of a person's session
+    with one label; it is classified by the vote of its segments and by their mean probability. Printed are the means
+    over people with 95 % intervals, the scores of all people together, ROC AUC, calibration error and confusion.
+    The predictions are kept in predictions.parquet in the folder of NAME. For runs of older versions they are
+    computed from the checkpoints.
+
+    \b
+    Example:
+      emotune scores ecg-subject
+      emotune scores ecg-subject --csv predictions.csv
+    """
+    from emotune.cli.actions.scores import print_scores
+
+    print_scores(name, csv=csv, storage=storage, as_json=as_json)

@@ -1,0 +1,111 @@
+"""Predictions for a whole labelled store: scores by person, and stores that cannot be scored."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from emotune.cli import main
+from emotune.data.corpora.synthetic import Synthetic
+from emotune.data.prepare.prepare import PrepareOptions, prepare
+from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.evaluation.encoders import best_checkpoint
+from emotune.evaluation.prediction import Predictor
+from emotune.evaluation.store_prediction import predict_store
+from emotune.study.folder import SearchFolder
+from tests.evaluation.prediction.conftest import SECONDS
+
+Train = Callable[..., SearchFolder]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def make(path: Path, **settings: object) -> SegmentStore:
+    corpus, options = Synthetic(subjects=3, seconds_per_state=20.0, seed=9), PrepareOptions(collection="others")
+    preparation = PrepareSettings.model_validate({"seconds": SECONDS} | settings)
+    prepare("synthetic", folder=None, store=path, settings=preparation, corpus_settings=corpus, options=options)
+    return SegmentStore.open(path)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
+    """A store of three other people."""
+    return make(tmp_path_factory.mktemp("stores") / "others")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["emotune", "predict", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+def test_each_labelled_segment_is_predicted_as_by_the_model(train: Train, others: SegmentStore) -> None:
+    predictor = Predictor("mine", checkpoints=[best_checkpoint(train("mine"))])
+    ratings = others.index["rating_arousal"].where(others.index["session"] != others.index["session"].iloc[0])
+    part = replace(others, index=others.index.assign(rating_arousal=ratings))
+    prediction = predict_store(predictor, part)
+    rated = np.flatnonzero(ratings.notna())
+    assert prediction.unlabelled == len(others) - len(rated) > 0
+    assert np.allclose(prediction.table["probability"], predictor.probabilities(np.array(others.signal[rated])))
+    logits = predictor.classifiers[0].logits([torch.from_numpy(np.array(others.signal[rated]))])
+    assert ((prediction.table["weighted_probability"] > 0.5) == (logits > 0)).all()
+
+
+def test_the_scores_are_by_person_with_intervals_over_people(run: Run, train: Train, others: SegmentStore) -> None:
+    train("ours")
+    train("valence", task={"kind": "classify", "target": "valence", "hidden": (8,)})
+    code, out, err = run("ours", str(others.path))
+    assert (code, "Traceback" in err) == (0, False)
+    assert "mean over 3 people, with 95 % interval" in out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith("others/")] == [
+        f"others/s00{number}" for number in (1, 2, 3)
+    ]
+    code, out, _ = run("ours,valence", str(others.path), "--json", "--csv", "all.csv")
+    document = json.loads(out)
+    assert code == 0
+    assert document["models"] == {"arousal": "ours", "valence": "valence"}
+    level = document["scores"]["arousal"]["levels"]["segments"]
+    assert level["over_people"]["accuracy"]["half_width"] is not None
+    assert level["count"] == len(others)
+    assert set(pd.read_csv("all.csv")["target"]) == {"arousal", "valence"}
+
+
+def test_the_people_of_the_training_are_refused(
+    run: Run, train: Train, stores: Callable[..., SegmentStore], others: SegmentStore
+) -> None:
+    train("ours")
+    code, _, err = run("ours", str(stores("ecg").path))
+    assert code == 2
+    assert "ours was trained on 5 of the 6 people of " in err
+    assert err.count("\n") == 1
+    code, _, err = run("ours", str(others.path), "--fs", "256")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--fs was given, but" in err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seconds": 4.0}, r"trained on segments with seconds 5.0, but .* has 4.0; prepare the store"),
+        ({"modality": "eeg"}, "trained on segments with modality ecg, but .* has eeg"),
+    ],
+)
+def test_a_store_of_another_preparation_is_refused(train: Train, tmp_path: Path, settings: dict, message: str) -> None:
+    predictor = Predictor("mine", checkpoints=[best_checkpoint(train("mine"))])
+    with pytest.raises(SettingsError, match=message):
+        predict_store(predictor, make(tmp_path / "store", **settings))
