@@ -65,7 +65,7 @@ def worker_killed_again(bench: Bench, total: int) -> None:
 
 
 def worker_crashed(bench: Bench, total: int) -> None:
-    """Send SIGSEGV to each worker of an evaluation before it has trained: it fails, and the search goes on."""
+    """Send SIGSEGV to each worker of an evaluation before it has trained: it fails, and the search continues."""
     del total
     driver = bench.search()
     for _ in range(RULES["program_error"].retries + 1):

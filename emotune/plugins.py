@@ -8,16 +8,19 @@ A package declares what it adds in its ``pyproject.toml``::
 The name of an entry point is the name that studies and commands use. See docs/plugins.md.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, TypeVar
+
+from pydantic import BaseModel
 
 from emotune.errors import SettingsError, summary
 
 Group = Literal["emotune.corpora", "emotune.models", "emotune.tasks", "emotune.searchers"]
 
 Loaded = TypeVar("Loaded")
+LoadedSettings = TypeVar("LoadedSettings", bound=BaseModel)
 
 
 @lru_cache(maxsize=4)
@@ -95,6 +98,32 @@ def check_plugin_name(group: Group, name: str, *, own: str | None, taken: Collec
         raise SettingsError(f"the plug-in {name!r} of {package} has the name of a part of emotune; give it another")
     if own != name:
         raise SettingsError(f"the plug-in {name!r} of {package} calls itself {own!r}; give both the same name")
+
+
+def kind_of(settings: type[BaseModel]) -> str | None:
+    """Return the default of the field ``kind``, the name of a model or a task; None without that field."""
+    field = settings.model_fields.get("kind")
+    return None if field is None else field.default
+
+
+def settings_of_plugins(
+    group: Group, *, base: type[LoadedSettings], built_in: Collection[type[LoadedSettings]]
+) -> Iterator[type[LoadedSettings]]:
+    """Yield the settings classes of a group's plug-ins.
+
+    Args:
+        group: The group of the entry points.
+        base: Class that each must be a subclass of.
+        built_in: The classes of emotune, whose names are taken.
+
+    Raises:
+        SettingsError: A plug-in cannot be imported, is no such class, or its name is taken or not its own.
+    """
+    taken = [kind_of(settings) or "" for settings in built_in]
+    for name in plugin_entries(group):
+        settings = load_plugin_class(group, name, base=base)
+        check_plugin_name(group, name, own=kind_of(settings), taken=taken)
+        yield settings
 
 
 def _package(entry: EntryPoint) -> str:

@@ -12,24 +12,13 @@ from emotune.models.base import Encoder, ModelSettings
 from emotune.models.convnet import ConvNet
 from emotune.models.features import Features
 from emotune.models.transformer import Transformer
-from emotune.plugins import check_plugin_name, load_plugin_class, plugin_entries
+from emotune.plugins import kind_of, settings_of_plugins
 
 BUILT_IN: tuple[type[ModelSettings], ...] = (Transformer, ConvNet, Features)
-
-
-def name_of(model: type[ModelSettings]) -> str | None:
-    """Return the default of the field ``kind``, the name of a model; None without that field."""
-    field = model.model_fields.get("kind")
-    return None if field is None else field.default
-
-
-def _plugin(name: str) -> type[ModelSettings]:
-    model = load_plugin_class("emotune.models", name, base=ModelSettings)
-    check_plugin_name("emotune.models", name, own=name_of(model), taken=[name_of(model) or "" for model in BUILT_IN])
-    return model
-
-
-MODELS: tuple[type[ModelSettings], ...] = (*BUILT_IN, *map(_plugin, plugin_entries("emotune.models")))
+MODELS: tuple[type[ModelSettings], ...] = (
+    *BUILT_IN,
+    *settings_of_plugins("emotune.models", base=ModelSettings, built_in=BUILT_IN),
+)
 
 
 def kind(given: Any) -> str:
@@ -44,7 +33,7 @@ class _KindsInSchema:
     """Adds to the JSON schema which ``kind`` is which model, as pydantic does for discriminators without a default."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        mapping = {name_of(model): f"#/$defs/{model.__name__}" for model in MODELS}
+        mapping = {kind_of(model): f"#/$defs/{model.__name__}" for model in MODELS}
         return handler(core) | {"discriminator": {"propertyName": "kind", "mapping": mapping}}
 
 
@@ -52,7 +41,7 @@ if TYPE_CHECKING:
     Model = Transformer | ConvNet | Features
 else:
     Model = Annotated[
-        reduce(or_, (Annotated[model, Tag(name_of(model))] for model in MODELS)), Discriminator(kind), _KindsInSchema()
+        reduce(or_, (Annotated[model, Tag(kind_of(model))] for model in MODELS)), Discriminator(kind), _KindsInSchema()
     ]
 
 __all__ = ["MODELS", "ConvNet", "Encoder", "Features", "Model", "ModelSettings", "Transformer"]

@@ -90,7 +90,7 @@ def test_a_store_without_the_ratings_is_refused_with_the_settings_that_use_what_
         Classify().labels(index)
     assert str(refused.value) == (
         "the store has no ratings of arousal; it has ratings of valence: set task.target to one of them; it has the "
-        "conditions arithmetic, rest: set task.target: condition and task.high to one of them"
+        "conditions 'arithmetic', 'rest': set task.target: condition and task.high to one of them"
     )
     with pytest.raises(DataError, match=r"no ratings of arousal; task\.target needs a rated corpus"):
         Classify().labels(INDEX[["corpus", "subject", "session"]])
