@@ -202,5 +202,5 @@ def _content(folder: Path) -> set[tuple[str, int]]:
 
 
 def _names(folder: Path, pattern: str) -> set[str]:
-    """Return the names in a folder that match a pattern, without the hidden drafts that a killed command leaves."""
-    return {path.name for path in folder.glob(pattern) if not path.name.startswith(".")}
+    """Return the names in a folder that match a pattern, hidden ones too."""
+    return {path.name for path in folder.glob(pattern)}

@@ -25,7 +25,7 @@ def results_renamed(bench: Bench, total: int) -> None:
     elsewhere = bench.folder.with_name("renamed")
     bench.folder.rename(elsewhere)
     _require_stop(driver)
-    shutil.rmtree(bench.folder, ignore_errors=True)
+    require(not bench.folder.exists(), f"the folder was created again: {sorted(bench.folder.rglob('*'))[:5]}")
     elsewhere.rename(bench.folder)
     bench.search().finish()
 
@@ -35,6 +35,7 @@ def results_deleted(bench: Bench, total: int) -> None:
     driver = _run_to_the_middle(bench, total)
     shutil.rmtree(bench.folder)
     _require_stop(driver)
+    require(not bench.folder.exists(), f"the folder was created again: {sorted(bench.folder.rglob('*'))[:5]}")
     shutil.rmtree(bench.storage)
     bench.search().finish()
 

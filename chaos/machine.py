@@ -73,7 +73,7 @@ def _finish_or_resume(bench: Bench, driver: Driver) -> None:
 
 
 def memory_taken(bench: Bench, total: int) -> None:
-    """Let another program take memory until Ray's memory monitor ends workers: they are tried again."""
+    """Let another program take memory until Ray's memory monitor ends workers: tried again, or the search stops."""
     del total
     limit = _used_memory() + 3 * GIBIBYTE
     threshold = limit / psutil.virtual_memory().total
@@ -83,7 +83,10 @@ def memory_taken(bench: Bench, total: int) -> None:
     ballast = bench.run([sys.executable, "-c", BALLAST, str(limit - _used_memory() + GIBIBYTE)])
     bench.wait_until(lambda: "ran low on memory" in driver.errors, driver=driver)
     ballast.process.kill()
-    driver.finish()
+    if driver.wait() != 0:  # other programs have taken the memory since: the search may stop, and resumes
+        driver.refuse(code=1, saying="ran low on memory")
+        bench.environment.clear()
+        bench.search().finish()
     require(not bench.failed(), f"failed: {bench.failed()[:1]}")
 
 

@@ -17,20 +17,20 @@ refuse() {
 # The first Python that will do: the one that was asked for, that of the environment, or what a system may call it.
 find_python() {
     local name
-    for name in ${EMOTUNE_PYTHON:-"$1/bin/python" python3.12 python3.11 python3}; do
-        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
+    for name in ${EMOTUNE_PYTHON:-"$1/bin/python" python3.12 python3.11 python3.13 python3.14 python3}; do
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then
             echo "$name"
             return
         fi
     done
-    refuse "$(hostname) has no Python 3.11 or 3.12 with venv among: ${EMOTUNE_PYTHON:-python3.12 python3.11 python3};" \
+    refuse "$(hostname) has no Python 3.11 to 3.14 with venv among: ${EMOTUNE_PYTHON:-python3.12 python3.11 python3.13 python3.14 python3};" \
         "install one, or give EMOTUNE_PYTHON in the cluster's file"
 }
 
 # A stamp tells what an environment was made of. One without a stamp is somebody's own and is used as it is.
 make_environment() {
     local stamp=$1/.emotune wanted python
-    wanted=$(cd "$code" && cat requirements.lock pyproject.toml packaging/netifaces/*.{py,toml} | sha256sum)
+    wanted=$(cd "$code" && cat requirements.lock pyproject.toml packaging/torch.lock packaging/netifaces/*.{py,toml} | sha256sum)
     if [ -d "$1" ] && [ ! -e "$stamp" ]; then
         "$1/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("emotune") is None)' ||
             refuse "$1 on $(hostname) is an environment without emotune; install it there, or give an EMOTUNE_VENV" \

@@ -6,6 +6,7 @@ traceback and exits with ``exit_code``: 2 if the input is to be changed, 1 if th
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal
 
 
 class EmotuneError(Exception):
@@ -103,6 +104,12 @@ class StorageError(EmotuneError):
     exit_code = 1
 
 
+class ServerError(EmotuneError):
+    """MLflow's server does not start, or has ended. The user removes the cause and gives the same command again."""
+
+    exit_code = 1
+
+
 class TrainingDivergedError(Exception):
     """The loss is not finite. This is the worst result of an evaluation, not an error of the program: no retry."""
 
@@ -111,3 +118,15 @@ def suggestion(word: str, *, among: Iterable[str]) -> str:
     """Return an ending of an error message such as ``. Did you mean 'lr'?``; empty if no word is similar."""
     close = difflib.get_close_matches(word, list(among), n=1)
     return f". Did you mean {close[0]!r}?" if close else ""
+
+
+def summary(error: BaseException, *, line: Literal["first", "last"] = "last") -> str:
+    """Return an exception in one line: its type and a line of its message.
+
+    Args:
+        error: The exception.
+        line: The last line is the exception itself where the message contains a traceback, as Ray's do. CUDA and the
+            start of Ray add advice after the first one.
+    """
+    lines = [stripped for text in str(error).splitlines() if (stripped := text.strip())]
+    return f"{type(error).__name__}: {lines[0 if line == 'first' else -1]}" if lines else type(error).__name__

@@ -13,8 +13,9 @@ from jaxtyping import Float, Int64
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
-from emotune.data.folds import Folds, split, unit_keys
+from emotune.data.folds import Folds, split
 from emotune.data.modality import MODALITIES, Modality
+from emotune.data.people import shared_moments
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from emotune.models import Model, Transformer
@@ -218,7 +219,7 @@ class Experiment(Settings):
 
         Raises:
             DataError: The store has another fingerprint than ``fingerprint``, or lacks labels.
-            SettingsError: The store does not fit the modality, the model or the folds.
+            SettingsError: The store does not fit the modality, the model, the folds or the partner.
         """
         return self.select(store).resident(choose_device(self.compute))
 
@@ -227,7 +228,7 @@ class Experiment(Settings):
 
         Raises:
             DataError: The store has another fingerprint than ``fingerprint``, or lacks labels.
-            SettingsError: The store does not fit the modality, the model or the folds.
+            SettingsError: The store does not fit the modality, the model, the folds or the partner.
         """
         _check_fingerprint(store, self.fingerprint)
         self._check_modality(store)
@@ -235,7 +236,7 @@ class Experiment(Settings):
         if self.partner:
             partner = SegmentStore.open(Path(self.partner))
             _check_fingerprint(partner, self.partner_fingerprint)
-            among = np.isin(unit_keys(store.index, by="moment"), unit_keys(partner.index, by="moment"))
+            among = shared_moments(store, partner)
         labels = self.task.labels(store.index)
         fold = split(store.index, self.folds, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)

@@ -1,4 +1,8 @@
-"""Atomic writes: after a crash or a power cut a file or folder is the old one or the whole new one."""
+"""Atomic writes: after a crash or a power cut a file or folder is the old one or the whole new one.
+
+A file or folder is written under a hidden name beside its path, its draft, and renamed. A killed process leaves its
+draft; the next write to the same path removes it.
+"""
 
 import contextlib
 import errno
@@ -6,10 +10,12 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import stat
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from emotune.errors import SettingsError
@@ -47,7 +53,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     A file that a user names is written by `write_output`.
     """
-    draft = _draft_of(path)
+    draft = _new_draft(path)
     try:
         with draft.open("wb") as file:
             file.write(content)
@@ -60,9 +66,52 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _draft_of(path: Path) -> Path:
-    """Return a hidden name beside a path; it is at most 255 bytes long, whatever the name of the path is."""
-    return path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.draft")
+def _new_draft(path: Path) -> Path:
+    """Return an unused hidden name beside a path, and remove the drafts that killed processes left there.
+
+    The name contains the process, so that the next write recognises the draft of a process that has ended. It is at
+    most 255 bytes long, whatever the name of the path is.
+    """
+    _remove_dead_drafts(path)
+    return path.with_name(f".{path.name[:50]}.{_process_space()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.draft")
+
+
+def _remove_dead_drafts(path: Path) -> None:
+    """Remove the drafts of a path whose processes ran on this machine and have ended.
+
+    Drafts of other machines are kept, and so are those from before a restart of this one: whether their processes
+    still write is unknown.
+    """
+    name = re.compile(rf"\.{re.escape(path.name[:50])}\.{_process_space()}-(?P<pid>\d+)-[0-9a-f]{{8}}\.draft")
+    with contextlib.suppress(OSError):  # the folder may be unreadable, or another process removes the same draft
+        for draft in list(os.scandir(path.parent)):
+            match = name.fullmatch(draft.name)
+            if match is None or _is_alive(int(match["pid"])):
+                continue
+            if draft.is_dir(follow_symlinks=False):
+                shutil.rmtree(draft.path, ignore_errors=True)
+            else:
+                Path(draft.path).unlink(missing_ok=True)
+
+
+@cache
+def _process_space() -> str:
+    """Return a short hash of what process numbers are unique in: the machine, its last start, and the container."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # systems other than Linux lack these files
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # a process of another user
+        return True
+    return True
 
 
 def check_output(path: Path, *, option: str = "--out") -> None:
@@ -161,7 +210,7 @@ def _unwritable(path: Path, error: OSError, *, option: str) -> SettingsError:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, replace: bool = False, parents: bool = True) -> Iterator[Path]:
     """Yield a draft folder, which is renamed to ``path`` when its files are on the disk.
 
     If the block raises an error, the draft is removed.
@@ -170,9 +219,11 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         path: The folder. Without ``replace`` it must not exist, or be empty.
         replace: Rename the present folder to a hidden name, and remove it when the new one has its name. After a
             power cut in between, `restore_replaced` brings the old one back.
+        parents: Create the folders above it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft_of(path)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _new_draft(path)
     draft.mkdir()
     aside = path.with_name(f".{path.name}.replaced")
     try:
@@ -182,9 +233,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         sync_folder(draft)
         if replace:
-            # a kill may have come between the two renames and the removal: then the folder is the new one already
-            restore_replaced(path)
-            shutil.rmtree(aside, ignore_errors=True)
+            restore_replaced(path)  # an earlier replacement may have been killed
             path.rename(aside)
         draft.rename(path)
     except BaseException:
@@ -196,9 +245,13 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def restore_replaced(path: Path) -> None:
-    """Rename a folder back that `new_folder` has put aside, if its replacement does not exist."""
+    """Rename a folder back that `new_folder` has put aside; remove it if its replacement exists."""
     aside = path.with_name(f".{path.name}.replaced")
-    if aside.is_dir() and not path.exists():
+    if not aside.is_dir():
+        return
+    if path.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
         aside.rename(path)
 
 

@@ -1,6 +1,7 @@
 """Promises of files that a user names: devices are written to, links are followed, and every refusal is one line."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -135,3 +136,38 @@ def test_a_kill_at_any_moment_of_a_replacement_does_not_block_the_next_one(tmp_p
     write_folder(path, "newest", replace=True)
     assert (path / "file").read_text() == "newest"
     assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from emotune.files import new_folder, write_atomically
+import emotune.files, os
+if sys.argv[1] == "folder":
+    with new_folder(Path(sys.argv[2])) as draft:
+        (draft / "file").write_text("half")
+        print("writing", flush=True)
+        sys.stdin.read()
+else:
+    emotune.files.os.fsync = lambda handle: (print("writing", flush=True), sys.stdin.read())
+    write_atomically(Path(sys.argv[2]), b"half")
+"""
+"""A process that writes a draft, prints a line and waits."""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_write_and_that_of_a_living_one_kept(
+    tmp_path: Path, kind: str
+) -> None:
+    path, other = tmp_path / "a[b].csv", tmp_path / "a[b].csv.old"
+    (tmp_path / f".{other.name}.0123456789ab-1-01234567.draft").write_bytes(b"of another machine")
+    command = [sys.executable, "-c", WRITER, kind, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        write_output(path, b"first") if kind == "file" else write_folder(path, "first", replace=False)
+        assert len(list(tmp_path.glob(".*.draft"))) == 2, "that of the living process, and that of another machine"
+        writer.send_signal(signal.SIGKILL)
+    write_output(path, b"second") if kind == "file" else write_folder(path, "second", replace=True)
+    assert [file.name for file in tmp_path.glob(".*.draft")] == [".a[b].csv.old.0123456789ab-1-01234567.draft"]
+    assert (path if kind == "file" else path / "file").read_text() == "second"

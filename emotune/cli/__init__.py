@@ -14,8 +14,9 @@ import sys
 
 import click
 
-from emotune.cli.output import SafeFormatter, print_error
+from emotune.cli.output import SafeFormatter, discard_answers, print_error
 from emotune.errors import EmotuneError, SettingsError, suggestion
+from emotune.waiting import logger as waiting_logger
 
 COMMANDS = {
     "data": ("emotune.cli.data", "Prepare and describe segment stores."),
@@ -29,13 +30,42 @@ COMMANDS = {
     "crossval": ("emotune.cli.crossval", "Cross-validate an experiment."),
     "fuse": ("emotune.cli.fuse", "Compute fusion features with ECG and EEG models."),
     "predict": ("emotune.cli.predict", "Predict arousal and valence of a recording."),
+    "export": ("emotune.cli.export", "Export an encoder or a classifier."),
     "reproduce": ("emotune.cli.reproduce", "Reproduce a table of the papers."),
     "report": ("emotune.cli.report", "Write an HTML page about a search."),
     "compare": ("emotune.cli.report", "Compare the scores of several runs."),
     "sync": ("emotune.cli.report", "Send missing records to MLflow."),
+    "ui": ("emotune.cli.ui", "Show searches in MLflow."),
     "doctor": ("emotune.cli.doctor", "Check installation, services and settings."),
 }
 """Module and one sentence by command, in the order of the help page."""
+
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done; also if there was nothing left to do
+  1    failed: a check, evaluations without a result, Ray, a disk or a server
+  2    a mistake in the command, a file or a setting; or the search is running
+  130, 143, 129   ended in order by Ctrl-C, SIGTERM or SIGHUP
+"""
+"""End of every help page."""
+
+COMPLETION = """\b
+Completion of commands and options; put the line into the shell's start file:
+  bash   eval "$(_EMOTUNE_COMPLETE=bash_source emotune)"
+  zsh    eval "$(_EMOTUNE_COMPLETE=zsh_source emotune)"
+  fish   _EMOTUNE_COMPLETE=fish_source emotune | source
+"""
+"""Part of the help page of the program."""
+
+
+def with_exit_codes(command: click.Command) -> click.Command:
+    """Return a command whose help page, and those of its commands, end with the exit codes."""
+    command.epilog = command.epilog or EXIT_CODES
+    if isinstance(command, click.Group) and not isinstance(command, Commands):
+        for child in command.commands.values():
+            with_exit_codes(child)
+    return command
 
 
 class Commands(click.Group):
@@ -51,7 +81,7 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        return with_exit_codes(getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -73,7 +103,11 @@ class Commands(click.Group):
             formatter.write_dl([(name, sentence) for name, (_, sentence) in COMMANDS.items()])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"{COMPLETION}\n{EXIT_CODES}",
+)
 @click.version_option(package_name="emotune")
 def emotune() -> None:
     """Hyperparameter search for self-supervised Transformers on ECG and EEG.
@@ -91,23 +125,37 @@ def main() -> None:
     run_command(emotune)
 
 
+def _print_waiting() -> None:
+    """Print what a command waits for, without a level, on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(SafeFormatter("%(message)s"))
+    waiting_logger.handlers = [handler]
+    waiting_logger.setLevel(logging.INFO)
+    waiting_logger.propagate = False
+
+
 def run_command(command: click.Command) -> None:
     """Run a command and exit: with 0, with 2 and one line for a user's mistake, with 1 for any other error."""
     atexit.register(gc.freeze)  # else the last garbage collection spends seconds on objects that live to the end
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    _print_waiting()
     # --trials-per-gpu auto logs the number it measured.
     logging.getLogger("emotune.runtime.cluster.gpu_sharing").setLevel(logging.INFO)
     try:
-        code = command.main(standalone_mode=False)
+        code = with_exit_codes(command).main(standalone_mode=False)
+        sys.stdout.flush()
     except EmotuneError as error:
         print_error(str(error))
         code = error.exit_code
+    except BrokenPipeError:  # the program that reads the answer has ended, such as head
+        discard_answers()
+        code = 1
     except OSError as error:
-        if error.filename is None:
-            raise
-        print_error(f"{error.filename}: {error.strerror}")  # permissions, links and disks are the user's to mend
+        if error.filename is None:  # a write to an open file, such as standard output on a full disk
+            discard_answers()
+        print_error(f"{error.filename or 'the output'}: {error.strerror or error}")
         code = 1
     except click.ClickException as error:
         print_error(error.format_message())

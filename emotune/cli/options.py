@@ -28,6 +28,9 @@ class RunRequest:
     tracking_uri: str | None = None
     """MLflow server or database; None: a database in the storage folder."""
 
+    register: str | None = None
+    """Name in MLflow's registry under which the model is registered."""
+
     name: str | None = None
     """Name of the run."""
 
@@ -48,6 +51,9 @@ class RunRequest:
 
     as_json: bool = False
     """Print one JSON document."""
+
+    notify: tuple[str, ...] = ()
+    """Commands and URLs that receive the events of the run."""
 
     fresh: bool = False
     """Move old results of the same name away and start again."""
@@ -101,6 +107,21 @@ def _check_tracking_uri(context: click.Context, parameter: click.Parameter, uri:
     return encoded_uri(uri)
 
 
+def _check_model_name(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """Return the name of a registered model.
+
+    Raises:
+        SettingsError: MLflow does not accept the name.
+    """
+    del context, parameter
+    if name is not None and not re.fullmatch(r"\w[\w. -]*", name):
+        raise SettingsError(
+            f"--register {name!r} was given; expected letters, digits, spaces, '.', '_' and '-'; type for example "
+            "--register ecg-encoder"
+        )
+    return name
+
+
 class InputPathType(click.ParamType):
     """A path; ``~`` at its start is the home folder, also where the shell leaves it."""
 
@@ -141,6 +162,13 @@ tracking_option = click.option(
     help="MLflow server or database. The password is read from MLFLOW_TRACKING_PASSWORD.  "
     "[default: SQLite database in the storage folder]",
 )
+register_option = click.option(
+    "--register",
+    metavar="NAME",
+    callback=_check_model_name,
+    help="Register the model in MLflow as a version of NAME, with the alias champion, or challenger if the champion "
+    "is better on the same data.",
+)
 precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16"]),
@@ -149,6 +177,35 @@ precision_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 set_option = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Replace a setting; can be given several times."
+)
+
+
+class NotifyType(click.ParamType):
+    """A command or a URL that receives events."""
+
+    name = "COMMAND|URL"
+    envvar_list_splitter = "\n"  # a command has blanks
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text.
+
+        Raises:
+            SettingsError: It is neither a URL nor a command.
+        """
+        del param, ctx
+        from emotune.cli.actions.notify import check_target
+
+        return check_target(value)
+
+
+notify_option = click.option(
+    "--notify",
+    multiple=True,
+    type=NotifyType(),
+    envvar="EMOTUNE_NOTIFY",
+    show_envvar=True,
+    help="Send each new best result, the end and a failure, as JSON: to a command's standard input, or to a URL by "
+    "POST; can be given several times.",
 )
 fresh_option = click.option(
     "--fresh", is_flag=True, help="Start again under the same name; old results are kept under another name."
@@ -197,6 +254,44 @@ class AmountType(click.ParamType):
 
 
 AMOUNT = AmountType()
+
+
+class HoursType(click.ParamType):
+    """A running time in hours, or ``+H`` for H more."""
+
+    name = "[+]H"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the `emotune.search.stopping.Hours` that a text means."""
+        from emotune.search.stopping import parse_hours
+
+        try:
+            return parse_hours(str(value))
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+HOURS = HoursType()
+
+
+class KeepType(click.ParamType):
+    """``best:K`` or ``all``."""
+
+    name = "best:K|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        if value != "all" and not re.fullmatch(r"best:[1-9]\d{0,6}", str(value)):
+            self.fail(f"{value!r} was given, expected all, or best:K with K above 0 such as best:5", param, ctx)
+        return value
+
+
+KEEP = KeepType()
+
+
+def kept_configurations(keep: str) -> int | None:
+    """Return the number K of ``best:K``; None for ``all``."""
+    return None if keep == "all" else int(keep.removeprefix("best:"))
 
 
 class WorkersType(click.ParamType):

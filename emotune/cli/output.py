@@ -1,7 +1,10 @@
 """How commands print: answers on stdout, messages on stderr."""
 
+import contextlib
 import json
 import logging
+import os
+import sys
 from typing import Any
 
 import click
@@ -26,8 +29,19 @@ def print_line(text: str = "") -> None:
 
 
 def print_message(message: str) -> None:
-    """Print a message on stderr, unwrapped, so that commands and paths in it can be copied."""
-    click.echo(printable(message), err=True)
+    """Print a message on stderr, unwrapped, so that commands and paths in it can be copied.
+
+    A terminal or a pipe that is gone and a full disk are no errors: a message decides nothing.
+    """
+    with contextlib.suppress(OSError):
+        click.echo(printable(message), err=True)
+
+
+def discard_answers() -> None:
+    """Replace stdout by the null device, after it could not be written: Python writes the rest of it at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 class SafeFormatter(logging.Formatter):
@@ -41,3 +55,9 @@ class SafeFormatter(logging.Formatter):
 def print_error(message: str) -> None:
     """Print an error on stderr."""
     print_message(f"emotune: {message}")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as text, such as ``12 MB``."""
+    power = 0 if count < 1000 else 1 if count < 1e6 else 2 if count < 1e9 else 3
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"

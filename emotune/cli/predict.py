@@ -54,8 +54,9 @@ def predict(request: PredictRequest) -> int:
     A classifier of conditions prints the probability of its condition. Probabilities are those in data such as the
     training segments; between 0.4 and 0.6 the label is undecided.
 
-    MODEL is a fine-tuning, a cross-validation (the mean of its folds is used), a checkpoint folder or
-    an MLflow run; several are separated by commas. FILE is a .npz, EDF, WFDB (.hea) or CSV recording.
+    MODEL is a fine-tuning, a cross-validation (the mean of its folds is used), a checkpoint folder, a
+    folder of `emotune export --format hf` or an MLflow run; several are separated by commas. FILE is a
+    .npz, EDF, WFDB (.hea), BrainVision (.vhdr) or CSV recording.
     It is prepared as the training data were, except that it is standardised with its own mean and
     deviation, because no other recording of the person is available. In a recording of a single state,
     differences of amplitude between states are lost.

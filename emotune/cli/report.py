@@ -1,26 +1,71 @@
 """``emotune report``, ``compare`` and ``sync``: results as a page, as a table, and in MLflow."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from emotune.cli.options import OUTPUT_PATH, json_option, storage_option, tracking_option
+from emotune.cli.options import OUTPUT_PATH, json_option, register_option, storage_option, tracking_option
+
+
+class Interval(click.ParamType):
+    """A number of seconds, at least 1."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{value!r} was given, expected a number of seconds; give --watch after the names", param, ctx)
+        if not 1 <= seconds <= MAX_WATCH_S:
+            self.fail(f"{value} was given, expected 1 to {MAX_WATCH_S:.0f} s", param, ctx)
+        return seconds
+
+
+MAX_WATCH_S = 86_400.0
+"""Longest time between two versions of a page (s)."""
+
+WATCH_INTERVAL_S = 10.0
+"""Time between two versions of a page that a running search has, without a number (s)."""
 
 
 @click.command()
-@click.argument("name")
-@click.option("--out", type=OUTPUT_PATH, help="File to write.  [default: report.html in the folder of NAME]")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--out",
+    type=OUTPUT_PATH,
+    help="File to write.  [default: report.html in the folder of NAME; report-NAME-NAME.html in the storage folder for "
+    "several]",
+)
+@click.option(
+    "--watch",
+    type=Interval(),
+    is_flag=False,
+    flag_value=WATCH_INTERVAL_S,
+    metavar="[SECONDS]",
+    help="Write the page again every SECONDS (default 10) while the search runs; an open page refreshes itself.",
+)
+@click.option(
+    "--signals/--no-signals",
+    default=True,
+    show_default=True,
+    help="Draw six held-out segments with the prediction, if the store and the checkpoints are on this machine.",
+)
 @storage_option
-def report(name: str, *, out: Path | None, storage: str) -> None:
-    """Write one self-contained HTML page about the search or run NAME.
+def report(names: tuple[str, ...], *, out: Path | None, watch: float | None, signals: bool, storage: str) -> None:
+    """Write one self-contained HTML page about the search or run NAME, or about several side by side.
 
     \b
     Example:
       emotune report first --out first.html
+      emotune report first --watch
+      emotune report first second
     """
-    from emotune.cli.actions.report import write_page
+    from emotune.cli.actions.report_page import ReportRequest, write_page
 
-    write_page(name, file=out, storage=storage)
+    write_page(ReportRequest(names=names, out=out, watch=watch, signals=signals, storage=storage))
 
 
 @click.command()
@@ -45,8 +90,11 @@ def compare(names: tuple[str, ...], *, storage: str, as_json: bool) -> None:
 @click.argument("name")
 @storage_option
 @tracking_option
-def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
+@register_option
+def sync(name: str, *, storage: str, tracking_uri: str | None, register: str | None) -> int:
     """Send to MLflow all records of the search or run NAME that it does not have, and the best encoder.
+
+    Also adds the view of its pages to searches of older versions, and prints the link that opens it.
 
     \b
     Example:
@@ -54,4 +102,4 @@ def sync(name: str, *, storage: str, tracking_uri: str | None) -> int:
     """
     from emotune.cli.actions.report import send_to_mlflow
 
-    return send_to_mlflow(name, storage=storage, tracking_uri=tracking_uri)
+    return send_to_mlflow(name, storage=storage, tracking_uri=tracking_uri, register_as=register)

@@ -7,6 +7,7 @@ import click
 from emotune.cli.options import (
     RunRequest,
     json_option,
+    notify_option,
     retry_failed_option,
     run_options,
     storage_option,
@@ -31,6 +32,7 @@ class ResumeRequest(RunRequest):
     click.option(
         "--concurrency", type=click.IntRange(1), help="Evaluations that run at the same time.  [default: as before]"
     ),
+    notify_option,
     retry_failed_option,
     storage_option,
     tracking_option,

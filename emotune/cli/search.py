@@ -7,10 +7,14 @@ import click
 
 from emotune.cli.options import (
     AMOUNT,
+    HOURS,
+    KEEP,
     TRIALS,
     RunRequest,
     fresh_option,
     name_option,
+    notify_option,
+    register_option,
     retry_failed_option,
     run_options,
     set_option,
@@ -42,6 +46,12 @@ class SearchRequest(RunRequest):
     evaluations: Any
     """`emotune.search.stopping.Amount` of evaluations, or None."""
 
+    hours: Any
+    """`emotune.search.stopping.Hours` of running time, or None."""
+
+    keep: str | None
+    """``best:K`` or ``all``; None: as at the last start, or the default."""
+
     warm_start: tuple[str, ...]
     """Names of earlier searches."""
 
@@ -50,6 +60,34 @@ class SearchRequest(RunRequest):
 
     dry_run: bool
     """Print the plan only."""
+
+
+workers_per_trial_option = click.option(
+    "--workers-per-trial",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Workers that share an evaluation; with more than one they form a Ray Train group.",
+)
+trials_per_gpu_option = click.option(
+    "--trials-per-gpu",
+    type=TRIALS,
+    default="1",
+    show_default=True,
+    help="Evaluations that share a GPU, if there are GPUs; auto: a short probe measures which number is fastest.",
+)
+hours_option = click.option(
+    "--hours",
+    type=HOURS,
+    help="Running time, over all resumptions, after which no evaluation is started; those that run are ended. "
+    "+H resumes such a search for H more hours.",
+)
+keep_option = click.option(
+    "--keep",
+    type=KEEP,
+    help="Configurations whose checkpoints stay: all, or the best K and those that can still be promoted.  "
+    "[default: best:5, or as at the last start]",
+)
 
 
 def search_command(default: str | None) -> click.Command:
@@ -68,32 +106,23 @@ def search_command(default: str | None) -> click.Command:
             type=click.IntRange(1),
             help="Evaluations that run at the same time.  [default: the number that the cluster has resources for]",
         ),
-        click.option(
-            "--workers-per-trial",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            help="Workers that share an evaluation; with more than one they form a Ray Train group.",
-        ),
-        click.option(
-            "--trials-per-gpu",
-            type=TRIALS,
-            default="1",
-            show_default=True,
-            help="Evaluations that share a GPU, if there are GPUs; auto: a short probe measures which number is "
-            "fastest.",
-        ),
+        workers_per_trial_option,
+        trials_per_gpu_option,
         click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the seed of the study."),
         click.option("--brackets", type=AMOUNT, help="Brackets to run; +N extends a finished search by N brackets."),
         click.option(
             "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
         ),
+        hours_option,
+        keep_option,
         click.option(
             "--warm-start",
             multiple=True,
             metavar="NAME",
             help="Start with the best configurations of an earlier search; can be given several times.",
         ),
+        notify_option,
+        register_option,
         retry_failed_option,
         set_option,
         click.option("--dry-run", is_flag=True, help="Print brackets, epochs and hours; start nothing."),
@@ -112,6 +141,8 @@ def search_command(default: str | None) -> click.Command:
           emotune search smoke --store stores/demo --name first --set budget.max=9
           emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
           emotune search smoke --store stores/demo --name second --warm-start first
+          emotune search ecg_pretrain --store stores/ours --hours 12
+          emotune search ecg_pretrain --store stores/ours --hours +6
           emotune search first --retry-failed
         """
         from emotune.cli.actions.search import search_or_plan

@@ -10,10 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from emotune.base import Settings
+from emotune.data.folds import unit_keys
 from emotune.data.store import SegmentStore, SourceCorpus
+from emotune.errors import SettingsError
 
 ANY_PEOPLE = ("folder",)
 """Corpora of which each folder may hold other people. (The table of readers is not imported: that takes a second.)"""
@@ -45,13 +47,56 @@ def people_of(store: SegmentStore, rows: Int64[np.ndarray, " row"]) -> People:
     """Return the people of some of a store's segments."""
     index = store.index if len(rows) == len(store.index) else store.index.iloc[rows]
     pairs = index.drop_duplicates(["corpus", "subject"])
-    sources = {source.corpus: source for source in store.about.sources}
+    collections = _collections(store)
     identities, names = set(), set()
     for corpus, subject in zip(pairs["corpus"].astype(str), pairs["subject"].astype(str), strict=True):
-        source = sources.get(corpus)
-        identities.add(_hash(collection_of(source) if source is not None else corpus, subject))
+        identities.add(_hash(collections.get(corpus) or corpus, subject))
         names.add(_hash(corpus, subject))
     return People(identities=tuple(sorted(identities)), names=tuple(sorted(names)))
+
+
+def require_shared_people(first: SegmentStore, second: SegmentStore) -> None:
+    """Refuse two stores whose segments cannot be matched by person.
+
+    Raises:
+        SettingsError: The stores share no person; or people of the same names come from folders with other files, so
+            that it is unknown whether they are the same people.
+    """
+    common = overlap(*(people_of(store, np.arange(len(store))) for store in (first, second)))
+    if common.namesakes:
+        raise SettingsError(
+            f"{first.path} and {second.path} hold {common.namesakes} people with the same names from folders with "
+            "other files, who are not known to be the same people; if they are, prepare both stores again with the "
+            "same --collection NAME"
+        )
+    if not common.same:
+        raise SettingsError(
+            f"{first.path} and {second.path} have no person in common: the first holds {_describe(first)}, the second "
+            f"{_describe(second)}; prepare both stores from the same corpus"
+        )
+
+
+def shared_moments(first: SegmentStore, second: SegmentStore) -> Bool[np.ndarray, " row"]:
+    """Return which segments of the first store are of moments that the second one holds too.
+
+    A moment is a person, a session and a start.
+
+    Raises:
+        SettingsError: The people of the stores cannot be matched, see `require_shared_people`.
+    """
+    require_shared_people(first, second)
+    return np.isin(unit_keys(first.index, by="moment"), unit_keys(second.index, by="moment"))
+
+
+def _describe(store: SegmentStore) -> str:
+    """Return the number of people of a store, its corpora, and the first names."""
+    pairs = store.index[["corpus", "subject"]].drop_duplicates().astype(str)
+    names = [f"{corpus}/{subject}" for corpus, subject in pairs.head(3).itertuples(index=False)]
+    return f"{len(pairs)} people ({', '.join(names)}{', ...' if len(pairs) > len(names) else ''})"
+
+
+def _collections(store: SegmentStore) -> dict[str, str]:
+    return {source.corpus: collection_of(source) for source in store.about.sources}
 
 
 def collection_of(source: SourceCorpus) -> str:

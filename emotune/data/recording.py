@@ -11,6 +11,9 @@ from emotune.data.modality import MODALITIES, Modality
 from emotune.data.signals import beat_prominence, heart_rates
 from emotune.errors import DataError
 
+HIGHEST_RATE_HZ = 100_000.0
+"""Largest sampling rate of a recording (Hz)."""
+
 CONSTANT_TOLERANCE = 1e-7
 """A channel is constant if its range is at most this share of its largest absolute value (rounding of float32)."""
 
@@ -171,8 +174,10 @@ class Recording:
         self._check_heart_rate()
 
     def _check_rate(self) -> None:
-        if not (math.isfinite(self.fs) and self.fs > 0):
-            raise DataError(f"{self}: the sampling rate is {self.fs}, where a number of Hz above 0 was expected")
+        if not (math.isfinite(self.fs) and 0 < self.fs <= HIGHEST_RATE_HZ):
+            raise DataError(
+                f"{self}: the sampling rate is {self.fs:g} Hz, expected more than 0 and up to {HIGHEST_RATE_HZ:g} Hz"
+            )
 
     def _check_samples(self) -> None:
         if self.signal.size == 0:

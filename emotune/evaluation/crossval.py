@@ -98,6 +98,18 @@ class CrossValidation(Settings):
         values = [fold.metrics[metric] for fold in folds if metric in fold.metrics]
         return mean_interval(values) if values and len(values) == len(folds) else None
 
+    def document(self) -> dict[str, object]:
+        """Return the folds with their means and intervals under ``summary``, as plain JSON."""
+        summary = {
+            series: {
+                metric: interval.model_dump()
+                for metric in (*METRICS, CALIBRATION_ERROR)
+                if (interval := self.interval(metric, of=series)) is not None
+            }
+            for series in ("folds", "shuffled", "majority")
+        }
+        return {**self.model_dump(mode="json"), "summary": summary}
+
     def compare(self, other: "CrossValidation", *, metric: str) -> Comparison:
         """Compare with another cross-validation by a paired t-test over the folds.
 

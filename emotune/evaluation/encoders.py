@@ -1,11 +1,14 @@
 """Pre-trained encoders on this machine: their checkpoint by name or path, and embeddings of raw signals."""
 
+import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from pydantic import ValidationError
 from torch import nn
 
@@ -15,17 +18,24 @@ from emotune.data.prepare.segments import PrepareSettings, filter_and_resample
 from emotune.data.prepare.single import standardised_segments
 from emotune.data.recording import Recording
 from emotune.errors import DamageError, DataError, SettingsError
+from emotune.evaluation.hub import download_folder, upload_folder
+from emotune.evaluation.mne_signals import is_mne, recordings_of_mne
+from emotune.evaluation.model_folder import is_model_folder, model_document, write_model_folder, write_weights
+from emotune.evaluation.networks import read_about, read_network
 from emotune.experiment import Experiment
-from emotune.models.weights import load_pretrained
+from emotune.models.weights import PREFIX, load_pretrained
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, find_best, opened
 from emotune.tasks.calibration import Calibration
-from emotune.training.checkpoints import newest_checkpoint, read_state, read_weights
+from emotune.training.checkpoints import newest_checkpoint
 
 BATCH_SEGMENTS = 64
 """Segments embedded in one forward pass."""
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""Name of a repository of the Hugging Face Hub."""
 
 
 def find_local_checkpoint(source: str, *, storage: Storage) -> Path | None:
@@ -96,13 +106,13 @@ class NetworkDescription:
 
 
 def read_network_description(checkpoint: Path) -> NetworkDescription:
-    """Read the description of its network from a checkpoint.
+    """Read the description of its network from a checkpoint or model folder.
 
     Raises:
         DamageError: The checkpoint was changed after it was written, or has no description.
         SettingsError: The input of the network is not a signal.
     """
-    about = read_state(checkpoint)["about"]
+    about = read_about(checkpoint)
     try:
         if about["modality"] not in MODALITIES:
             raise SettingsError(
@@ -117,66 +127,146 @@ def read_network_description(checkpoint: Path) -> NetworkDescription:
             calibration=Calibration.model_validate(about["calibration"]) if about.get("calibration") else None,
         )
     except (KeyError, TypeError, ValidationError) as error:
-        raise DamageError(f"{checkpoint}: state.json has no valid description of a network; give another") from error
+        raise DamageError(f"{checkpoint} has no valid description of a network; give another") from error
 
 
 class PretrainedEncoder(nn.Module):
     """An encoder together with its preparation of signals, in evaluation mode.
 
     Args:
-        checkpoint: A checkpoint folder.
+        checkpoint: A checkpoint folder or a model folder.
+        name: Name for its model card; by default that of the folder.
 
     Raises:
         DamageError: The checkpoint was changed after it was written.
         SettingsError: The input of the network is not a signal.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, *, name: str = "") -> None:
         super().__init__()
         description = read_network_description(checkpoint)
         self.experiment = description.experiment
         self.preparation = description.preparation
         self.channels = description.channels
         self.encoder = self.experiment.model.build(channels=len(self.channels))
-        load_pretrained(read_weights(checkpoint), self.encoder, source=str(checkpoint))
+        network = read_network(checkpoint, name=name)
+        load_pretrained(network.weights, self.encoder, source=str(checkpoint))
+        self.document = model_document(network.about, part="encoder", facts=network.facts)
         self.eval()
 
     def forward(self, signals: Float[torch.Tensor, "batch channel time"]) -> Float[torch.Tensor, "batch width"]:
         """Return the embedding ``e_CLS`` of prepared segments."""
         return self.encoder.summarise(signals)
 
-    def embed(self, signal: Float[np.ndarray, "channel sample"], fs: int | float) -> Float[np.ndarray, "segment width"]:
+    def embed(self, signal: Any, fs: int | float | None = None) -> Float[np.ndarray, "segment width"]:
         """Embed a raw recording: filtered, resampled, standardised and cut as in pre-training.
 
         Args:
-            signal: One recording, in mV for ECG and uV for EEG, with the channels of pre-training.
-            fs: Sampling rate (Hz).
+            signal: One recording (channel, sample), in mV for ECG and uV for EEG, with the channels of pre-training;
+                or an `mne.io.Raw` or `mne.Epochs`, whose channels are matched by name and converted from V.
+            fs: Sampling rate (Hz); not given for MNE objects, which have it.
 
         Returns:
-            The embedding ``e_CLS`` of each segment, in the order of time.
+            The embedding ``e_CLS`` of each segment, in the order of time. Epochs are cut each by itself, and
+            standardised together.
 
         Raises:
-            SettingsError: The number of channels differs from that of pre-training.
+            SettingsError: The channels differ from those of pre-training, or ``fs`` is missing.
             DataError: The signal is not finite, flat, implausible, or shorter than a segment.
         """
+        prepared = [
+            filter_and_resample(recording, settings=self.preparation) for recording in self._recordings(signal, fs=fs)
+        ]
+        for recording in prepared:
+            if recording.signal.shape[1] < self.preparation.samples:
+                raise DataError(
+                    f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of "
+                    f"{self.preparation.seconds:g} s"
+                )
+        return self.embed_segments(standardised_segments(prepared, settings=self.preparation).signals)
+
+    def embed_segments(
+        self, segments: Float32[np.ndarray, "segment channel time"]
+    ) -> Float[np.ndarray, "segment width"]:
+        """Return the embedding ``e_CLS`` of prepared segments, such as those of a store."""
+        batches = torch.from_numpy(np.ascontiguousarray(segments)).split(BATCH_SEGMENTS)
+        with torch.no_grad():
+            return torch.cat([self(batch) for batch in batches]).numpy()
+
+    def _recordings(self, signal: Any, *, fs: int | float | None) -> list[Recording]:
+        modality = self.preparation.modality
+        if is_mne(signal):
+            return recordings_of_mne(signal, channels=self.channels, modality=modality)
+        if fs is None:
+            raise SettingsError("fs is missing; give the sampling rate in Hz: embed(signal, fs)")
+        signal = np.asarray(signal)
         if signal.ndim != 2 or len(signal) != len(self.channels):
             raise SettingsError(
                 f"a signal of shape {signal.shape} was given, expected ({len(self.channels)}, samples) for "
                 f"{', '.join(self.channels)}"
             )
-        recording = Recording(
-            signal=signal,
-            fs=float(fs),
-            modality=self.preparation.modality,
-            subject="embedded",
-            session="signal",
-            channels=self.channels,
-            source="memory",
+        return [
+            Recording(
+                signal=signal,
+                fs=float(fs),
+                modality=modality,
+                subject="embedded",
+                session="signal",
+                channels=self.channels,
+                source="memory",
+            )
+        ]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the encoder into a folder of the Hugging Face convention, with its preparation and a model card.
+
+        Raises:
+            SettingsError: The folder is not empty.
+            StorageError: The disk is full or cannot be written.
+        """
+        weights = {f"{PREFIX}{name}": value for name, value in self.encoder.state_dict().items()}
+        write_model_folder(
+            Path(folder).expanduser(),
+            document=self.document,
+            write_model=lambda draft: write_weights(draft, weights),
         )
-        prepared = filter_and_resample(recording, settings=self.preparation)
-        if prepared.signal.shape[1] < self.preparation.samples:
-            length = f"{self.preparation.seconds:g} s"
-            raise DataError(f"a signal of {recording.seconds:.1f} s was given, shorter than a segment of {length}")
-        segments = torch.from_numpy(standardised_segments([prepared], settings=self.preparation).signals)
-        with torch.no_grad():
-            return torch.cat([self(batch) for batch in segments.split(BATCH_SEGMENTS)]).numpy()
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, token: str | None = None) -> "PretrainedEncoder":
+        """Load an encoder from a folder that `save_pretrained` wrote, or from the Hugging Face Hub.
+
+        Args:
+            source: The folder, or ``OWNER/NAME`` of a repository if there is no such folder.
+            token: Token for a private repository.
+
+        Raises:
+            SettingsError: It is no such folder, or huggingface_hub is not installed.
+            DamageError: The files are not those that were written.
+            StorageError: The repository cannot be downloaded.
+        """
+        folder = Path(source).expanduser()
+        if not folder.exists() and HUB_NAME.fullmatch(str(source)):
+            folder = download_folder(str(source), token=token)
+        if not is_model_folder(folder):
+            raise SettingsError(f"{source} has no config.json and model.safetensors; give a folder of save_pretrained")
+        return cls(folder)
+
+    def push_to_hub(self, repository: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the encoder to the Hugging Face Hub, with its preparation and a model card.
+
+        Args:
+            repository: ``OWNER/NAME``; created if it does not exist.
+            private: Create a private repository.
+            token: Token with the right to write; by default that of ``hf auth login``.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            SettingsError: huggingface_hub is not installed.
+            StorageError: The Hub cannot be reached, or refuses the upload.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            self.save_pretrained(folder)
+            return upload_folder(folder, repository=repository, private=private, token=token)

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from emotune.data.folds import split, unit_keys
 from emotune.data.modality import FUSED_MODALITIES, Modality
+from emotune.data.people import require_shared_people
 from emotune.data.prepare.parts import write_index
 from emotune.data.prepare.pool import scratch_folder
 from emotune.data.prepare.writer import file_records, fingerprint_store
@@ -142,7 +143,8 @@ def build_features(
 
     Raises:
         SettingsError: An input is not finished, the inputs differ in target or folds, a classifier was
-            trained on test moments of the other, or ``store`` holds something else.
+            trained on test moments of the other, the people of the stores cannot be matched, or ``store`` holds
+            something else.
         DataError: The inputs share no moment, or have different ratings of a moment.
     """
     moments = find_shared_moments(ecg, eeg)
@@ -218,6 +220,7 @@ def _settings_to_compare(classifiers: Classifiers) -> dict[str, Any]:
 
 
 def _intersect(ecg: Classifiers, eeg: Classifiers) -> tuple[FusionInput, FusionInput]:
+    require_shared_people(ecg.store, eeg.store)
     ecg_membership, eeg_membership = fold_membership(ecg), fold_membership(eeg)
     moments, in_ecg, in_eeg = np.intersect1d(
         ecg_membership.moments, eeg_membership.moments, assume_unique=True, return_indices=True

@@ -17,13 +17,14 @@ from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import Exclusion, Note
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.encoders import NetworkDescription, read_network_description
+from emotune.evaluation.networks import read_network_weights
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened
 from emotune.tasks.calibration import Calibration, apply_sigmoid
 from emotune.tasks.classify import Classify, ClassifyObjective
-from emotune.training.checkpoints import newest_checkpoint, read_weights
+from emotune.training.checkpoints import newest_checkpoint
 
 BATCH_SEGMENTS = 64
 """Segments classified in one forward pass."""
@@ -98,10 +99,7 @@ class Predictor:
             task.class_names(()) if first.classes is None else (first.classes.low.name, first.classes.high.name)
         )
         self.high_share = _high_share(descriptions)
-        self.classifiers = [
-            _load(checkpoint, description=description)
-            for checkpoint, description in zip(checkpoints, descriptions, strict=True)
-        ]
+        self.classifiers = [load_classifier(checkpoint) for checkpoint in checkpoints]
 
     @property
     def calibrations(self) -> list[Calibration]:
@@ -120,14 +118,20 @@ def _high_share(descriptions: Sequence[NetworkDescription]) -> float | None:
     return high / (high + low) if len(counts) == len(descriptions) and high + low else None
 
 
-def _load(checkpoint: Path, *, description: NetworkDescription) -> FoldClassifier:
+def load_classifier(checkpoint: Path) -> FoldClassifier:
+    """Load a classifier from a checkpoint or model folder that holds one, in evaluation mode.
+
+    Raises:
+        DamageError: The folder was changed after it was written.
+    """
+    description = read_network_description(checkpoint)
     channels, classes = len(description.channels), description.classes
     encoder = description.experiment.model.build(channels=channels)
     # labels with the numbers of both classes give the weight of the loss, which probabilities are corrected for
     numbers = (1, 1) if classes is None else (classes.low.segments, classes.high.segments)
     objective = description.experiment.task.build(encoder, channels=channels, labels=np.repeat([0.0, 1.0], numbers))
     assert isinstance(objective, ClassifyObjective)
-    objective.load_state_dict(read_weights(checkpoint))
+    objective.load_state_dict(read_network_weights(checkpoint))
     objective.eval()
     return FoldClassifier(objective, calibration=description.calibration)
 

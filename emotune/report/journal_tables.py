@@ -5,11 +5,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from emotune.search.ranking import Result, best, rank
 from emotune.search.records import EpochDone, Record
 from emotune.study.results import EvaluationResult, evaluation_results, opened, reliability_of_rungs
+
+MIN_RANDOM_RESULTS = 4
+"""Random configurations with a result at the largest budget that the curve of a random search needs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,8 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
 
     Returns:
         One row per evaluation with a result, in the order of their ends: ``trained`` (epochs of all
-        evaluations until then), ``epochs`` and ``objective`` of the best of the configurations trained longest.
+        evaluations until then), ``seconds`` (since the first record), ``epochs``, ``objective`` and ``config`` of the
+        best of the configurations trained longest.
     """
     mode, trained, rows = objective_of(records).mode, 0, []
     incumbent: Result | None = None
@@ -108,8 +113,64 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
         known = [] if incumbent is None else [incumbent]
         incumbent = best([*known, (evaluation, record.objective)], mode=mode)
         if incumbent is not None:
-            rows.append((trained, incumbent.evaluation.to_epoch, incumbent.objective))
-    return pd.DataFrame(rows, columns=["trained", "epochs", "objective"])
+            seconds = record.time - records[0].time
+            number = incumbent.evaluation.config_id
+            rows.append((trained, seconds, incumbent.evaluation.to_epoch, incumbent.objective, number))
+    return pd.DataFrame(rows, columns=["trained", "seconds", "epochs", "objective", "config"])
+
+
+def random_search(records: Sequence[Record]) -> pd.DataFrame:
+    """Return the expected incumbent of a random search that trains every configuration to the largest budget.
+
+    The results y_(1) <= ... <= y_(m) at the largest budget of the configurations that were drawn at random are taken as
+    the distribution of a random configuration. The best of n draws from it is expected to be (losses, minimised)::
+
+        E[best of n] = sum over k of y_(k) [((m - k + 1) / m)^n - ((m - k) / m)^n]
+
+    A search with early stopping promotes the better ones of its random configurations, so that the curve is better than
+    that of a true random search.
+
+    Returns:
+        Columns ``trained`` (epochs) and ``objective``; empty with fewer than `MIN_RANDOM_RESULTS` results, or if the
+        search is a random search.
+    """
+    study, objective = opened(records).study, objective_of(records)
+    largest = study.get("budget", {}).get("max")
+    results = evaluation_results(records)
+    drawn = {result.evaluation.config_id for result in results if result.evaluation.origin == "random"}
+    values = [
+        result.objective
+        for result in results
+        if result.status == "done"
+        and result.objective is not None
+        and result.evaluation.to_epoch == largest
+        and result.evaluation.config_id in drawn
+    ]
+    is_random = dict(study.get("searcher") or {}).get("kind") == "random"
+    table = pd.DataFrame(columns=["trained", "objective"])
+    if is_random or len(values) < MIN_RANDOM_RESULTS or largest is None:
+        return table
+    ordered = np.sort(values)[:: 1 if objective.mode == "min" else -1]
+    epochs = sum(result.evaluation.to_epoch - result.evaluation.from_epoch for result in results)
+    draws = np.arange(1, max(1, epochs // largest) + 1)
+    left = np.arange(len(ordered), -1, -1) / len(ordered)
+    weights = left[None, :-1] ** draws[:, None] - left[None, 1:] ** draws[:, None]
+    return pd.DataFrame({"trained": draws * largest, "objective": weights @ ordered})
+
+
+def trivial_baselines(records: Sequence[Record]) -> dict[str, float]:
+    """Return the objective of predictions that need no learning, by name: those that the epochs of a search record."""
+    metric = objective_of(records).metric
+    names = {f"{metric}_zero": "predicting zero", f"{metric}_interpolated": "linear interpolation"}
+    found: dict[str, float] = {}
+    for record in records:
+        if isinstance(record, EpochDone):
+            found |= {
+                names[name]: value for name, value in record.metrics.items() if name in names and value is not None
+            }
+            if len(found) == len(names):
+                break
+    return found
 
 
 def rank_agreement(records: Sequence[Record]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from emotune.errors import SearchFailedError
 from emotune.runtime.failures import RULES, FailureRule
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Resized, Started
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Removed, Resized, Started
 from emotune.search.settings import virtual_workers
 from emotune.study.journal import Journal
 from emotune.study.study import StudyObjective
@@ -42,12 +42,23 @@ class Coordinator:
         journal: Open journal of the search, with its first record.
         objective: Metric that is optimised, and its direction.
         observers: Called with every record.
+        time_is_up: Returns whether no further evaluation is decided; those that have begun are run to their end.
+        on_end: Called after each result.
     """
 
     def __init__(
-        self, optimizer: Optimizer, *, journal: Journal, objective: StudyObjective, observers: Sequence[Observer] = ()
+        self,
+        optimizer: Optimizer,
+        *,
+        journal: Journal,
+        objective: StudyObjective,
+        observers: Sequence[Observer] = (),
+        time_is_up: Callable[[], bool] = lambda: False,
+        on_end: Callable[["Coordinator"], None] = lambda coordinator: None,
     ) -> None:
         self.optimizer = optimizer
+        self._time_is_up = time_is_up
+        self._on_end = on_end
         self.stopping = False
         self._journal = journal
         self._journal_checked_at = float("-inf")
@@ -73,6 +84,11 @@ class Coordinator:
         return len(self._running)
 
     @property
+    def records(self) -> Sequence[Record]:
+        """All records of the journal."""
+        return self._journal.records
+
+    @property
     def epochs_done(self) -> int:
         """Number of epochs that all configurations together have trained."""
         return sum(self._epochs.values())
@@ -80,7 +96,22 @@ class Coordinator:
     @property
     def finished(self) -> bool:
         """Whether no evaluation is handed out, and none is left."""
-        return not self._running and (self.stopping or (self.optimizer.finished and not self._unfinished))
+        return not self._running and (self.stopping or self.exhausted)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every evaluation has ended, and the limits or the time leave no further one."""
+        begun = self._running or self._unfinished
+        return not begun and (self.optimizer.finished or self._time_is_up())
+
+    def record_removed(self, configurations: Sequence[int], *, size: int) -> None:
+        """Record that the checkpoints of configurations were removed.
+
+        Args:
+            configurations: Their numbers.
+            size: Room that the checkpoints took (bytes).
+        """
+        self._write(Removed(time=time.time(), configurations=tuple(configurations), bytes=size))
 
     def next_evaluation(self) -> Evaluation | None:
         """Return the next evaluation, unfinished ones of an earlier driver first.
@@ -96,7 +127,7 @@ class Coordinator:
         return evaluation
 
     def _ask(self) -> Evaluation | None:
-        evaluation = self.optimizer.ask()
+        evaluation = None if self._time_is_up() else self.optimizer.ask()
         if evaluation is not None:
             self._write(Started(time=time.time(), evaluation=evaluation))
         return evaluation
@@ -155,9 +186,12 @@ class Coordinator:
 
         Raises:
             SearchFailedError: Several evaluations failed in a similar way, without a success in between. Or a
-                machine failed, which is no result of the evaluation: the next driver runs it again.
+                machine failed, which is no result of the evaluation: the next driver runs it again. Or the journal
+                was renamed or deleted.
         """
         evaluation, rule = self._running[evaluation_id], RULES[failure.kind]
+        if rule.machine_fault:
+            self._journal.check()  # if the search's folder is gone, that is the cause
         self._stop_clock(evaluation_id)
         self._attempts[evaluation_id] += 1
         if self._attempts[evaluation_id] <= rule.retries:
@@ -241,6 +275,7 @@ class Coordinator:
         )
         self.optimizer.tell(evaluation.id, None if objective is None else self._objective.as_loss(objective))
         del self._running[evaluation.id]
+        self._on_end(self)
 
     def _write(self, record: Record, *, durable: bool = True) -> None:
         number = len(self._journal)

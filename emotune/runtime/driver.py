@@ -6,26 +6,38 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from signal import Signals
 from types import MappingProxyType
 from typing import Literal
 
-from emotune.errors import ClusterError, EmotuneError
+from emotune.durations import HOUR_S
+from emotune.errors import ClusterError, EmotuneError, SettingsError
 from emotune.runtime.cluster.access_check import Requirements, check_nodes
 from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concurrency, connect_for_search
 from emotune.runtime.cluster.connect import disconnect
 from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
 from emotune.runtime.coordinator import Coordinator, Observer
+from emotune.runtime.crashes import crash_file, remove_crash_files
 from emotune.runtime.group import GroupTrainable
+from emotune.runtime.retention import Retention
 from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob, run_trials
 from emotune.runtime.worker import EvaluationTrainable, Job
-from emotune.search.records import Closed, Evaluation, Extended, Opened, Record, Retried
-from emotune.search.stopping import Amount, extension
+from emotune.search.records import Closed, Evaluation, Extended, Opened, Record, Retried, TimeLimit
+from emotune.search.stopping import Amount, Hours, extension
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copy_encoders
 from emotune.study.journal import Journal
-from emotune.study.results import failures_to_retry, opened, search_state
+from emotune.study.results import (
+    TIME_LIMIT_REASON,
+    ended_by_time,
+    failures_to_retry,
+    opened,
+    present_hours,
+    running_seconds,
+    search_state,
+)
 from emotune.study.resume import as_recorded, make_optimizer, software_changes
 from emotune.study.study import Study
 
@@ -61,6 +73,10 @@ class RunOptions:
     """Run failed evaluations again, except those that diverged."""
     trials_per_gpu: TrialsPerGpu = 1
     """Evaluations that share a GPU, if the cluster has GPUs and an evaluation has one worker."""
+    hours: Hours | None = None
+    """Running time after which no evaluation is started; None: the recorded limit, if there is one."""
+    keep: int | None = None
+    """Number of the best configurations that keep their checkpoints when they are out of the race; None: all."""
 
 
 def run_study(
@@ -95,10 +111,7 @@ def run_study(
     with Journal.open(folder.journal, owner=folder.name) as journal:
         folder.check_complete(journal.records)
         if journal.records:
-            study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
-            _extend(journal, study, options)
-            _retry(journal, study, options)
-            _warn_of_other_software(journal.records)
+            study = _resume(journal, study, options)
         folder.forget_stop()
         connect = partial(
             connect_for_search,
@@ -118,13 +131,62 @@ def run_study(
             requirements = check_nodes(folder, study.base)
             _open(journal, study, folder, options=options, capacity=capacity)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
-        coordinator = Coordinator(optimizer, journal=journal, objective=study.objective, observers=observers)
+        retention = Retention(folder, keep=options.keep)
+        coordinator = Coordinator(
+            optimizer,
+            journal=journal,
+            objective=study.objective,
+            observers=observers,
+            time_is_up=_time_limit(journal.records),
+            on_end=retention.remove_when_due,
+        )
         if capacity is not None and search_state(journal.records, alive=False) != "finished":
             copies = copy_encoders(encoders, folder)
             make_job = _job_maker(study, folder, copies=copies, options=options, requirements=requirements)
             concurrency = choose_concurrency(journal.records, options.concurrency, capacity=capacity)
-            _search(coordinator, make_job, folder, concurrency=concurrency, reconnect=reconnect)
+            try:
+                signal = _search(coordinator, make_job, folder, concurrency=concurrency, reconnect=reconnect)
+            finally:
+                remove_crash_files(folder.path)
+            retention.remove(coordinator)
+            _close(coordinator, signal)
         return list(journal.records)
+
+
+def _resume(journal: Journal, study: Study, options: RunOptions) -> Study:
+    """Record what the options change in a search that has begun, and return its study."""
+    study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
+    _add_hours(journal, options)
+    _extend(journal, study, options)
+    _retry(journal, study, options)
+    _warn_of_other_software(journal.records)
+    return study
+
+
+def _add_hours(journal: Journal, options: RunOptions) -> None:
+    """Record the limit of the running time under which this driver begins, if the options or the journal have one.
+
+    A search that has ended because of another limit stays as it is, and so does one whose time limit is not raised.
+    """
+    records = journal.records
+    present, used = present_hours(records), running_seconds(records)
+    hours = present if options.hours is None else options.hours.limit(present=present, used=used / HOUR_S)
+    if hours is None:
+        return
+    if search_state(records, alive=False) == "finished" and not (
+        ended_by_time(records) and present is not None and hours > present
+    ):
+        return
+    journal.append(TimeLimit(time=time.time(), hours=hours, used_seconds=used))
+
+
+def _time_limit(records: Sequence[Record]) -> Callable[[], bool]:
+    """Return a function that returns whether the running time of this and earlier drivers is used up."""
+    hours = present_hours(records)
+    if hours is None:
+        return lambda: False
+    end = time.monotonic() + hours * HOUR_S - running_seconds(records)
+    return lambda: time.monotonic() >= end
 
 
 def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
@@ -132,6 +194,11 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
     amounts = {name: amount for name, amount in options.amounts.items() if amount.more}
     if not amounts:
         return
+    if ended_by_time(journal.records):
+        raise SettingsError(
+            f"the search ended after its {TIME_LIMIT_REASON} of {present_hours(journal.records):g} h, before its other "
+            "limits; give --hours +H"
+        )
     if search_state(journal.records, alive=False) != "finished":
         logger.warning(
             "the search is not finished: it resumes without the extension; give --brackets +N or --evaluations +N "
@@ -177,6 +244,7 @@ def _open(
             software=_software(),
         )
     )
+    _add_hours(journal, options)
 
 
 def _software() -> dict[str, str]:
@@ -210,10 +278,21 @@ def _job_maker(
             encoder=None if start is None else copies.get(start.which(experiment.folds)),
             measure_test=options.measure_test,
             workers=options.workers,
+            crash_file=_crash_file(folder, evaluation, options=options),
             requirements=requirements,
         )
 
     return make_job
+
+
+def _crash_file(folder: SearchFolder, evaluation: Evaluation, *, options: RunOptions) -> Path | None:
+    """Return the file for a crash of an evaluation's worker; None if the driver cannot read it, and for groups.
+
+    A worker of a group also aborts itself when another one is killed.
+    """
+    if options.workers is not None or not folder.storage.mounted:
+        return None
+    return crash_file(folder.path, evaluation_id=evaluation.id)
 
 
 def _search(
@@ -223,8 +302,8 @@ def _search(
     *,
     concurrency: Concurrency,
     reconnect: Callable[[], object],
-) -> None:
-    """Run the evaluations with Ray Tune, and record how the search ended.
+) -> Signals | None:
+    """Run the evaluations with Ray Tune, and return the signal that ended them, if any.
 
     If Ray fails, it is started again, `MAX_RAY_RESTARTS` times without a new epoch in between.
     """
@@ -248,8 +327,16 @@ def _search(
                 raise _closed(coordinator, failed) from failed
         except EmotuneError as error:
             raise _closed(coordinator, error) from error
-    finished = coordinator.optimizer.finished and not coordinator.in_progress
-    reason = "" if signal is None or finished else signal.name
+    return signal
+
+
+def _close(coordinator: Coordinator, signal: Signals | None) -> None:
+    """Record how the search ended."""
+    finished, reason = coordinator.exhausted, ""
+    if not finished:
+        reason = "" if signal is None else signal.name
+    elif not coordinator.optimizer.finished:
+        reason = f"{TIME_LIMIT_REASON} of {present_hours(coordinator.records):g} h"
     coordinator.close(Closed(time=time.time(), state="finished" if finished else "interrupted", reason=reason))
 
 
@@ -262,6 +349,7 @@ def _run_trials(
         concurrency=concurrency.slots,
         stop_requested=folder.stop_watch(),
         current_slots=concurrency.current_slots,
+        resource="a GPU" if concurrency.resources.get("GPU") else "a CPU",
     )
     trainable = EvaluationTrainable if concurrency.resources else GroupTrainable
     signal = run_trials(searcher, trainable=trainable, resources=concurrency.resources)

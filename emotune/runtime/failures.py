@@ -15,9 +15,9 @@ evaluation.
 the node's memory counts as ``out_of_memory``; no other evaluation could then have caused it. All others are killed
 because of ``memory_pressure``, by other evaluations or other programs.
 
-**Lost workers.** The operating system does not report why a process was killed. A worker that is lost again and
-again at the same position, while its node stays, counts as a failure of the configuration, such as a crash in a
-library.
+**Lost workers.** A worker process that crashes by a signal of its own, such as a segmentation fault in a library,
+writes it down (`crashes`): an exception of the program. A process that was killed did not end by itself: the kernel's
+memory killer or an operator ended it, which says nothing about the configuration.
 """
 
 from collections.abc import Mapping
@@ -33,6 +33,7 @@ from emotune.errors import (
     StorageError,
     StorageRefusedError,
     TrainingDivergedError,
+    summary,
 )
 from emotune.search.records import Failure, FailureKind
 
@@ -68,7 +69,11 @@ RULES: Mapping[FailureKind, FailureRule] = MappingProxyType(
         "program_error": FailureRule(retries=1),
         "out_of_memory": FailureRule(retries=1),
         "hung": FailureRule(retries=1),
-        "worker_lost": FailureRule(retries=5, machine_fault=True),
+        "worker_lost": FailureRule(
+            retries=5,
+            machine_fault=True,
+            remedy="find what ends the worker processes, for example the kernel's memory killer (dmesg),",
+        ),
         "node_lost": FailureRule(retries=5, machine_fault=True, remedy="repair the node or leave it out"),
         "memory_pressure": FailureRule(
             retries=5,
@@ -144,7 +149,7 @@ def failure_of(error: BaseException, *, in_group: bool = False) -> Failure:
     has_own_message = isinstance(error, StorageError | StorageAwayError | StorageRefusedError | TrainingDivergedError)
     if has_own_message:
         return Failure(kind=kind, message=str(error))
-    return Failure(kind=kind, message=first_line(error) if kind == "gpu_lost" else summary(error))
+    return Failure(kind=kind, message=summary(error, line="first" if kind == "gpu_lost" else "last"))
 
 
 def _kind_of(error: BaseException, *, in_group: bool) -> FailureKind:
@@ -160,14 +165,3 @@ def _kind_of(error: BaseException, *, in_group: bool) -> FailureKind:
         if in_group and any(part in text for part in COLLECTIVE_ERRORS):
             return "worker_lost"
     return "program_error"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the type of an exception and the first line of its message; PyTorch adds advice to errors of CUDA."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
-def summary(error: BaseException) -> str:
-    """Return an exception in one line: its type and the last line of its message."""
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -16,8 +16,8 @@ from ray.train.v2._internal.exceptions import (
 )
 from ray.tune import TuneError
 
-from emotune.errors import ClusterError, EmotuneError
-from emotune.runtime.failures import RULES, failure_of, summary
+from emotune.errors import ClusterError, EmotuneError, summary
+from emotune.runtime.failures import RULES, failure_of
 from emotune.search.records import Failure
 
 CONNECTION_ADVICE = (
@@ -140,13 +140,22 @@ def raise_cause(error: Exception) -> None:
         if isinstance(cause, EmotuneError):
             raise cause
     for cause in causes:
-        if isinstance(cause, OSError | RayError) and not isinstance(cause, RayTaskError):
-            raise ClusterError(f"Ray Tune has ended: {summary(cause)}") from error
-    if not isinstance(error, TuneError):
-        return
-    line = str(error).strip().splitlines()[-1].strip()
-    if OS_ERROR.match(line):
+        if MEMORY_KILL in str(cause):
+            failure = _memory_failure(str(cause), pid=None)
+            remedy = RULES["memory_pressure"].remedy
+            raise ClusterError(f"Ray Tune has ended: {failure.message}", remedy=remedy) from error
+    line = next(filter(None, map(_fault_of_machine, causes)), "")
+    if line:
         raise ClusterError(f"Ray Tune has ended: {line}") from error
+
+
+def _fault_of_machine(error: BaseException) -> str:
+    """Return an exception of Ray or the operating system in one line, also if Tune has its text only; empty: others."""
+    if isinstance(error, TuneError):
+        line = summary(error).partition(": ")[2]
+        return line if OS_ERROR.match(line) else ""
+    is_fault = isinstance(error, OSError | RayError) and not isinstance(error, RayTaskError)
+    return summary(error) if is_fault else ""
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

@@ -9,11 +9,16 @@ A trial ends when its worker is given to another trial, or when Tune reports tha
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from emotune.runtime.worker import Job
 from emotune.search.records import Failure
+from emotune.waiting import announce
+
+WAIT_ANNOUNCEMENT_S = 20.0
+"""Time without any worker after which that is printed."""
 
 
 class TrialState(StrEnum):
@@ -85,3 +90,23 @@ class Trial:
     def _require(self, *states: TrialState) -> None:
         if self.state not in states:
             raise RuntimeError(f"the trial of evaluation {self.job.evaluation_id} is {self.state}, not {states}")
+
+
+class WorkerWait:
+    """Prints once that no trial has a worker.
+
+    Args:
+        resource: What a worker needs, such as ``a GPU``.
+    """
+
+    def __init__(self, resource: str) -> None:
+        self._resource = resource
+        self._announced = False
+
+    def check(self, trials: Collection[Trial]) -> None:
+        """Print that trials wait, if all have waited for a worker for `WAIT_ANNOUNCEMENT_S`."""
+        if not trials or any(trial.state is not TrialState.STARTING for trial in trials):
+            self._announced = False
+        elif not self._announced and time.monotonic() - min(t.created_at for t in trials) > WAIT_ANNOUNCEMENT_S:
+            self._announced = True
+            announce(f"waiting for {self._resource}; the cluster has none free")

@@ -43,15 +43,17 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from emotune.durations import duration
 from emotune.errors import ClusterError, SearchFailedError
 from emotune.runtime.cluster.capacity import ElasticConcurrency
 from emotune.runtime.cluster.connect import missing_session_folder
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.crashes import with_crash
 from emotune.runtime.group import GroupTrainable
 from emotune.runtime.ray_errors import raise_cause, trial_failure
 from emotune.runtime.signals import stop_on_signals
 from emotune.runtime.step_report import StepReport
-from emotune.runtime.trial import Trial, TrialState
+from emotune.runtime.trial import Trial, TrialState, WorkerWait
 from emotune.runtime.watchdog import Watchdog
 from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Evaluation, Failure
@@ -61,7 +63,6 @@ MakeJob = Callable[[Evaluation], Job]
 
 START_TIMEOUT_S = 20.0
 """Time for which an idle worker is not given to a trial whose own process is about to start."""
-
 FOLDER_CHECK_INTERVAL_S = 1.0
 """Interval at which the driver checks that Ray's folder is still there."""
 
@@ -75,6 +76,7 @@ class CoordinatorSearcher(Searcher):
         concurrency: Evaluations at a time.
         stop_requested: Called before each evaluation; after it has returned true, no more are handed out.
         current_slots: Returns the number of slots of the cluster, which the concurrency then follows; None: fixed.
+        resource: What a worker needs.
     """
 
     def __init__(
@@ -85,11 +87,13 @@ class CoordinatorSearcher(Searcher):
         concurrency: int,
         stop_requested: Callable[[], bool],
         current_slots: Callable[[], int] | None = None,
+        resource: str = "a CPU",
     ) -> None:
         super().__init__()
         self.concurrency = concurrency
         self.failure: SearchFailedError | None = None
         self.trials: dict[str, Trial] = {}
+        self.worker_wait = WorkerWait(resource)
         self._coordinator = coordinator
         self._make_job = make_job
         self._stop_requested = stop_requested
@@ -155,7 +159,7 @@ class CoordinatorSearcher(Searcher):
         """Return the trials that have begun to hang, whose workers are to be killed; each is returned once."""
         silent = self._watchdog.find_hung()
         for trial_id, seconds in silent.items():
-            self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {seconds:.0f} s"))
+            self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {duration(seconds)}"))
         return set(silent)
 
     def check_journal(self) -> None:
@@ -266,13 +270,13 @@ class CoordinatorSearcher(Searcher):
         """Do nothing: results come by `process_report`, and lost workers by `on_worker_lost`."""
 
     def on_worker_lost(self, trial_id: str, failure: Failure) -> None:
-        """Remove a trial whose worker is lost; if it hung, that is the failure of its evaluation."""
+        """Remove a trial whose worker is lost; if it hung or crashed, that is the failure of its evaluation."""
         trial = self.trials.get(trial_id)
         if trial is None:
             return
         self._remove(trial_id)
         if trial.evaluation_id is not None:
-            self._fail(trial.evaluation_id, trial.hang or failure)
+            self._fail(trial.evaluation_id, trial.hang or with_crash(failure, file=trial.job.crash_file))
 
     def save(self, checkpoint_path: str) -> None:
         """Write a placeholder: the journal is the state of the search."""
@@ -284,7 +288,7 @@ class CoordinatorSearcher(Searcher):
         raise AssertionError(f"{checkpoint_path}: Tune's state is never read back")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing for Tune's own files; an open journal cannot be pickled."""
+        """Return nothing: an open journal cannot be pickled."""
         return {}
 
 
@@ -306,10 +310,10 @@ class TrialCallback(Callback):
         """Kill the workers that hang, and end the search if its journal is gone."""
         del iteration, info
         self._searcher.check_journal()
+        self._searcher.worker_wait.check(self._searcher.trials.values())
         hung = self._searcher.mark_hung()
         for trial in trials if hung else ():
-            actor = trial.temporary_state.ray_actor
-            if trial.trial_id in hung and actor is not None:
+            if trial.trial_id in hung and (actor := trial.temporary_state.ray_actor) is not None:
                 ray.kill(actor)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -415,8 +419,7 @@ def run_trials(
     else:
         return stopper.signal
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch or "", ignore_errors=True)
 
 
 def _tuner(

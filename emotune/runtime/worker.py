@@ -22,6 +22,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import GpuLostError, TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.access_check import InaccessibleError, Requirements, check_access, this_node_name
+from emotune.runtime.crashes import record_crashes
 from emotune.runtime.failures import failure_of
 from emotune.runtime.step_report import StepReport
 from emotune.storage import StorageField
@@ -75,6 +76,8 @@ class Job(Settings):
     """What the machine of a worker must be able to access."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers, as a Ray Train group; None: one worker, without a group."""
+    crash_file: Path | None = None
+    """File into which the process writes the signal that ends it; None: nowhere."""
 
 
 class Worker:
@@ -264,6 +267,7 @@ class EvaluationTrainable(tune.Trainable):
                 return StepReport(inaccessible=str(error))
             if self.inaccessible:
                 return StepReport(finished=True)  # another worker has this job by now
+            record_crashes(self.job.crash_file)
             self.worker = Worker(self.job)
         return _train(self.worker)
 

@@ -4,6 +4,7 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, SupportsFloat
 
 from ConfigSpace import ConfigurationSpace
@@ -14,7 +15,7 @@ from emotune.search.clock import VirtualClock
 from emotune.search.history import History
 from emotune.search.proposals import Proposal, decide
 from emotune.search.records import Evaluation, Value
-from emotune.search.schedule import Plan, plan_of
+from emotune.search.schedule import Plan, bracket_sizes, plan_of
 from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
 from emotune.search.state import SearchState, finite, outcome_of, parse_state
@@ -207,6 +208,38 @@ class Optimizer:
         """Return the evaluations that have a result, each with its loss; None for a failure."""
         ended = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
         return [(evaluation, finite(self._losses[evaluation.id])) for evaluation in ended]
+
+    def out_of_race(self) -> set[int]:
+        """Return the configurations that are not promoted any more, also if the search is extended by one bracket.
+
+        They have failed, have a result at the highest rung, or have more waiting configurations ahead of them than
+        the remaining epochs can promote. A search without a limit keeps all that wait in the race.
+        """
+        last = {evaluation.config_id: evaluation for evaluation in self._evaluations}
+        top = len(self.settings.rung_budgets) - 1
+        candidates = self._schedule.candidates(self._promotions_left())
+        out = set()
+        for config_id, evaluation in last.items():
+            loss = self._losses.get(evaluation.id)
+            if loss is None:
+                continue
+            unseen = self.settings.order == "strict" and self._clock.is_running(evaluation.id)
+            if evaluation.rung == top or loss == math.inf or not (unseen or config_id in candidates):
+                out.add(config_id)
+        return out
+
+    def _promotions_left(self) -> list[int]:
+        """Return the most promotions from each rung but the highest, with one more bracket than the limits allow."""
+        budgets, settings = self.settings.rung_budgets, self.settings
+        _, sizes = bracket_sizes(0, rung_count=len(budgets), eta=settings.eta)
+        counts = [len(self._evaluations)] * (len(budgets) - 1)
+        if settings.evaluations is not None:
+            counts = [min(count, settings.evaluations - len(self._evaluations) + sum(sizes)) for count in counts]
+        if settings.brackets is not None and settings.schedule == "async":
+            epochs = settings.model_copy(update={"brackets": settings.brackets + 1}).bracket_epochs - self._epochs
+            steps = [upper - lower for lower, upper in pairwise(budgets)]
+            counts = [min(count, -(-epochs // step)) for count, step in zip(counts, steps, strict=True)]
+        return [max(0, count) for count in counts]
 
     def weights(self) -> dict[int, float]:
         """Return the weight of each rung in the model ``rungs``, by its budget in epochs; near 0 the rung misleads."""

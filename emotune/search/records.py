@@ -121,6 +121,17 @@ class Retried(Settings):
     """Number of evaluations that had ended in virtual time."""
 
 
+class TimeLimit(Settings):
+    """A driver began under a limit of the running time. No decision depends on it: it ends a search earlier."""
+
+    kind: Literal["time_limit"] = "time_limit"
+    time: float
+    hours: float
+    """Running time of all drivers after which no evaluation is started (h)."""
+    used_seconds: float
+    """Running time of all drivers before this one (s)."""
+
+
 class Started(Settings):
     """An evaluation was asked for and handed to a worker."""
 
@@ -167,6 +178,17 @@ class Ended(Settings):
         return content
 
 
+class Removed(Settings):
+    """Checkpoints of configurations that are out of the race were removed. No decision depends on it."""
+
+    kind: Literal["removed"] = "removed"
+    time: float
+    configurations: tuple[int, ...]
+    """Numbers of the configurations."""
+    bytes: int
+    """Room that their checkpoints took."""
+
+
 class Closed(Settings):
     """The driver ended in order."""
 
@@ -177,6 +199,7 @@ class Closed(Settings):
 
 
 Record = Annotated[
-    Opened | Extended | Resized | Retried | Started | EpochDone | Ended | Closed, Field(discriminator="kind")
+    Opened | Extended | Resized | Retried | TimeLimit | Started | EpochDone | Removed | Ended | Closed,
+    Field(discriminator="kind"),
 ]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)

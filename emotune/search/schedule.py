@@ -6,6 +6,7 @@ the next one. `HyperBand` compares a rung when it is complete, `Promotion` after
 
 import bisect
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from emotune.errors import SettingsError
@@ -47,6 +48,14 @@ class Schedule(Protocol):
 
     def withdraw(self, evaluation: Evaluation) -> None:
         """Remove a failure: the evaluation runs again."""
+        ...
+
+    def candidates(self, promotions: Sequence[int]) -> set[int]:
+        """Return the configurations with a result that may still be promoted.
+
+        Args:
+            promotions: Most further promotions from each rung, the lowest first.
+        """
         ...
 
 
@@ -179,6 +188,12 @@ class Bracket:
         if not any(stage.started for stage in self.stages[position + 1 :]):
             self.current = min(self.current, position)
 
+    @property
+    def candidates(self) -> set[int]:
+        """Configurations that may be promoted: of the present rung, and of the one before if a promotion fails."""
+        stages = [] if self.closed else self.stages[max(0, self.current - 1) : self.current + 1]
+        return {config_id for stage in stages for _, config_id in stage.standings}
+
     def _target(self) -> int:
         """Return the number of starts at the current rung: its size, and one for each failure after a promotion."""
         stage = self.stages[self.current]
@@ -249,6 +264,11 @@ class HyperBand:
         if not bracket.closed and evaluation.bracket in self._closed:
             self._open[evaluation.bracket] = self._closed.pop(evaluation.bracket)
             self._open = dict(sorted(self._open.items()))
+
+    def candidates(self, promotions: Sequence[int]) -> set[int]:
+        """Return the candidates of the open brackets."""
+        del promotions
+        return {config_id for bracket in self._open.values() for config_id in bracket.candidates}
 
     def _bracket(self, evaluation: Evaluation) -> Bracket:
         return self._open.get(evaluation.bracket) or self._closed[evaluation.bracket]
@@ -323,6 +343,11 @@ class Promotion:
         self._stages[rung].failed -= 1
         if rung and config_id in self._promoted[rung - 1]:
             self._failed_promotions[rung - 1] -= 1
+
+    def candidates(self, promotions: Sequence[int]) -> set[int]:
+        """Return the best of the configurations that wait on each rung: always the best one is promoted."""
+        waiting = zip(self._waiting[:-1], promotions, strict=True)
+        return {config_id for standings, most in waiting for _, config_id in standings[:most]}
 
     def _may_promote(self, standing: Standing, rung: int) -> bool:
         if self._patient and len(self._promoted[rung]) >= self._quota(rung):

@@ -38,6 +38,7 @@ class SearchSettings(Settings):
     """All settings that determine a search, besides the space and the losses."""
 
     kind: str = "bohb"
+    """A name in the table of searchers: ``bohb``, ``hyperband``, ``asha`` or ``random``."""
     min_budget: int = Field(default=1, ge=1)
     max_budget: int = Field(default=27, ge=1)
     eta: int = Field(default=3, ge=2)
@@ -52,7 +53,7 @@ class SearchSettings(Settings):
     """``sync``: a rung is compared when it is complete; ``async``: promotion as early as possible; ``full``: each
     configuration is trained to the full budget."""
     model: str = "rungs"
-    """A name in `emotune.search.models.MODELS`, or ``none``."""
+    """The model that proposes configurations: ``rungs`` or ``hpbandster`` (``bohb``), ``none`` (the others)."""
     order: Literal["strict", "free"] = "strict"
     """``strict``: decide on a virtual clock (reproducible with several workers); ``free``: use each result at once."""
     random_fraction: float = Field(default=0.2, ge=0, le=1)

@@ -18,6 +18,23 @@ class Amount(NamedTuple):
     """Whether the number is in addition (``+N``)."""
 
 
+class Hours(NamedTuple):
+    """A running time: in all, or in addition to the present limit."""
+
+    hours: float
+    more: bool
+    """Whether the time is in addition (``+H``)."""
+
+    def limit(self, *, present: float | None, used: float) -> float:
+        """Return the hours in all.
+
+        Args:
+            present: The present limit; None: there is none.
+            used: Hours of running time so far, which ``+H`` adds to if there is no limit.
+        """
+        return self.hours + ((used if present is None else present) if self.more else 0.0)
+
+
 class Extension(Settings):
     """New limits of a finished search."""
 
@@ -89,6 +106,17 @@ def parse_amount(text: str) -> Amount:
     if not re.fullmatch(r"\+?0*[1-9][0-9]{0,8}", text):
         raise SettingsError(f"{text!r} was given, expected a number above 0, or +N to extend a finished search by N")
     return Amount(int(text), text.startswith("+"))
+
+
+def parse_hours(text: str) -> Hours:
+    """Read ``12`` or ``0.5`` (hours in all) or ``+2`` (in addition).
+
+    Raises:
+        SettingsError: It is neither, or not above 0.
+    """
+    if not re.fullmatch(r"\+?([0-9]{1,6}(\.[0-9]{1,6})?|\.[0-9]{1,6})", text) or not float(text):
+        raise SettingsError(f"{text!r} was given, expected hours above 0 such as 12 or 0.5, or +H to add H hours")
+    return Hours(float(text), text.startswith("+"))
 
 
 def extension(

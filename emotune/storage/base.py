@@ -142,6 +142,14 @@ class Storage(abc.ABC):
         """
 
     @abc.abstractmethod
+    def size(self) -> int:
+        """Return the bytes of all files in this folder and the folders in it; 0 if it does not exist.
+
+        Raises:
+            StorageAwayError: The storage cannot be reached.
+        """
+
+    @abc.abstractmethod
     def rename(self, name: str, *, log: str) -> None:
         """Rename this folder, with its content; the parent folder stays the same.
 

@@ -105,6 +105,10 @@ class LocalStorage(Storage):
             (self.folder / last).unlink()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def size(self) -> int:
+        """Return the bytes of the files."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
     def rename(self, name: str, *, log: str) -> None:
         """Rename the folder, at once."""
         self.folder.rename(self.folder.with_name(name))

@@ -178,6 +178,10 @@ class S3Storage(Storage):
             logger.warning("%s could not be removed and takes up space: %s", self, error)
         shutil.rmtree(self.local(), ignore_errors=True)
 
+    def size(self) -> int:
+        """Return the bytes of the objects."""
+        return sum(entry.size for entry in self.bucket.entries(self._inside))
+
     def rename(self, name: str, *, log: str) -> None:
         """Copy all objects, then delete them: the log last, its last object first; rename the working copy.
 

@@ -23,8 +23,14 @@ class Invocation(Settings):
     trials_per_gpu: int | Literal["auto"] = 1
     """Evaluations that share a GPU."""
 
+    keep: str = "all"
+    """Configurations whose checkpoints stay: ``best:K`` or ``all``, as in versions that did not remove any."""
+
     tracking_uri: str | None = None
     """MLflow server or database; None: the default, or one whose URI contains a password."""
+
+    register_as: str | None = None
+    """Name of the model in MLflow's registry; None: the model is not registered."""
 
 
 def write_invocation(invocation: Invocation, *, folder: Storage) -> None:

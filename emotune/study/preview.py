@@ -8,13 +8,19 @@ from typing import Any
 import torch
 
 from emotune.data.store import SegmentStore
+from emotune.experiment import Experiment
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Evaluation
 from emotune.study.study import Study
+from emotune.training.checkpoints import GENERATIONS
 from emotune.training.loop import TrainingPlan, evaluate, train_epoch
 
 PROBE_SEGMENTS = 96
 """Training segments, and validation segments, of the epoch whose time is measured."""
+
+
+NUMBERS_PER_PARAMETER = 3
+"""Numbers of 4 bytes in a checkpoint per parameter: the weight, and two moments of the optimiser."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,18 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
         len(training_data.fold.val) / max(1, len(small.fold.val)),
     )
     return trained * shares[0] + measured * shares[1]
+
+
+def checkpoint_bytes(base: Experiment, *, channels: int) -> int:
+    """Return the size of the checkpoints of the base experiment's encoder: weights and optimiser, two generations.
+
+    Args:
+        base: The experiment.
+        channels: Channels of its signals.
+    """
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in base.model.build(channels=channels).parameters())
+    return GENERATIONS * NUMBERS_PER_PARAMETER * 4 * parameters
 
 
 def estimate_hours(

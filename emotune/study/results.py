@@ -14,9 +14,11 @@ from emotune.search.records import (
     Extended,
     Opened,
     Record,
+    Removed,
     Resized,
     Retried,
     Started,
+    TimeLimit,
     Value,
 )
 from emotune.study.journal import ADVICE
@@ -117,6 +119,8 @@ def shortfall(records: Sequence[Record]) -> str | None:
         return None
     failed = sum(result.status == "failed" for result in results)
     why = f"{failed} evaluations failed" if failed else "it ended too early; give --brackets +1 or --evaluations +9"
+    if ended_by_time(records):
+        why = "its time limit ended it; give --hours +1"
     return f"no configuration has a result at {largest} epochs, the best one only at {incumbent.epochs}: {why}"
 
 
@@ -144,6 +148,55 @@ def present_limits(records: Sequence[Record]) -> dict[str, int | None]:
     """Return the limits of a search that was extended, by name; empty if it was not."""
     extensions = [record for record in records if isinstance(record, Extended)]
     return extensions[-1].model_dump(include={"brackets", "evaluations"}) if extensions else {}
+
+
+TIME_LIMIT_REASON = "time limit"
+"""Beginning of the reason in `Closed` if a search ended because its running time was used up."""
+
+
+def ended_by_time(records: Sequence[Record]) -> bool:
+    """Return whether a search ended because of its time limit, before its other limits."""
+    last = records[-1] if records else None
+    return isinstance(last, Closed) and last.state == "finished" and last.reason.startswith(TIME_LIMIT_REASON)
+
+
+def present_hours(records: Sequence[Record]) -> float | None:
+    """Return the limit of the running time (h), by the last record of it; None: there is none."""
+    hours = [record.hours for record in records if isinstance(record, TimeLimit)]
+    return hours[-1] if hours else None
+
+
+def running_seconds(records: Sequence[Record]) -> float:
+    """Return the running time of all drivers of a search (s).
+
+    A driver begins with its first record and ends with its last one. Only a driver under a time limit records its
+    beginning. If a driver without one was killed, the time until the next record counts.
+    """
+    total, begun, last = 0.0, None, 0.0
+    for record in records:
+        if isinstance(record, TimeLimit):
+            total, begun = record.used_seconds, None
+        if begun is None:
+            begun = last = record.time
+        last = max(last, record.time)
+        if isinstance(record, Closed):
+            total, begun = total + last - begun, None
+    return total if begun is None else total + last - begun
+
+
+class RemovedCheckpoints(Settings):
+    """Checkpoints that were removed because their configurations are out of the race."""
+
+    configurations: int
+    bytes: int
+    """Room that they took."""
+
+
+def removed_checkpoints(records: Sequence[Record]) -> RemovedCheckpoints:
+    """Return how many configurations lost their checkpoints, and the room saved."""
+    removed = [record for record in records if isinstance(record, Removed)]
+    numbers = {number for record in removed for number in record.configurations}
+    return RemovedCheckpoints(configurations=len(numbers), bytes=sum(record.bytes for record in removed))
 
 
 def present_concurrency(records: Sequence[Record]) -> int:
@@ -174,6 +227,11 @@ def status_document(
     objective = first.study["objective"]
     incumbent = find_best(results, mode=objective["mode"])
     runs = mlflow_runs or {}
+    removed, hours = removed_checkpoints(records), present_hours(records)
+    optional = {
+        "running_hours": None if hours is None else {"limit": hours, "used": running_seconds(records) / 3600},
+        "checkpoints_removed": removed.model_dump() if removed.configurations else None,
+    }
     return {
         "name": first.name,
         "state": search_state(records, alive=alive),
@@ -186,6 +244,7 @@ def status_document(
         "best": None if incumbent is None else incumbent.model_dump(mode="json"),
         "warning": shortfall(records),
         "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
+        **{name: value for name, value in optional.items() if value is not None},
     }
 
 

@@ -22,8 +22,6 @@ from emotune.search.values import fitted
 from emotune.study.recorded import complete_study
 from emotune.study.space import edges, load_space
 
-SEARCH_SPACES = Path(__file__).parents[2] / "search_spaces"
-
 ELSEWHERE = {
     "min_budget": "budget.min",
     "max_budget": "budget.max",
@@ -158,27 +156,6 @@ class Study(Settings):
         """Return the settings that decide the results: all but the paths of stores and encoders and ``compute``."""
         document = self.as_document()
         return document | {"base": deciding_settings(document["base"])}
-
-
-def find_study(name: str) -> Path:
-    """Return the file of a study given by path or by the name of a file in ``search_spaces``.
-
-    Raises:
-        SettingsError: There is no such file.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    folders = (Path("search_spaces"), SEARCH_SPACES)
-    for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    near = suggestion(Path(name).stem, among=known)
-    raise SettingsError(
-        f"there is no study {name!r}{near}"
-        if near
-        else f"there is no study {name!r}: give a file, or one of {', '.join(known) or 'search_spaces'}"
-    )
 
 
 def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = False) -> Study:

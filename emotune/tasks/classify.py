@@ -40,8 +40,9 @@ class Classify(TaskSettings):
 
     kind: Literal["classify"] = "classify"
 
-    target: Literal["arousal", "valence", "condition"] = "arousal"
-    """What is predicted: the rating of arousal or valence, or whether the condition equals ``high``."""
+    target: Literal["arousal", "valence", "dominance", "liking", "condition"] = "arousal"
+    """What is predicted: the rating of arousal, valence, dominance or liking, or whether the condition equals
+    ``high``."""
 
     high: str = ""
     """With target ``condition``: the condition that counts as high; all others count as low."""

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from emotune.errors import SettingsError
 from emotune.tracking.store import OUTAGES, one_line
-from emotune.tracking.uri import public_uri, sqlite_path
+from emotune.tracking.uri import is_server, public_uri, sqlite_path
 
 REQUEST_TIMEOUT_S = 5.0
 """Timeout of each request of the check."""
@@ -47,8 +47,7 @@ def check_connection(uri: str) -> str:
         UnreachableError: The query failed.
     """
     shown = public_uri(uri)
-    is_server = uri.startswith(("http://", "https://"))
-    described = f"{shown}, {_server_version(uri)}" if is_server else shown
+    described = f"{shown}, {_server_version(uri)}" if is_server(uri) else shown
     if uri.startswith("sqlite:///") and not sqlite_path(uri).exists():
         return f"{described}: created by the first search"
     with _short_timeouts():

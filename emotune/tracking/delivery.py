@@ -4,9 +4,18 @@ from pydantic import Field, ValidationError
 
 from emotune.base import Settings
 from emotune.storage import Storage
+from emotune.tracking.uri import is_server
+from emotune.tracking.view import view_path
 
 DELIVERY_FILE = "tracking.json"
 """Name of the file in the search's folder."""
+
+
+CONTENT_VERSION = 2
+"""Version of what is sent for a journal. All records of searches that were sent with another one are sent again."""
+
+DEFAULT_PORT = 5000
+"""Port of the MLflow server that ``emotune ui`` starts."""
 
 
 class DeliveryState(Settings):
@@ -22,6 +31,9 @@ class DeliveryState(Settings):
 
     delivered: int = Field(default=0, ge=0)
     """Number of delivered records, counted from the first of the journal."""
+
+    content: int = 0
+    """`CONTENT_VERSION` of the delivery; 0 in files of older versions."""
 
     runs: dict[str, str] = Field(default_factory=dict)
     """MLflow run id by configuration number, and that of the summary under ``search``."""
@@ -39,8 +51,13 @@ def read_delivery_state(folder: Storage) -> DeliveryState:
         return DeliveryState()
 
 
-def view_hint(folder: Storage) -> str | None:
-    """Return the address of a search in MLflow, or the command that serves its database.
+def view_url(folder: Storage, *, server: str | None = None) -> str | None:
+    """Return the address of a search's view in MLflow's web pages.
+
+    Args:
+        folder: Folder of the search.
+        server: Address of the MLflow server; None: the server that got the records, or, if they are in a database, the
+            one that ``emotune ui`` starts.
 
     Returns:
         None if nothing was delivered yet.
@@ -48,13 +65,15 @@ def view_hint(folder: Storage) -> str | None:
     state = read_delivery_state(folder)
     if not state.experiment_id:
         return None
-    if state.uri.startswith(("http://", "https://")):
-        return f"{state.uri.rstrip('/')}/#/experiments/{state.experiment_id}"
-    return f"mlflow ui --backend-store-uri {state.uri}"
+    if server is None:
+        server = state.uri if is_server(state.uri) else f"http://127.0.0.1:{DEFAULT_PORT}"
+    return server.rstrip("/") + view_path(state.experiment_id)
 
 
 def write_delivery_state(state: DeliveryState, *, folder: Storage) -> None:
-    """Write a search's delivery state atomically."""
+    """Write a search's delivery state atomically, unless the folder was renamed or deleted while the search ran."""
+    if folder.mounted and not folder.local().is_dir():
+        return
     folder.write(DELIVERY_FILE, state.model_dump_json(indent=1).encode(), patience=0.0)
 
 

@@ -5,11 +5,15 @@ The model needs only torch; the files are what `emotune.evaluation.encoders.Pret
 
 import contextlib
 import hashlib
+import json
+import math
 import os
+import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -18,7 +22,7 @@ import mlflow.pytorch
 import numpy as np
 import torch
 from jaxtyping import Float
-from mlflow.entities import LoggedModelStatus, Run
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.tracking import MlflowClient
@@ -26,10 +30,15 @@ from torch import nn
 
 from emotune.errors import SettingsError, StorageError, suggestion
 from emotune.evaluation.encoders import PretrainedEncoder, best_checkpoint, find_local_checkpoint
+from emotune.evaluation.model_folder import is_model_folder
 from emotune.files import sha256_of
+from emotune.search.records import EpochDone, Record
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder, find_searches
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results, find_best, opened
 from emotune.tracking.delivery import read_delivery_state
+from emotune.tracking.registry import DIGEST_TAG, Result, register
 from emotune.tracking.store import one_line
 from emotune.training.checkpoints import export_weights
 
@@ -37,7 +46,7 @@ FOLDER = "encoder"
 """Artifact folder of an encoder's files in its run."""
 
 MODEL = "model"
-"""Name of the exported model; it differs from `FOLDER` because MLflow lists both among the run's artifacts."""
+"""Name of an exported model without another one; it differs from `FOLDER`: MLflow lists both among the artifacts."""
 
 DOWNLOADS = ".encoders"
 """Folder of downloaded encoders in the storage, one folder per run."""
@@ -47,9 +56,6 @@ EXPORT_COPIES = 4
 
 EXPORT_MARGIN_BYTES = 16 * 2**20
 """Size of the other files of an export, at most."""
-
-_TAG = "emotune.encoder_sha256"
-"""Tag of run and model with the hash of the encoder's files: the same encoder is logged once."""
 
 
 def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Path:
@@ -71,6 +77,10 @@ def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = No
     run_id = source.removeprefix("runs:/")
     if len(run_id) == 32 and run_id.isalnum():
         return download_encoder(run_id, tracking_uri=tracking_uri, to=storage.local(DOWNLOADS))
+    if is_model_folder(Path(source).expanduser()):
+        raise SettingsError(
+            f"{source} is an exported model, expected a checkpoint; give the run that it was exported from"
+        )
     near = suggestion(source, among=[folder.name for folder in find_searches(storage)])
     raise SettingsError(
         f"no encoder or model {source!r}: it is neither a checkpoint folder, nor a run in {storage}, nor one in "
@@ -78,27 +88,98 @@ def find_encoder(source: str, *, storage: Storage, tracking_uri: str | None = No
     )
 
 
-def publish_best(folder: SearchFolder, *, tracking_uri: str) -> str | None:
-    """Log a search's best encoder into its configuration's MLflow run, as a model with a signature.
+def find_network(source: str, *, storage: Storage, tracking_uri: str | None = None) -> Path:
+    """Return the model folder, or the checkpoint folder that `find_encoder` returns.
+
+    Raises:
+        SettingsError: There is nothing of that name, the search has no result yet, or the download failed.
+        DamageError: All checkpoints of the search are damaged.
+    """
+    folder = Path(source).expanduser()
+    return folder if is_model_folder(folder) else find_encoder(source, storage=storage, tracking_uri=tracking_uri)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Where the best encoder of a search is in MLflow."""
+
+    run_id: str
+    model_name: str
+    registration: str | None
+    """The version in the registry, as a line for the user; None if it was not to be registered."""
+
+
+def publish_best(folder: SearchFolder, *, tracking_uri: str, register_as: str | None = None) -> Publication | None:
+    """Log a search's best encoder into its configuration's MLflow run, as a model with a signature and its metrics.
+
+    Args:
+        folder: Folder of the search.
+        tracking_uri: The MLflow server or database.
+        register_as: Name of the registered model that gets the encoder as a version; None registers nothing.
 
     Returns:
-        The id of the run; None if the configuration has no run in MLflow yet.
+        None if the configuration has no run in MLflow yet.
 
     Raises:
         SettingsError: The search has no result.
         MlflowException: MLflow cannot be reached.
     """
     checkpoint = best_checkpoint(folder)
-    run_id = read_delivery_state(folder.storage).runs.get(str(int(checkpoint.parent.name)))
+    config_id = int(checkpoint.parent.name)
+    run_id = read_delivery_state(folder.storage).runs.get(str(config_id))
     if run_id is None:
         return None
     encoder = PretrainedEncoder(checkpoint)
     example = np.zeros((1, len(encoder.channels), encoder.preparation.samples), dtype=np.float32)
+    name = model_name(folder.name, config_id=config_id)
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch) / FOLDER
         export_weights(checkpoint, to=files)
-        log_encoder(run_id, module=encoder, example=example, folder=files, tracking_uri=tracking_uri)
-    return run_id
+        log_encoder(run_id, module=encoder, example=example, folder=files, tracking_uri=tracking_uri, name=name)
+        digest = _digest(files)
+    client = MlflowClient(tracking_uri=tracking_uri)
+    model = next(model for model in _models(client, run=client.get_run(run_id)) if model.tags.get(DIGEST_TAG) == digest)
+    records = read_journal(folder.journal)
+    client.log_batch(run_id, metrics=model_metrics(records, config_id=config_id, model_id=model.model_id))
+    registration = None
+    if register_as is not None:
+        result = _result(records)
+        registration = register(model, name=register_as, result=result, digest=digest, client=client)
+    return Publication(run_id, model.name, registration)
+
+
+def model_name(search: str, *, config_id: int) -> str:
+    """Return the name of the model of a configuration, with the characters that MLflow allows."""
+    return re.sub(r"""[/:.%"']""", "-", f"{search}-c{config_id:04d}")
+
+
+def model_metrics(records: Sequence[Record], *, config_id: int, model_id: str) -> list[Metric]:
+    """Return the metrics of a configuration's last epoch as those of a model.
+
+    Keys, values, times and steps are those of the run, which gets no further point.
+    """
+    epochs = [record for record in records if isinstance(record, EpochDone) and record.config_id == config_id]
+    last = max(epochs, key=lambda record: record.epoch)
+    return [
+        Metric(key, value, round(last.time * 1000), last.epoch, model_id=model_id, run_id=None)
+        for key, value in last.metrics.items()
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def _result(records: Sequence[Record]) -> Result:
+    """Return the result of a search by which its model is compared with others."""
+    first = opened(records)
+    objective, base = first.study["objective"], first.study["base"]
+    best = find_best(evaluation_results(records), mode=objective["mode"])
+    assert best is not None
+    data = json.dumps([base.get("fingerprint"), base.get("partner_fingerprint"), base.get("folds")], sort_keys=True)
+    return Result(
+        metric=objective["metric"],
+        mode=objective["mode"],
+        value=best.objective,
+        data=hashlib.sha256(data.encode()).hexdigest()[:16],
+    )
 
 
 def log_encoder(
@@ -108,6 +189,7 @@ def log_encoder(
     example: Float[np.ndarray, "1 channel time"],
     folder: Path,
     tracking_uri: str,
+    name: str = MODEL,
 ) -> bool:
     """Log an encoder into its configuration's run, as an exported model and as files under ``encoder/``.
 
@@ -120,6 +202,7 @@ def log_encoder(
         example: One segment, for the signature.
         folder: Folder of the files to log: weights and settings.
         tracking_uri: The MLflow server or database of the run.
+        name: Name of the model.
 
     Returns:
         True if it was logged; False if the run already had this encoder.
@@ -130,10 +213,10 @@ def log_encoder(
     client = MlflowClient(tracking_uri=tracking_uri)
     digest = _digest(folder)
     run = client.get_run(run_id)
-    if run.data.tags.get(_TAG) == digest:
+    if run.data.tags.get(DIGEST_TAG) == digest:
         return False
     if _is_logged(client, run=run, digest=digest):
-        client.set_tag(run_id, _TAG, digest)
+        client.set_tag(run_id, DIGEST_TAG, digest)
         return True
     _check_room(module)
     client.log_artifacts(run_id, str(folder), FOLDER)
@@ -147,14 +230,14 @@ def log_encoder(
         # created explicitly, because MLflow would choose the active experiment
         model = client.create_logged_model(
             run.info.experiment_id,
-            name=MODEL,
+            name=name,
             source_run_id=run_id,
             params=dict(run.data.params),
-            tags={_TAG: digest},
+            tags={DIGEST_TAG: digest},
         )
         Model.log(
             artifact_path=None,
-            name=MODEL,
+            name=name,
             model_id=model.model_id,
             flavor=mlflow.pytorch,
             run_id=run_id,
@@ -164,7 +247,7 @@ def log_encoder(
             signature=infer_signature(batch, embedding),
             pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"numpy=={np.__version__}"],
         )
-    client.set_tag(run_id, _TAG, digest)
+    client.set_tag(run_id, DIGEST_TAG, digest)
     return True
 
 
@@ -209,12 +292,16 @@ def download_encoder(run_id: str, *, tracking_uri: str | None, to: Path) -> Path
 
 def _is_logged(client: MlflowClient, *, run: Run, digest: str) -> bool:
     """Return whether the run has this encoder as a complete model; delete incomplete models of it."""
-    models = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
-    same = [model for model in models if model.tags.get(_TAG) == digest]
+    same = [model for model in _models(client, run=run) if model.tags.get(DIGEST_TAG) == digest]
     for model in same:
         if model.status != LoggedModelStatus.READY:
             client.delete_logged_model(model.model_id)
     return any(model.status == LoggedModelStatus.READY for model in same)
+
+
+def _models(client: MlflowClient, *, run: Run) -> Sequence[LoggedModel]:
+    """Return the models that were logged into a run."""
+    return client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'")
 
 
 def _digest(folder: Path) -> str:

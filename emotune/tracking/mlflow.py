@@ -9,8 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from emotune.search.records import Opened, Record
 from emotune.storage import Storage
-from emotune.tracking.delivery import DeliveryState, read_delivery_state, write_delivery_state
-from emotune.tracking.mlflow_content import Kind, MlflowContent, RunUpdates, search_id
+from emotune.tracking.delivery import CONTENT_VERSION, DeliveryState, read_delivery_state, write_delivery_state
+from emotune.tracking.description import Sender, account_name, search_id
+from emotune.tracking.mlflow_content import Kind, MlflowContent, RunUpdates
 from emotune.tracking.provenance import provenance
 from emotune.tracking.store import OUTAGES, MlflowStore, one_line
 from emotune.tracking.uri import public_uri
@@ -61,7 +62,9 @@ class MlflowMirror:
         self._last_warning = ""
         self._refused = 0
         self._in_doubt = False
+        self._view_failed = False
         self._incoming: queue.SimpleQueue[tuple[int, Sequence[Record]] | None] = queue.SimpleQueue()
+        self._announced = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
@@ -70,6 +73,11 @@ class MlflowMirror:
     def __call__(self, record: Record, number: int) -> None:
         """Queue a record for delivery; number 0 is the first of the journal. Returns at once, never raises."""
         self._incoming.put((number, [record]))
+
+    @property
+    def has_experiment(self) -> bool:
+        """Whether MLflow has the experiment and its view, and the search's folder names it."""
+        return self._announced.is_set()
 
     def catch_up(self, records: Sequence[Record]) -> None:
         """Queue the records of earlier drivers, from the first on. Returns at once, never raises."""
@@ -162,7 +170,17 @@ class MlflowMirror:
             if self._abandoned.is_set():
                 return
             self._store.send(key, update=update)
+        self._write_view(self._store, self._content)
         self._write_state(self._store, delivered=end)
+
+    def _write_view(self, store: MlflowStore, content: MlflowContent) -> None:
+        """Write the tags of the experiment; a failure is logged once, and costs nothing but the view."""
+        try:
+            store.tag_experiment(content.experiment_tags())
+        except (*OUTAGES, LookupError, TypeError, ValueError) as error:
+            if not self._view_failed:
+                logger.warning("MLflow: the view of experiment %s was not written: %s", self._name, one_line(error))
+            self._view_failed = True
 
     def _write_state(self, store: MlflowStore, *, delivered: int) -> None:
         state = DeliveryState(
@@ -170,9 +188,11 @@ class MlflowMirror:
             search_id=store.search_id,
             experiment_id=store.experiment_id,
             delivered=delivered,
+            content=CONTENT_VERSION,
             runs=store.runs,
         )
         write_delivery_state(state, folder=self._folder)
+        self._announced.set()
         self._delivered = delivered
         self._refused += store.refused
         store.refused = 0
@@ -184,14 +204,16 @@ class MlflowMirror:
         state = read_delivery_state(self._folder)
         store = MlflowStore(self._uri, name=self._name, search_id=search_id(opened), known=state.runs)
         matches = (
-            state.uri == public_uri(self._uri)
+            state.content == CONTENT_VERSION
+            and state.uri == public_uri(self._uri)
             and state.search_id == store.search_id
             and state.experiment_id == store.experiment_id
             and state.runs.items() <= store.runs.items()
         )
         self._delivered = min(state.delivered, len(self._records)) if matches else 0
         self._provenance = self._provenance or provenance()
-        content = MlflowContent(kind=self._kind, provenance=self._provenance)
+        sender = Sender(user=account_name(), folder=str(self._folder))
+        content = MlflowContent(kind=self._kind, provenance=self._provenance, sender=sender)
         for record in self._records[: self._delivered]:
             content.add(record, {})
         return store, content

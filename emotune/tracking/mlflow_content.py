@@ -1,7 +1,6 @@
 """The content of a search's MLflow runs, as a pure function of its journal."""
 
 import dataclasses
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -25,12 +24,29 @@ from emotune.search.records import (
 )
 from emotune.search.stopping import in_words
 from emotune.study.reliability import rung_reliability
+from emotune.tracking.description import (
+    NO_SENDER,
+    NOTE_TAG,
+    DatasetUse,
+    Sender,
+    dataset_uses,
+    describe_configuration,
+    describe_experiment,
+    describe_summary,
+    search_id,
+    source_tags,
+)
+from emotune.tracking.space_shape import SpaceShape
+from emotune.tracking.view import EPOCHS, OBJECTIVE, log_metric, rung_epochs, rung_metric, view_tags
 
 Kind = Literal["configuration", "pretrain", "finetune", "fold"]
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 SUMMARY = "search"
 """Key and name of the run that summarises a search."""
+
+BEST_TAG = "emotune.best"
+"""Tag of the run with the best configuration so far; its value is ``yes``, or empty when another one is better."""
 
 _CLOSED: dict[str, Status] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 """Run status by the state in which a search was closed."""
@@ -51,6 +67,7 @@ class RunUpdate:
     metrics: list[MetricPoint] = dataclasses.field(default_factory=list)
     documents: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """YAML artifacts by name."""
+    datasets: tuple[DatasetUse, ...] = ()
     status: Status | None = None
     ended: int | None = None
     """End time of the run (ms since 1970)."""
@@ -69,11 +86,13 @@ class MlflowContent:
     Args:
         kind: Purpose of the journal; the kind of its configurations' runs.
         provenance: Commit, versions and machine, for the tags of the summary.
+        sender: The account that sends the journal, and the folder of the search.
     """
 
-    def __init__(self, *, kind: Kind, provenance: Mapping[str, str]) -> None:
+    def __init__(self, *, kind: Kind, provenance: Mapping[str, str], sender: Sender = NO_SENDER) -> None:
         self.kind = kind
         self.provenance = dict(provenance)
+        self.sender = sender
         self.opened: Opened | None = None
         self.common: dict[str, str] = {}
         self.names: dict[str, str] = {}
@@ -85,6 +104,18 @@ class MlflowContent:
         self.best: Result | None = None
         self.last: dict[int, dict[str, float]] = {}
         self.shuffled: dict[int, bool] = {}
+        self.logarithmic: frozenset[str] = frozenset()
+        self.rungs: frozenset[int] = frozenset()
+        self.metric_names: set[str] = set()
+        """Names of the metrics of the configurations' runs."""
+
+    def experiment_tags(self) -> dict[str, str]:
+        """Return the tags of the experiment: its description and the view of its pages."""
+        assert self.opened is not None
+        return {
+            NOTE_TAG: describe_experiment(self.opened, sender=self.sender),
+            **view_tags(self.opened, metrics=self.metric_names),
+        }
 
     @property
     def summary(self) -> str:
@@ -139,6 +170,12 @@ class MlflowContent:
         if record.warm_start:
             update.tags["emotune.warm_start"] = ", ".join(record.warm_start)
         update.documents["study.yaml"] = record.study
+        update.datasets = dataset_uses(record)
+        update.tags |= source_tags(record, sender=self.sender, commit=self.provenance.get("git_commit"))
+        update.tags[NOTE_TAG] = describe_summary(record, sender=self.sender)
+        if self.kind == "configuration":
+            self.logarithmic = SpaceShape.of(record.study["space"]).logarithmic
+            self.rungs = frozenset(rung_epochs(record.study))
 
     def _change(self, record: Extended | Resized | Retried, updates: RunUpdates) -> None:
         """Add the effects of a change of the search."""
@@ -173,6 +210,24 @@ class MlflowContent:
         if evaluation.origin != "promotion":
             update.params |= {name: str(value) for name, value in evaluation.values.items()}
             update.tags["emotune.origin"] = evaluation.origin
+            if self.summary == SUMMARY:
+                self._describe(record, update)
+
+    def _describe(self, record: Started, update: RunUpdate) -> None:
+        """Add description, source, data and logarithms of settings to the run of a configuration."""
+        assert self.opened is not None
+        evaluation = record.evaluation
+        update.datasets = dataset_uses(self.opened, values=evaluation.values)
+        update.tags |= source_tags(self.opened, sender=self.sender, commit=self.provenance.get("git_commit"))
+        update.tags[NOTE_TAG] = describe_configuration(self.opened, evaluation, sender=self.sender)
+        for name in sorted(self.logarithmic & evaluation.values.keys()):
+            value = math.log10(float(evaluation.values[name]))
+            self._add_metric(update, log_metric(name), value=value, time=record.time, step=evaluation.from_epoch)
+
+    def _add_metric(self, update: RunUpdate, name: str, *, value: float, time: float, step: int) -> None:
+        """Add a point of a metric to the run of a configuration."""
+        self.metric_names.add(name)
+        update.metrics.append((name, value, _milliseconds(time), step))
 
     def _epoch(self, record: EpochDone, updates: RunUpdates) -> None:
         key = str(record.config_id)
@@ -184,9 +239,17 @@ class MlflowContent:
                 self.diverged.add(key)
                 update.tags["emotune.status"] = "diverged"
             else:
-                update.metrics.append((name, value, _milliseconds(record.time), record.epoch))
+                self._add_metric(update, name, value=value, time=record.time, step=record.epoch)
+        value = record.metrics.get(self._objective_metric) if record.epoch in self.rungs else None
+        if value is not None and math.isfinite(value):
+            self._add_metric(update, rung_metric(record.epoch), value=value, time=record.time, step=record.epoch)
         if self.kind == "fold":
             self.last[record.config_id] = {name: value for name, value in record.metrics.items() if value is not None}
+
+    @property
+    def _objective_metric(self) -> str:
+        assert self.opened is not None
+        return self.opened.study["objective"]["metric"]
 
     def _end(self, record: Ended, updates: RunUpdates) -> None:
         key = str(record.config_id)
@@ -204,7 +267,9 @@ class MlflowContent:
         self.outcomes.append((evaluation, record.objective))
         self.epochs += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is not None and math.isfinite(record.objective):
-            update.metrics.append(("objective", record.objective, _milliseconds(record.time), evaluation.to_epoch))
+            values = {OBJECTIVE: record.objective, EPOCHS: float(evaluation.to_epoch)}
+            for name, value in values.items():
+                self._add_metric(update, name, value=value, time=record.time, step=evaluation.to_epoch)
             self._improve(record, updates, evaluation=evaluation)
 
     def _improve(self, record: Ended, updates: RunUpdates, *, evaluation: Evaluation) -> None:
@@ -214,13 +279,24 @@ class MlflowContent:
         objective = self.opened.study.get("objective")
         if self.summary != SUMMARY or not isinstance(objective, dict):
             return
-        known = [] if self.best is None else [self.best]
+        before = self.best
+        known = [] if before is None else [before]
         self.best = best([*known, (evaluation, record.objective)], mode=objective.get("mode", "min"))
         assert self.best is not None
+        self._mark_best(before, updates, time=record.time)
         time = _milliseconds(record.time)
         update = self._update(self.summary, updates, time=record.time)
         update.metrics.append((f"incumbent/{objective['metric']}", self.best.objective, time, self.epochs))
         update.metrics.append(("incumbent/epochs", float(self.best.evaluation.to_epoch), time, self.epochs))
+
+    def _mark_best(self, before: Result | None, updates: RunUpdates, *, time: float) -> None:
+        """Mark the run of the best configuration, and remove the mark from the former one."""
+        assert self.best is not None
+        numbers = [self.best.evaluation.config_id, *([] if before is None else [before.evaluation.config_id])]
+        if self.kind != "configuration" or len(set(numbers)) < len(numbers):
+            return
+        for number, value in zip(numbers, ("yes", ""), strict=False):
+            self._update(str(number), updates, time=time).tags[BEST_TAG] = value
 
     def _close(self, record: Closed, updates: RunUpdates) -> None:
         status = _CLOSED[record.state]
@@ -257,11 +333,6 @@ class MlflowContent:
         for rung in rung_reliability(self.opened.study, outcomes=self.outcomes):
             if rung.weight is not None:
                 yield f"rung_weight/{rung.epochs}", rung.weight, _milliseconds(time), self.epochs
-
-
-def search_id(opened: Opened) -> str:
-    """Return the identity of a search: a hash of name, study and start time (16 hexadecimal digits)."""
-    return hashlib.sha256(f"{opened.name} {opened.digest} {opened.time!r}".encode()).hexdigest()[:16]
 
 
 def run_name(config_id: int, values: Mapping[str, Value]) -> str:

@@ -1,7 +1,11 @@
 """The MLflow experiment of a search: finds its runs, and sends updates to them."""
 
+import contextlib
+import fcntl
+import json
 import logging
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,10 +13,21 @@ from typing import Literal
 from urllib.parse import unquote, urlparse
 
 import sqlalchemy.exc
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from emotune.tracking.description import NOTE_TAG, DatasetUse
 from emotune.tracking.mlflow_content import SUMMARY, RunUpdate
 from emotune.tracking.uri import public_uri, sqlite_path
 
@@ -49,12 +64,13 @@ class MlflowStore:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.search_id = search_id
         self.runs: dict[str, str] = dict(known or {})
+        self._experiment_tags: dict[str, str] = {}
         self._dropped: set[str] = set()
         self.refused = 0
         """Number of updates that MLflow refused permanently."""
-        _create_database(uri)
-        self._client = MlflowClient(tracking_uri=uri)
-        self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
+        with _creating_database(uri):
+            self._client = MlflowClient(tracking_uri=uri)
+            self.experiment_id = self._find_experiment(f"emotune/{name}", uri=uri)
         self.find_runs()
 
     def send(self, key: str, *, update: RunUpdate) -> None:
@@ -82,6 +98,8 @@ class MlflowStore:
             self.runs[key] = self._create(update)
         run = self.runs[key]
         self._log(run, update=update)
+        if update.datasets:
+            self._client.log_inputs(run, datasets=[_dataset_input(use) for use in update.datasets])
         for name, document in update.documents.items():
             self._client.log_dict(run, document, name)
         if update.status == "RUNNING" and not created:
@@ -145,7 +163,20 @@ class MlflowStore:
             return self._client.create_experiment(name, artifact_location=artifact_location(uri, name=name))
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
             self._client.restore_experiment(experiment.experiment_id)
+        self._experiment_tags = dict(experiment.tags)
         return experiment.experiment_id
+
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment that differ from those it has; a description that a user has edited is kept.
+
+        Raises:
+            MlflowException: MLflow refuses them or cannot be used now; likewise the other `OUTAGES`.
+        """
+        for key, value in tags.items():
+            is_kept = key == NOTE_TAG and key in self._experiment_tags
+            if not is_kept and self._experiment_tags.get(key) != value:
+                self._client.set_experiment_tag(self.experiment_id, key, value)
+                self._experiment_tags[key] = value
 
     def find_runs(self) -> None:
         """Map keys to runs, and delete duplicate runs of a key.
@@ -185,13 +216,35 @@ class MlflowStore:
                 return
 
 
-def _create_database(uri: str) -> None:
-    """Create the file of a SQLite database, unless it exists, with the permissions that the umask allows.
+def _dataset_input(use: DatasetUse) -> DatasetInput:
+    dataset = Dataset(
+        name=use.name,
+        digest=use.digest,
+        source_type="local",
+        source=json.dumps({"uri": use.path}),
+        profile=json.dumps(use.profile),
+    )
+    return DatasetInput(dataset=dataset, tags=[InputTag(key="mlflow.data.context", value=use.context)])
 
-    SQLite itself would not let a group write to it.
+
+@contextlib.contextmanager
+def _creating_database(uri: str) -> Iterator[None]:
+    """Create the file of a SQLite database, unless it exists, and let no other process create tables in it meanwhile.
+
+    The file gets the permissions that the umask allows; SQLite itself would not let a group write to it. MLflow
+    creates the tables without a lock, and fails if two processes do so at the same time. The lock is on the folder. On
+    a file system without locks, nothing is locked.
     """
-    if uri.startswith("sqlite:///") and (path := sqlite_path(uri)).parent.is_dir():
+    if not uri.startswith("sqlite:///") or not (path := sqlite_path(uri)).parent.is_dir():
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         path.touch()
+        yield
 
 
 def artifact_location(uri: str, *, name: str) -> str | None:

@@ -19,6 +19,11 @@ def public_uri(uri: str) -> str:
     return CREDENTIALS.sub("", SECRET_PARAMETER.sub(r"\1...", uri))
 
 
+def is_server(uri: str) -> bool:
+    """Return whether a URI is that of an MLflow server; otherwise it is a database or a folder."""
+    return uri.startswith(("http://", "https://"))
+
+
 def has_password(uri: str) -> bool:
     """Return whether a URI contains a password or a token."""
     credentials = CREDENTIALS.search(uri)

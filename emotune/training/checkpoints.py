@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emotune.errors import DamageError, StorageError
+from emotune.errors import DamageError, StorageError, StorageRefusedError
 from emotune.files import new_folder, sha256_of
 from emotune.storage import Storage
 from emotune.storage.patience import patiently
@@ -49,7 +49,7 @@ def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any
     """Write a checkpoint, then remove all but the newest two generations.
 
     Args:
-        root: Storage of one run's checkpoints; made if it does not exist.
+        root: Storage of one run's checkpoints; created if it does not exist, but not the folder of its search.
         state: What to save.
         about: What describes the run (JSON), read back by `read_about`.
 
@@ -59,16 +59,18 @@ def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any
 
     Raises:
         StorageError: The disk is full or cannot be written; earlier checkpoints are untouched.
+        StorageRefusedError: The folder of the search was renamed or deleted.
         StorageAwayError: The bucket was away for minutes.
     """
     steps = f"-step-{state.progress.steps:06d}" if state.progress.steps else ""
     checkpoint = root / f"epoch-{state.epoch:06d}{steps}"
     folder = checkpoint.local()
     try:
+        _create_folder(root)
         if folder.exists() and not is_intact(folder):
             shutil.rmtree(folder)
         if not folder.exists():
-            with new_folder(folder) as draft:
+            with new_folder(folder, parents=not root.mounted) as draft:
                 _write(draft, state, about)
     except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
         raise StorageError(f"{folder} could not be written: {_reason(error)}") from error
@@ -76,6 +78,25 @@ def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any
     for old in generations(root)[GENERATIONS:]:
         (root / old).clear(last=MANIFEST)
     return folder
+
+
+def _create_folder(root: Storage) -> None:
+    """Create the folder of a run's checkpoints and the one above it.
+
+    The folder above both is that of the search, which only its driver creates: a worker that created it again after it
+    was renamed would keep it from getting its name back.
+    """
+    folder = root.local()
+    if not root.mounted:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    try:
+        for path in (folder.parent, folder):
+            path.mkdir(exist_ok=True)
+    except FileNotFoundError as error:
+        raise StorageRefusedError(
+            f"{folder} cannot be created: {folder.parent.parent} was renamed or deleted"
+        ) from error
 
 
 def share_checkpoint(folder: Storage) -> None:

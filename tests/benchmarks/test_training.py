@@ -1,5 +1,6 @@
 """The reference of the training benchmark computes the same function as the library, and its figures are right."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,5 +113,6 @@ def test_the_benchmark_runs_without_ray(tmp_path: Path) -> None:
         text=True,
         check=True,
         cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # on a busy machine a second thread waits for the first
     )
     assert "| ecg | 10 | pretrain | small | 0 |" in done.stdout

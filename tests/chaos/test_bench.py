@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from click.testing import CliRunner
 
-from chaos.__main__ import FAULTS, Result, rows
-from chaos.bench import REPOSITORY, BrokenPromiseError, lost_results, require
+from chaos import __main__ as program
+from chaos.__main__ import FAULTS, Fault, Result, rows
+from chaos.bench import REPOSITORY, Bench, BrokenPromiseError, lost_results, require
 
 PAGE = (REPOSITORY / "docs" / "faults.md").read_text()
 
@@ -26,6 +28,29 @@ def test_a_broken_promise_is_raised() -> None:
 def test_the_table_has_the_number_of_tries_and_the_median_of_the_seconds() -> None:
     results = [Result("a", 1, True, 0, 5.0), Result("a", 2, False, None, 9.0, "why"), Result("b", 1, True, 0, -0.2)]
     assert rows(results)[2:] == ["| a | 2 | 1 | unknown | +7 |", "| b | 1 | 1 | 0 | -0 |"]
+
+
+def nothing_happens(bench: Bench, total: int) -> None:
+    (bench.root / "file").write_text(str(total))
+
+
+def a_promise_breaks(bench: Bench, total: int) -> None:
+    del bench, total
+    require([], "the list is empty")
+
+
+def test_the_program_tries_the_chosen_faults_and_its_exit_code_says_whether_all_survived(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    faults = [Fault(act, searches=False) for act in (nothing_happens, a_promise_breaks)]
+    monkeypatch.setattr(program, "FAULTS", faults)
+    result = CliRunner().invoke(program.main, ["--times", "1"])
+    assert result.exit_code == 1
+    assert "a-promise-breaks seed 1: the list is empty" in result.stderr
+    assert "| nothing-happens | 1 | 1 | 0 |" in result.stdout
+    assert "| a-promise-breaks | 1 | 0 | unknown |" in result.stdout
+    monkeypatch.setattr(program, "FAULTS", faults[:1])
+    assert CliRunner().invoke(program.main, ["--times", "1"]).exit_code == 0
 
 
 def test_the_page_names_every_fault_and_no_other() -> None:

@@ -1,15 +1,21 @@
 """The display of a single run: metrics of each epoch, remaining time, and at most one line per interval."""
 
+import logging
+import re
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from emotune.cli.actions.display import LINE_INTERVAL_S, RunDisplay, SearchDisplay, follow
+from emotune import waiting
+from emotune.cli.actions.display import LINE_INTERVAL_S, RunDisplay, SearchDisplay, _shown_waiting, follow
 from emotune.cli.actions.single_run import single_run
+from emotune.cli.output import size
+from emotune.durations import duration
 from emotune.experiment import Experiment
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Started
-from emotune.study.study import StudyObjective
+from emotune.study.bundled import find_study
+from emotune.study.study import StudyObjective, load_study
 
 EPOCHS = 40
 WHOLE = Evaluation(id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=EPOCHS, values={}, origin="default")
@@ -30,8 +36,10 @@ def test_the_line_of_an_epoch_has_its_metrics_and_the_remaining_time() -> None:
     display.update(Started(time=0.0, evaluation=WHOLE))
     line = None
     for number in range(1, 11):
-        line = display.update(epoch(number, at=20.0 * number, **{"train/peak_share": 0.347}))
-    expected = "epoch 10/40: train/loss 0.5, val/loss 0.25, 1234 segments/s, 35% of the peak, about 10 min 0 s left"
+        line = display.update(
+            epoch(number, at=20.0 * number, **{"train/peak_share": 0.347, "system/gpu_memory_gib": 3.0})
+        )
+    expected = "epoch 10/40: train/loss 0.5, val/loss 0.25, 1234 segments/s, 35% of the peak, about 10 min left"
     assert line == display.describe() == expected
     assert str(display.render()) == f"long: {expected}"
 
@@ -94,3 +102,82 @@ def test_a_search_prints_starts_results_and_the_best_one() -> None:
     expected = "evaluation 0 done: val/loss 0.25 at epoch 40, 9.0 s; best: 0.25 (configuration 0, epoch 40)"
     assert display.update(ended) == expected
     assert display.remaining_seconds() == 0
+
+
+def test_the_share_of_the_peak_is_left_out_on_a_cpu() -> None:
+    display = run_display()
+    line = display.update(epoch(1, at=0.0, **{"train/peak_share": 0.347}))
+    assert line == "epoch 1/40: train/loss 0.5, val/loss 0.25, 1234 segments/s"
+
+
+def search_display(*, epoch_s: float, epochs: int) -> tuple[SearchDisplay, list[Record]]:
+    """Return a display of the study smoke, and the records of one evaluation with epochs of a duration."""
+    study = load_study(
+        find_study("smoke"), assignments=[f"budget.min={epochs}", f"budget.max={epochs}", "budget.brackets=9"]
+    )
+    values = dict(study.configuration_space().get_default_configuration())
+    started = Evaluation(
+        id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=epochs, values=values, origin="default"
+    )
+    records: list[Record] = [Started(time=0.0, evaluation=started)]
+    records += [epoch(number, at=100.0 + epoch_s * number) for number in range(1, epochs + 1)]
+    return SearchDisplay(study, name="small", checkpoint_bytes=2_000_000), records
+
+
+def test_the_first_epochs_of_a_search_give_its_estimate_once() -> None:
+    display, records = search_display(epoch_s=30.0, epochs=9)
+    notices = []
+    for record in records:
+        display.update(record)
+        notices.append(display.take_notice())
+    (notice,) = [text for text in notices if text is not None]
+    assert notices.index(notice) == 4, "the time before the first epoch is that of starting workers"
+    total = display.amounts.epochs
+    left = 30.0 * (total - 4)
+    assert notice == (
+        f"estimate: about {display.amounts.evaluations} evaluations, {total} epochs, {duration(left)} from now; "
+        f"checkpoints take at most {size(2_000_000 * display.amounts.configurations)}"
+    )
+
+
+def test_a_search_of_more_than_a_day_is_announced_with_what_to_change() -> None:
+    display, records = search_display(epoch_s=7200.0, epochs=9)
+    for record in records[:6]:
+        display.update(record)
+    _, warning = str(display.take_notice()).splitlines()
+    assert re.match(r"warning: this search takes about \d+ d( \d+ h)? here\. --hours 12 ends it in time;", warning)
+
+
+def test_without_a_terminal_a_search_prints_how_much_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    display, records = search_display(epoch_s=30.0, epochs=9)
+    with follow(display, known=0) as observe:
+        for number, record in enumerate(records):
+            observe(record, number)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("small: ")]
+    assert 3 <= len(lines) <= 5, "at most one a minute"
+    expected = rf"small: 0 of about \d+ evaluations, \d of {display.amounts.epochs} epochs, about \d+ min( \d+ s)? left"
+    assert re.fullmatch(expected, lines[-1])
+
+
+def test_what_is_waited_for_is_printed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    display, records = search_display(epoch_s=30.0, epochs=9)
+    printing = list(waiting.logger.handlers)
+    with _shown_waiting(display):
+        waiting.announce("starting Ray on this machine")
+        waiting.logger.handlers[0].handle(logging.makeLogRecord({"msg": "starting Ray on this machine ..."}))
+    assert display.waiting_for == "starting Ray on this machine ..."
+    display.update(records[0])
+    assert display.waiting_for == ""
+    assert waiting.logger.handlers == printing
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (0.04, "0.0 s"), (9.0, "9.0 s"), (9.96, "10 s"), (59.6, "1 min"), (125, "2 min 5 s"),
+        (3599.7, "1 h"), (7500, "2 h 5 min"), (86400, "1 d"), (86400 * 12 + 3700, "12 d 1 h"),
+    ],
+)  # fmt: skip
+def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(float(seconds)) == text

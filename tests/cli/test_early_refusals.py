@@ -1,5 +1,6 @@
 """Mistakes that the store's index shows are refused before an encoder is loaded or Ray is started."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,6 @@ from emotune.data.store import INDEX_FILE, SegmentStore
 from emotune.experiment import Experiment
 from emotune.study.study import Study
 from emotune.training.loop import TrainingData
-from tests.support.stores import prepare_small_store
 
 Call = Callable[..., tuple[int, str]]
 
@@ -26,14 +26,14 @@ STUDY = (
 
 
 @pytest.fixture(scope="module")
-def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_small_store(tmp_path_factory.mktemp("stores") / "rated")
+def rated(small_store: Path) -> Path:
+    return small_store
 
 
 @pytest.fixture(scope="module")
-def conditions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def conditions(tmp_path_factory: pytest.TempPathFactory, small_store: Path) -> Path:
     """Return a store with two conditions and without ratings."""
-    path = prepare_small_store(tmp_path_factory.mktemp("stores") / "conditions")
+    path = shutil.copytree(small_store, tmp_path_factory.mktemp("stores") / "conditions")
     index = pd.read_parquet(path / INDEX_FILE)
     index["condition"] = ["rest" if row % 2 else "arithmetic" for row in range(len(index))]
     index[["rating_arousal", "rating_valence"]] = float("nan")

@@ -1,6 +1,7 @@
 """Twenty mistakes of newcomers: each is answered in one line that names what was given and what to type."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,7 @@ import pytest
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from tests.cli.test_program import run
-from tests.runtime.test_coordinator import drive
-from tests.support.stores import prepare_small_store
+from tests.runtime.test_coordinator import write_finished
 
 __all__ = ["run"]
 
@@ -80,14 +80,14 @@ MISTAKES = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, small_store: Path) -> Path:
     """A folder with a store and two searches."""
     root = tmp_path_factory.mktemp("newcomer")
     for name in ("first", "second"):
         search = SearchFolder.of(name, storage=LocalStorage(root / "results"))
         search.path.mkdir(parents=True)
-        drive(search.journal)
-    prepare_small_store(root / "store")
+        write_finished(search.path / "journal.jsonl")
+    shutil.copytree(small_store, root / "store")
     return root
 
 

@@ -13,25 +13,18 @@ from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.results import opened
 from tests.cli.test_program import finished, run
-from tests.runtime.test_coordinator import drive
+from tests.runtime.test_coordinator import finished_journal
 
 __all__ = ["finished", "run"]
 
 SEARCHES = 200
 
 
-@pytest.fixture(scope="module")
-def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = SearchFolder.of("one", storage=LocalStorage(tmp_path_factory.mktemp("results")))
-    folder.path.mkdir()
-    drive(folder.journal)
-    return folder.journal.read()
-
-
 @pytest.fixture
-def odd(tmp_path: Path, content: bytes) -> Iterator[Path]:
+def odd(tmp_path: Path) -> Iterator[Path]:
     """A storage with 200 searches, of which one is empty, one damaged, one starting, and one of an unknown kind."""
     results = tmp_path / "results"
+    content = finished_journal()
     journals = {f"s{number:03}": content for number in range(SEARCHES - 4)}
     journals |= {"damaged": b"x" + content, "empty": b"", "headless": content.split(b"\n", 1)[1]}
     for name, lines in journals.items():
@@ -62,6 +55,8 @@ def test_status_lists_all_searches_and_marks_the_odd_ones(run, odd: Path) -> Non
 COMMANDS = [
     ("status", "{}"),
     ("report", "{}"),
+    ("report", "{}", "--watch", "1"),
+    ("report", "s000", "{}"),
     ("compare", "{}"),
     ("compare", "s000", "{}"),
     ("sync", "{}"),

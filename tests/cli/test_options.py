@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from emotune.cli import COMMANDS, emotune
 from emotune.cli.crossval import CrossValidationRequest
 from emotune.cli.data import PrepareRequest, data
+from emotune.cli.export import ExportRequest
 from emotune.cli.finetune import FinetuneRequest
 from emotune.cli.options import RunRequest, json_option, run_options, storage_option
 from emotune.cli.predict import PredictRequest
@@ -24,6 +25,7 @@ REQUESTS = {
     "finetune": FinetuneRequest,
     "crossval": CrossValidationRequest,
     "predict": PredictRequest,
+    "export": ExportRequest,
     "reproduce": ReproduceRequest,
 }
 

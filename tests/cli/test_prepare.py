@@ -7,6 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from emotune.cli import emotune
+from emotune.cli.actions.prepare import TimeLeft
+from emotune.data.prepare.prepare import PrepareOptions, prepare
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.errors import DataError, SettingsError
 from tests.data.examples.brain import write_eegmmidb
 from tests.data.examples.emotion import write_amigos
@@ -66,3 +69,32 @@ def test_an_unknown_setting_is_an_error(tmp_path: Path, assignment: str, message
     with pytest.raises(SettingsError, match=message):
         run("synthetic", "--store", str(tmp_path / "s"), "--set", assignment)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_left_is_estimated_from_bytes_and_anew_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("emotune.cli.actions.prepare.time.monotonic", lambda: now)
+    left = TimeLeft()
+    assert left.update(0.0) is None
+    now = 100.0
+    assert left.update(0.5) == pytest.approx(100.0)
+    assert left.update(1.0) is None
+    assert left.update(0.0) is None, "the second phase begins"
+    now = 110.0
+    assert left.update(0.1) == pytest.approx(90.0), "the first phase does not count"
+
+
+def test_the_share_that_is_done_is_one_of_bytes_and_resumed_parts_are_no_work(runs: Path, tmp_path: Path) -> None:
+    reported: list[tuple[float, str]] = []
+    settings = PrepareSettings(modality="eeg")
+    options = PrepareOptions(progress=lambda share, step: reported.append((share, step)))
+    prepare("eegmmidb", folder=runs, store=tmp_path / "store", settings=settings, options=options)
+    files = sorted(runs.rglob("*.edf"))
+    sizes = [file.stat().st_size for file in files]
+    hashed = [share for share, step in reported if step.startswith("hashed file")]
+    assert hashed[0] == pytest.approx(sizes[0] / sum(sizes), rel=0.2)
+    assert hashed[-1] == 1.0
+    parts = [(share, step) for share, step in reported if step.startswith("part ")]
+    assert [step.split(":")[0] for _, step in parts] == [f"part {n + 1} of {len(parts)}" for n in range(len(parts))]
+    assert parts[-1][0] == 1.0
+    assert [share for share, step in reported if step.startswith(("hashing", "preparing", "writing"))] == [0.0] * 3

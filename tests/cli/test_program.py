@@ -1,7 +1,9 @@
 """The program: help with examples, errors in one line with exit code 2, output as JSON."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,11 +13,11 @@ import pytest
 from emotune.cli import COMMANDS, emotune, main, run_command
 from emotune.cli.search import search_command
 from emotune.search.records import Ended, Opened, Started
-from emotune.storage import LocalStorage
+from emotune.storage import LocalLog, LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
-from tests.runtime.test_coordinator import drive
+from tests.runtime.test_coordinator import write_finished
 from tests.study.test_reliability import STUDY, outcomes
 
 
@@ -38,11 +40,23 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
+def test_a_second_driver_is_refused_with_a_line_that_names_the_first(run, small_store: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "results" / "held" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    with LocalLog(journal).lock(owner="the first"):
+        outcome = run("search", "smoke", "--store", str(small_store), "--name", "held")
+    assert (outcome.code, outcome.out) == (2, "")
+    study, refusal = outcome.err.splitlines()
+    assert study.startswith("smoke: ")
+    assert f"another driver is running this search (the first, pid {os.getpid()} on " in refusal
+    assert not journal.exists()
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> SearchFolder:
     folder = SearchFolder.of("done", storage=LocalStorage(tmp_path / "results"))
     folder.path.mkdir(parents=True)
-    drive(folder.journal)
+    write_finished(folder.path / "journal.jsonl")
     return folder
 
 
@@ -62,6 +76,29 @@ def test_every_command_has_help_with_an_example(run, path: tuple[str, ...]) -> N
     assert outcome.code == 0
     assert "\n  Example:\n" in outcome.out
     assert f"emotune {' '.join(path)}" in outcome.out.split("Example:")[1]
+
+
+@pytest.mark.parametrize("path", [(), ("data",), *commands(emotune)], ids=" ".join)
+def test_every_help_page_ends_with_the_exit_codes(run, path: tuple[str, ...]) -> None:
+    pages = run(*path, "--help").out.split("\n  Exit codes:\n")
+    assert len(pages) == 2
+    assert re.findall(r"^    ([\d, ]+?)  ", pages[1], flags=re.MULTILINE) == ["0", "1", "2", "130, 143, 129"]
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("emotune sea", ["search"]), ("emotune search smoke --tr", ["--tracking-uri", "--trials-per-gpu"])],
+)
+def test_the_shell_completes_commands_and_options(words: str, completed: list[str]) -> None:
+    environment = os.environ | {
+        "_EMOTUNE_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    program = "import sys; sys.argv = ['emotune']; from emotune.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert [line.split(",")[1] for line in done.stdout.splitlines()] == completed
+    assert done.stderr == ""
 
 
 def test_help_lists_every_command(run) -> None:

@@ -10,7 +10,7 @@ from emotune.runtime.driver import run_study
 from emotune.search.records import Closed
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from tests.runtime.test_coordinator import STUDY, drive, without_results_at
+from tests.runtime.test_coordinator import STUDY, without_results_at, write_finished
 
 FINISHED = Closed(time=0, state="finished")
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> SearchFolder:
 def test_without_a_result_at_the_largest_budget_because_of_failures_the_exit_code_is_1(
     folder: SearchFolder, capsys: pytest.CaptureFixture[str], failed_at: int, code: int
 ) -> None:
-    records = without_results_at(failed_at, drive(folder.journal))
+    records = without_results_at(failed_at, write_finished(folder.path / "journal.jsonl"))
     assert summarise(STUDY, [*records, FINISHED], folder=folder) == code
     printed = capsys.readouterr().err
     assert ("no configuration has a result at 9 epochs" in printed) == bool(code)
@@ -34,7 +34,7 @@ def test_without_a_result_at_the_largest_budget_because_of_failures_the_exit_cod
 
 
 def test_a_search_without_any_result_is_an_error_that_names_the_command_to_type(folder: SearchFolder) -> None:
-    records = drive(folder.journal)
+    records = write_finished(folder.path / "journal.jsonl")
     for epochs in (1, 3, 9):
         records = without_results_at(epochs, records)
     with pytest.raises(SearchFailedError, match="no evaluation of 'search' has a result; `emotune status search`"):
@@ -45,8 +45,8 @@ def test_a_search_without_any_result_is_an_error_that_names_the_command_to_type(
 def test_the_summary_of_an_interrupted_search_says_how_to_resume_it(
     folder: SearchFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, reason: str, code: int
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["emotune", "search", "smoke", "--name", "two words"])
-    records = [*drive(folder.journal), Closed(time=0, state="interrupted", reason=reason)]
+    monkeypatch.setattr("sys.argv", ["emotune", "search", "smoke", "--name", "two words", "--fresh"])
+    records = [*write_finished(folder.path / "journal.jsonl"), Closed(time=0, state="interrupted", reason=reason)]
     assert summarise(STUDY, records, folder=folder) == code
     expected = "stopped; everything is saved. Resume with:\n  emotune search smoke --name 'two words'\n"
     assert capsys.readouterr().err == expected
@@ -54,7 +54,7 @@ def test_the_summary_of_an_interrupted_search_says_how_to_resume_it(
 
 @pytest.mark.parametrize("lines", [None, 0, 1, 30])
 def test_a_journal_that_lost_records_is_not_resumed(folder: SearchFolder, lines: int | None) -> None:
-    records = drive(folder.journal)
+    records = write_finished(folder.path / "journal.jsonl")
     folder.checkpoints(0).local().mkdir(parents=True)
     folder.check_complete(records)
     folder.checkpoints(10**4).local().mkdir()

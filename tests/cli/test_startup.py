@@ -14,7 +14,7 @@ from emotune.evaluation.crossval import ProtocolName
 from emotune.reproduce.recipes import SCALES
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from tests.runtime.test_coordinator import drive
+from tests.runtime.test_coordinator import write_finished
 
 FRAMEWORKS = {
     "torch",
@@ -74,7 +74,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     storage = tmp_path_factory.mktemp("results")
     folder = SearchFolder.of("done", storage=LocalStorage(storage))
     folder.path.mkdir()
-    drive(folder.journal)
+    write_finished(folder.path / "journal.jsonl")
     return storage
 
 

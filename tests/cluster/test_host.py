@@ -73,7 +73,7 @@ def test_the_token_is_created_once_and_only_its_owner_can_read_it(home: Path, ho
     [
         (("set-up", "nonsense"), "nonsense is not a setting"),
         (("set-up", "EMOTUNE_VENV=/usr"), "is an environment without emotune"),
-        (("set-up", "EMOTUNE_PYTHON=python9"), "has no Python 3.11 or 3.12"),
+        (("set-up", "EMOTUNE_PYTHON=python9"), "has no Python 3.11 to 3.14"),
         (("set-up", f"EMOTUNE_VENV={sys.prefix}", "EMOTUNE_STORAGE=/proc/results"), "cannot write to EMOTUNE_STORAGE"),
         (("start",), "knows set-up, head and ray start"),
     ],

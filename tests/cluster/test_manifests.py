@@ -78,7 +78,7 @@ def test_it_copies_all_files_that_the_environment_needs(name: str) -> None:
     mounted = {target.removeprefix(code): source for target, source in config["file_mounts"].items()}
     assert all(target == source and (ROOT / source).exists() for target, source in mounted.items())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {"emotune", "search_spaces", "deploy", "packaging", "pyproject.toml", "requirements.lock"}
+    needed = {"emotune", "search_spaces", "examples", "deploy", "packaging", "pyproject.toml", "requirements.lock"}
     assert needed | {project["readme"], *project["license-files"]} <= mounted.keys()
     for script in re.findall(rf"{code}(\S+\.sh)", commands(config)):
         assert (ROOT / script).is_file()

@@ -18,6 +18,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Recording
 from emotune.data.store import SegmentStore
 from tests.data.examples.brain import write_eegmmidb, write_large_eeg_bci, write_way_eeg_gal
+from tests.data.examples.doors import WRITERS
 from tests.data.examples.emotion import write_amigos, write_ascertain, write_dreamer
 from tests.data.examples.pspm import write_pspm
 
@@ -48,6 +49,7 @@ EXAMPLES: dict[str, Callable[[Path], Path | None]] = {
     "way-eeg-gal": write_way_eeg_gal,
     "eegmmidb": write_eegmmidb,
     "large-eeg-bci": write_large_eeg_bci,
+    **WRITERS,
     "folder": write_folder,
     "synthetic": lambda folder: None,
 }

@@ -91,6 +91,8 @@ def test_a_folder_is_complete_while_its_last_file_exists(storage: Storage, elsew
             name: f"{content} {name}" for name in ("weights", MANIFEST)
         }
     assert (elsewhere / "configurations").folders() == ["epoch-000001"]
+    assert elsewhere.size() == there.size() == len(f"second weightssecond {MANIFEST}")
+    assert (elsewhere / "nothing").size() == 0
     here.clear(last=MANIFEST)
     assert not here.local().exists()
     assert not there.download(last=MANIFEST)

@@ -219,6 +219,8 @@ def test_a_bipolar_pair_is_no_electrode() -> None:
         ("file,subject,sampling_rate", "a column 'sampling_rate', which is not read. Did you mean 'fs'"),
         ("file,subject,Sampling Rate", "Did you mean 'fs'"),
         ("file,subject,sfreq", "Did you mean 'fs'"),
+        ("file,subject,Sampling Rate (Hz)", "Did you mean 'fs'"),
+        ("file,subject,fs [Hz]", "Did you mean 'fs'"),
         ("file,subject,unit", "Did you mean 'units'"),
         ("file,subject,video", "Did you mean 'session'"),
         (
@@ -246,6 +248,32 @@ def test_columns_of_a_manifest_never_shift(tmp_path: Path) -> None:
     write_manifest(tmp_path, "file,subject,session,fs", "a.edf,s1", '"b, c.edf",s2,v1,250,')
     first, second = read_manifest(tmp_path)
     assert (first.session, first.fs, second.file, second.session) == ("a", None, "b, c.edf", "v1")
+
+
+@pytest.mark.parametrize(
+    ("fs", "message"),
+    [
+        ("0", "line 2: fs is '0', where a rate above 0 and up to 100000 Hz was expected"),
+        ("-250", "line 2: fs is '-250', where a rate above 0"),
+        ("1e9", "line 2: fs is '1e9', where a rate above 0"),
+        ("250 Hz", "line 2: fs is '250 Hz', where a number was expected; write it in Hz, without the unit"),
+        ('"250,5"', "line 2: fs is '250,5', where a number was expected; write it with a point"),
+    ],
+)
+def test_an_impossible_rate_is_refused_with_its_line(tmp_path: Path, fs: str, message: str) -> None:
+    write_manifest(tmp_path, "file,subject,fs", f"a.csv,s1,{fs}")
+    with pytest.raises(DataError) as caught:
+        read_manifest(tmp_path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("second", ["./a.csv,s2,film,ecg", "a.csv,s1,other,ecg"])
+def test_a_file_belongs_to_one_session_of_one_subject(tmp_path: Path, second: str) -> None:
+    write_manifest(tmp_path, "file,subject,session,modality", "a.csv,s1,film,ecg", second)
+    with pytest.raises(DataError, match=r"a\.csv as session film of subject s1 and as session .*; remove one line"):
+        read_manifest(tmp_path)
+    write_manifest(tmp_path, "file,subject,session,modality", "a.csv,s1,film,ecg", "a.csv,s1,film,eeg")
+    assert len(read_manifest(tmp_path)) == 2
 
 
 def test_session_and_modality_are_the_key_of_a_line(tmp_path: Path) -> None:
@@ -300,6 +328,10 @@ FILES = {
     "way-eeg-gal": "HS_P1_S1.mat",
     "large-eeg-bci": "CLA-SubjectA-160108-3St-LRHand.mat",
     "pspm-fr": "FR_spike_01.mat",
+    "wesad": "S2/S2.pkl",
+    "deap": "s01.dat",
+    "case": "interpolated/physiological/sub_1.csv",
+    "bids": "sub-01/eeg/sub-01_task-rest_eeg.edf",
 }
 
 
@@ -309,7 +341,7 @@ def test_a_pipe_a_device_or_a_loop_among_the_files_of_a_corpus_is_refused_at_onc
     tmp_path: Path, corpus: str, kind: str
 ) -> None:
     path = tmp_path / FILES[corpus]
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "pipe":
         os.mkfifo(path)
     else:

@@ -224,6 +224,8 @@ def test_a_time_column_that_contradicts_the_rate_is_refused(tmp_path: Path) -> N
         ("time_ms", 2000 * TIME, "125 Hz"),
         ("timestamp", 1709287200 + TIME * 250 / 256, "256 Hz"),
         ("t", 0.9 * TIME, "277.778 Hz"),
+        ("Index(ms)", 2000 * TIME, "125 Hz"),
+        ("Zeit", 2 * TIME, "125 Hz in seconds"),
     ):
         write_csv(tmp_path / "a.csv", {name: stamps, "ECG": LEAD}, **{name: "{:.6f}"})
         message = reason(tmp_path)
@@ -271,6 +273,11 @@ def test_time_that_goes_back_is_refused(tmp_path: Path) -> None:
     stamps = np.concatenate([TIME[:2500], TIME[1000:3500]])
     write_csv(tmp_path / "a.csv", {"time": stamps, "ECG": LEAD})
     assert "its column time goes back from 9.996 to 4" in reason(tmp_path)
+
+
+def test_time_that_starts_again_every_second_is_refused(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", {"time": TIME % 1, "ECG": LEAD})
+    assert "its column time does not rise" in reason(tmp_path)
 
 
 def test_a_clock_that_is_set_during_the_recording_is_refused(tmp_path: Path) -> None:

@@ -121,6 +121,26 @@ def test_a_digital_minimum_above_the_maximum_is_refused_where_the_channel_is_use
     assert recording_in(tmp_path, ecg_channels=["II"]).channels == ("II",)
 
 
+def test_a_bdf_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    file = write_edf(tmp_path / "a.edf", [heart(20, fs=250)], labels=[b"ECG"], fs=[250])
+    file.write_bytes(b"\xffBIOSEMI" + file.read_bytes()[8:])
+    write_manifest(tmp_path, "file,subject", "a.edf,s1")
+    (item,) = READER.items(tmp_path, modality="ecg", settings=Folder())
+    assert "it is a BDF file with samples of 24 bits" in str(item)
+
+
+def test_what_the_manifest_replaces_in_a_file_is_stated(tmp_path: Path) -> None:
+    write_edf(tmp_path / "a.edf", [heart(20, fs=250)], labels=[b"ECG"], fs=[250])
+    write_manifest(tmp_path, "file,subject,fs,units", "a.edf,s1,500,V")
+    (recording,) = READER.items(tmp_path, modality="ecg", settings=Folder())
+    assert isinstance(recording, Recording)
+    assert recording.fs == 500
+    assert recording.notes == (
+        "manifest.csv states 500 Hz, the file 250 Hz: that of manifest.csv was taken",
+        "manifest.csv states the unit V, the file mV: that of manifest.csv was taken",
+    )
+
+
 def test_a_record_duration_of_zero_is_refused(tmp_path: Path) -> None:
     change(write_edf(tmp_path / "a.edf", [LEAD], labels=[b"ECG"], fs=[FS]), at=244, content=b"0       ")
     assert "its records last 0 s" in reason(tmp_path)

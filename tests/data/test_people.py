@@ -8,17 +8,16 @@ import pytest
 
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.corpora.table import CORPORA
-from emotune.data.people import ANY_PEOPLE, Overlap, overlap, people_of
+from emotune.data.people import ANY_PEOPLE, Overlap, overlap, people_of, shared_moments
 from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
-from tests.support.stores import prepare_small_store
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
-    return SegmentStore.open(prepare_small_store(tmp_path_factory.mktemp("stores") / "store"))
+def store(small_store: Path) -> SegmentStore:
+    return SegmentStore.open(small_store)
 
 
 def as_corpus(store: SegmentStore, *, corpus: str, fingerprint: str) -> SegmentStore:
@@ -50,6 +49,28 @@ def test_a_person_is_the_same_in_the_same_collection(
         for corpus, files in zip(corpora, fingerprints, strict=True)
     )
     assert overlap(first, second) == expected
+
+
+@pytest.mark.parametrize(
+    ("corpora", "fingerprints", "refusal"),
+    [
+        (("folder", "folder"), ("f", "f"), ""),
+        (("clinic", "clinic"), ("f", "g"), ""),
+        (("folder", "folder"), ("f", "g"), "6 people with the same names .* prepare both .* --collection NAME"),
+        (("clinic", "ward"), ("f", "f"), "no person in common: the first holds 6 people \\(clinic/s001, .*ward/s001"),
+    ],
+)
+def test_moments_are_shared_by_the_same_people_only(
+    store: SegmentStore, corpora: tuple[str, str], fingerprints: tuple[str, str], refusal: str
+) -> None:
+    first, second = (
+        as_corpus(store, corpus=corpus, fingerprint=files) for corpus, files in zip(corpora, fingerprints, strict=True)
+    )
+    if not refusal:
+        assert shared_moments(first, second).all()
+        return
+    with pytest.raises(SettingsError, match=refusal):
+        shared_moments(first, second)
 
 
 def test_only_the_people_of_the_rows_are_listed_without_their_names(store: SegmentStore) -> None:

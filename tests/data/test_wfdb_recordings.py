@@ -44,6 +44,25 @@ def write_segments(folder: Path, *, layout: bool = True) -> np.ndarray:
     return np.concatenate([first, np.full(gap, np.nan), second])
 
 
+def write_variable(folder: Path, *, second: str = "two 1 250 6250", gain: str = "400/mV") -> np.ndarray:
+    """Write a record with variable layout: two leads, then 20 s of nothing, then one lead with another gain.
+
+    Returns:
+        Lead II in mV.
+    """
+    first, last = heart(30, fs=250, seed=1), heart(25, fs=250, seed=2)
+    resp = np.cos(np.arange(len(first)) / 50)
+    (folder / "one.dat").write_bytes(np.stack([100 * resp, np.round(200 * first)], axis=1).astype("<i2").tobytes())
+    (folder / "one.hea").write_text(
+        "one 2 250 7500\none.dat 16 100/NU 16 0 0 0 0 RESP\none.dat 16 200/mV 16 0 0 0 0 II\n"
+    )
+    (folder / "two.dat").write_bytes(np.round(400 * last).astype("<i2").tobytes())
+    (folder / "two.hea").write_text(f"{second}\ntwo.dat 16 {gain} 16 0 0 0 0 II\n")
+    (folder / "layout.hea").write_text("layout 2 250 0\n~ 0 1/NU 16 0 0 0 0 II\n~ 0 1/NU 16 0 0 0 0 RESP\n")
+    (folder / "a.hea").write_text("a/4 2 250 18750\nlayout 0\none 7500\n~ 5000\ntwo 6250\n")
+    return np.concatenate([first, np.full(5000, np.nan), last])
+
+
 def item_of(folder: Path, *, name: str = "a.hea") -> Item:
     write_manifest(folder, "file,subject", f"{name},s1")
     (item,) = READER.items(folder, modality="ecg", settings=Folder())
@@ -118,3 +137,58 @@ def test_segments_that_name_each_other_end(tmp_path: Path) -> None:
     (tmp_path / "b.hea").write_text("b/2 1 250 10000\na 5000\na 5000\n")
     assert len(files_of(tmp_path / "a.hea")) == 2
     assert isinstance(item_of(tmp_path), UnreadableRecording)
+
+
+def test_a_variable_layout_puts_each_lead_where_it_was_recorded(tmp_path: Path) -> None:
+    lead = write_variable(tmp_path)
+    recording = item_of(tmp_path)
+    assert isinstance(recording, Recording)
+    assert recording.channels == ("II",)
+    assert recording.calibrated
+    assert recording.signal[0] == pytest.approx(lead, abs=5e-3, nan_ok=True)
+    assert recording.gaps == ((30.0, 50.0),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"second": "two 1 500 6250"}, "its segment two has 500 Hz, the record 250 Hz"),
+        ({"gain": "0.4/uV"}, "its signal II is in mV in segment one, in uV in two"),
+    ],
+)
+def test_segments_that_cannot_be_joined_are_refused(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    write_variable(tmp_path, **changes)
+    item = item_of(tmp_path)
+    assert isinstance(item, UnreadableRecording)
+    assert message in item.reason
+
+
+def test_other_leads_in_a_segment_of_a_fixed_layout_are_refused(tmp_path: Path) -> None:
+    write_segments(tmp_path, layout=False)
+    (tmp_path / "two.hea").write_text((tmp_path / "two.hea").read_text().replace("MLII", "V1"))
+    item = item_of(tmp_path, name="m.hea")
+    assert isinstance(item, UnreadableRecording)
+    assert "its segments hold other signals: one has MLII, two has V1" in item.reason
+
+
+@pytest.mark.parametrize("signal", ["a.dat 16 0 16 0 0 0 0 II", "a.dat 16 0/mV 16 0 0 0 0 II", "a.dat 16"])
+def test_a_gain_of_zero_or_none_means_200_per_millivolt(tmp_path: Path, signal: str) -> None:
+    """WFDB Applications Guide, header(5): the default gain is 200 ADC units per physical unit, and the unit mV."""
+    lead = heart(20, fs=250)
+    (tmp_path / "a.dat").write_bytes(np.round(200 * lead).astype("<i2").tobytes())
+    (tmp_path / "a.hea").write_text(f"a 1 250 {len(lead)}\n{signal}\n")
+    write_manifest(tmp_path, "file,subject,modality", "a.hea,s1,ecg")
+    (recording,) = READER.items(tmp_path, modality="ecg", settings=Folder())
+    assert isinstance(recording, Recording)
+    assert recording.calibrated
+    assert recording.signal[0] == pytest.approx(lead, abs=5e-3)
+
+
+def test_signals_without_names_are_listed_with_the_way_to_read_them(tmp_path: Path) -> None:
+    (tmp_path / "a.dat").write_bytes(bytes(10_000))
+    (tmp_path / "a.hea").write_text("a 1 250 5000\na.dat 16\n")
+    item = item_of(tmp_path)
+    assert isinstance(item, UnreadableRecording)
+    assert item.reason.endswith(
+        "(unnamed) (not recognised); state modality ecg for it in manifest.csv, or name its channels there"
+    )

@@ -52,9 +52,9 @@ def test_the_image_is_pinned_and_runs_without_root() -> None:
 
 
 def test_the_image_installs_the_torch_of_the_lock_file() -> None:
-    assert re.search(r"^torch==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
-    assert "grep '^torch==' requirements.lock" in DOCKERFILE
-    assert "--constraint requirements.lock" in DOCKERFILE
+    assert re.search(r"^torch==", (ROOT / "packaging/torch.lock").read_text(), flags=re.MULTILINE)
+    assert "grep '^torch==' packaging/torch.lock" in DOCKERFILE
+    assert "--require-hashes --requirement packaging/image.lock" in DOCKERFILE
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

@@ -8,7 +8,7 @@ import pytest
 from emotune.cli.actions.single_run import single_run
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.modality import Modality
-from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
 from emotune.experiment import Experiment
@@ -33,10 +33,13 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {modality: make_store(folder / modality, modality=modality) for modality in ("ecg", "eeg")}
 
 
-def make_store(path: Path, *, modality: Modality, subjects: int = 4, seconds: float = 8.0, seed: int = 0) -> Path:
+def make_store(
+    path: Path, *, modality: Modality, subjects: int = 4, seconds: float = 8.0, seed: int = 0, collection: str = ""
+) -> Path:
     made_up = Synthetic(subjects=subjects, seconds_per_state=seconds, seed=seed)
+    options = PrepareOptions(collection=collection)
     settings = PrepareSettings(modality=modality, seconds=1.0)
-    prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=made_up)
+    prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=made_up, options=options)
     return path
 
 

@@ -15,8 +15,9 @@ from emotune.documents import load_document, parse
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.experiment import Experiment
+from emotune.study.bundled import find_study
 from emotune.study.folder import SearchFolder
-from emotune.study.study import find_study, load_study
+from emotune.study.study import load_study
 from emotune.tasks import Classify
 from emotune.tasks.thresholds import Threshold
 

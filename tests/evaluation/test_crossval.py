@@ -11,7 +11,7 @@ from emotune.cli.actions.single_run import PAPER_FOLDS
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.folds import Folds
 from emotune.data.people import People, people_of
-from emotune.data.prepare.prepare import prepare
+from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.documents import load_document, parse
@@ -76,9 +76,10 @@ def test_shuffled_labels_can_be_left_out() -> None:
     assert [point["folds.index"] for point in all_values(study)] == [0, 1, 2, 3, 4]
 
 
-def make(path: Path, *, subjects: int) -> SegmentStore:
-    corpus = Synthetic(subjects=subjects, seconds_per_state=6.0)
-    prepare("synthetic", folder=None, store=path, settings=PrepareSettings(seconds=1.0), corpus_settings=corpus)
+def make(path: Path, *, subjects: int, collection: str = "") -> SegmentStore:
+    corpus, options = Synthetic(subjects=subjects, seconds_per_state=6.0), PrepareOptions(collection=collection)
+    settings = PrepareSettings(seconds=1.0)
+    prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=corpus, options=options)
     return SegmentStore.open(path)
 
 
@@ -306,3 +307,6 @@ def test_with_a_partner_only_shared_moments_are_used(store: SegmentStore, tmp_pa
     wrong = tiny(partner=str(tmp_path / "partner"), partner_fingerprint="0" * 64)
     with pytest.raises(DataError, match="partner has the fingerprint"):
         wrong.training_data(store)
+    make(tmp_path / "ward", subjects=4, collection="ward")
+    with pytest.raises(SettingsError, match="ward have no person in common"):
+        tiny(partner=str(tmp_path / "ward"), folds={"count": 3}).training_data(store)

@@ -113,6 +113,13 @@ def test_different_test_sets_are_refused_with_the_number_of_leaking_moments(
     assert "one model was trained on a moment that the other is tested on; run both" in message
 
 
+def test_stores_without_a_common_person_are_refused(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
+    ward = make_store(tmp_path / "ward", modality="eeg", collection="ward")
+    cross_validate(unimodal(ward), other)
+    message = refusal(pair[0], other, out=tmp_path / "fused")
+    assert "have no person in common: the first holds 4 people (synthetic/s001, " in message
+
+
 def test_other_ratings_of_the_same_moment_are_refused(pair: Pair, other: SearchFolder, tmp_path: Path) -> None:
     strangers = make_store(tmp_path / "strangers", modality="eeg", seed=1)
     cross_validate(unimodal(strangers), other)

@@ -93,6 +93,7 @@ def mlflow_plan(name: str) -> dict[str, Any]:
             "params": change.params,
             "metrics": [list(point) for point in change.metrics],
             "documents": change.documents,
+            "datasets": [[use.name, use.digest, use.context] for use in change.datasets],
         }
         for key, change in changes.items()
     }

@@ -15,7 +15,6 @@ from benchmarks.servers import free_port
 from emotune.cli.actions.status import read_status
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from tests.support.stores import prepare_small_store
 
 TINY = [
     "base.model.channels=[4, 8]",
@@ -26,9 +25,22 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def busy_machine() -> Iterator[None]:
+    """Let workers compute at the priority of other processes, and give a group time to start.
+
+    Ray lowers the priority: beside the other tests of ``make test`` a worker would start several times as slowly. A
+    group that does not start within 30 s is started again, which makes a busy machine busier.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "120")
+        yield
+
+
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_small_store(tmp_path_factory.mktemp("stores") / "synthetic")
+def store(small_store: Path) -> Path:
+    return small_store
 
 
 @dataclass
@@ -95,12 +107,17 @@ def programs(store: Path, tmp_path: Path) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def cluster_of(*, cpus: int, dashboard: bool) -> Iterator[Cluster]:
-    """Run a cluster of one node, and set ``RAY_ADDRESS`` to it."""
+    """Run a cluster of one node, and set ``RAY_ADDRESS`` to it.
+
+    With its default port, the dashboard would not start if another one began to listen there in the meantime.
+    """
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         head = {"num_cpus": cpus, "include_dashboard": dashboard, "gcs_server_port": port}
+        if dashboard:
+            head["dashboard_port"] = free_port()
         cluster = Cluster(initialize_head=True, head_node_args=head)
         yield cluster
         cluster.shutdown()

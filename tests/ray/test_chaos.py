@@ -1,4 +1,4 @@
-"""A part of ``make chaos`` on real Ray: a fault once, and a second one with ``make test-thorough``."""
+"""A part of ``make chaos`` on real Ray, with ``make test-thorough``: two faults, once each."""
 
 import subprocess
 import sys
@@ -7,10 +7,10 @@ import pytest
 
 from chaos.bench import REPOSITORY
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.thorough, pytest.mark.timeout(900)]
 
 
-@pytest.mark.parametrize("fault", ["checkpoint-planted", pytest.param("checkpoint-cut", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("fault", ["checkpoint-planted", "checkpoint-cut"])
 def test_a_search_survives(fault: str) -> None:
     command = [sys.executable, "-m", "chaos", "--only", fault, "--times", "1", "--seed", "7"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -35,7 +35,7 @@ run_command(search)
 
 def test_a_search_measures_the_number_of_evaluations_per_gpu(store: Path, tmp_path: Path) -> None:
     sets = [part for setting in TINY for part in ("--set", setting)]
-    options = ["--store", str(store), "--name", "packed", "--evaluations", "4", "--trials-per-gpu", "auto"]
+    options = ["--store", str(store), "--name", "packed", "--evaluations", "2", "--trials-per-gpu", "auto"]
     done = subprocess.run(
         [sys.executable, "-c", SEARCH, "smoke", *options, *sets],
         env=os.environ | {"RAY_ADDRESS": "local", "EMOTUNE_STORAGE": str(tmp_path)},

@@ -29,7 +29,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def own_cluster() -> Iterator[Cluster]:
+def own_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster that counts a node as lost after seconds."""
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
     with cluster_of(cpus=1, dashboard=False) as cluster:
         yield cluster
     gc.collect()
@@ -66,13 +69,14 @@ def ended(records: list[Record]) -> int:
 
 def test_a_search_outlives_a_node_and_takes_in_another(program: Program, own_cluster: Cluster) -> None:
     node = own_cluster.add_node(num_cpus=1)
-    process = program.search("nodes", "--set", "budget.brackets=6", concurrency=None)
+    process = program.search("nodes", "--set", "budget.brackets=4", concurrency=None)
     search = RunningSearch(program, process)
     search.wait(lambda records: ended(records) >= 4)
     own_cluster.remove_node(node, allow_graceful=False)
     own_cluster.add_node(num_cpus=2)
     # Ray counts a lost node until its heartbeats have been missing for some time
     search.wait(lambda records: any(isinstance(item, Resized) and item.concurrency >= 3 for item in records))
+    doctor = program.start("doctor", "--json", "--store", str(program.store))
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     status = program.status("nodes")
@@ -80,7 +84,6 @@ def test_a_search_outlives_a_node_and_takes_in_another(program: Program, own_clu
     assert {evaluation["status"] for evaluation in status["evaluations"]} == {"done"}
     check_epochs(status, search.records)
     check_decisions(search.records)
-    doctor = program.start("doctor", "--json", "--store", str(program.store))
     document = json.loads(doctor.communicate(timeout=120)[0])
     by_host = [finding for finding in document["findings"] if finding["name"] == "versions"]
     assert [finding["state"] for finding in by_host] == ["ok", "ok"], "not two nodes are alive"

@@ -27,8 +27,8 @@ from emotune.training.loop import never_pause
 from emotune.training.workers import joined
 from tests.ray.conftest import Program
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-EPOCHS = 14
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
+EPOCHS = 9
 EXPERIMENT = f"""
 model: {{channels: [4, 8], kernels: [9, 5], feedforward: 16}}
 optim: {{warmup_epochs: 2}}
@@ -80,7 +80,7 @@ def train(rank: int, job: str) -> None:
 
 
 def finish(process: subprocess.Popen) -> str:
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return errors
 
@@ -140,20 +140,21 @@ def check_mlflow(program: Program, name: str) -> None:
     assert [step for step, _ in logged] == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.parametrize(
+    "lost", [pytest.param(slice(1, 2), id="one"), pytest.param(slice(2), id="all", marks=pytest.mark.thorough)]
+)
 def test_whatever_is_killed_the_run_ends_like_an_undisturbed_one(
-    program: Program, experiment: Path, undisturbed: Path
+    program: Program, experiment: Path, undisturbed: Path, lost: slice
 ) -> None:
     process = pretrain(program, experiment, "killed", workers="2")
     wait_for_epoch(program, "killed", 2, process=process)
-    workers()[1].kill()
-    wait_for_epoch(program, "killed", 5, process=process)
-    for worker in workers():
+    for worker in workers()[lost]:
         worker.kill()
-    wait_for_epoch(program, "killed", 9, process=process)
+    wait_for_epoch(program, "killed", 5, process=process)
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert errors.count("is tried again: worker") == 2
+    assert errors.count("is tried again: worker") == 1
     assert "--name killed --workers 2" in errors
     finish(pretrain(program, experiment, "killed", workers="2"))
     killed = checkpoints(program, "killed")

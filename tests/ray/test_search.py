@@ -1,6 +1,5 @@
 """A search on a real Ray cluster that is killed and started again loses and repeats nothing."""
 
-import os
 import random
 import signal
 import subprocess
@@ -12,9 +11,10 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from emotune.search.records import EpochDone, Evaluation
+from chaos.damage import Payload, plant
+from emotune.search.records import Ended, EpochDone, Evaluation, Retried
 from emotune.storage import LocalLog
-from emotune.study.journal import read_journal
+from emotune.study.journal import Journal, read_journal
 from emotune.study.results import opened
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
@@ -23,6 +23,12 @@ from tests.search.checker import seen_in_virtual_time, violations
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 CONDITIONAL = Path(__file__).with_name("conditional.yaml")
+EARLY = 20
+"""Records of a search that has begun."""
+
+THIRD = 80
+"""Records of a third of a search."""
+
 DECIDED = ("id", "config_id", "bracket", "rung", "from_epoch", "to_epoch", "values", "origin", "status", "objective")
 
 
@@ -86,6 +92,14 @@ def check_decisions(journal: Path) -> None:
     assert violations(optimizer.settings, rows, seen=seen, finished=finished) == []
 
 
+def plant_pickles(folder: Path, mark: Path) -> None:
+    """Replace all checkpoints of a search by pickles that create the file ``mark`` when they are read."""
+    checkpoints = list(folder.glob("configurations/*/epoch-*"))
+    assert checkpoints
+    for checkpoint in checkpoints:
+        plant(checkpoint, Payload(mark))
+
+
 @pytest.mark.parametrize(
     ("study", "settings", "interrupted"),
     [
@@ -94,60 +108,52 @@ def check_decisions(journal: Path) -> None:
     ],
 )
 def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
-    program: Program, study: str, settings: tuple[str, ...], interrupted: bool
+    program: Program, study: str, settings: tuple[str, ...], interrupted: bool, tmp_path: Path
 ) -> None:
     """The first case has the model of hpbandster, the second one the model ``rungs`` on a conditional space.
 
-    The second search also receives SIGTERM, and prints the command that resumes it.
+    After the kill, the checkpoints are replaced by pickles. The second search also receives SIGTERM, and prints the
+    command that resumes it.
     """
-    finish(program.search("undisturbed", *settings, study=study, concurrency=2))
-    undisturbed = program.status("undisturbed")
-    count = len(read_journal(LocalLog(program.storage / "undisturbed" / "journal.jsonl")))
+    reference = program.search("undisturbed", *settings, study=study, concurrency=2)
     journal = program.storage / "killed" / "journal.jsonl"
-    generator = random.Random(count)
+    generator = random.Random(7)
     process = program.search("killed", *settings, study=study, concurrency=2)
-    wait_for_records(journal, generator.randrange(3, count // 2), process=process)
+    wait_for_records(journal, generator.randrange(EARLY, THIRD), process=process)
     process.kill()
     process.wait()
+    unpickled = tmp_path / "unpickled"
+    plant_pickles(journal.parent, unpickled)
     if interrupted:
         known = len(read_journal(LocalLog(journal)))
         process = program.search("killed", *settings, study=study, concurrency=2)
-        wait_for_records(journal, generator.randrange(known + 1, count - 3), process=process)
+        wait_for_records(journal, known + generator.randrange(1, THIRD), process=process)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 128 + signal.SIGTERM, errors
         assert f"search {study}" in errors
         assert program.status("killed")["state"] == "interrupted"
     finish(program.search("killed", *settings, study=study, concurrency=2))
+    assert not unpickled.exists()
+    finish(reference)
+    undisturbed = program.status("undisturbed")
     killed = program.status("killed")
     assert table_of(killed) == table_of(undisturbed)
     assert killed["state"] == "finished"
     assert killed["best"] == undisturbed["best"]
-    for status in (undisturbed, killed):
-        check_mlflow(program, status["name"], status)
-        check_decisions(program.storage / status["name"] / "journal.jsonl")
     new = [evaluation for evaluation in killed["evaluations"] if evaluation["origin"] != "promotion"]
     late = new[len(new) // 2 :]
     assert sum(evaluation["origin"] == "model" for evaluation in late) >= len(late) / 4
+    for status in (undisturbed, killed):
+        check_mlflow(program, status["name"], status)
+        check_decisions(program.storage / status["name"] / "journal.jsonl")
     before = journal.read_bytes()
     assert "is already finished" in finish(program.search("killed", *settings, study=study))
     assert journal.read_bytes() == before
 
 
-def test_a_second_driver_is_refused_with_a_line_that_names_the_first(program: Program) -> None:
-    journal = program.storage / "held" / "journal.jsonl"
-    journal.parent.mkdir(parents=True)
-    with LocalLog(journal).lock(owner="the first"):
-        process = program.search("held")
-        output, errors = process.communicate(timeout=120)
-    assert (process.returncode, output) == (2, "")
-    assert errors.count("\n") == 1
-    assert f"another driver is running this search (the first, pid {os.getpid()} on " in errors
-    assert not journal.exists()
-
-
-def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
-    longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=5")] + ["base.compute.patience=20"]
+def test_a_killed_and_a_hanging_worker_cost_no_result_and_a_failure_is_retried(program: Program) -> None:
+    longer = [f"budget.{name}" for name in ("min=40", "max=40", "evaluations=3")] + ["base.compute.patience=12"]
     sets = [part for setting in longer for part in ("--set", setting)]
     process = program.search("workers", *sets, concurrency=2)
     journal = program.storage / "workers" / "journal.jsonl"
@@ -162,8 +168,27 @@ def test_a_killed_and_a_hanging_worker_cost_no_result(program: Program) -> None:
     assert errors.count("is tried again") >= 2, "a busy machine can cause more, when a worker does not start in time"
     assert "is tried again: hung: no epoch in" in errors
     status = program.status("workers")
-    assert [evaluation["status"] for evaluation in status["evaluations"]] == ["done"] * 5
+    assert [evaluation["status"] for evaluation in status["evaluations"]] == ["done"] * 3
     check_mlflow(program, "workers", status)
+    fail_last(journal)
+    assert [evaluation["status"] for evaluation in program.status("workers")["evaluations"]].count("failed") == 1
+    finish(program.search("workers", *sets, "--retry-failed", concurrency=2))
+    retried = program.status("workers")
+    assert table_of(retried) == table_of(status)
+    assert any(isinstance(record, Retried) for record in read_journal(LocalLog(journal)))
+    check_mlflow(program, "workers", retried)
+
+
+def fail_last(journal: Path) -> None:
+    """Rewrite a journal as if its last evaluation had failed by an error of the program."""
+    records = read_journal(LocalLog(journal))
+    last = max(number for number, record in enumerate(records) if isinstance(record, Ended))
+    failed = {"status": "failed", "objective": None, "error": "RuntimeError: boom", "failure_kind": "program_error"}
+    records[last] = records[last].model_copy(update=failed)
+    journal.unlink()
+    with Journal.open(LocalLog(journal), owner="test") as rewritten:
+        for record in records:
+            rewritten.append(record)
 
 
 def is_trial(process: psutil.Process) -> bool:

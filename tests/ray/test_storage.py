@@ -1,6 +1,5 @@
 """A search with results in a bucket loses nothing by a kill, a move to another machine or an outage."""
 
-import json
 import subprocess
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import emotune
+from emotune.cli.actions.status import read_status
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
@@ -36,11 +36,12 @@ def test_after_a_kill_a_move_and_an_outage_the_results_equal_an_undisturbed_sear
 ) -> None:
     """Another cache simulates another machine. On the first one, workers may still run for a moment.
 
-    Every driver starts its own Ray, because workers get the address of the server from the environment of their node.
+    A driver with results in the bucket starts its own Ray, because workers get the address of the server from the
+    environment of their node.
     """
-    monkeypatch.setenv("RAY_ADDRESS", "local")
     few = ("--evaluations", "5")
     reference = program.search("undisturbed", *few)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
     first = program.search("moved", *few, "--storage", s3_url)
     folder = SearchFolder.of("moved", storage=open_storage(s3_url))
     wait_for_records(folder, 5, process=first)
@@ -58,10 +59,7 @@ def test_after_a_kill_a_move_and_an_outage_the_results_equal_an_undisturbed_sear
     s3_server.restart()
     assert "whether moved, pid" in finish(second)
     monkeypatch.setenv("EMOTUNE_CACHE", str(tmp_path / "third"))
-    process = program.start("status", "moved", "--storage", s3_url, "--json")
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    moved = json.loads(out)
+    moved = read_status(SearchFolder.of("moved", storage=open_storage(s3_url)))
     assert table_of(moved) == table_of(undisturbed)
     assert moved["state"] == "finished"
     encoder = emotune.load_encoder("moved", storage=s3_url)

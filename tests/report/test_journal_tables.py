@@ -7,9 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotune.report.journal_tables import held_out_scores, incumbents, leaderboard, learning_curves, rank_agreement
+from emotune.report.journal_tables import (
+    held_out_scores,
+    incumbents,
+    leaderboard,
+    learning_curves,
+    random_search,
+    rank_agreement,
+    trivial_baselines,
+)
 from emotune.search.records import Ended, EpochDone, Evaluation, Opened, Record, Started
 from emotune.study.results import evaluation_results, find_best
+from tests.support.journals import synthetic_search
 
 
 def test_the_leaderboard_lists_the_best_first_and_failures_last(records: list[Record]) -> None:
@@ -94,3 +103,31 @@ def test_held_out_scores_are_the_last_ones(records: list[Record]) -> None:
     scores = held_out_scores(records).set_index("config")["value"]
     assert scores.loc[0] == 0.52
     assert scores.loc[5] == 0.51
+
+
+def test_the_random_search_is_the_expected_best_of_as_many_draws() -> None:
+    records = synthetic_search(configurations=60)
+    table = random_search(records)
+    random = {record.evaluation.config_id for record in records if isinstance(record, Started)}
+    values = sorted(
+        result.objective
+        for result in evaluation_results(records)
+        if result.status == "done" and result.objective is not None and result.evaluation.to_epoch == 27
+        and result.evaluation.config_id in random
+        and any(other.evaluation.config_id == result.evaluation.config_id and other.evaluation.origin == "random"
+                for other in evaluation_results(records))
+    )  # fmt: skip
+    assert math.isclose(table["objective"].iloc[0], sum(values) / len(values))
+    best_of_two = sum(min(first, second) for first in values for second in values) / len(values) ** 2
+    assert math.isclose(table["objective"].iloc[1], best_of_two)
+    assert table["trained"].tolist()[:3] == [27, 54, 81]
+    assert table["objective"].is_monotonic_decreasing
+
+
+def test_a_random_search_needs_no_curve_of_random_search() -> None:
+    assert random_search(synthetic_search(configurations=12, kind="random")).empty
+
+
+def test_trivial_baselines_are_those_of_the_journal() -> None:
+    baselines = trivial_baselines(synthetic_search(configurations=3))
+    assert baselines == {"predicting zero": 1.03, "linear interpolation": 0.71}

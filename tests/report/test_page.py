@@ -1,16 +1,24 @@
-"""The page is complete, escapes text and loads no other resource."""
+"""The page is complete, escapes text, loads no other resource, and holds the numbers of the journal."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from emotune.report.figures import draw_incumbents, draw_learning_curves, draw_values
-from emotune.report.page import write_report
-from emotune.search.records import EpochDone, Extended, Opened, Record, Started
+from emotune.report.content import Source
+from emotune.report.page import render_report, write_report
+from emotune.search.records import Ended, EpochDone, Extended, Opened, Record, Started
+from emotune.study.folder import SearchFolder
+from emotune.study.journal import read_journal
+from emotune.study.results import evaluation_results
+from tests.golden.journals import FOLDER
 from tests.report.conftest import NASTY
+from tests.support.journals import synthetic_search
 
+MAX_PAGE_BYTES = 3_000_000
 SPACE = {
     "hyperparameters": [
         {"name": "optim.lr", "type": "uniform_float", "lower": 1e-9, "upper": 1.0, "log": True},
@@ -22,7 +30,7 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects tags, ids, addresses and text, and checks that every open tag is closed."""
+    """Collects tags, ids, addresses, texts and scripts, and checks that every open tag is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,83 +38,157 @@ class Reader(HTMLParser):
         self.tags: list[str] = []
         self.ids: list[str] = []
         self.addresses: list[str] = []
+        self.charts: list[str] = []
         self.text = ""
+        self.styles = ""
+        self.scripts: dict[str, str] = {}
+        self.script = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
         if tag not in VOID:
             self.open.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            if name in ("src", "href", "xlink:href", "action"):
-                self.addresses.append(value or "")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
+        self.ids += [given["id"]] if "id" in given else []
+        self.charts += [given["data-chart"]] if "data-chart" in given else []
+        self.addresses += [given[name] for name in ("src", "href", "xlink:href", "action") if name in given]
+        self.script = given.get("id", given.get("class", "program")) if tag == "script" else ""
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.open and self.open[-1] == "script":
+            self.scripts[self.script] = self.scripts.get(self.script, "") + data
+        elif self.open and self.open[-1] == "style":
+            self.styles += data
+        else:
+            self.text += data
 
 
-@pytest.fixture
-def page(records: list[Record], tmp_path: Path) -> str:
-    write_report(records, tmp_path / "report.html")
-    return (tmp_path / "report.html").read_text()
-
-
-def read(page: str) -> Reader:
+def read(page: bytes) -> Reader:
     reader = Reader()
-    reader.feed(page)
+    reader.feed(page.decode())
     assert not reader.open
     return reader
 
 
-def test_the_page_loads_no_resource_and_runs_no_script(page: str) -> None:
+def data_of(page: bytes) -> Any:
+    return json.loads(read(page).scripts["data"])
+
+
+@pytest.fixture
+def page(records: list[Record]) -> bytes:
+    return render_report([Source(records)])
+
+
+def test_the_page_loads_no_resource(page: bytes) -> None:
     reader = read(page)
-    assert not {"script", "iframe", "img", "object", "embed"} & set(reader.tags)
+    assert not {"iframe", "img", "object", "embed"} & set(reader.tags)
     assert all(address.startswith(("#", "data:")) for address in reader.addresses)
-    assert not re.search(r"https?://|@import|url\((?!#)", page)
+    program = reader.scripts["program"] + reader.styles + reader.text
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|fetch\(|XMLHttpRequest|import\(", program.replace("// ", ""))
     assert len(reader.ids) == len(set(reader.ids))
+    assert "default-src 'none'" in page.decode()
 
 
-def test_text_of_the_journal_is_escaped(page: str) -> None:
+def test_text_of_the_journal_is_escaped(page: bytes) -> None:
     reader = read(page)
+    assert reader.tags.count("script") == 4  # data, two bundles, program
     assert "<script>alert('x')</script>" in reader.text
     assert "the loss is nan <script>" in reader.text
     assert "Configuration 0: val/loss 0.01 after 2 epochs" in reader.text
     assert "test/f1" in reader.text
-    assert "0.8" in reader.text
-    assert reader.tags.count("svg") == 3
+    assert "<" not in reader.scripts["data"]
+    assert data_of(page)["searches"][0]["name"] == NASTY
 
 
-def test_the_figures_use_the_colours_of_the_page(records: list[Record]) -> None:
-    for svg in (draw_learning_curves(records), draw_incumbents(records), draw_values(records)):
-        assert svg is not None
-        assert "currentColor" in svg
-        assert "var(--accent)" in svg
-        assert not set(re.findall(r"#[0-9a-f]{6}\b", svg)) - {"#000000", "#ffffff"}
+def test_only_the_scripts_of_the_page_may_run(page: bytes) -> None:
+    policy = re.search(r"script-src ([^;]*)", page.decode().replace("&#39;", "'"))
+    assert policy is not None
+    assert re.fullmatch(r"('sha256-[^']{44}' ?){3}", policy[1])
 
 
-def test_equal_journals_give_equal_pages(page: str, records: list[Record], tmp_path: Path) -> None:
-    write_report(records, tmp_path / "again.html")
-    assert (tmp_path / "again.html").read_text() == page
+def test_equal_journals_give_equal_pages(page: bytes, records: list[Record], tmp_path: Path) -> None:
+    write_report([Source(records)], tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_bytes() == page
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
-def test_a_search_with_few_records_has_a_page(records: list[Record], tmp_path: Path, length: int) -> None:
-    write_report(records[:length], tmp_path / "report.html")
-    text = read((tmp_path / "report.html").read_text()).text
-    assert "interrupted" in text
+@pytest.mark.parametrize("alive", [False, True])
+def test_a_search_with_few_records_has_a_page(records: list[Record], length: int, alive: bool) -> None:
+    text = read(render_report([Source(records[:length], alive=alive)])).text
+    assert ("running" if alive else "interrupted") in text
     assert ("No evaluation has a result yet" in text) == (length < 4)
 
 
-def test_the_page_shows_extension_warm_start_and_rung_weights(records: list[Record], tmp_path: Path, page: str) -> None:
+def test_a_search_without_a_single_result_has_a_page() -> None:
+    reader = read(render_report([Source(synthetic_search(configurations=4, failing=1.0))]))
+    assert "No evaluation has a result yet" in reader.text
+    assert "the worker died" in reader.text
+    assert "parallel" not in reader.charts
+
+
+@pytest.mark.parametrize("name", ["finished", "interrupted", "with-failures"])
+def test_journals_of_older_versions_have_pages(name: str) -> None:
+    folder = SearchFolder.at(FOLDER / name)
+    records = read_journal(folder.journal)
+    document = data_of(render_report([Source(records)]))["searches"][0]
+    status = json.loads((FOLDER / name / "status.json").read_text())
+    assert document["best"] == status["best"]
+
+
+def test_the_data_of_the_page_equal_the_journal(thirty: list[Record]) -> None:
+    records = thirty
+    document = data_of(render_report([Source(records)]))["searches"][0]
+    curves = document["curves"]["val/loss"]["curves"]
+    shown = {
+        (int(config), epoch): value
+        for config, curve in curves.items()
+        for epoch, value in zip(curve["epochs"], curve["values"], strict=True)
+    }
+    recorded = {
+        (record.config_id, record.epoch): record.metrics["val/loss"]
+        for record in records
+        if isinstance(record, EpochDone)
+    }
+    assert shown == recorded
+    results = [result for result in evaluation_results(records) if result.status == "done"]
+    rungs = {
+        (config, rung["epochs"]): objective
+        for rung in document["rungs"]
+        for config, objective in zip(rung["config"], rung["objective"], strict=True)
+    }
+    assert rungs == {(result.evaluation.config_id, result.evaluation.to_epoch): result.objective for result in results}
+    values = dict(zip(document["configurations"]["config"], document["configurations"]["values"], strict=True))
+    started = [record.evaluation for record in records if isinstance(record, Started)]
+    assert values == {evaluation.config_id: evaluation.values for evaluation in started}
+    spent = sum(record.seconds for record in records if isinstance(record, Ended))
+    assert document["cost"]["spent_s"] == pytest.approx(spent)
+
+
+@pytest.fixture(scope="module")
+def thirty() -> list[Record]:
+    return synthetic_search(configurations=30)
+
+
+def test_a_page_with_a_thousand_configurations_is_small() -> None:
+    page = render_report([Source(synthetic_search(configurations=1000))])
+    assert len(page) < MAX_PAGE_BYTES
+
+
+def test_curves_beyond_the_limit_are_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch, thirty: list[Record]
+) -> None:
+    monkeypatch.setattr("emotune.report.content.MAX_CURVE_POINTS", 60)
+    page = render_report([Source(thirty)])
+    curves = data_of(page)["searches"][0]["curves"]["val/loss"]
+    left_out = curves["configurations"] - len(curves["curves"])
+    assert left_out > 0
+    assert f"The curves of the last {left_out} configurations" in read(page).text
+
+
+def test_the_page_shows_extension_warm_start_and_rung_weights(records: list[Record], page: bytes) -> None:
     opened = records[0]
     assert isinstance(opened, Opened)
     study = opened.study | {"searcher": {"kind": "bohb"}, "space": SPACE}
@@ -120,9 +202,31 @@ def test_the_page_shows_extension_warm_start_and_rung_weights(records: list[Reco
             if not isinstance(record, EpochDone)
         ]
     extended.append(Extended(time=100.0, brackets=7, evaluations=None))
-    write_report(extended, tmp_path / "extended.html")
-    text = read((tmp_path / "extended.html").read_text()).text
+    text = read(render_report([Source(extended)])).text
     assert "Warm start: the best configurations of old & older. Extended to 7 brackets." in text
     assert "Weight of each rung" in text
     assert "Weight of each rung" not in read(page).text
     assert "Extended to" not in read(page).text
+
+
+def test_the_page_refreshes_itself_only_if_it_is_written_again(records: list[Record], page: bytes) -> None:
+    refreshing = render_report([Source(records, alive=True)], refresh_s=7.0).decode()
+    assert '<meta http-equiv="refresh" content="7">' in refreshing
+    assert "refreshes itself every 7 s" in refreshing
+    assert 'http-equiv="refresh"' not in page.decode()
+
+
+def test_data_that_are_not_on_this_machine_are_named(records: list[Record]) -> None:
+    opened = records[0]
+    assert isinstance(opened, Opened)
+    base = {"store": "/nowhere/store", "task": {"kind": "masked_values"}}
+    moved = [opened.model_copy(update={"study": opened.study | {"base": base}}), *records[1:]]
+    text = read(render_report([Source(moved)])).text
+    assert "the store /nowhere/store is not on this machine" in text
+    assert "the checkpoints are not on this machine" in text
+
+
+def test_the_page_proposes_commands(page: bytes, records: list[Record]) -> None:
+    assert "emotune best" in read(page).text
+    text = read(render_report([Source(records, storage="s3://lab/results")])).text
+    assert "--storage s3://lab/results" in text

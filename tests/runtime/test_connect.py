@@ -125,6 +125,7 @@ def test_a_cluster_that_cannot_be_joined_is_one_line(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("ray.init", init)
     with pytest.raises(
-        ClusterError, match=r"^the Ray cluster at 192.0.2.1:6379 cannot be used: Could not .* RAY_ADDRESS"
+        ClusterError,
+        match=r"^the Ray cluster at 192.0.2.1:6379 cannot be used: ConnectionError: Could not .* RAY_ADDRESS",
     ):
         connect(1)

@@ -45,7 +45,7 @@ def test_the_rule_of_each_kind() -> None:
         "program_error": (1, False, False, 0.0),
         "out_of_memory": (1, False, False, 0.0),
         "hung": (1, False, False, 0.0),
-        "worker_lost": (5, True, False, 0.0),
+        "worker_lost": (5, True, True, 0.0),
         "node_lost": (5, True, True, 0.0),
         "memory_pressure": (5, True, True, 2.0),
         "os_error": (2, True, True, 1.0),
@@ -277,4 +277,8 @@ def test_an_exception_that_ends_tune_is_replaced_by_its_cause() -> None:
     for error in (MISSING, wrapped(MISSING), TuneError("Traceback:\nFileNotFoundError: [Errno 2] error.pkl")):
         with pytest.raises(ClusterError, match=r"Ray Tune has ended: FileNotFoundError: \[Errno 2\]"):
             raise_cause(error)
+    with pytest.raises(
+        ClusterError, match=r"^Ray Tune has ended: Ray ended the worker because its node ran low .* other programs"
+    ):
+        raise_cause(wrapped(OutOfMemoryError(killed((7, 0.5)))))
     raise_cause(wrapped(KeyError("a program error is raised as it is")))

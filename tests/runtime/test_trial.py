@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emotune.experiment import Experiment
-from emotune.runtime.trial import Trial, TrialState
+from emotune.runtime.trial import Trial, TrialState, WorkerWait
 from emotune.runtime.worker import Job
 from emotune.search.records import Failure
 from emotune.storage import LocalStorage
@@ -71,3 +71,20 @@ def test_a_promised_worker_is_no_longer_promised_when_it_arrives() -> None:
     trial.worker_promised = True
     trial.run()
     assert not trial.worker_promised
+
+
+def test_that_no_trial_has_a_worker_is_printed_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("emotune.runtime.trial.time.monotonic", lambda: clock[0])
+    caplog.set_level("INFO", logger="emotune.waiting")
+    monkeypatch.setattr("emotune.waiting.logger.propagate", True)
+    wait, trials = WorkerWait("a GPU"), [Trial(JOB, created_at=0.0), Trial(JOB, created_at=5.0)]
+    for clock[0] in (0.0, 19.0, 21.0, 90.0):
+        wait.check(trials)
+    assert caplog.messages == ["waiting for a GPU; the cluster has none free ..."]
+    trials[1].run()
+    wait.check(trials)
+    wait.check([])
+    assert len(caplog.messages) == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.crashes import crash_file
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import TrialState
 from emotune.runtime.tune_adapter import CoordinatorSearcher
@@ -155,6 +156,23 @@ def test_a_worker_that_failed_gets_no_other_evaluation(two: Cluster) -> None:
     assert two.ask(warm=False)
     assert [job.evaluation_id for job in two.trials.values()] == [1, 0]
     assert two.ended() == []
+
+
+@pytest.mark.parametrize(("ended_by", "kind"), [("Segmentation fault", "program_error"), ("Bus error", "worker_lost")])
+def test_a_crash_of_a_worker_is_an_error_of_the_program(
+    two: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_by: str, kind: str
+) -> None:
+    failures: list[Failure] = []
+    monkeypatch.setattr(two.searcher, "_fail", lambda _, failure: failures.append(failure))
+    first, _ = two.waiting
+    two.start(first)
+    file = crash_file(tmp_path, evaluation_id=0)
+    file.write_text(f"Fatal Python error: {ended_by}\n\nCurrent thread 0x00007f (most recent call first):\n")
+    trial = two.searcher.trials[first]
+    trial.job = trial.job.model_copy(update={"crash_file": file})
+    two.searcher.on_worker_lost(first, LOST)
+    assert [failure.kind for failure in failures] == [kind]
+    assert (ended_by in failures[0].message) == (kind == "program_error")
 
 
 def test_a_diverged_evaluation_is_recorded_and_its_worker_is_reused(two: Cluster) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Evaluation, Optimizer
 from emotune.search.models import gain
-from emotune.search.records import EpochDone, Failure, Record
+from emotune.search.records import Closed, EpochDone, Failure, Record, TimeLimit
 from emotune.storage import LocalLog
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
@@ -54,8 +54,19 @@ class Search:
     def cost(self, values: dict[str, Any]) -> float:
         return 1.0 + zlib.crc32(repr(sorted(values.items())).encode()) % 5
 
-    def drive(self, path: Path, *, records: int | None = None) -> Optimizer:
-        """Resume the search; the driver dies as soon as it has written ``records`` records."""
+    def drive(self, path: Path, *, records: int | None = None, hours: bool = False) -> Optimizer:
+        """Resume the search; the driver dies as soon as it has written ``records`` records.
+
+        With ``hours`` the driver begins under a limit of the running time, which is used up at some decision.
+        """
+        decisions = self.chance.randint(0, 6) if hours else None
+
+        def time_is_up() -> bool:
+            nonlocal decisions
+            if decisions is not None and decisions:
+                decisions -= 1
+            return decisions == 0
+
         with Journal.open(LocalLog(path), owner="test") as journal:
             last = None if records is None else len(journal) + records
 
@@ -66,8 +77,15 @@ class Search:
             optimizer = optimizer_from_records(
                 self.space, journal.records, settings={**self.options, "cost": self.cost}
             )
-            coordinator = Coordinator(optimizer, journal=journal, objective=StudyObjective(), observers=[die])
+            coordinator = Coordinator(
+                optimizer, journal=journal, objective=StudyObjective(), observers=[die], time_is_up=time_is_up
+            )
+            if hours:
+                journal.append(TimeLimit(time=0, hours=1, used_seconds=0))
             self.work(coordinator)
+            if hours:
+                assert coordinator.exhausted
+                coordinator.close(Closed(time=0, state="finished", reason="time limit of 1 h"))
             return optimizer
 
     def work(self, coordinator: Coordinator) -> None:
@@ -77,7 +95,8 @@ class Search:
                 evaluation := coordinator.next_evaluation()
             ):
                 out[evaluation.id] = evaluation
-            self.carry_out(out.pop(self.next_to_end(out, coordinator)), coordinator)
+            if out:  # else the time was up at this decision
+                self.carry_out(out.pop(self.next_to_end(out, coordinator)), coordinator)
 
     def next_to_end(self, out: dict[int, Evaluation], coordinator: Coordinator) -> int:
         """In strict order anyone; in free order it decides the history, and so has to be a function of it."""
@@ -162,9 +181,12 @@ def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
     whole = search.drive(folder / "whole.jsonl")
     kills = 0
     while True:
+        # in free order an end of the time lets later decisions see more results
+        hours = options["order"] == "strict" and search.chance.random() < 0.3
         try:
-            killed = search.drive(folder / "killed.jsonl", records=search.chance.randint(1, 5))
-            break
+            killed = search.drive(folder / "killed.jsonl", records=search.chance.randint(1, 5), hours=hours)
+            if not hours:
+                break
         except Killed:
             kills += 1
             if search.chance.random() < 0.5:

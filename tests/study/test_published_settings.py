@@ -7,7 +7,8 @@ import pytest
 from emotune.documents import load_document, parse
 from emotune.experiment import Experiment
 from emotune.models import Transformer
-from emotune.study.study import find_study, load_study
+from emotune.study.bundled import find_study
+from emotune.study.study import load_study
 from emotune.tasks import Classify, MaskedValues
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -28,7 +28,6 @@ MORE = {"brackets": Amount(1, more=True)}
 
 def without_ray(coordinator: Coordinator, *args: Any, **options: Any) -> None:
     work(coordinator)
-    coordinator.close(Closed(time=0, state="finished"))
 
 
 @pytest.fixture

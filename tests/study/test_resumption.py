@@ -16,7 +16,7 @@ from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
 from emotune.study.resume import make_optimizer
 from emotune.study.resumption import describe_resumption
-from tests.runtime.test_coordinator import STUDY, drive
+from tests.runtime.test_coordinator import STUDY, write_finished
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def fail_last(folder: SearchFolder) -> None:
 
 
 def test_the_driver_records_a_retry_and_the_next_driver_runs_the_failed_evaluation(folder: SearchFolder) -> None:
-    drive(folder.journal)
+    write_finished(folder.path / "journal.jsonl")
     fail_last(folder)
     for expected in ("failed", "running"):
         with Journal.open(folder.journal, owner="test") as journal:

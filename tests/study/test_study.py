@@ -7,9 +7,10 @@ import pytest
 from emotune.errors import SettingsError, StudyChangedError
 from emotune.experiment import Experiment, deciding_settings
 from emotune.search.records import Opened
+from emotune.study.bundled import EXAMPLES, STUDIES, describe_choice, find_experiment, find_study
 from emotune.study.preview import count_rungs, preview
 from emotune.study.resume import as_recorded, check_unchanged, make_optimizer, with_recorded_defaults
-from emotune.study.study import SEARCH_SPACES, Study, find_study, load_study
+from emotune.study.study import Study, load_study
 from emotune.tasks import MaskedValues
 
 GOOD = """\
@@ -234,10 +235,10 @@ def test_settings_that_mean_what_older_versions_did_leave_the_digest_as_it_was()
     assert other.digest() != other.model_copy(update={"task": MaskedValues(span=5, validation=None)}).digest()
 
 
-STUDIES = [*sorted(SEARCH_SPACES.glob("*.yaml")), SEARCH_SPACES.parent / "examples" / "small_pretext.yaml"]
+BUNDLED = [*sorted(STUDIES.glob("*.yaml")), EXAMPLES / "small_pretext.yaml"]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
 def test_every_study_that_comes_with_the_project_can_be_run(path: Path) -> None:
     study = load_study(path)
     evaluations = preview(study)
@@ -263,3 +264,33 @@ def test_the_published_values_are_the_defaults_of_the_published_studies() -> Non
 def test_an_unknown_study_names_those_there_are() -> None:
     with pytest.raises(SettingsError, match=r"no study 'ecg'.*ecg_pretrain"):
         find_study("ecg")
+
+
+def test_a_study_of_the_present_folder_comes_before_that_of_emotune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundled = find_study("smoke")
+    assert bundled == STUDIES / "smoke.yaml"
+    assert describe_choice("smoke", file=bundled) == f"smoke: {bundled}"
+    (tmp_path / "search_spaces").mkdir()
+    (tmp_path / "search_spaces" / "smoke.yaml").write_text("seed: 1\n")
+    local = find_study("smoke")
+    assert local == Path("search_spaces/smoke.yaml")
+    assert "is used, not the file of that name in" in str(describe_choice("smoke", file=local))
+    (tmp_path / "smoke").write_text("seed: 2\n")
+    assert find_study("smoke") == Path("smoke")
+    assert describe_choice("smoke", file=Path("smoke")) is None
+
+
+@pytest.mark.parametrize("name", ["finetune", "finetune.yaml", "examples/finetune.yaml"])
+def test_an_example_is_found_by_name_from_any_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "finetune").mkdir()
+    assert find_experiment(Path(name)) == EXAMPLES / "finetune.yaml"
+    own = Path("mine/finetune.yaml")
+    assert find_experiment(own) == own, "a path to another folder is never an example"
+    with pytest.raises(SettingsError, match=r"Did you mean 'finetune'"):
+        find_experiment(Path("finetun.yaml"))

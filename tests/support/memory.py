@@ -87,6 +87,9 @@ class MemoryStorage(Storage):
             del _FILES[key]
         shutil.rmtree(self.local(), ignore_errors=True)
 
+    def size(self) -> int:
+        return sum(len(content) for key, content in _FILES.items() if key.startswith(self._key("")))
+
     def rename(self, name: str, *, log: str) -> None:
         target = replace(self, within="/".join([*self.within.split("/")[:-1], name]))
         for contents in (_FILES, _LOGS):

@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
+import pytest
+
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small store that no test changes."""
+    return prepare_small_store(tmp_path_factory.mktemp("stores") / "small")
 
 
 def prepare_small_store(path: Path) -> Path:

@@ -20,6 +20,7 @@ from emotune.tracking.delivery import mlflow_runs, read_delivery_state
 from emotune.tracking.encoders import log_encoder
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.store import OUTAGES
+from emotune.tracking.view import VIEW_TAG
 from tests.tracking.proxy import Fault, Proxy
 
 Content = Callable[..., dict[str, dict[str, Any]]]
@@ -84,6 +85,25 @@ def test_an_encoder_is_logged_once_if_a_response_is_lost(
     client = MlflowClient(tracking_uri=direct(proxy))
     models = client.search_logged_models([read_delivery_state(LocalStorage(search)).experiment_id])
     assert [(model.source_run_id, str(model.status)) for model in models] == [(run, "READY")]
+
+
+def test_a_view_that_cannot_be_written_costs_nothing_else(
+    proxy: Proxy, uri: str, tmp_path: Path, records: list[Record], content: Content, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "search").mkdir()
+    folder = LocalStorage(tmp_path / "search")
+    proxy.faults.append(("experiments/set-experiment-tag", "request cut"))
+    assert deliver_all(records, tracking_uri=proxy.uri, folder=folder, name="viewless")
+    assert not proxy.faults, "it went wrong"
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("emotune")]
+    assert ["the view of experiment viewless was not written" in line for line in lines] == [True]
+    (tmp_path / "direct").mkdir()
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(tmp_path / "direct"), name="viewless")
+    assert content(direct(proxy), name="viewless") == content(uri, name="viewless")
+    client, experiment = MlflowClient(tracking_uri=direct(proxy)), read_delivery_state(folder).experiment_id
+    assert VIEW_TAG not in client.get_experiment(experiment).tags
+    assert deliver_all(records, tracking_uri=proxy.uri, folder=folder, name="viewless")
+    assert VIEW_TAG in client.get_experiment(experiment).tags
 
 
 def test_a_duplicate_run_that_is_created_late_is_deleted(

@@ -1,8 +1,12 @@
 """The content of MLflow equals the journal after outages, restarts and deletions."""
 
+import contextlib
+import fcntl
+import getpass
 import http.server
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -16,11 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
+from benchmarks.example_journals import search_journal, search_study
 from emotune.search.records import Opened, Record
 from emotune.storage import LocalStorage
-from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_hint
+from emotune.tracking.delivery import DELIVERY_FILE, mlflow_runs, read_delivery_state, view_url, write_delivery_state
 from emotune.tracking.mlflow import MlflowMirror, deliver_all
 from emotune.tracking.uri import public_uri
+from emotune.tracking.view import VIEW_TAG
 from tests.support.properties import examples
 from tests.work import count_calls
 
@@ -33,6 +39,26 @@ def folder_of(path: Path, *, name: str = "folder") -> Path:
     folder = path / name
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def test_two_processes_do_not_create_the_tables_of_a_database_at_the_same_time(
+    template: Path, tmp_path: Path, records: list[Record]
+) -> None:
+    del template  # MLflow's modules are imported
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as another process that creates the tables
+    mirror = MlflowMirror(f"sqlite:///{tmp_path / 'mlflow.db'}", folder=LocalStorage(folder_of(tmp_path)), name="demo")
+    mirror.catch_up(records)
+    time.sleep(0.3)
+    assert not (tmp_path / "mlflow.db").exists()
+    os.close(folder)
+    assert mirror.close(60)
+    assert "metrics" in tables_of(tmp_path / "mlflow.db")
+
+
+def tables_of(database: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def most_calls(mirror: MlflowMirror, records: list[Record], *, first: int) -> int:
@@ -58,7 +84,7 @@ def test_a_search_is_mirrored_and_sending_it_again_changes_nothing(
     assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert content(uri) == first
     assert set(mlflow_runs(LocalStorage(folder))) == {0, 1, 2}
-    assert view_hint(LocalStorage(folder)) == f"mlflow ui --backend-store-uri {uri}"
+    assert (view_url(LocalStorage(folder)) or "").startswith("http://127.0.0.1:5000/#/experiments/")
 
 
 def test_artifacts_are_stored_beside_the_database(
@@ -220,3 +246,42 @@ def test_a_damaged_delivery_state_is_ignored(uri: str, tmp_path: Path, records: 
         (folder / DELIVERY_FILE).write_text(damage)
         assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
     assert set(content(uri)) == {"search", "0", "1", "2"}
+
+
+def test_runs_name_their_data_source_and_account(uri: str, tmp_path: Path) -> None:
+    records, folder = search_journal(search_study(evaluations=2, max_epochs=3), name="six"), folder_of(tmp_path)
+    for _ in range(2):
+        assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="six")
+        (folder / DELIVERY_FILE).write_text("{}")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("emotune/six")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 3
+    for run in runs:
+        inputs = {entry.tags[0].value: entry.dataset for entry in run.inputs.dataset_inputs}
+        assert {context: dataset.name for context, dataset in inputs.items()} == {
+            "train": "dreamer-train", "validation": "dreamer-validation",
+        }  # fmt: skip
+        assert {dataset.digest for dataset in inputs.values()} == {"5f1d7c0a9be24367"}
+        assert run.data.tags["mlflow.source.name"] == "emotune search"
+        assert run.data.tags["mlflow.user"] == getpass.getuser()
+        assert f"{folder}/report.html" in run.data.tags["mlflow.note.content"]
+
+
+def test_what_an_older_version_sent_gets_its_view_when_it_is_synchronised(
+    uri: str, tmp_path: Path, records: list[Record]
+) -> None:
+    folder = folder_of(tmp_path)
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    state = read_delivery_state(LocalStorage(folder))
+    client = MlflowClient(tracking_uri=uri)
+    client.delete_experiment_tag(state.experiment_id, VIEW_TAG)
+    client.delete_tag(state.runs["0"], "mlflow.note.content")
+    client.set_experiment_tag(state.experiment_id, "mlflow.note.content", "My own words.")
+    write_delivery_state(state.model_copy(update={"content": 0}), folder=LocalStorage(folder))
+    assert deliver_all(records, tracking_uri=uri, folder=LocalStorage(folder), name="demo")
+    tags = client.get_experiment(state.experiment_id).tags
+    assert VIEW_TAG in tags
+    assert tags["mlflow.note.content"] == "My own words."
+    assert "mlflow.note.content" in client.get_run(state.runs["0"]).data.tags

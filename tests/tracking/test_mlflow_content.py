@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.search.records import Extended, Opened, Record
-from emotune.tracking.mlflow_content import MlflowContent, RunUpdates, run_name, search_id
+from emotune.tracking.description import search_id
+from emotune.tracking.mlflow_content import MlflowContent, RunUpdates, run_name
 from emotune.tracking.provenance import provenance
 from tests.tracking.conftest import JournalWriter
 

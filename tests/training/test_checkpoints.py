@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.data.store import SegmentStore
-from emotune.errors import DamageError, StorageError
+from emotune.errors import DamageError, StorageError, StorageRefusedError
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import (
@@ -95,6 +95,17 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path: Path, state: Trai
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == [older]
     assert is_intact(older)
+
+
+def test_a_folder_of_a_search_that_was_renamed_is_not_created_again(tmp_path: Path, state: TrainState) -> None:
+    search = tmp_path / "search"
+    search.mkdir()
+    checkpoints = search / "configurations" / "00000"
+    saved(checkpoints, state)
+    search.rename(tmp_path / "renamed")
+    with pytest.raises(StorageRefusedError, match=r"00000 cannot be created: .*search was renamed or deleted$"):
+        saved(checkpoints, state)
+    assert not search.exists()
 
 
 def test_exported_weights_have_no_optimiser_state(tmp_path: Path, state: TrainState) -> None:

@@ -12,14 +12,13 @@ from emotune.runtime.worker import Job, Worker
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import newest_checkpoint, read_state, read_weights
 from emotune.training.loop import never_pause
-from tests.support.stores import prepare_small_store
 
 EPOCHS = 5
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_small_store(tmp_path_factory.mktemp("stores") / "store")
+def store(small_store: Path) -> Path:
+    return small_store
 
 
 def experiment(store: Path, keep: str) -> Experiment:

@@ -113,23 +113,10 @@ def load_result(folder: SearchFolder) -> CrossValidation:
     )
 
 
-def result_document(result: CrossValidation) -> dict[str, object]:
-    """Return a cross-validation with its means and intervals, as plain JSON."""
-    summary = {
-        series: {
-            metric: interval.model_dump()
-            for metric in (*METRICS, CALIBRATION_ERROR)
-            if (interval := result.interval(metric, of=series)) is not None
-        }
-        for series in ("folds", "shuffled", "majority")
-    }
-    return {**result.model_dump(mode="json"), "summary": summary}
-
-
 def print_result(result: CrossValidation, *, as_json: bool) -> None:
     """Print the means and intervals of a cross-validation, and the notes."""
     if as_json:
-        print_json(result_document(result))
+        print_json(result.document())
         return
     table = plain_table("", f"{result.target}, {result.count} folds", "majority label", "shuffled labels")
     for metric in (*METRICS, CALIBRATION_ERROR):

@@ -3,10 +3,10 @@
 `SearchDisplay` is for searches and cross-validations, `RunDisplay` for a single run; `follow` passes them the records.
 """
 
-import time
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -15,8 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from emotune.cli.actions.pace import MIN_ESTIMATE_S, Amounts, Pace, describe_estimate
 from emotune.cli.actions.tables import message_console
-from emotune.report.durations import duration
+from emotune.cli.output import size
+from emotune.durations import HOUR_S, duration
 from emotune.runtime.coordinator import Observer
 from emotune.search.ranking import Result, best
 from emotune.search.records import (
@@ -27,16 +29,21 @@ from emotune.search.records import (
     Extended,
     Opened,
     Record,
+    Removed,
     Resized,
     Retried,
     Started,
+    TimeLimit,
 )
 from emotune.search.stopping import in_words
-from emotune.study.preview import preview
 from emotune.study.study import Study
+from emotune.waiting import logger as waiting_logger
 
 LINE_INTERVAL_S = 10.0
 """Least time between two lines about epochs of a single run if stderr is not a terminal."""
+
+SUMMARY_INTERVAL_S = 60.0
+"""Least time between two lines with the progress of a search if stderr is not a terminal."""
 
 PACE_EPOCHS = 20
 """The remaining time of a single run is estimated from the pace of this many epochs."""
@@ -58,9 +65,12 @@ class Display(ABC):
     def __init__(self, study: Study, *, name: str) -> None:
         self.study = study
         self.name = name
+        self.waiting_for = ""
+        """What the run waits for, until the next record."""
 
     def update(self, record: Record) -> str | None:
         """Process a record, and return a line to print, or None."""
+        self.waiting_for = ""
         if isinstance(record, Closed):
             return f"{self.kind} {self.name}: {record.state}{f' ({record.reason})' if record.reason else ''}"
         return self._update(record)
@@ -81,24 +91,44 @@ class Display(ABC):
     def render(self) -> RenderableType:
         """Return what a terminal shows."""
 
+    def take_notice(self) -> str | None:
+        """Return lines that are printed once, on a terminal too, after a record; None: there are none."""
+        return None
+
+    def take_summary(self, now: float) -> str | None:
+        """Return a line about the progress if it is due; for outputs that are no terminal.
+
+        Args:
+            now: Time of the record that was processed (s since 1970).
+        """
+        return None
+
 
 class SearchDisplay(Display):
-    """The running evaluations and the best result of a search."""
+    """The running evaluations and the best result of a search.
+
+    Args:
+        study: The study.
+        name: Name of the search.
+        checkpoint_bytes: Size of the checkpoints of a configuration, for the estimate; None: unknown.
+    """
 
     kind = "search"
 
-    def __init__(self, study: Study, *, name: str) -> None:
+    def __init__(self, study: Study, *, name: str, checkpoint_bytes: int | None = None) -> None:
         super().__init__(study, name=name)
         self.objective = study.objective
-        self.total_epochs = _total_epochs(study)
+        self.amounts = Amounts.of(study)
+        self.checkpoint_bytes = checkpoint_bytes
         self.running: dict[int, Started] = {}
         self.epochs: dict[int, EpochDone] = {}
         self.started: dict[int, Started] = {}
         self.ended = 0
-        self.trained_epochs = 0
+        self.ended_epochs = 0
         self.best: Result | None = None
-        self._clock_start = time.monotonic()
-        self._epochs_at_start = 0
+        self._pace = Pace(study)
+        self._estimated = False
+        self._summary_at: float | None = None
 
     def _update(self, record: Record) -> str | None:
         match record:
@@ -110,6 +140,10 @@ class SearchDisplay(Display):
                 line = f"concurrency {record.concurrency} after a change of the cluster"
             case Retried():
                 line = self._retry(record)
+            case TimeLimit():
+                line = f"at most {duration(record.hours * HOUR_S)}, of which {duration(record.used_seconds)} are used"
+            case Removed():
+                line = f"removed {describe_removed(record)}"
             case _:
                 return self._update_evaluation(record)
         return f"search {self.name}: {line}"
@@ -121,19 +155,19 @@ class SearchDisplay(Display):
                 return self._start(record)
             case EpochDone():
                 self.epochs[record.evaluation_id] = record
+                self._pace.add(self.started[record.evaluation_id], at=record.time)
             case Ended():
                 return self._end(record)
         return None
 
     def start_clock(self) -> None:
         """Estimate the remaining time from the records that follow: those before are of earlier drivers."""
-        self._clock_start = time.monotonic()
-        self._epochs_at_start = self.trained_epochs
+        self._pace.restart()
 
     def _extend(self, record: Extended) -> str:
         limits = {"brackets": record.brackets, "evaluations": record.evaluations}
         budget = self.study.budget.model_copy(update=limits)
-        self.total_epochs = _total_epochs(self.study.model_copy(update={"budget": budget}))
+        self.amounts = Amounts.of(self.study.model_copy(update={"budget": budget}))
         return f"extended to {in_words(**limits)}"
 
     def _retry(self, record: Retried) -> str:
@@ -141,7 +175,7 @@ class SearchDisplay(Display):
             self.running[number] = self.started[number]
             evaluation = self.started[number].evaluation
             self.ended -= 1
-            self.trained_epochs -= evaluation.to_epoch - evaluation.from_epoch
+            self.ended_epochs -= evaluation.to_epoch - evaluation.from_epoch
         return f"{len(record.evaluations)} failed evaluations are run again"
 
     def _start(self, record: Started) -> str:
@@ -154,14 +188,13 @@ class SearchDisplay(Display):
         evaluation = self.started[record.evaluation_id].evaluation
         self.running.pop(record.evaluation_id, None)
         self.ended += 1
-        self.trained_epochs += evaluation.to_epoch - evaluation.from_epoch
+        self.ended_epochs += evaluation.to_epoch - evaluation.from_epoch
         if record.objective is None:
-            return f"evaluation {evaluation.id} failed after {record.seconds:.1f} s: {record.error}"
+            return f"evaluation {evaluation.id} failed after {duration(record.seconds)}: {record.error}"
         known = [] if self.best is None else [self.best]
         self.best = best([*known, (evaluation, record.objective)], mode=self.objective.mode)
-        result = (
-            f"{self.objective.metric} {record.objective:.6g} at epoch {evaluation.to_epoch}, {record.seconds:.1f} s"
-        )
+        epoch, spent = evaluation.to_epoch, duration(record.seconds)
+        result = f"{self.objective.metric} {record.objective:.6g} at epoch {epoch}, {spent}"
         return f"evaluation {evaluation.id} done: {result}; best: {self.describe_best()}"
 
     def describe_best(self) -> str:
@@ -171,16 +204,47 @@ class SearchDisplay(Display):
         evaluation, objective = self.best
         return f"{objective:.6g} (configuration {evaluation.config_id}, epoch {evaluation.to_epoch})"
 
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs of the evaluations that have ended, and those of the running ones so far."""
+        running = 0
+        for number, started in self.running.items():
+            last, first = self.epochs.get(number), started.evaluation.from_epoch
+            running += 0 if last is None else max(0, last.epoch - first)
+        return self.ended_epochs + running
+
     def remaining_seconds(self) -> float | None:
-        """Return the remaining epochs at the pace since `start_clock`; None before the first evaluation has ended."""
-        trained = self.trained_epochs - self._epochs_at_start
-        if not trained:
+        """Return the remaining epochs at the pace since `start_clock`; None after too few epochs."""
+        return self._pace.seconds(epochs=max(0, self.amounts.epochs - self.trained_epochs))
+
+    def take_notice(self) -> str | None:
+        """Return the estimate of the search, once it is known."""
+        seconds = None if self._estimated else self.remaining_seconds()
+        if seconds is None:
             return None
-        pace = (time.monotonic() - self._clock_start) / trained
-        return pace * max(0, self.total_epochs - self.trained_epochs)
+        self._estimated = True
+        if seconds < MIN_ESTIMATE_S:
+            return None
+        return describe_estimate(self.amounts, seconds=seconds, checkpoint_bytes=self.checkpoint_bytes)
+
+    def take_summary(self, now: float) -> str | None:
+        """Return how much is done and how long the rest takes, every `SUMMARY_INTERVAL_S`."""
+        if self._summary_at is None:
+            self._summary_at = now
+        if now - self._summary_at < SUMMARY_INTERVAL_S:
+            return None
+        self._summary_at = now
+        return self.describe_progress()
+
+    def describe_progress(self) -> str:
+        """Return how much of the search is done, and how long the rest takes."""
+        seconds, total = self.remaining_seconds(), max(self.amounts.evaluations, len(self.started))
+        left = "" if seconds is None else f", about {duration(seconds)} left"
+        epochs = f"{self.trained_epochs} of {self.amounts.epochs} epochs{left}"
+        return f"{self.name}: {self.ended} of about {total} evaluations, {epochs}"
 
     def render(self) -> Group:
-        """Return a summary line and the table of running evaluations."""
+        """Return a summary line and the table of running evaluations, or what the search waits for."""
         table = Table("evaluation", "configuration", "epoch", self.objective.metric, "origin", "values")
         for number, record in sorted(self.running.items()):
             evaluation = record.evaluation
@@ -194,10 +258,10 @@ class SearchDisplay(Display):
                 evaluation.origin,
                 _values(evaluation),
             )
-        seconds = self.remaining_seconds()
-        left = "" if seconds is None else f", about {duration(seconds)} left"
-        epochs = f"{self.trained_epochs}/{self.total_epochs} epochs{left}"
-        return Group(Text(f"{self.name}: {self.ended} evaluations, {epochs}; best: {self.describe_best()}"), table)
+        parts: list[RenderableType] = [Text(f"{self.describe_progress()}; best: {self.describe_best()}")]
+        parts += [table] if self.running else []
+        parts += [Text(self.waiting_for)] if self.waiting_for else []
+        return Group(*parts)
 
 
 class RunDisplay(Display):
@@ -243,7 +307,10 @@ class RunDisplay(Display):
         parts = [
             f"{name} {metrics[name]:.5g}" for name in ("train/loss", self._metric) if metrics.get(name) is not None
         ]
+        # a CPU's peak depends on what else the machine does, and on how many threads are given
+        is_comparable = metrics.get("system/gpu_memory_gib") is not None
         speed, share = metrics.get("train/segments_per_second"), metrics.get("train/peak_share")
+        share = share if is_comparable else None
         parts += [] if speed is None else [f"{speed:.0f} segments/s"]
         parts += [] if share is None else [f"{share:.0%} of the peak"]
         left = self.remaining_seconds()
@@ -262,36 +329,71 @@ class RunDisplay(Display):
 
     def render(self) -> Text:
         """Return the line that a terminal shows."""
-        return Text(f"{self.name}: {self.describe()}")
+        return Text(f"{self.name}: {self.waiting_for or self.describe()}")
+
+
+class _WaitingHandler(logging.Handler):
+    """Passes what a run waits for to its display on a terminal."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line until the next record of the run."""
+        self._display.waiting_for = record.getMessage()
 
 
 @contextmanager
-def follow(display: Display, *, known: int) -> Iterator[Observer]:
+def _shown_waiting(display: Display) -> Iterator[None]:
+    """Show what is waited for in a display, and nowhere else, in a ``with`` statement."""
+    handler, printing = _WaitingHandler(display), waiting_logger.handlers
+    waiting_logger.handlers = [handler]
+    try:
+        yield
+    finally:
+        waiting_logger.handlers = printing
+
+
+@contextmanager
+def follow(display: Display, *, known: int, link: Callable[[], str | None] = lambda: None) -> Iterator[Observer]:
     """Show a run in a ``with`` statement, which returns the observer to pass to the driver.
 
     Args:
         display: The display of the run.
         known: Number of records of earlier drivers, which are processed but not printed.
+        link: Returns a line with a link to the run, which is printed once; None if there is no link yet.
     """
     console = message_console()
+    has_link = False
 
     def observe(record: Record, number: int) -> None:
+        nonlocal has_link
         line = display.update(record)
         if number < known:
             display.start_clock()
         elif line is not None and not (console.is_terminal and isinstance(record, EpochDone)):
             console.print(line, markup=False, soft_wrap=True)
+        if number < known:
+            return
+        texts = [display.take_notice(), None if console.is_terminal else display.take_summary(record.time)]
+        if not has_link and not isinstance(record, Closed):
+            texts.append(link())
+            has_link = texts[-1] is not None
+        for text in filter(None, texts):
+            console.print(text, markup=False, soft_wrap=True)
 
     if console.is_terminal:
-        with Live(console=console, refresh_per_second=4, get_renderable=display.render, transient=True):
+        live = Live(console=console, refresh_per_second=4, get_renderable=display.render, transient=True)
+        with live, _shown_waiting(display):
             yield observe
     else:
         yield observe
 
 
-def _total_epochs(study: Study) -> int:
-    """Return the number of epochs of all evaluations of a study."""
-    return sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in preview(study))
+def describe_removed(record: Removed) -> str:
+    """Return how many checkpoints were removed, and their size."""
+    return f"the checkpoints of {len(record.configurations)} configurations out of the race, {size(record.bytes)}"
 
 
 def _values(evaluation: Evaluation) -> str:

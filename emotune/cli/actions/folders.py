@@ -9,7 +9,8 @@ from emotune.search.records import Record
 from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
-from emotune.tracking.uri import sqlite_uri
+from emotune.tracking.delivery import read_delivery_state, view_url
+from emotune.tracking.uri import is_server, public_uri, sqlite_uri
 
 MAX_NAMES = 10
 """Searches that a message lists at most."""
@@ -72,3 +73,33 @@ def resume_command(name: str, *, storage: str) -> str:
 def tracking_uri_or_default(uri: str | None, *, storage: Storage) -> str:
     """Return the tracking URI; by default that of a database in the storage folder."""
     return uri or sqlite_uri(storage.local("mlflow.db"))
+
+
+def mlflow_link(folder: SearchFolder) -> str | None:
+    """Return the link to a search in MLflow; of a database, with the command that serves it.
+
+    Returns:
+        None if MLflow has no record of the search.
+    """
+    url = view_url(folder.storage)
+    if url is None:
+        return None
+    uri = read_delivery_state(folder.storage).uri
+    return url if is_server(uri) else f"`{ui_command(folder, uri=uri)}` opens {url}"
+
+
+def ui_command(folder: SearchFolder, *, uri: str) -> str:
+    """Return the command that serves the MLflow database with a search.
+
+    Args:
+        folder: Folder of the search.
+        uri: The database, without credentials.
+    """
+    storage = str(folder.root)
+    is_default = storage == str(open_storage(os.environ.get("EMOTUNE_STORAGE", "results")))
+    has_own_database = uri != public_uri(tracking_uri_or_default(None, storage=folder.root))
+    options = [
+        *([] if is_default else ["--storage", storage]),
+        *(["--tracking-uri", uri] if has_own_database else []),
+    ]
+    return shlex.join(["emotune", "ui", folder.name, *options])

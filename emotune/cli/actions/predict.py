@@ -14,7 +14,7 @@ from emotune.evaluation.prediction import Prediction, Predictor, find_predictor,
 from emotune.evaluation.prediction_plot import write_plot
 from emotune.files import check_output, write_output
 from emotune.storage import open_storage
-from emotune.tracking.encoders import find_encoder
+from emotune.tracking.encoders import find_network
 
 MAX_ROWS = 60
 """Segments in the printed table; the JSON document and the CSV table contain all."""
@@ -24,7 +24,7 @@ def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
     root = open_storage(request.storage)
     uri = tracking_uri_or_default(request.tracking_uri, storage=root)
-    find_checkpoint = functools.partial(find_encoder, tracking_uri=uri)
+    find_checkpoint = functools.partial(find_network, tracking_uri=uri)
     for option, file in (("--csv", request.csv), ("--plot", request.plot)):
         if file is not None:
             check_output(file, option=option)

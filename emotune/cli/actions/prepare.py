@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from emotune.cli.actions.folders import store_path
 from emotune.cli.actions.tables import console, message_console, plain_table, reasons_table
@@ -16,6 +16,7 @@ from emotune.data.corpora.reader import AnyReader
 from emotune.data.prepare.prepare import PreparationSummary, PrepareOptions, find_reader, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.documents import Document, parse
+from emotune.durations import duration
 from emotune.errors import SettingsError, suggestion
 
 LINE_INTERVAL_S = 10.0
@@ -65,6 +66,29 @@ def _check_setting(key: str, *, reader: AnyReader) -> None:
         )
 
 
+class TimeLeft:
+    """The time that is left of a phase, from the share that is done: of its bytes, not of its files.
+
+    A phase begins when its share is smaller than the last one.
+    """
+
+    def __init__(self) -> None:
+        self._share = 1.0
+        self._begun_at = 0.0
+
+    def update(self, share: float) -> float | None:
+        """Return the remaining seconds of the present phase; None if nothing is done yet, or all is.
+
+        Args:
+            share: Share that is done, 0 to 1.
+        """
+        now = time.monotonic()
+        if share < self._share or not share:
+            self._begun_at = now
+        self._share = share
+        return (now - self._begun_at) * (1 - share) / share if 0 < share < 1 else None
+
+
 @contextmanager
 def progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
     """Print a progress bar on a terminal, and a line every `LINE_INTERVAL_S` elsewhere."""
@@ -76,24 +100,33 @@ def progress_bar(corpus: str) -> Iterator[Callable[[float, str], None]]:
         TextColumn(corpus, markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
+    left = TimeLeft()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
-        yield lambda share, step: bar.update(task, completed=share, description=printable(step))
+
+        def update(share: float, step: str) -> None:
+            seconds = left.update(share)
+            rest = "" if seconds is None else f"about {duration(seconds)} left, "
+            bar.update(task, completed=share, description=printable(f"{rest}{step}"))
+
+        yield update
 
 
 def _lines(corpus: str) -> Callable[[float, str], None]:
-    start = last_line = time.monotonic()
+    left = TimeLeft()
+    last_line = time.monotonic()
 
     def print_line(share: float, step: str) -> None:
         nonlocal last_line
+        seconds = left.update(share)
         now = time.monotonic()
         if now - last_line >= LINE_INTERVAL_S:
             last_line = now
-            left = f", {(now - start) * (1 - share) / share:.0f} s left" if share else ""
-            print_message(f"{corpus}: {100 * share:.0f} %{left} ({step})")
+            rest = "" if seconds is None else f", about {duration(seconds)} left"
+            percent = f"; {100 * share:.0f} %" if share else ""
+            print_message(f"{corpus}: {step}{percent}{rest}")
 
     return print_line
 

@@ -1,42 +1,24 @@
-"""``emotune report``, ``compare`` and ``sync``."""
+"""``emotune compare`` and ``sync``."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import click
 
-from emotune.cli.actions.crossval import load_result, result_document
-from emotune.cli.actions.folders import existing_records, tracking_uri_or_default
+from emotune.cli.actions.crossval import load_result
+from emotune.cli.actions.folders import existing_records, mlflow_link, tracking_uri_or_default
 from emotune.cli.actions.tables import console, plain_table
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation, significance
 from emotune.evaluation.statistics import Comparison, Interval
-from emotune.files import check_output
-from emotune.report.page import render_report, write_report
 from emotune.search.records import Record
 from emotune.storage import open_storage
+from emotune.study.invocation import read_invocation
 from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.connection_check import refuse_damaged_database
 from emotune.tracking.encoders import publish_best
 from emotune.tracking.mlflow import deliver_all
-
-REPORT_FILE = "report.html"
-"""The report in the folder of a search."""
-
-
-def write_page(name: str, *, file: Path | None, storage: str) -> None:
-    """Carry out ``emotune report``."""
-    if file is not None:
-        check_output(file)
-    folder, records = existing_records(name, storage=storage)
-    if file is None:
-        folder.storage.write(REPORT_FILE, render_report(records))
-        click.echo(folder.storage / REPORT_FILE)
-        return
-    is_file = write_report(records, file)
-    click.echo(file, err=not is_file)  # the file may be standard output
 
 
 def print_comparison(names: Sequence[str], *, storage: str, as_json: bool) -> None:
@@ -93,7 +75,7 @@ def _compare_folds(results: list[CrossValidation], *, as_json: bool) -> None:
         }
         print_json(
             {
-                "results": [result_document(result) for result in results],
+                "results": [result.document() for result in results],
                 "against": first.name,
                 "tests": documents,
             }
@@ -119,7 +101,7 @@ def _scores(name: str, *, records: Sequence[Record]) -> dict[str, float | None]:
     return last_metrics(records, best["config_id"])
 
 
-def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
+def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None, register_as: str | None) -> int:
     """Carry out ``emotune sync``; returns the exit code."""
     folder, records = existing_records(name, storage=storage)
     uri = tracking_uri_or_default(tracking_uri, storage=open_storage(storage))
@@ -128,6 +110,11 @@ def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None) -> int:
     if not deliver_all(records, tracking_uri=uri, folder=folder.storage, name=name, kind=purpose):
         click.echo("MLflow does not have all records yet; run the same command when the server responds", err=True)
         return 1
-    run = publish_best(folder, tracking_uri=uri)
-    click.echo(f"MLflow has all {len(records)} records of {name}; the best encoder is in run {run}")
+    click.echo(f"MLflow has all {len(records)} records of {name}: {mlflow_link(folder)}")
+    if purpose != "fold":
+        register_as = register_as or read_invocation(folder.storage).register_as
+        published = publish_best(folder, tracking_uri=uri, register_as=register_as)
+        if published is not None:
+            line = f"the best encoder is model {published.model_name} in run {published.run_id}"
+            click.echo(f"{line}; {published.registration}" if published.registration else line)
     return 0

@@ -16,6 +16,7 @@ from emotune.cli.reproduce import ReproduceRequest
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
+from emotune.durations import HOUR_S, duration
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
 from emotune.evaluation.fusion import build_features
@@ -155,8 +156,8 @@ def _print_plan(stages: Sequence[Stage], table_cells: Sequence[TableCell], *, sc
     hours = sum(cost.gpu_hours for cost in costs)
     click.echo(
         f"\n{len(table_cells)} cells, {len(stages)} runs, {epochs} epochs, "
-        f"{sum(cost.operations for cost in costs):.2e} operations, about {hours:.1f} hours on one H200 at 35 % of its "
-        "peak (without the folds with shuffled labels)"
+        f"{sum(cost.operations for cost in costs):.2e} operations, about {duration(hours * HOUR_S)} on one H200 "
+        "at 35 % of its peak (without the folds with shuffled labels)"
     )
 
 

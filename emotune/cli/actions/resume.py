@@ -6,6 +6,7 @@ from emotune.cli.actions.crossval import cross_validate, print_result
 from emotune.cli.actions.folders import existing_records, store_path
 from emotune.cli.actions.run import Destination, open_store, run
 from emotune.cli.actions.single_run import print_metrics
+from emotune.cli.options import kept_configurations
 from emotune.cli.resume import ResumeRequest
 from emotune.errors import EmotuneError, SettingsError
 from emotune.runtime.driver import RunOptions
@@ -33,11 +34,16 @@ class ResumeChanges:
     as_json: bool = False
     """Print one JSON document."""
 
+    notify: tuple[str, ...] = ()
+    """Commands and URLs that receive the events of the run."""
+
 
 def resume_and_print(request: ResumeRequest) -> int:
     """Carry out ``emotune resume``; returns the exit code."""
     name = request.name or _only_interrupted(request.storage)
-    changes = ResumeChanges(request.store, request.concurrency, request.retry_failed, request.as_json)
+    changes = ResumeChanges(
+        request.store, request.concurrency, request.retry_failed, request.as_json, notify=request.notify
+    )
     return resume_run(name, storage=request.storage, tracking_uri=request.tracking_uri, changes=changes)
 
 
@@ -58,12 +64,22 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
     """
     folder, records = existing_records(name, storage=storage)
     first = opened(records)
+    if "trainable" in first.study:
+        raise SettingsError(
+            f"the search {name!r} runs in a ray.tune.Tuner of its own; run its script again, which resumes the search"
+        )
     study = Study.recorded(first.study)
     if changes.store is not None:
         store = str(store_path(changes.store))
         study = study.model_copy(update={"base": study.base.model_copy(update={"store": store})})
     invocation = read_invocation(folder.storage)
-    destination = Destination(name, open_storage(storage), tracking_uri or invocation.tracking_uri)
+    destination = Destination(
+        name,
+        open_storage(storage),
+        tracking_uri or invocation.tracking_uri,
+        register_as=invocation.register_as,
+        notify=changes.notify,
+    )
     concurrency = changes.concurrency or invocation.concurrency
     if first.purpose == "fold":
         code, result = cross_validate(study, destination, concurrency=concurrency, retry_failed=changes.retry_failed)
@@ -79,6 +95,7 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         retry_failed=changes.retry_failed,
         workers=invocation.workers,
         trials_per_gpu=invocation.trials_per_gpu,
+        keep=kept_configurations(invocation.keep),
     )
     code = run(study, destination, store=opened_store, options=options)
     if code == 0 and first.purpose != "configuration":

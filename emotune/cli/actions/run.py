@@ -1,6 +1,7 @@
 """Run a study: its store and encoders, the MLflow mirror, the display, and the summary at the end."""
 
 import contextlib
+import functools
 import os
 import shlex
 import signal
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from emotune.cli.actions.display import RunDisplay, SearchDisplay, follow
-from emotune.cli.actions.folders import store_path, tracking_uri_or_default
+from emotune.cli.actions.display import Display, RunDisplay, SearchDisplay, follow
+from emotune.cli.actions.folders import mlflow_link, store_path, tracking_uri_or_default
+from emotune.cli.actions.notify import notified
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
 from emotune.data.store import SegmentStore
@@ -23,13 +25,16 @@ from emotune.report.journal_tables import leaderboard
 from emotune.runtime.driver import RunOptions, run_study
 from emotune.search.records import Closed, EpochDone, Record
 from emotune.storage import Storage, open_storage
+from emotune.study.bundled import describe_choice, find_experiment
 from emotune.study.folder import SearchFolder
 from emotune.study.initial_encoders import Encoders, copied_encoders
 from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
+from emotune.study.preview import checkpoint_bytes
 from emotune.study.resolve import resolve_study
 from emotune.study.results import (
     Incumbent,
+    ended_by_time,
     evaluation_results,
     find_best,
     last_metrics,
@@ -42,12 +47,12 @@ from emotune.study.resumption import describe_resumption
 from emotune.study.study import Study
 from emotune.tasks import Classify
 from emotune.tasks.thresholds import high_shares
-from emotune.tracking.delivery import view_hint
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.mlflow import MlflowMirror
 from emotune.tracking.store import OUTAGES, one_line
 from emotune.tracking.uri import has_password
 from emotune.training.loop import TrainingData
+from emotune.waiting import announce
 
 LEADERBOARD_ROWS = 5
 """Configurations in the table that is printed at the end of a search."""
@@ -72,10 +77,22 @@ class Destination:
     tracking_uri: str | None
     """MLflow server or database; None: a database in the storage folder."""
 
+    register_as: str | None = None
+    """Name of the model in MLflow's registry; None: it is not registered."""
+
+    notify: tuple[str, ...] = ()
+    """Commands and URLs that receive the events of the run."""
+
     @classmethod
     def of(cls, request: RunRequest, *, default_name: str) -> "Destination":
         """Return the destination that the options of a command name."""
-        return cls(request.name or default_name, open_storage(request.storage), request.tracking_uri)
+        return cls(
+            request.name or default_name,
+            open_storage(request.storage),
+            request.tracking_uri,
+            register_as=request.register,
+            notify=request.notify,
+        )
 
     @property
     def folder(self) -> SearchFolder:
@@ -119,19 +136,44 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
             f"server, or create the database on another machine with `emotune sync {folder.name}`"
         )
     mirror = MlflowMirror(destination.mlflow_uri, folder=folder.storage, name=folder.name, kind=options.purpose)
-    display = RunDisplay if options.purpose in {"pretrain", "finetune"} else SearchDisplay
+    display = _display(settled, name=folder.name, purpose=options.purpose, store=store)
     try:
-        with follow(display(settled, name=folder.name), known=known) as observer:
-            records = run_study(settled, folder, options=options, encoders=encoders, observers=[mirror, observer])
+        link = functools.partial(_new_link, mirror, folder)
+        with (
+            notified(destination.notify, study=settled, name=folder.name, known=known) as notifier,
+            follow(display, known=known, link=link) as observer,
+        ):
+            observers = [mirror, observer, notifier]
+            records = run_study(settled, folder, options=options, encoders=encoders, observers=observers)
     finally:
+        if folder.begun:
+            announce("sending the results to MLflow")
         delivered = mirror.close(TRACKING_TIMEOUT_S)
         _remove_failed_start(folder)
     if delivered and options.purpose != "fold" and search_state(records, alive=False) == "finished":
-        _publish_encoder(folder, uri=destination.mlflow_uri)
+        _publish_encoder(destination)
     if known == len(records):
-        hint = "; extend it with --brackets +N or --evaluations +N" if options.purpose == "configuration" else ""
-        print_message(f"the search {folder.name!r} is already finished; nothing was run{hint}")
+        print_message(_already_finished(records, name=folder.name))
     return summarise(settled, records, folder=folder)
+
+
+def _already_finished(records: Sequence[Record], *, name: str) -> str:
+    hint = ""
+    if opened(records).purpose == "configuration":
+        hint = f"; extend it with {'--hours +H' if ended_by_time(records) else '--brackets +N or --evaluations +N'}"
+    return f"the search {name!r} is already finished; nothing was run{hint}"
+
+
+def _new_link(mirror: MlflowMirror, folder: SearchFolder) -> str | None:
+    """Return a line with the link to a run in MLflow; None until MLflow has the run."""
+    return f"MLflow: {mlflow_link(folder)}" if mirror.has_experiment else None
+
+
+def _display(study: Study, *, name: str, purpose: str, store: SegmentStore) -> Display:
+    if purpose in {"pretrain", "finetune"}:
+        return RunDisplay(study, name=name)
+    size = checkpoint_bytes(study.base, channels=store.signal.shape[1]) if purpose == "configuration" else 0
+    return SearchDisplay(study, name=name, checkpoint_bytes=size or None)
 
 
 def _remove_failed_start(folder: SearchFolder) -> None:
@@ -148,7 +190,9 @@ def _write_invocation(options: RunOptions, destination: Destination) -> None:
         concurrency=options.concurrency,
         workers=options.workers,
         trials_per_gpu=options.trials_per_gpu,
+        keep="all" if options.keep is None else f"best:{options.keep}",
         tracking_uri=None if uri is None or has_password(uri) else uri,
+        register_as=destination.register_as,
     )
     write_invocation(invocation, folder=destination.folder.storage)
 
@@ -216,7 +260,7 @@ def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, ob
     """Read an experiment, with its settings replaced by the options of a command.
 
     Args:
-        path: The experiment file.
+        path: The experiment file, or the name of an example of emotune.
         request: The options; ``store``, ``precision`` and ``assignments`` are used.
         options: Values of other options by the dotted name of the setting; None replaces nothing.
 
@@ -227,7 +271,11 @@ def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, ob
     given = {name: value for name, value in replaced.items() if value is not None}
     stores = {name: store_path(str(given[name])) for name in ("store", "partner") if name in given}
     assignments = [*request.assignments, *(f"{name}={value}" for name, value in (given | stores).items())]
-    return parse(load_document(path).overridden(assignments), Experiment)
+    file = find_experiment(path)
+    experiment = parse(load_document(file).overridden(assignments), Experiment)
+    if (choice := describe_choice(str(path), file=file)) is not None:
+        print_message(choice)
+    return experiment
 
 
 def find_encoders(study: Study, destination: Destination) -> Encoders:
@@ -248,16 +296,24 @@ def find_encoders(study: Study, destination: Destination) -> Encoders:
     }
 
 
-def _publish_encoder(folder: SearchFolder, *, uri: str) -> None:
+def _publish_encoder(destination: Destination) -> None:
     """Log the best encoder; if the server does not respond, print how to log it later."""
+    folder, register_as = destination.folder, destination.register_as
     try:
-        publish_best(folder, tracking_uri=uri)
+        published = publish_best(folder, tracking_uri=destination.mlflow_uri, register_as=register_as)
+        if published is not None and published.registration is not None:
+            print_message(f"model {published.model_name}: {published.registration}")
     except SettingsError:
         return  # there is no result: the summary prints that
     except (*OUTAGES, StorageError) as error:
         print_message(
             f"the best encoder was not logged to MLflow: {one_line(error)}. Log it with `emotune sync {folder.name}`"
         )
+
+
+def resuming_command(arguments: Sequence[str]) -> str:
+    """Return the command that resumes a run: that which started it, without ``--fresh``, which would start it again."""
+    return shlex.join(argument for argument in arguments if argument != "--fresh")
 
 
 def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) -> int:
@@ -268,7 +324,7 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
     """
     last = records[-1]
     if isinstance(last, Closed) and last.state == "interrupted":
-        print_message(f"stopped; everything is saved. Resume with:\n  {shlex.join(sys.argv)}")
+        print_message(f"stopped; everything is saved. Resume with:\n  {resuming_command(sys.argv)}")
         return 128 + signal.Signals[last.reason] if last.reason else 0
     best = find_best(evaluation_results(records), mode=study.objective.mode)
     if best is None:
@@ -276,12 +332,12 @@ def summarise(study: Study, records: Sequence[Record], *, folder: SearchFolder) 
             f"no evaluation of {folder.name!r} has a result; `emotune status {folder.name}` prints the errors"
         )
     warning = shortfall(records)
-    tracking = view_hint(folder.storage) or f"not in MLflow yet; send them with `emotune sync {folder.name}`"
+    tracking = mlflow_link(folder) or f"not there yet; send the records with `emotune sync {folder.name}`"
     lines = [
         *(_leaderboard(study, records, best=best) if opened(records).purpose != "fold" else []),
         *([warning] if warning else []),
         f"results: {folder.storage}",
-        f"MLflow runs: {tracking}",
+        f"MLflow: {tracking}",
     ]
     print_message("\n".join(lines))
     failed = any(result.status == "failed" for result in evaluation_results(records))

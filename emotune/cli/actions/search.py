@@ -6,20 +6,29 @@ from pathlib import Path
 import click
 
 from emotune.cli.actions.folders import existing_records, existing_search, resume_command, store_path
+from emotune.cli.actions.pace import describe_length
 from emotune.cli.actions.resume import ResumeChanges, resume_run
 from emotune.cli.actions.run import Destination, open_store, put_aside, run, with_store
+from emotune.cli.options import kept_configurations
+from emotune.cli.output import print_message
 from emotune.cli.search import SearchRequest
 from emotune.data.store import SegmentStore
+from emotune.durations import HOUR_S, duration
 from emotune.errors import SettingsError
 from emotune.files import SAFE_NAME
 from emotune.runtime.driver import RunOptions
 from emotune.search.stopping import Amount
 from emotune.storage import open_storage
+from emotune.study.bundled import describe_choice, find_study
 from emotune.study.folder import SearchFolder
+from emotune.study.invocation import read_invocation
 from emotune.study.journal import read_journal
 from emotune.study.preview import count_rungs, estimate_hours, preview, probe_seconds
-from emotune.study.study import Study, find_study, load_study
+from emotune.study.study import Study, load_study
 from emotune.study.warm_start import with_earlier
+
+DEFAULT_KEEP = "best:5"
+"""Configurations of a new search whose checkpoints stay."""
 
 
 def search_or_plan(request: SearchRequest) -> int:
@@ -29,7 +38,7 @@ def search_or_plan(request: SearchRequest) -> int:
             request.study,
             storage=request.storage,
             tracking_uri=request.tracking_uri,
-            changes=ResumeChanges(request.store, request.concurrency, retry_failed=True),
+            changes=ResumeChanges(request.store, request.concurrency, retry_failed=True, notify=request.notify),
         )
     path = _study_file(request)
     destination = Destination.of(request, default_name=path.stem)
@@ -43,16 +52,23 @@ def search_or_plan(request: SearchRequest) -> int:
         *([] if request.seed is None else [f"seed={request.seed}"]),
         *([] if request.store is None else [f"base.store={store_path(request.store)}"]),
     ]
+    if is_new:
+        _check_hours(request, name=destination.name)
     study = load_study(path, assignments=assignments, resumed=not is_new)
     if is_new and request.warm_start:
         study = warm_started(study, names=request.warm_start, storage=request.storage)
+    choice = describe_choice(request.study, file=path)
     if request.dry_run:
+        print_message(choice or str(path))
         print_plan(with_store(study), concurrency=request.concurrency or 1)
         return 0
     if request.fresh:
         put_aside(destination.folder)
     study, store = open_store(study, destination.folder)
+    if choice is not None:
+        print_message(choice)
     workers = request.workers_per_trial
+    keep = request.keep or (DEFAULT_KEEP if is_new else read_invocation(destination.folder.storage).keep)
     options = RunOptions(
         concurrency=request.concurrency,
         amounts=amounts,
@@ -60,6 +76,8 @@ def search_or_plan(request: SearchRequest) -> int:
         retry_failed=request.retry_failed,
         workers=(workers, workers) if workers > 1 else None,
         trials_per_gpu=request.trials_per_gpu,
+        hours=request.hours,
+        keep=kept_configurations(keep),
     )
     return run(study, destination, store=store, options=options)
 
@@ -121,6 +139,16 @@ def warm_started(study: Study, *, names: Sequence[str], storage: str) -> Study:
     return with_earlier(study, sources=sources)
 
 
+def _check_hours(request: SearchRequest, *, name: str) -> None:
+    """Refuse ``--hours +H`` for a new search."""
+    if request.hours is not None and request.hours.more:
+        hours = request.hours.hours
+        raise SettingsError(
+            f"--hours +{hours:g} extends a search, but {name!r} is a new search; give --hours {hours:g}, or the --name "
+            "of an existing search"
+        )
+
+
 def _limits_of_new_search(amounts: Mapping[str, Amount], *, name: str) -> list[str]:
     """Return the assignments that set the limits in the study of a new search."""
     for key, amount in amounts.items():
@@ -150,7 +178,10 @@ def print_plan(study: Study, *, concurrency: int) -> None:
     store = SegmentStore.open(store_path(study.base.store))
     seconds = probe_seconds(study, store=store)
     hours = estimate_hours(study, evaluations, seconds_per_epoch=seconds, store=store)
+    work, whole = duration(hours * HOUR_S), duration(hours * HOUR_S / concurrency)
     click.echo(
-        f"about {hours:.3g} worker hours on this machine, {hours / concurrency:.3g} h with a concurrency of "
-        f"{concurrency} (one epoch of the base experiment takes {seconds:.3g} s here)"
+        f"about {work} of one worker on this machine, {whole} with a concurrency of {concurrency} "
+        f"(one epoch of the base experiment takes {duration(seconds)} here)"
     )
+    if (warning := describe_length(hours * HOUR_S / concurrency)) is not None:
+        click.echo(warning)

@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
-from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, resume_command
-from emotune.cli.output import print_json
+from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, mlflow_link, resume_command
+from emotune.cli.output import print_json, size
 from emotune.documents import encode_document
+from emotune.durations import HOUR_S, duration
 from emotune.errors import DamageError, SettingsError, StorageRefusedError
 from emotune.files import check_output, write_output
+from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
@@ -54,15 +56,23 @@ def _summary(folder: SearchFolder) -> dict[str, Any]:
 def print_status(name: str, *, storage: str, as_json: bool) -> None:
     """Print everything about one search."""
     folder = existing_search(name, storage=storage)
-    document = read_status(folder)
+    records, alive = _read_records(folder)
+    document = status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage))
     if as_json:
         print_json(document)
         return
     _print_document(document)
-    if document["state"] in {"interrupted", "failed"}:
+    if (link := mlflow_link(folder)) is not None:
+        click.echo(f"MLflow: {link}")
+    records = read_journal(folder.journal)
+    if document["state"] not in {"interrupted", "failed"}:
+        return
+    if "trainable" in opened(records).study:
+        click.echo("resume it by running its script again")
+    else:
         command = resume_command(folder.name, storage=storage)
         click.echo(f"resume it with: {command}")
-        if failures_to_retry(read_journal(folder.journal)):
+        if failures_to_retry(records):
             click.echo(f"or run its failed evaluations again, too: {command} --retry-failed")
 
 
@@ -78,11 +88,17 @@ def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, A
         DamageError: The journal is damaged.
         StorageRefusedError: The journal cannot be read.
     """
+    records, alive = _read_records(folder)
+    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
+
+
+def _read_records(folder: SearchFolder) -> tuple[list[Record], bool]:
+    """Return the records of a search, and whether a driver is running it; raises as `read_status` does."""
     alive = folder.driver_alive  # before the journal is read: a driver that ends in between has written its end
     records = read_journal(folder.journal)
     if not records:
         raise SettingsError(f"the search {folder.name!r} {describe_empty(folder)}")
-    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
+    return records, alive
 
 
 def _headline(document: dict[str, Any]) -> str:
@@ -100,6 +116,8 @@ def _print_document(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
     if document["warning"] is not None:
         click.echo(document["warning"])
+    for line in _room_and_time(document):
+        click.echo(line)
     for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
     click.echo(
@@ -107,6 +125,20 @@ def _print_document(document: dict[str, Any]) -> None:
     )
     for evaluation in document["evaluations"]:
         click.echo(_evaluation_row(evaluation, alive=document["state"] == "running"))
+
+
+def _room_and_time(document: dict[str, Any]) -> list[str]:
+    """Return lines about removed checkpoints and the limit of the running time, if there are any."""
+    lines = []
+    if (removed := document.get("checkpoints_removed")) is not None:
+        lines.append(
+            f"removed the checkpoints of {removed['configurations']} configurations out of the race: "
+            f"{size(removed['bytes'])} saved"
+        )
+    if (hours := document.get("running_hours")) is not None:
+        used, limit = (duration(hours[name] * HOUR_S) for name in ("used", "limit"))
+        lines.append(f"running time: {used} of at most {limit}")
+    return lines
 
 
 def _evaluation_row(evaluation: dict[str, Any], *, alive: bool) -> str:
@@ -146,7 +178,7 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
         section = experiment
         *path, setting = key.split(".")
         for part in path:
-            section = section[part]
+            section = section.setdefault(part, {})
         section[setting] = value
     header = (
         f"Best configuration of the search {name} (number {best['config_id']}): "

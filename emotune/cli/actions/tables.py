@@ -1,5 +1,6 @@
 """Tables, and the consoles that print them."""
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,6 +30,43 @@ class SafeConsole(Console):
         return super().render_str(printable(text), **options)
 
 
+class MessageConsole(SafeConsole):
+    """Console on stderr. A terminal or a pipe that is gone and a full disk are no errors: a message decides nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def file(self) -> Any:
+        """The stream that the console writes to."""
+        return _Tolerant(super().file)
+
+    @file.setter
+    def file(self, new_file: Any) -> None:
+        self._file = new_file
+
+
+class _Tolerant:
+    """A stream whose errors in writing are ignored."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text if that is possible."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream if that is possible."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def console() -> Console:
     """Return a console on stdout that prints text literally: brackets and colons in file names have no meaning."""
     console = SafeConsole(highlight=False, markup=False, emoji=False)
@@ -39,7 +77,7 @@ def console() -> Console:
 
 def message_console() -> Console:
     """Return a console on stderr, for the display of a run and for tables that are no answer."""
-    return SafeConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    return MessageConsole()
 
 
 def plain_table(*titles: str, numbers: Sequence[str] = ()) -> Table:

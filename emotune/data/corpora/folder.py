@@ -1,4 +1,4 @@
-"""Reader of a user's recordings: a folder of .npz, EDF, WFDB or CSV files, listed in ``manifest.csv``."""
+"""Reader of a user's recordings: a folder of .npz, EDF, WFDB, BrainVision or CSV files with a ``manifest.csv``."""
 
 import itertools
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ READER = Reader(
     modalities=tuple(MODALITIES),
     licence="yours",
     where="your own recordings; the folder needs a manifest.csv with the columns file and subject",
-    description="A folder of .npz, EDF, WFDB (.hea) or CSV recordings with a manifest",
+    description="A folder of .npz, EDF, WFDB (.hea), BrainVision (.vhdr) or CSV recordings with a manifest",
     hours="",
     settings=Folder,
     list_parts=list_parts,

@@ -3,13 +3,14 @@
 import filecmp
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotune.data.corpora.reader import CorpusPart, Item
 from emotune.data.formats.file import special_kind
-from emotune.data.recording import UnreadableRecording
+from emotune.data.recording import ExcludedData, UnreadableRecording
 from emotune.errors import DataError
 
 SAMPLE_BYTES = 4096
@@ -66,6 +67,31 @@ def relative_path(path: Path, *, folder: Path | None) -> str:
 def number_of_files(count: int, names: str) -> str:
     """Return a count of files with their pattern, for example ``9 files WS_*.mat``."""
     return f"{count} file{'' if count == 1 else 's'} {names}"
+
+
+def list_other_files(
+    folder: Path, *, taken: Collection[Path], reasons: Mapping[str, str], otherwise: str
+) -> Iterator[ExcludedData]:
+    """Yield the visible files of a corpus that its reader does not read, counted by name and reason.
+
+    Args:
+        folder: Folder of the corpus.
+        taken: The files that are read.
+        reasons: Reason by regular expression for a path below the folder; the first one that matches counts.
+        otherwise: Reason for files that match none.
+    """
+    read = set(taken)
+    counts: Counter[tuple[str, str]] = Counter()
+    for path, _ in find_files(folder, name=r".*"):
+        if path in read:
+            continue
+        location = relative_path(path, folder=folder)
+        reason = next(
+            (text for name, text in reasons.items() if re.fullmatch(name, location, re.IGNORECASE)), otherwise
+        )
+        counts[re.sub(r"\d+", "*", path.name), reason] += 1
+    for (names, reason), count in counts.items():
+        yield ExcludedData(subject="", source=number_of_files(count, names), reason=reason)
 
 
 def group_by_subject(sources: Iterable[SourceFile], *, folder: Path) -> Iterator[CorpusPart]:

@@ -3,12 +3,14 @@
 import difflib
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotune.data.formats.delimited import decode, parse_table
-from emotune.data.modality import MODALITIES, Modality
+from emotune.data.modality import MODALITIES, Modality, split_unit
+from emotune.data.recording import HIGHEST_RATE_HZ
 from emotune.errors import DataError
 
 MANIFEST = "manifest.csv"
@@ -74,6 +76,8 @@ class ManifestEntry:
     rating_range: tuple[float, float]
     units: str
     channels: tuple[str, ...]
+    table: str = MANIFEST
+    """Name of the table that the entry comes from, for messages."""
 
 
 def read_manifest(folder: Path) -> list[ManifestEntry]:
@@ -122,7 +126,7 @@ def _check_columns(file: Path, *, columns: tuple[str, ...]) -> None:
 
 def _meant(name: str, *, absent: list[str]) -> str:
     """Return the column of the manifest that a name probably stands for; empty if it is another column."""
-    plain = name.strip().lower().replace(" ", "_").replace("-", "_")
+    plain = split_unit(name)[0].strip().lower().replace(" ", "_").replace("-", "_")
     known = OTHER_NAMES.get(plain, "")
     return known if known in absent else next(iter(difflib.get_close_matches(plain, absent, n=1, cutoff=0.8)), "")
 
@@ -131,7 +135,14 @@ def _check_entries(file: Path, *, folder: Path, entries: list[ManifestEntry]) ->
     if not entries:
         raise DataError(f"{file} lists no recordings")
     seen: dict[tuple[str, str], list[Modality | None]] = {}
+    owners: dict[str, tuple[str, str]] = {}
     for entry in entries:
+        owner = owners.setdefault(os.path.normpath(entry.file), (entry.subject, entry.session))
+        if owner != (entry.subject, entry.session):
+            raise DataError(
+                f"{file} lists {entry.file} as session {owner[1]} of subject {owner[0]} and as session {entry.session} "
+                f"of subject {entry.subject}; remove one line"
+            )
         others = seen.setdefault((entry.subject, entry.session), [])
         if entry.modality in others or (others and None in (entry.modality, *others)):
             hint = (
@@ -157,7 +168,7 @@ def _entry(values: Mapping[str, str], *, place: str) -> ManifestEntry:
         subject=values["subject"],
         session=values.get("session") or Path(values["file"]).stem,
         modality=_modality(values, place=place),
-        fs=_number(values, "fs", place=place),
+        fs=_rate(values, place=place),
         condition="" if LIST_SEPARATOR in condition else condition,
         ratings={name: value for name, value in ratings.items() if value is not None},
         rating_range=(1.0 if low is None else low, 9.0 if high is None else high),
@@ -173,6 +184,15 @@ def _modality(values: Mapping[str, str], *, place: str) -> Modality | None:
     return modality or None
 
 
+def _rate(values: Mapping[str, str], *, place: str) -> float | None:
+    fs = _number(values, "fs", place=place)
+    if fs is not None and not 0 < fs <= HIGHEST_RATE_HZ:
+        raise DataError(
+            f"{place}: fs is {values['fs']!r}, where a rate above 0 and up to {HIGHEST_RATE_HZ:g} Hz was expected"
+        )
+    return fs
+
+
 def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None:
     text = values.get(name, "")
     if not text:
@@ -182,5 +202,10 @@ def _number(values: Mapping[str, str], name: str, *, place: str) -> float | None
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise DataError(f"{place}: {name} is {text!r}, where a number was expected")
+        hint = ""
+        if re.fullmatch(r"[+-]?\d+,\d+", text):
+            hint = "; write it with a point"
+        elif name == "fs" and re.match(r"\d+(\.\d+)? *k?Hz$", text, re.IGNORECASE):
+            hint = "; write it in Hz, without the unit"
+        raise DataError(f"{place}: {name} is {text!r}, where a number was expected{hint}")
     return number

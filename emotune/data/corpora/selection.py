@@ -20,6 +20,9 @@ from emotune.errors import DataError
 
 OTHER_QUANTITY = "another quantity, by its name"
 
+UNNAMED = "(unnamed)"
+"""A channel without a name, in messages."""
+
 CHANNELS_NAMED = 64
 """Largest number of channels in a message."""
 
@@ -31,15 +34,23 @@ class MissingChannelsError(DataError):
         modality: The modality that was to be read.
         candidates: Names of the channels that may be taken.
         elsewhere: The modalities that the file has instead.
+        unnamed: Whether a channel has no name.
     """
 
     def __init__(
-        self, message: str, *, modality: Modality, candidates: Sequence[str] = (), elsewhere: Sequence[Modality] = ()
+        self,
+        message: str,
+        *,
+        modality: Modality,
+        candidates: Sequence[str] = (),
+        elsewhere: Sequence[Modality] = (),
+        unnamed: bool = False,
     ) -> None:
         super().__init__(message)
         self.modality = modality
         self.candidates = tuple(candidates)
         self.elsewhere = tuple(elsewhere)
+        self.unnamed = unnamed
 
     def remedy(self) -> str:
         """Return which settings of `emotune data prepare folder` would read the file, as the end of the message."""
@@ -49,6 +60,8 @@ class MissingChannelsError(DataError):
             hints.append(
                 f"name the {MODALITIES[self.modality].label} channels to take, if there are any: --set {setting}"
             )
+        elif self.unnamed and not self.elsewhere:
+            hints.append(f"state modality {self.modality} for it in {MANIFEST}, or name its channels there")
         return "".join(f"; {hint}" for hint in hints)
 
 
@@ -75,7 +88,7 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
     for channel in chosen:
         if channel.fault:
             raise DataError(channel.fault)
-    fs = _rate(chosen, raw=raw, modality=modality)
+    fs = _rate(chosen, raw=raw, modality=modality, table=entry.table)
     missing = _holes(raw, fs=fs)
     factors = [MODALITIES[modality].factor_from(channel.unit) for channel in chosen]
     units = dict.fromkeys(
@@ -101,7 +114,9 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
         calibrated=None not in factors,
         unit=", ".join(units),
         gaps=raw.gaps + _gaps(missing, fs=fs),
-        notes=raw.notes + tuple(_notes(channels, chosen=chosen)),
+        notes=raw.notes
+        + tuple(_notes(channels, chosen=chosen))
+        + tuple(_replaced(raw, chosen=chosen, table=entry.table)),
     )
 
 
@@ -113,7 +128,7 @@ def _as_manifest_says(channels: tuple[RawChannel, ...], *, entry: ManifestEntry)
         others = [channel.name for channel in channels if channel.passed_over]
         also = f" (passed over: {', '.join(others)})" if others else ""
         raise DataError(
-            f"it has {len(signals)} channels, {_listed(signals)}{also}, but {MANIFEST} names {len(entry.channels)}"
+            f"it has {len(signals)} channels, {_listed(signals)}{also}, but {entry.table} names {len(entry.channels)}"
         )
     given = {id(channel): name for channel, name in zip(named, entry.channels, strict=False)}
     renamed = [
@@ -147,6 +162,9 @@ def _of_stated_modality(channels: list[RawChannel], *, entry: ManifestEntry) -> 
 
 
 def _no_signal(name: str) -> str:
+    """Return why a channel is no signal, by its name; a channel without one may be a signal."""
+    if not name.strip():
+        return ""
     return passed_over(name) or (OTHER_QUANTITY if is_other_quantity(name) else "")
 
 
@@ -160,7 +178,7 @@ def _choose(
     label = MODALITIES[modality].label
     if entry.modality not in {None, modality}:
         raise NoChannelError(
-            f"{MANIFEST} states modality {entry.modality} for it; it has {_by_modality(channels)}",
+            f"{entry.table} states modality {entry.modality} for it; it has {_by_modality(channels)}",
             modality=modality,
             elsewhere=[entry.modality] if entry.modality else [],
         )
@@ -170,7 +188,7 @@ def _choose(
     if not signals and not any(_matches(present, name=name, as_given=as_given) for name in names):
         raise _nothing(channels, modality=modality, wanted=names if as_given else ())
     if not names:
-        _refuse_repeated(signals, label=label)
+        _refuse_repeated(signals, label=label, table=entry.table)
         return signals
     matches = {name: _matches(present, name=name, as_given=as_given) for name in names}
     absent = [name for name, found in matches.items() if not found]
@@ -181,7 +199,7 @@ def _choose(
             candidates=() if as_given else _candidates(channels, modality=modality),
         )
     for found in matches.values():
-        _refuse_repeated(found, label=label)
+        _refuse_repeated(found, label=label, table=entry.table)
     return [dataclasses.replace(found[0], name=name) for name, found in matches.items()]
 
 
@@ -193,7 +211,7 @@ def _matches(channels: Sequence[RawChannel], *, name: str, as_given: bool) -> li
     return [channel for channel in channels if canonical_name(channel.name) == canonical_name(name)]
 
 
-def _refuse_repeated(channels: Sequence[RawChannel], *, label: str) -> None:
+def _refuse_repeated(channels: Sequence[RawChannel], *, label: str, table: str) -> None:
     """Raise if two channels are the same electrode or lead."""
     counts = Counter(canonical_name(channel.name) for channel in channels)
     repeated, count = counts.most_common(1)[0]
@@ -201,7 +219,7 @@ def _refuse_repeated(channels: Sequence[RawChannel], *, label: str) -> None:
         both = [channel.name for channel in channels if canonical_name(channel.name) == repeated]
         raise DataError(
             f"its channels {' and '.join(both)} are the same {label} channel, {repeated}; give them different names "
-            f"in the column channels of {MANIFEST}, or take one by its name in the file"
+            f"in the column channels of {table}, or take one by its name in the file"
         )
 
 
@@ -217,6 +235,7 @@ def _nothing(channels: Sequence[RawChannel], *, modality: Modality, wanted: Sequ
         modality=modality,
         candidates=() if wanted else _candidates(channels, modality=None),
         elsewhere=[other for other in elsewhere if other],
+        unnamed=any(not channel.name.strip() and not channel.passed_over for channel in channels),
     )
 
 
@@ -246,12 +265,12 @@ def _candidates(channels: Sequence[RawChannel], *, modality: Modality | None) ->
 
 
 def _listed(channels: Sequence[RawChannel], *, canonical: bool = False) -> str:
-    names = [canonical_name(channel.name) if canonical else channel.name for channel in channels]
+    names = [(canonical_name(channel.name) if canonical else channel.name.strip()) or UNNAMED for channel in channels]
     more = f" and {len(names) - CHANNELS_NAMED} more" if len(names) > CHANNELS_NAMED else ""
     return (", ".join(names[:CHANNELS_NAMED]) or "no channels") + more
 
 
-def _rate(chosen: Sequence[RawChannel], *, raw: RawFile, modality: Modality) -> float:
+def _rate(chosen: Sequence[RawChannel], *, raw: RawFile, modality: Modality, table: str) -> float:
     """Return the sampling rate of the channels in Hz.
 
     Raises:
@@ -270,7 +289,7 @@ def _rate(chosen: Sequence[RawChannel], *, raw: RawFile, modality: Modality) -> 
     if fs is None:
         seen = next((rate for rate in map(rate_of, raw.times) if rate), None)
         hint = f"; its column {raw.times[0].name} shows {seen:.6g} Hz" if seen else ""
-        raise DataError(f"its sampling rate is not known; give it in the column fs of {MANIFEST}{hint}")
+        raise DataError(f"its sampling rate is not known; give it in the column fs of {table}{hint}")
     return fs
 
 
@@ -301,6 +320,19 @@ def _gaps(missing: Sequence[Hole], *, fs: float) -> tuple[tuple[float, float], .
         gaps.append((first / fs, (first + hole.samples) / fs))
         filled += hole.samples
     return tuple(gaps)
+
+
+def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], table: str) -> list[str]:
+    """Return which rates and units of the file the table replaces by others."""
+    in_file = {id(channel.values): channel for channel in raw.channels}
+    notes: dict[str, None] = {}
+    for channel in chosen:
+        before = in_file[id(channel.values)]
+        if before.fs is not None and before.fs != channel.fs:
+            notes[f"{table} states {channel.fs:g} Hz, the file {before.fs:g} Hz: that of {table} was taken"] = None
+        if before.unit and before.unit != channel.unit:
+            notes[f"{table} states the unit {channel.unit}, the file {before.unit}: that of {table} was taken"] = None
+    return list(notes)
 
 
 def _notes(channels: Sequence[RawChannel], *, chosen: Sequence[RawChannel]) -> list[str]:

@@ -23,6 +23,7 @@ TIME_WORDS = {
     "epoch",
     "unix",
     "utc",
+    *("zeit", "zeitstempel", "uhrzeit", "temps", "horodatage", "tiempo", "tempo", "tijd", "czas"),
 }
 INDEX_WORDS = {"index", "idx", "counter", "sampleindex", "samplenumber", "unnamed", "sequence", "seq", "packetnumber"}
 """Words of a column's name, in small letters, that say that it is an index or a counter."""
@@ -65,9 +66,11 @@ def words_of(name: str) -> list[str]:
 
 
 def is_time(name: str) -> bool:
-    """Return whether a column's name says that it holds the time."""
+    """Return whether a column's name says that it holds the time; an index with a unit of time does, too."""
     words = words_of(name)
-    return bool(TIME_WORDS & set(words)) or (bool(words) and all(word in UNITS_S or word == "t" for word in words))
+    others = [word for word in words if word not in UNITS_S]
+    is_timed_index = len(others) < len(words) and all(word in INDEX_NAMES for word in others)
+    return bool(TIME_WORDS & set(words)) or (bool(words) and others in ([], ["t"])) or is_timed_index
 
 
 def time_unit(name: str) -> float | None:

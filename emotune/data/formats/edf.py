@@ -22,6 +22,9 @@ from emotune.errors import DataError
 FIXED_BYTES = 256
 """Bytes of the header before those of the signals, and bytes of the header per signal."""
 
+BDF_MARK = b"\xffBIOSEMI"
+"""First bytes of a BDF file, whose header is otherwise that of an EDF file."""
+
 NUMBERS = {"header bytes": (184, 8), "records": (236, 8), "record duration": (244, 8), "signals": (252, 4)}
 """Position and width of the numbers in the first part of the header."""
 
@@ -86,6 +89,8 @@ def _layout(path: Path) -> EdfLayout:
     """
     with path.open("rb") as file:
         fixed = file.read(FIXED_BYTES)
+        if fixed.startswith(BDF_MARK):
+            raise DataError("it is a BDF file with samples of 24 bits, which is not read; convert it to EDF")
         try:
             signals = _whole(_number(fixed[252:256]))
             header = bytearray(fixed + file.read(FIXED_BYTES * signals))

@@ -1,9 +1,10 @@
-"""Reading of single files: NumPy archives (.npz), EDF, WFDB and CSV become named channels."""
+"""Reading of single files: NumPy archives (.npz), EDF, WFDB, CSV and BrainVision become named channels."""
 
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from emotune.data.formats.brainvision import files_of_brainvision, read_brainvision
 from emotune.data.formats.csv_signals import read_csv
 from emotune.data.formats.edf import read_edf
 from emotune.data.formats.npz import read_npz
@@ -11,13 +12,25 @@ from emotune.data.formats.raw import RawChannel, RawFile
 from emotune.data.formats.wfdb_record import files_of_record, read_wfdb
 from emotune.errors import DataError
 
-__all__ = ["FORMATS", "RawChannel", "RawFile", "files_of", "read_csv", "read_edf", "read_file", "read_npz", "read_wfdb"]
+__all__ = [
+    "FORMATS",
+    "RawChannel",
+    "RawFile",
+    "files_of",
+    "read_brainvision",
+    "read_csv",
+    "read_edf",
+    "read_file",
+    "read_npz",
+    "read_wfdb",
+]
 
 FORMATS: dict[str, Callable[[Path], RawFile]] = {
     ".npz": read_npz,
     ".edf": read_edf,
     ".hea": read_wfdb,
     ".csv": read_csv,
+    ".vhdr": read_brainvision,
 }
 """Function that reads a file, by the ending of its name."""
 
@@ -56,8 +69,9 @@ def read_file(path: Path) -> RawFile:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return all files of a recording: for WFDB the header and all files that it names (`files_of_record`)."""
-    return files_of_record(path) if path.suffix.lower() == ".hea" else [path]
+    """Return all files of a recording: for WFDB and BrainVision the header and all files that it names."""
+    several = {".hea": files_of_record, ".vhdr": files_of_brainvision}.get(path.suffix.lower())
+    return [path] if several is None else several(path)
 
 
 def special_kind(path: Path) -> str:

@@ -112,15 +112,17 @@ def _unit(column: TimeColumn, *, distance: float, fs: float) -> float:
     """Return the unit of the stamps in seconds: the stated one, or the one that fits the rate.
 
     Raises:
-        DataError: No unit fits.
+        DataError: No unit fits, or the stamps do not rise.
     """
+    if distance <= 0:
+        raise DataError(f"its column {column.name} does not rise; give the time since the start, or remove the column")
     if distance == 1 and column.unit_s is None:
         return 1 / fs  # a counter of samples that is called time
     units = (1.0, 1e-3, 1e-6, 1e-9) if column.unit_s is None else (column.unit_s,)
     for unit in units:
-        if distance > 0 and abs(distance * unit * fs - 1) <= RATE_TOLERANCE:
+        if abs(distance * unit * fs - 1) <= RATE_TOLERANCE:
             return unit
-    measured = 1 / (distance * units[0]) if distance > 0 else float("nan")
+    measured = 1 / (distance * units[0])
     hint = "" if column.unit_s else ", write its unit into its name, such as time_ms"
     raise DataError(
         f"its column {column.name} shows a sampling rate of {measured:.6g} Hz{'' if column.unit_s else ' in seconds'}, "

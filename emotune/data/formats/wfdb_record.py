@@ -27,9 +27,11 @@ def read_wfdb(path: Path) -> RawFile:
     Each signal is read at its own rate: the frame rate times its samples per frame. Segments are joined.
 
     Raises:
-        DataError: The record is damaged, or its signal file is missing or truncated.
+        DataError: The record is damaged, its signal file is missing or truncated, or its segments differ in rate,
+            unit or signals, so that they cannot be joined.
     """
     try:
+        _check_segments(path)
         record: Any = wfdb.rdrecord(str(path.with_suffix("")), smooth_frames=False)
         if not record.sig_name or record.e_p_signal is None:
             raise DataError("the WFDB record has no signals")
@@ -55,6 +57,42 @@ def read_wfdb(path: Path) -> RawFile:
             [(channel.samples, int(column[3])) for channel, column in zip(channels, columns, strict=True)], fs=fs
         ),
     )
+
+
+def _check_segments(path: Path) -> None:
+    """Refuse segments that wfdb would join although their rates, signals or units differ.
+
+    In a fixed layout all segments have the same signals in the same order. In a variable layout, whose first segment
+    has no samples, a segment may lack signals, and its gains may differ; a signal's unit may not. The units in the
+    first segment of a variable layout mean nothing.
+
+    Source:
+        WFDB Applications Guide, header(5), "Multi-segment records".
+    """
+    record: Any = wfdb.rdheader(str(path.with_suffix("")), rd_segments=True)
+    segments = [segment for segment in getattr(record, "segments", None) or () if segment is not None]
+    first: dict[str, tuple[str, str]] = {}
+    for segment in segments:
+        if segment.fs != record.fs:
+            raise DataError(
+                f"its segment {segment.record_name} has {segment.fs:g} Hz, the record {record.fs:g} Hz; give the "
+                "segments as recordings of their own"
+            )
+        if record.layout == "fixed" and segment.sig_name != segments[0].sig_name:
+            names = [", ".join(map(str, other.sig_name or ())) for other in (segments[0], segment)]
+            raise DataError(
+                f"its segments hold other signals: {segments[0].record_name} has {names[0]}, {segment.record_name} has "
+                f"{names[1]}; give the segments as recordings of their own"
+            )
+        if record.layout == "variable" and segment is segments[0]:
+            continue
+        for name, unit in zip(segment.sig_name or (), segment.units or (), strict=True):
+            other, other_unit = first.setdefault(name, (segment.record_name, unit))
+            if unit != other_unit:
+                raise DataError(
+                    f"its signal {name} is in {other_unit} in segment {other}, in {unit} in "
+                    f"{segment.record_name}; write one unit into the headers"
+                )
 
 
 def _gaps(signals: list[tuple[np.ndarray, int]], *, fs: float) -> tuple[tuple[float, float], ...]:

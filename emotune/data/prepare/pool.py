@@ -8,12 +8,12 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotune.data.prepare.parts import PreparationJob, PreparedPart, prepare_part
+from emotune.data.prepare.parts import PreparationJob, PreparedPart, prepare_part, read_finished_part
 from emotune.errors import DataError, SettingsError
 
 
@@ -34,15 +34,20 @@ class ProcessPool:
         Raises:
             DataError: A job failed, or a process died.
         """
+        self.progress(0.0, f"preparing {len(jobs)} parts")
+        counter = _Counter(jobs, weights=weights, progress=self.progress)
         if min(self.workers, len(jobs)) <= 1:
-            return self._run_here(jobs, weights=weights)
+            return _run_here(jobs, counter=counter)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(
             min(self.workers, len(jobs)), mp_context=context, initializer=_die_with_parent
         ) as processes:
             futures = [processes.submit(prepare_part, job) for job in jobs]
             try:
-                self._watch(futures, jobs=jobs, weights=weights)
+                known = {future: number for number, future in enumerate(futures)}
+                for future in as_completed(futures):
+                    future.result()
+                    counter.add(known[future])
                 return [future.result() for future in futures]
             except BrokenProcessPool as error:
                 raise DataError(
@@ -53,24 +58,41 @@ class ProcessPool:
                 processes.shutdown(wait=True, cancel_futures=True)
                 raise
 
-    def _run_here(self, jobs: Sequence[PreparationJob], *, weights: Sequence[int]) -> list[PreparedPart]:
-        parts: list[PreparedPart] = []
-        done = 0
-        for job, weight in zip(jobs, weights, strict=True):
-            parts.append(prepare_part(job))
-            done += weight
-            self.progress(done / sum(weights), job.corpus_part.name)
-        return parts
 
-    def _watch(
-        self, futures: list[Future[PreparedPart]], *, jobs: Sequence[PreparationJob], weights: Sequence[int]
+class _Counter:
+    """Counts finished parts by their bytes. Parts of an earlier, interrupted preparation are not work of this one.
+
+    Args:
+        jobs: All parts.
+        weights: Their sizes.
+        progress: Called with the share of the bytes that this preparation has to read.
+    """
+
+    def __init__(
+        self, jobs: Sequence[PreparationJob], *, weights: Sequence[int], progress: Callable[[float, str], None]
     ) -> None:
-        known = {future: number for number, future in enumerate(futures)}
-        done = 0
-        for future in as_completed(futures):
-            future.result()
-            done += weights[known[future]]
-            self.progress(done / sum(weights), jobs[known[future]].corpus_part.name)
+        self._jobs = jobs
+        self._weights = [
+            0 if read_finished_part(job.output) else weight for job, weight in zip(jobs, weights, strict=True)
+        ]
+        self._progress = progress
+        self._bytes = self._parts = 0
+
+    def add(self, number: int) -> None:
+        """Count a part."""
+        self._bytes += self._weights[number]
+        self._parts += 1
+        name = self._jobs[number].corpus_part.name
+        self._progress(self._bytes / (sum(self._weights) or 1), f"part {self._parts} of {len(self._jobs)}: {name}")
+
+
+def _run_here(jobs: Sequence[PreparationJob], *, counter: _Counter) -> list[PreparedPart]:
+    """Run all jobs in this process."""
+    parts: list[PreparedPart] = []
+    for number, job in enumerate(jobs):
+        parts.append(prepare_part(job))
+        counter.add(number)
+    return parts
 
 
 def _die_with_parent() -> None:

@@ -52,7 +52,10 @@ class PrepareOptions:
     """Name of the collection of people, which replaces the corpus's name in the store; empty: that of the corpus.
     It is part of the content of the store."""
     progress: Callable[[float, str], None] = lambda share, doing: None
-    """Called with the completed share, 0 to 1, and a text that says what is being done."""
+    """Called with the completed share of a phase, 0 to 1, by bytes, and a text that says what is being done.
+
+    The phases are hashing, preparing and writing. Each begins with the share 0.
+    """
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def prepare(
             return existing
         parts = ProcessPool(workers=how.workers, progress=how.progress).run(plan.jobs, weights=plan.weights)
         source = _source(name, corpus_settings=chosen, plan=plan, parts=parts)
-        how.progress(1.0, "writing the store")
+        how.progress(0.0, "writing the store")
         with new_folder(store, replace=old is not None) as draft:
             about = _assemble(draft, old=old, settings=settings, source=source, plan=plan, parts=parts)
     return PreparationSummary(
@@ -233,10 +236,15 @@ def hash_files(files: set[Path], *, workers: int, progress: Callable[[float, str
             raise DataError(f"{file} cannot be read: {error.strerror}") from error
 
     ordered = sorted(files)
+    sizes = [_size(file) for file in ordered]
+    total, done = sum(sizes) or 1, 0
     hashes: dict[Path, str] = {}
+    progress(0.0, f"hashing {len(ordered)} files")
     with ThreadPoolExecutor(workers) as pool:
-        for number, (file, digest) in enumerate(zip(ordered, pool.map(hash_file, ordered), strict=True)):
-            progress(0.0, f"hashing file {number + 1} of {len(ordered)}")
+        digests = zip(ordered, sizes, pool.map(hash_file, ordered), strict=True)
+        for number, (file, size, digest) in enumerate(digests, start=1):
+            done += size
+            progress(done / total, f"hashed file {number} of {len(ordered)}")
             hashes[file] = digest
     return hashes
 

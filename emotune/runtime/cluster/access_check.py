@@ -20,6 +20,7 @@ from emotune.experiment import Experiment
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage import Storage, StorageField
 from emotune.study.folder import SearchFolder
+from emotune.waiting import announce
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
         ) from error
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
+        announce(f"checking that {len(nodes)} nodes can access the results and the store")
         _check([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
     return requirements
 

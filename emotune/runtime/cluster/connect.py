@@ -18,8 +18,9 @@ from ray._private import ray_constants
 from ray._private.worker import global_worker
 
 from emotune.doctor.ray_start import check_open_files, check_ray_folder, ray_folder
-from emotune.errors import ClusterError, SettingsError
+from emotune.errors import ClusterError, SettingsError, summary
 from emotune.runtime.cluster.resources import available_workers, worker_resources
+from emotune.waiting import announce
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +48,10 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
     protect_token(create=address is None)
     if address is None:
         listen_on_loopback()
+        announce("starting Ray on this machine")
         _start(cpus=max(cpus, os.cpu_count() or 1), dashboard=dashboard)
     else:
+        announce(f"connecting to the Ray cluster at {address}")
         _join(address)
 
 
@@ -76,7 +79,7 @@ def _start(*, cpus: int, dashboard: bool) -> None:
             _init(address="local", num_cpus=cpus, include_dashboard=dashboard)
         except Exception as error:
             ray.shutdown()
-            reason = _first_line(error)
+            reason = summary(error, line="first")
             if attempt + 1 == START_ATTEMPTS:
                 raise ClusterError(
                     f"Ray did not start in {START_ATTEMPTS} attempts: {reason}; its logs are in "
@@ -94,7 +97,7 @@ def _join(address: str) -> None:
         _init()
     except Exception as error:
         raise ClusterError(
-            f"the Ray cluster at {address} cannot be used: {_first_line(error)}",
+            f"the Ray cluster at {address} cannot be used: {summary(error, line='first')}",
             remedy="check RAY_ADDRESS, and that RAY_AUTH_MODE and the token are those of the cluster",
         ) from error
 
@@ -110,10 +113,6 @@ def _check_start() -> None:
             raise ClusterError(f"Ray cannot start: {finding.name}: {finding.found}", remedy=finding.cure)
         if finding.state == "warn":
             logger.warning("%s: %s; %s", finding.name, finding.found, finding.cure)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def connect_for_groups(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> None:
