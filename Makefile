@@ -10,7 +10,7 @@ DEMO := results/demo
 
 help:
 	@echo "make setup   the environment in $(VENV), with locked versions (3.2 GB, 2 to 5 minutes); PYTHON=python3.12 chooses the Python"
-	@echo "make demo    search, pre-training, fine-tuning and report on generated ECG: six minutes"
+	@echo "make demo    search, pre-training, fine-tuning and report on generated ECG: three minutes"
 	@echo "make test    all tests"
 	@echo "make test-thorough  all tests with ten times the random examples, and second variants on Ray: hours"
 	@echo "make test-cluster  cluster.yaml on machines made of namespaces, as root"

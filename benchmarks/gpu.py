@@ -2,9 +2,10 @@
 
     benchmarks/gpu.sh [--device cuda] [--minutes 8] [--batch 256] [--out gpu]
 
-Prints each result, and writes OUT/gpu.md, OUT/training.json and OUT/trace.json.gz (for ui.perfetto.dev).
-Every row trains the published ECG network (on a CPU, for a rehearsal, a small one). MFU is segments per second times
-the floating-point operations of the plain network (28.67 GFLOP per segment of 10 s), divided by a peak.
+Prints each row and writes it to OUT/gpu.md at once, so that a run that is cut short has given the rows before. Writes
+OUT/trace.json.gz, too (for ui.perfetto.dev). Every row trains the published ECG network (on a CPU, for a rehearsal, a
+small one), if it names no other. MFU is segments per second times the floating-point operations of the plain network
+(28.67 GFLOP per segment of 10 s), divided by a peak.
 """
 
 import argparse
@@ -12,62 +13,62 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from benchmarks.gpu_ladder import Ladder
+from benchmarks import gpu_kernels
+from benchmarks.gpu_checks import CHECK_HEAD, REPEAT_HEAD, check_rows, dropout_rows, plans, repeat_rows
+from benchmarks.gpu_ladder import Ladder, Step
 from benchmarks.gpu_profile import profile_page
-from benchmarks.markdown import markdown
-from benchmarks.training import measure, measured_peaks, page
+from benchmarks.training import measured_peaks
 from benchmarks.training_cases import Case
 
 H200 = 790e12
 """Measured floating-point operations per second of a bfloat16 matrix product on an H200; the usual reference value."""
 
-CELLS = (
-    Case(),
-    Case(task="finetune"),
-    Case(size="small"),
-    Case(attention_dropout=0.0),
-    Case(modality="eeg"),
-    Case(seconds=40),
-    Case(seconds=20),
+LADDER_HEAD = [
+    *("step", "segments/s", "ms/step", "gain", "MFU, measured peak", "MFU, 790 TFLOP/s", "GiB", "loss difference"),
+    "first epoch, s",
+]
+
+OTHERS = (
+    (Case(task="finetune"), 512),
+    (Case(seconds=40), 64),
+    (Case(size="small"), 64),
+    (Case(modality="eeg"), 256),
+    (Case(attention_dropout=0.0), 256),
+    (Case(seconds=20), 128),
 )
-"""Cells of the table of `benchmarks/training.py`, the most important first."""
+"""Other trainings with their batch sizes, the most important first."""
 
-REHEARSED = (Case(size="small"), Case(size="small", task="finetune"))
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """A time after which no further part is started."""
-
-    at: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the deadline has passed."""
-        return time.monotonic() > self.at
+PARTS = ("checks", "steps", "profile", "sizes", "others", "repeat", "small", "kernels")
+"""Names of the parts, in their order."""
 
 
 class Report:
-    """Prints each part at once, and writes all parts to a file."""
+    """Prints each line at once, and appends it to a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parts: list[str] = []
+        path.write_text("")
 
     def add(self, text: str) -> None:
-        """Print and write a part."""
-        self._parts.append(text)
-        sys.stdout.write(text + "\n\n")
+        """Print and write a line or several."""
+        sys.stdout.write(text + "\n")
         sys.stdout.flush()
-        self._path.write_text("\n\n".join(self._parts) + "\n")
+        with self._path.open("a") as file:
+            file.write(text + "\n")
+
+    def table(self, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print and write a table, row by row."""
+        self.add(f"\n## {title}\n\n| {' | '.join(head)} |\n| {' | '.join(['---'] * len(head))} |")
+        for row in rows:
+            self.add(f"| {' | '.join(row)} |")
 
 
 def about(device: torch.device, peaks: dict[str, float]) -> str:
@@ -77,60 +78,96 @@ def about(device: torch.device, peaks: dict[str, float]) -> str:
     return f"# Training on {name}\n\ntorch {torch.__version__}; peaks of a matrix product, TFLOP/s: {shown}."
 
 
-def ladder_page(ladder: Ladder, *, deadline: Deadline, peak: float) -> str:
-    """Measure all steps and return their table; steps after the deadline are named below it."""
-    rows, before, skipped = [], None, []
-    for step in ladder.steps():
-        if deadline.passed:
-            skipped.append(step.name)
-            continue
+@dataclass(frozen=True)
+class Measurements:
+    """The parts of the benchmark.
+
+    Attributes:
+        ladder: The published network (on a CPU a small one) with its batch size.
+        peak: Measured peak of the device in bfloat16, in floating-point operations per second.
+        end: Time (`time.monotonic`) after which no row is started.
+        out: Folder of the trace.
+    """
+
+    ladder: Ladder
+    peak: float
+    end: float
+    out: Path
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.ladder.device.type == "cuda"
+
+    def steps(self) -> Iterator[list[str]]:
+        """Yield a row per step of the ladder."""
+        before = None
+        for step in self.ladder.steps():
+            row, before = self._row(step.name, self.ladder, step, before=before)
+            yield row
+
+    def sizes(self) -> Iterator[list[str]]:
+        """Yield a row per batch size, for the last step."""
+        for size in (64, 128, 512, 1024) if self.on_gpu else (2, 4):
+            yield self._row(f"batch {size}", self.ladder.with_batch(size), self.ladder.last)[0]
+
+    def others(self) -> Iterator[list[str]]:
+        """Yield a row per other training, for the last step."""
+        for case, batch in OTHERS if self.on_gpu else ((Case(size="small", task="finetune"), 8),):
+            name = f"{case.name}, batch {batch}"
+            yield self._row(name, replace(self.ladder, case=case, batch=batch), self.ladder.last)[0]
+
+    def small(self) -> Iterator[list[str]]:
+        """Yield rows of the small network with the batch of a search, as it is and compiled."""
+        case = Case(size="small")
+        for batch in (8, 32) if self.on_gpu else (8,):
+            for compiled in ("off", "on"):
+                ladder = replace(self.ladder, case=case, batch=batch, compute={"compile": compiled})
+                yield self._row(f"small, batch {batch}, compile: {compiled}", ladder, self.ladder.last)[0]
+
+    def _row(
+        self, name: str, ladder: Ladder, step: Step, *, before: float | None = None
+    ) -> tuple[list[str], float | None]:
+        if time.monotonic() > self.end:
+            return [name, "not measured: the time was up", *[""] * (len(LADDER_HEAD) - 2)], before
         measured = ladder.measure(step)
         if isinstance(measured, str):
-            rows.append([step.name, measured, *[""] * 6])
-            continue
-        rate = measured.segments_per_second * ladder.flops
-        gain = "" if before is None else f"{measured.segments_per_second / before:.2f}"
-        rows.append(
-            [
-                *(step.name, f"{measured.segments_per_second:.4g}", f"{measured.milliseconds:.4g}", gain),
-                *(
-                    f"{rate / peak:.1%}",
-                    f"{rate / H200:.1%}",
-                    f"{measured.gibibytes:.3g}",
-                    "" if measured.loss_difference is None else f"{measured.loss_difference:.1g}",
-                ),
-            ]
-        )
-        before = measured.segments_per_second
-        sys.stderr.write(f"{step.name}: {measured.segments_per_second:.4g} segments/s\n")
-    head = ["step", "segments/s", "ms/step", "gain", "MFU, measured peak", "MFU, 790 TFLOP/s", "GiB", "loss difference"]
-    text = f"## Step by step (batch {ladder.batch})\n\n" + markdown(head, rows)
-    return text + (f"\n\nNot measured, because the time was up: {', '.join(skipped)}." if skipped else "")
+            return [name, measured, *[""] * (len(LADDER_HEAD) - 2)], before
+        speed = measured.segments_per_second
+        rate = speed * ladder.flops
+        row = [
+            *(name, f"{speed:.4g}", f"{measured.milliseconds:.4g}", "" if before is None else f"{speed / before:.2f}"),
+            *(f"{rate / self.peak:.1%}", f"{rate / H200:.1%}", f"{measured.gibibytes:.3g}"),
+            "" if measured.loss_difference is None else f"{measured.loss_difference:.1g}",
+            f"{measured.first_epoch_s:.3g}",
+        ]
+        return row, speed
 
+    def write(self, part: str, report: Report) -> None:
+        """Measure a part and write its table."""
+        tables: dict[str, Callable[[], None]] = {
+            "checks": lambda: self._checks(report),
+            "steps": lambda: report.table(f"Step by step (batch {self.ladder.batch})", LADDER_HEAD, self.steps()),
+            "kernels": lambda: self._kernels(report),
+            "sizes": lambda: report.table("Batch sizes", LADDER_HEAD, self.sizes()),
+            "others": lambda: report.table("Other trainings", LADDER_HEAD, self.others()),
+            "small": lambda: report.table("The small network, batches of a search", LADDER_HEAD, self.small()),
+            "repeat": lambda: report.table("Repetition", REPEAT_HEAD, repeat_rows(self.ladder)),
+            "profile": lambda: report.add("\n" + profile_page(self.ladder, self.out)),
+        }
+        assert set(tables) == set(PARTS)
+        tables[part]()
 
-def batches_page(ladder: Ladder, *, sizes: list[int], deadline: Deadline, peak: float) -> str:
-    """Measure the last step with other batch sizes."""
-    rows = []
-    for size in sizes:
-        if deadline.passed:
-            break
-        measured = ladder.with_batch(size).measure(ladder.last)
-        if not isinstance(measured, str):
-            rate = measured.segments_per_second
-            rows.append([f"{size}", f"{rate:.4g}", f"{rate * ladder.flops / peak:.1%}", f"{measured.gibibytes:.3g}"])
-    return "## Batch sizes\n\n" + markdown(["batch", "segments/s", "MFU, measured peak", "GiB"], rows)
+    def _checks(self, report: Report) -> None:
+        kind = "cuda" if self.on_gpu else "cpu"
+        report.table("One step against float32 on the CPU", CHECK_HEAD, check_rows(self.ladder.case, device=kind))
+        report.table("Dropout", REPEAT_HEAD, dropout_rows(self.ladder.case, list(plans(kind))[-1][1]))
 
-
-def cells_page(device: torch.device, *, deadline: Deadline, seconds: float) -> str:
-    """Return the table of `benchmarks/training.py` for the cells that can be measured before the deadline."""
-    done = []
-    for case in CELLS if device.type == "cuda" else REHEARSED:
-        if not deadline.passed:
-            compute = {"device": device.type} if device.type == "cuda" else {}
-            done.append(measure(case, seconds=seconds, device=device, compute=compute))
-    return "## Against the reference\n\n" + (
-        page(done, device=device) if done else "Not measured, because the time was up."
-    )
+    def _kernels(self, report: Report) -> None:
+        if self.on_gpu:
+            report.table("Kernels", gpu_kernels.HEAD, gpu_kernels.rows(self.ladder.batch))
+        else:
+            report.add("\n## Kernels\n\nMeasured on GPUs only.")
 
 
 def arguments() -> argparse.Namespace:
@@ -139,7 +176,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--minutes", type=float, default=8.0, help="duration after which no part is started")
     parser.add_argument("--batch", type=int, help="segments per step [default: 256; 8 on a CPU]")
-    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"[default: {','.join(PARTS)}]")
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     return parser.parse_args()
 
@@ -159,22 +197,14 @@ def main() -> None:
     case = Case() if device.type == "cuda" else Case(size="small")
     batch = given.batch or (256 if device.type == "cuda" else 8)
     ladder = Ladder(case, batch=batch, device=device, seconds=given.seconds)
-    # the steps get half of the time, so that profile and table are always measured
-    shares: list[tuple[float, Callable[[Deadline], str]]] = [
-        (0.45, lambda deadline: ladder_page(ladder, deadline=deadline, peak=peaks["bfloat16"])),
-        (0.55, lambda _: profile_page(ladder, given.out)),
-        (0.85, lambda deadline: cells_page(device, deadline=deadline, seconds=given.seconds)),
-        (0.95, lambda deadline: _sizes(ladder, deadline=deadline, peak=peaks["bfloat16"])),
-    ]
-    for share, part in shares:
-        report.add(part(Deadline(begun + 60 * given.minutes * share)))
+    measurements = Measurements(ladder, peak=peaks["bfloat16"], end=begun + 60 * given.minutes, out=given.out)
+    for part in given.parts.split(","):
+        try:
+            measurements.write(part, report)
+        except Exception as error:  # noqa: BLE001 - the other parts are still worth measuring
+            report.add(f"\n{part}: failed: {type(error).__name__}: {str(error)[:500]}")
+        report.add(f"\n({part}: {time.monotonic() - begun:.0f} s since the start)")
     assert not any(name == "ray" or name.startswith("ray.") for name in sys.modules)
-    report.add(f"Ray was not imported. {time.monotonic() - begun:.0f} s in total.")
-
-
-def _sizes(ladder: Ladder, *, deadline: Deadline, peak: float) -> str:
-    sizes = [32, 64, 128, 512] if ladder.device.type == "cuda" else [2, 4]
-    return batches_page(ladder, sizes=sizes, deadline=deadline, peak=peak)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -14,11 +14,12 @@ from benchmarks.reference_model import ReferenceTraining
 from benchmarks.training_cases import Case, synthetic_data
 from emotune.experiment import Experiment
 from emotune.models.transformer import TransformerEncoder, take_rows
+from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import ExecutionPlan
-from emotune.training.loop import EpochReport, TrainingData, TrainState, train_epoch
+from emotune.training.loop import TrainingData, TrainState, train_epoch
 
-BATCHES = 4
-"""Number of batches per epoch."""
+BATCHES = 8
+"""Number of batches per epoch; every epoch ends with waiting for the GPU."""
 
 COMPARED_SEGMENTS = 8
 """Number of segments on which losses are compared."""
@@ -48,6 +49,11 @@ class Step:
     resident: bool = False
     all_rows: bool = False
 
+    @property
+    def compiles(self) -> bool:
+        """Whether torch may compile the network."""
+        return self.compiled or self.execution is None or self.execution.compiled
+
 
 @dataclass(frozen=True)
 class StepSpeed:
@@ -59,12 +65,14 @@ class StepSpeed:
         gibibytes: Peak memory of torch on the device, in GiB; 0 on a CPU.
         loss_difference: Relative difference of its first loss from that of the fast path in float32, without dropout;
             None for the reference, which draws other masks.
+        first_epoch_s: Duration of the first epoch, with compilation (s).
     """
 
     segments_per_second: float
     batch: int
     gibibytes: float
     loss_difference: float | None
+    first_epoch_s: float = 0.0
 
     @property
     def milliseconds(self) -> float:
@@ -81,12 +89,14 @@ class Ladder:
         batch: Segments per step.
         device: The device.
         seconds: Duration of the measurement of each step.
+        compute: Settings of `Experiment.compute` for the last step.
     """
 
     case: Case
     batch: int
     device: torch.device
     seconds: float
+    compute: dict[str, str] = field(default_factory=dict)
 
     @property
     def flops(self) -> float:
@@ -138,18 +148,27 @@ class Ladder:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
         try:
-            speed = self._speed(self.epoch_of(step))
-            difference = None if step.reference else abs(self._first_loss(step) / self._first_loss(self.plain) - 1)
+            epoch = self.epoch_of(step)
+            started = time.perf_counter()
+            epoch()
+            self._wait()
+            first = time.perf_counter() - started
+            speed = self.rate_of(epoch)
+            peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
+            difference = None if step.reference or step.compiles else self.loss_difference(step)
         except RuntimeError as error:  # torch raises it for errors of memory, kernels and compilers
             return f"failed: {str(error).splitlines()[0][:80]}"
-        peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if self.device.type == "cuda" else 0.0
-        return StepSpeed(speed, batch=self.batch, gibibytes=peak, loss_difference=difference)
+        return StepSpeed(speed, batch=self.batch, gibibytes=peak, loss_difference=difference, first_epoch_s=first)
+
+    def loss_difference(self, step: Step) -> float:
+        """Return the relative difference of a step's first loss from that in float32, without dropout."""
+        return abs(self._first_loss(step) / self._first_loss(self.plain) - 1)
 
     def epoch_of(self, step: Step) -> Callable[[], object]:
         """Return a function that trains for `BATCHES` optimiser steps."""
-        training_data = synthetic_data(self.case, segments=self.batch * BATCHES)
         if not step.reference:
-            return self._fast_epoch(step, training_data)
+            return self.begun(step)[1]
+        training_data = synthetic_data(self.case, segments=self.batch * BATCHES)
         experiment = self.case.experiment(batch_size=self.batch)
         plain = reference_for(experiment, experiment.begin_untrained(training_data), training_data, device=self.device)
         if step.compiled:
@@ -157,17 +176,18 @@ class Ladder:
         batches = list(plain.batches()) if step.resident else None
         return lambda: plain_epoch(plain, batches=batches, autocast=step.autocast)
 
-    def _fast_epoch(
-        self, step: Step, training_data: TrainingData, *, dropout: bool = True
-    ) -> Callable[[], EpochReport | None]:
-        experiment = self.case.experiment(batch_size=self.batch, compute={"device": self._device})
+    def begun(self, step: Step, *, dropout: bool = True) -> tuple[TrainState, Callable[[], EpochReport | None]]:
+        """Return the training of a step at its beginning, and a function that trains for `BATCHES` optimiser steps."""
+        training_data = synthetic_data(self.case, segments=self.batch * BATCHES)
+        experiment = self.case.experiment(batch_size=self.batch, compute={"device": self._device, **self.compute})
         experiment = experiment if dropout else experiment.with_values(NO_DROPOUT)
         state = begin(experiment, training_data, step=step)
         data = training_data.resident(self._device) if step.resident else training_data
-        return lambda: train_epoch(state, data, experiment.training_plan())
+        return state, lambda: train_epoch(state, data, experiment.training_plan())
 
-    def _speed(self, epoch: Callable[[], object]) -> float:
-        for _ in range(2):  # compilation and the choice of kernels happen in these epochs
+    def rate_of(self, epoch: Callable[[], object]) -> float:
+        """Return the highest number of segments per second of the epochs after the first two."""
+        for _ in range(2):  # compilation, CUDA graphs and the choice of kernels happen in these epochs
             epoch()
         best, end = float("inf"), time.perf_counter() + self.seconds
         while time.perf_counter() < end:
@@ -183,8 +203,7 @@ class Ladder:
             torch.cuda.synchronize(self.device)
 
     def _first_loss(self, step: Step) -> float:
-        training_data = synthetic_data(self.case, segments=COMPARED_SEGMENTS)
-        report = replace(self, batch=COMPARED_SEGMENTS)._fast_epoch(step, training_data, dropout=False)()
+        report = replace(self, batch=COMPARED_SEGMENTS // BATCHES).begun(step, dropout=False)[1]()
         assert report is not None
         return report.metrics["train/loss"]
 

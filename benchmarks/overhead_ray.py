@@ -38,7 +38,7 @@ from emotune.search.settings import virtual_workers
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.study import StudyObjective
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 LADDER = (1, 3, 9)
 """Rungs of the study, in epochs."""

@@ -32,7 +32,7 @@ from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.resume import optimizer_from_records
 from emotune.study.study import StudyObjective
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17

@@ -39,11 +39,25 @@ class Fault:
 HANGING_SOON = ("base.compute.patience=15",)
 LONGER = ("budget.brackets=3",)
 DIVERGING = ("base.optim.kind=adamw", "base.optim.weight_decay=1000", "space.hyperparameters.0.upper=1")
+SLOW = (
+    "base.model.channels=[64, 128, 256]",
+    "base.model.kernels=[65, 33, 17]",
+    "base.model.feedforward=512",
+    "base.batch_size=8",
+    "base.folds.segments=400",
+    "budget.min=2",
+    "budget.max=2",
+    "budget.evaluations=3",
+    "budget.brackets=null",
+)
+"""An epoch takes seconds, so that a worker can be ended before its first one."""
 HUGE = ("space.hyperparameters.1={name: model.feedforward, type: categorical, choices: [16, 24, 32, 4000000000]}",)
 
 FAULTS = [
     Fault(deaths.driver_killed),
     Fault(deaths.worker_killed),
+    Fault(deaths.worker_killed_again, settings=SLOW),
+    Fault(deaths.worker_crashed, settings=SLOW, searches=False),
     Fault(deaths.raylet_killed),
     Fault(deaths.gcs_killed),
     Fault(deaths.terminated),

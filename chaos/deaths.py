@@ -9,8 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from benchmarks.servers import Mlflow
-from chaos.bench import MARK, Bench, kill, require
+from chaos.bench import MARK, Bench, Driver, is_alive, kill, require
+from emotune.runtime.crashes import crash_file
+from emotune.runtime.failures import RULES
 from emotune.storage import LocalLog
 from emotune.study.journal import read_journal
 
@@ -47,6 +51,43 @@ def worker_killed(bench: Bench, total: int) -> None:
     bench.wait_until(driver.workers, driver=driver)
     kill(bench.chance.choice(driver.workers()))
     require("is tried again" in driver.finish(), "no message about it")
+
+
+def worker_killed_again(bench: Bench, total: int) -> None:
+    """Send SIGKILL to each worker of an evaluation before it has trained: the search stops, and resumes later."""
+    del total
+    driver = bench.search()
+    for _ in range(RULES["worker_lost"].retries + 1):
+        end_first_worker(bench, driver, by=signal.SIGKILL)
+    driver.refuse(code=1, saying="find what ends the worker processes")
+    require(not bench.failed(), f"failed: {bench.failed()[:1]}")
+    bench.search().finish()
+
+
+def worker_crashed(bench: Bench, total: int) -> None:
+    """Send SIGSEGV to each worker of an evaluation before it has trained: it fails, and the search goes on."""
+    del total
+    driver = bench.search()
+    for _ in range(RULES["program_error"].retries + 1):
+        end_first_worker(bench, driver, by=signal.SIGSEGV)
+    driver.finish()
+    failed = [(record.evaluation_id, record.error) for record in bench.failed()]
+    require(failed == [(0, "the worker process crashed: Segmentation fault")], f"failed: {failed}")
+
+
+def end_first_worker(bench: Bench, driver: Driver, *, by: signal.Signals) -> None:
+    """Send a signal to the worker of evaluation 0 as soon as it works on it."""
+    file = str(crash_file(bench.folder, evaluation_id=0))
+
+    def workers() -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            return [worker for worker in driver.workers() if file in {opened.path for opened in worker.open_files()}]
+        return []
+
+    bench.wait_until(workers, driver=driver)
+    (worker,) = workers()
+    worker.send_signal(by)
+    bench.wait_until(lambda: not is_alive(worker), driver=driver)
 
 
 def raylet_killed(bench: Bench, total: int) -> None:

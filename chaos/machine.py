@@ -142,7 +142,8 @@ def temporary_disk_full(bench: Bench, total: int) -> None:
 def hung_up(bench: Bench, total: int) -> None:
     """Close the terminal of the driver: it saves and stops, as with SIGTERM."""
     with terminal(bench.root / "terminal") as slave:
-        driver = bench.search(prefix=["setsid", "--ctty"], terminal=slave)
+        heeding = ["env", "--default-signal=HUP"]  # also if the suite itself was started by nohup
+        driver = bench.search(prefix=["setsid", "--ctty", *heeding], terminal=slave)
         os.close(slave)
         bench.wait_for_records(bench.some_record(total), driver=driver)
     since = time.monotonic()

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
+from emotune.data.batches import batch_count
 from emotune.data.folds import Folds, split
 from emotune.data.modality import MODALITIES, Modality
 from emotune.data.people import shared_moments
@@ -281,18 +282,23 @@ class Experiment(Settings):
             torch.manual_seed(derive_seed(self.seed, "weights"))
             encoder = self.model.build(channels=channels)
             objective = self.task.build(encoder, channels=channels, labels=train_labels)
-        execution = self.execution(training_data.store)
+        execution = self.execution(training_data.store, segments=len(training_data.fold.train))
         execution.prepare(objective)
         return TrainState(objective, self.optim.build(objective, fused=execution.fused_optimiser), execution=execution)
 
-    def execution(self, store: SegmentStore) -> ExecutionPlan:
+    def execution(self, store: SegmentStore, *, segments: int = 0) -> ExecutionPlan:
         """Return how the experiment is computed on this machine.
+
+        Args:
+            store: The store of the segments.
+            segments: Training segments of an epoch; 0 for a prediction.
 
         Raises:
             SettingsError: ``compute.device: cuda`` was given and torch finds no GPU.
         """
         channels, samples = store.signal.shape[1:]
-        return choose_execution(self.compute, self.model, channels=channels, samples=samples)
+        steps = batch_count(segments, self.batch_size) * self.epochs
+        return choose_execution(self.compute, self.model, channels=channels, samples=samples, steps=steps)
 
 
 NOT_DECIDING = ("store", "partner", "compute", "modality")

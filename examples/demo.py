@@ -185,7 +185,7 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     click.secho(f"\nDone in {minutes:.1f} minutes. What to open:", bold=True)
     demo.emotune("report", "demo")
-    click.echo(f"MLflow: {Path(sys.executable).parent}/mlflow ui --backend-store-uri sqlite:///{demo.folder}/mlflow.db")
+    click.echo(f"MLflow: {Path(sys.executable).parent}/emotune ui demo --storage {demo.folder}")
     click.echo("Next: your own recordings, README.md or docs/tutorial.md")
 
 

@@ -158,7 +158,7 @@ def run_command(command: click.Command) -> None:
         print_error(f"{error.filename or 'the output'}: {error.strerror or error}")
         code = 1
     except click.ClickException as error:
-        print_error(error.format_message())
+        print_error(" ".join(error.format_message().split()))
         code = 2
     except (click.Abort, KeyboardInterrupt):
         print_error("interrupted")

@@ -88,7 +88,7 @@ def _check_tracking_uri(context: click.Context, parameter: click.Parameter, uri:
 
     Raises:
         SettingsError: The password is on the command line, where every user of the machine can read it; or the URI has
-            no scheme.
+            no scheme (MLflow would take it for a folder of files, which it cannot write any more).
     """
     if not uri:
         return uri
@@ -103,6 +103,12 @@ def _check_tracking_uri(context: click.Context, parameter: click.Parameter, uri:
     if re.match(r"[\w.-]+:\d+(/|$)", uri):
         raise SettingsError(
             f"--tracking-uri {uri}: expected the URL of a server or the URI of a database; type http://{uri}"
+        )
+    if "://" not in uri and not uri.startswith(("databricks", "uc:")):
+        database = Path(uri.removeprefix("sqlite:")).absolute()
+        raise SettingsError(
+            f"--tracking-uri {uri}: expected the URL of a server, http://HOST:PORT, or the URI of a database; type "
+            f"sqlite:///{database}, if it is one"
         )
     return encoded_uri(uri)
 

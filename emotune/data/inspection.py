@@ -58,7 +58,7 @@ def write_picture(store: SegmentStore, *, file: Path) -> None:
         SettingsError: The file cannot be written, or its name does not end in ``.png``.
     """
     if file.suffix.lower() != ENDING:
-        raise SettingsError(f"{file} has the suffix {file.suffix!r}, expected {ENDING!r}")
+        raise SettingsError(f"--plot {file}: the name must end in {ENDING}; type --plot {file}{ENDING}")
     check_output(file, option="--plot")
     write_output(file, draw_picture(store), option="--plot")
 

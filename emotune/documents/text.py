@@ -45,11 +45,11 @@ class Document:
     """Plain dicts, lists, text, numbers, booleans and None."""
 
     positions: Mapping[KeyPath, str]
-    """``file:line:column`` of every key and item, by its path."""
+    """``file:line:column`` of every key and item, by its path; or the option that gave it."""
 
     def where(self, path: Sequence[str | int]) -> str:
         """Return ``file:line:column`` of a path, or of the nearest parent that exists."""
-        for length in range(len(path), 0, -1):
+        for length in range(len(path), -1, -1):
             if (position := self.positions.get(tuple(path[:length]))) is not None:
                 return position
         return f"{self.name}:1:1"

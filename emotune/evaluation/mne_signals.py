@@ -11,6 +11,9 @@ from emotune.data.modality import MODALITIES, Modality, canonical_name, modality
 from emotune.data.recording import Recording
 from emotune.errors import SettingsError
 
+UNSPECIFIC_TYPES = frozenset({"bio", "eeg", "misc"})
+"""MNE's types of channels whose type a file does not state; ``eeg`` is its default."""
+
 
 def is_mne(value: object) -> bool:
     """Return whether a value is a Raw or Epochs object of MNE."""
@@ -63,7 +66,7 @@ def _pick(instance: Any, *, channels: tuple[str, ...], modality: Modality) -> li
         leads = [
             name
             for name, kind in zip(present, types, strict=True)
-            if kind == modality or (kind in {"misc", "eeg", "bio"} and modality_of_channel(name) == modality)
+            if kind == modality or (kind in UNSPECIFIC_TYPES and modality_of_channel(name) == modality)
         ]
         if len(leads) != len(channels):
             raise SettingsError(

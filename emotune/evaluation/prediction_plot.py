@@ -48,7 +48,7 @@ def write_plot(prediction: Prediction, *, file: Path) -> None:
         SettingsError: The file cannot be written, or its suffix is not ``.png``.
     """
     if file.suffix.lower() != SUFFIX:
-        raise SettingsError(f"{file} has the suffix {file.suffix!r}, expected {SUFFIX!r}")
+        raise SettingsError(f"--plot {file}: the name must end in {SUFFIX}; type --plot {file}{SUFFIX}")
     write_output(file, draw_plot(prediction), option="--plot")
 
 

@@ -29,7 +29,10 @@ GROUP_PROBABILITIES = 2**21
 """Attention probabilities that the explicit path processes at a time: 8 MiB in float32, for a CPU's cache."""
 
 FUSED_BACKENDS = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
-"""Kernels that may be used on a GPU. Without the slow one ("math"), torch raises an error where none of them fits."""
+"""Kernels that may be used on a GPU, the fastest first.
+
+Without the slow one ("math"), torch raises an error where none of them fits.
+"""
 
 
 class Attention(nn.Module):
@@ -60,7 +63,7 @@ class Attention(nn.Module):
         rate = self.dropout.rate if self.dropout.active else 0.0
         if query.device.type == "cpu":
             return functional.scaled_dot_product_attention(query, key, value, dropout_p=rate)
-        with sdpa_kernel(FUSED_BACKENDS):
+        with sdpa_kernel(FUSED_BACKENDS, set_priority=True):
             return functional.scaled_dot_product_attention(query, key, value, dropout_p=rate)
 
     def _best_kernel(self, query: Tensor) -> Kernel:

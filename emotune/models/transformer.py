@@ -131,16 +131,15 @@ class Stem(nn.Module):
     def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch time width"]:
         """Return a feature vector for each sample."""
         first, *others = self.convolutions
-        features = _convolve(first, signals.transpose(1, 2))
+        by_product = signals.device.type == "cuda"
+        features = (convolve_as_product if by_product else convolve)(first, signals.transpose(1, 2))
         features = functional.relu(self.first_norm(features))
         for convolution in others:
-            features = functional.relu(_convolve(convolution, features))
+            features = functional.relu(convolve(convolution, features))
         return self.last_norm(features)
 
 
-def _convolve(
-    convolution: nn.Module, features: Float[Tensor, "batch time before"]
-) -> Float[Tensor, "batch time after"]:
+def convolve(convolution: nn.Module, features: Float[Tensor, "batch time before"]) -> Float[Tensor, "batch time after"]:
     """Convolve along time, as a 2-D convolution over an image one pixel high.
 
     Conv1d has no memory format with the channels last, conv2d has: oneDNN computes it up to 1.6 times faster, and
@@ -151,6 +150,24 @@ def _convolve(
     kernel = convolution.weight[:, :, None].contiguous(memory_format=torch.channels_last)
     padding = (0, convolution.weight.shape[2] // 2)
     return functional.conv2d(image, kernel, convolution.bias, padding=padding).permute(0, 2, 3, 1)[:, 0]
+
+
+def convolve_as_product(
+    convolution: nn.Module, features: Float[Tensor, "batch time before"]
+) -> Float[Tensor, "batch time after"]:
+    """Convolve along time, as one matrix product over all windows.
+
+    cuDNN has no fast kernel for one input channel. The windows of a signal are few, so they may be copied.
+    """
+    assert isinstance(convolution, nn.Conv1d)
+    weight = convolution.weight.flatten(1)
+    size = convolution.weight.shape[2]
+    padded = functional.pad(features, (0, 0, size // 2, size // 2))
+    windows = padded.unfold(1, size, 1).flatten(2)
+    # rows of a multiple of 16 bytes, which tensor cores require
+    missing = -weight.shape[1] % 8
+    windows, weight = (functional.pad(factor, (0, missing)) for factor in (windows, weight))
+    return functional.linear(windows, weight, convolution.bias)
 
 
 class Block(nn.Module):
@@ -260,14 +277,21 @@ def take_rows(states: Float[Tensor, "batch step width"], rows: Rows) -> Float[Te
     return states.gather(1, rows[:, :, None].expand(-1, -1, states.shape[-1]))
 
 
-@lru_cache(maxsize=8)
+@torch.compiler.assume_constant_result
 def sinusoids(
     steps: int, width: int, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
 ) -> Float[Tensor, "step width"]:
-    """Return the fixed position encoding of Vaswani et al. 2017, section 3.5.
+    """Return the fixed position encoding of Vaswani et al. 2017, section 3.5; a constant in a compiled network.
 
     ``pe[i, 2 j] = sin(i / 10000^(2 j / width))`` and ``pe[i, 2 j + 1] = cos(i / 10000^(2 j / width))``.
     """
+    return _sinusoids(steps, width, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=8)
+def _sinusoids(
+    steps: int, width: int, *, dtype: torch.dtype, device: torch.device | None
+) -> Float[Tensor, "step width"]:
     frequencies = torch.exp(torch.arange(0, width, 2) * (-torch.log(torch.tensor(WAVELENGTH_RATIO)) / width))
     angles = torch.arange(steps)[:, None] * frequencies[None, :]
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(device=device, dtype=dtype)
@@ -278,13 +302,16 @@ class LayerNorm(nn.LayerNorm):
 
     On a CPU torch sums them in bfloat16, over all time steps of a batch. The relative error was about 0.1: bfloat16
     keeps 8 bits, so a sum over thousands of steps loses the small terms.
+
+    On a GPU autocast normalises in float32 and returns float32, so all sums and activations after it would take twice
+    the memory. The result has the type of the input, as on a CPU.
     """
 
     def forward(self, input: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         """Normalise over the last dimension."""
         if input.device.type == "cpu" and input.dtype == torch.bfloat16 and torch.is_grad_enabled():
             return _Normalise.apply(input, self.weight, self.bias, self.eps)
-        return super().forward(input)
+        return super().forward(input).to(input.dtype)
 
 
 class _Normalise(torch.autograd.Function):

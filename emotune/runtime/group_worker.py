@@ -22,7 +22,7 @@ from emotune.runtime.mailbox import Instruction
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Failure
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 from emotune.training.workers import WorkerGroup, joined
 
 SYNC_INTERVAL_S = 1.0

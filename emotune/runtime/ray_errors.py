@@ -5,8 +5,9 @@ They are classified by the types of Ray's exceptions, and by their messages wher
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from ray import train
+from ray import cloudpickle, train
 from ray.exceptions import NodeDiedError, RayActorError, RayError, RayTaskError
 from ray.train.v2._internal.exceptions import (
     WorkerGroupStartupFailedError,
@@ -15,6 +16,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckTimeoutError,
 )
 from ray.tune import TuneError
+from ray.tune.experiment import Trial
 
 from emotune.errors import ClusterError, EmotuneError, summary
 from emotune.runtime.failures import RULES, failure_of
@@ -43,6 +45,24 @@ KILLED_WORKER = re.compile(r"Selected to kill: .*?pid=(?P<pid>\d+), actual memor
 
 MAX_INNOCENT_SHARE = 0.5
 """Share of the node's memory up to which a killed worker is not itself the cause of the shortage."""
+
+
+def lost_trial_failure(trial: Trial) -> Failure:
+    """Classify Ray's exception for a trial, which Tune has written to files."""
+    assert trial.error_file is not None
+    text = Path(trial.error_file).read_text()
+    text = text.rsplit("Failure # ", 1)[-1].split("\n", 1)[-1]
+    return trial_failure(_load_error(trial.pickled_error_file), text=text, pid=trial.last_result.get("pid"))
+
+
+def _load_error(path: str | None) -> BaseException | None:
+    """Return a pickled exception; None if there is none, or if its class cannot be rebuilt from its arguments."""
+    if path is None:
+        return None
+    try:
+        return cloudpickle.loads(Path(path).read_bytes())
+    except Exception:  # noqa: BLE001 (unpickling runs the constructor of any class)
+        return None
 
 
 def trial_failure(error: BaseException | None, *, text: str, pid: int | None = None) -> Failure:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from emotune.search.records import Failure
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 RESULT_KEY = "step_report"
 """Key of the report in the result of a Tune step."""

@@ -37,7 +37,7 @@ from types import MappingProxyType
 from typing import Any
 
 import ray
-from ray import cloudpickle, tune
+from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
@@ -50,7 +50,7 @@ from emotune.runtime.cluster.connect import missing_session_folder
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.crashes import with_crash
 from emotune.runtime.group import GroupTrainable
-from emotune.runtime.ray_errors import raise_cause, trial_failure
+from emotune.runtime.ray_errors import lost_trial_failure, raise_cause
 from emotune.runtime.signals import stop_on_signals
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import Trial, TrialState, WorkerWait
@@ -288,7 +288,7 @@ class CoordinatorSearcher(Searcher):
         raise AssertionError(f"{checkpoint_path}: Tune's state is never read back")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: an open journal cannot be pickled."""
+        """Return nothing for Tune's own files; an open journal cannot be pickled."""
         return {}
 
 
@@ -320,29 +320,11 @@ class TrialCallback(Callback):
         """Forward why a worker was lost."""
         del iteration, trials, info
         if trial.trial_id in self._searcher.trials:
-            self._searcher.on_worker_lost(trial.trial_id, _failure_of(trial))
+            self._searcher.on_worker_lost(trial.trial_id, lost_trial_failure(trial))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing for Tune's own files."""
         return {}
-
-
-def _failure_of(trial: TuneTrial) -> Failure:
-    """Classify Ray's exception for a trial, which Tune has written to files."""
-    assert trial.error_file is not None
-    text = Path(trial.error_file).read_text()
-    text = text.rsplit("Failure # ", 1)[-1].split("\n", 1)[-1]
-    return trial_failure(_load_error(trial.pickled_error_file), text=text, pid=trial.last_result.get("pid"))
-
-
-def _load_error(path: str | None) -> BaseException | None:
-    """Return a pickled exception; None if there is none, or if its class cannot be rebuilt from its arguments."""
-    if path is None:
-        return None
-    try:
-        return cloudpickle.loads(Path(path).read_bytes())
-    except Exception:  # noqa: BLE001 (unpickling runs the constructor of any class)
-        return None
 
 
 class SearchStopper(Stopper):
@@ -419,7 +401,8 @@ def run_trials(
     else:
         return stopper.signal
     finally:
-        shutil.rmtree(scratch or "", ignore_errors=True)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _tuner(

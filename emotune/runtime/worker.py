@@ -37,7 +37,8 @@ from emotune.training.checkpoints import (
     restore,
     save_checkpoint,
 )
-from emotune.training.loop import EpochReport, Pause, TrainingData, evaluate, measure_references, train_epoch
+from emotune.training.epoch_report import EpochReport
+from emotune.training.loop import Pause, TrainingData, evaluate, measure_references, train_epoch
 from emotune.training.meter import Meter, training_flops
 from emotune.training.workers import ALONE, WorkerGroup
 

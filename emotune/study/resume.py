@@ -144,18 +144,13 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
     def cost(values: dict[str, Any]) -> float:
         return study.base.with_values(values).cost()
 
-    budget = study.budget
     return optimizer_from_records(
         study.configuration_space(),
         records,
         mode=study.objective.mode,
         settings={
             **study.searcher,
-            "min_budget": budget.min,
-            "max_budget": budget.max,
-            "eta": budget.eta,
-            "evaluations": budget.evaluations,
-            "brackets": budget.bracket_limit,
+            **study.budget.optimizer_settings,
             "seed": study.seed,
             "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
             "earlier": study.earlier,

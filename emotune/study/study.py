@@ -74,6 +74,11 @@ class Budget(Settings):
         """When the search ends, by name, with the default filled in."""
         return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
 
+    @property
+    def optimizer_settings(self) -> dict[str, int | None]:
+        """The keyword arguments of `emotune.search.Optimizer` that state the budget."""
+        return {"min_budget": self.min, "max_budget": self.max, "eta": self.eta, **self.limits}
+
 
 class StudyObjective(Settings):
     """The metric that is optimised."""
@@ -176,6 +181,7 @@ def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = F
     _check_searcher(study, document)
     _check_objective(study, document)
     if not resumed:
+        _check_mode(study, document)
         _check_yardstick(study, document)
     _check_edges(study, document, recorded=resumed)
     _check_earlier(study, document)
@@ -219,6 +225,17 @@ def _check_objective(study: Study, document: Document) -> None:
         raise SettingsError(
             f"{document.where(('base', 'keep'))}: base.keep: best has no effect in a search, which compares the last "
             "epochs; remove it, and give --set keep=best to `emotune finetune`"
+        )
+
+
+def _check_mode(study: Study, document: Document) -> None:
+    """Refuse to search for the worst configuration."""
+    metric, mode = study.objective.metric, study.objective.mode
+    better = "min" if metric.partition("/")[2] in study.base.task.minimised else "max"
+    if mode != better:
+        raise SettingsError(
+            f"{document.where(('objective',))}: objective.mode: {mode} with metric {metric}, of which "
+            f"{'smaller' if better == 'min' else 'larger'} values are better; give --set objective.mode={better}"
         )
 
 

@@ -57,6 +57,9 @@ class TaskSettings(Settings, ABC):
     selection: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/loss", "min")
     """Metric by which the epochs of a run are compared, and its direction."""
 
+    minimised: ClassVar[frozenset[str]] = frozenset({"loss", "ece"})
+    """Names of the metrics of which smaller values are better."""
+
     network: ClassVar[frozenset[str]]
     """Settings of the network. They change its predictions, not how predictions are measured."""
 

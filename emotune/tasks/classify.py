@@ -169,7 +169,8 @@ def _no_ratings(index: pd.DataFrame, *, target: str) -> str:
     remedies = [f"it has ratings of {', '.join(rated)}: set task.target to one of them"] if rated else []
     if len(conditions) > 1:
         remedies.append(
-            f"it has the conditions {', '.join(conditions)}: set task.target: condition and task.high to one of them"
+            f"it has the conditions {', '.join(map(repr, conditions))}: set task.target: condition and task.high to "
+            "one of them"
         )
     return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
 
@@ -186,8 +187,8 @@ def _by_condition(index: pd.DataFrame, *, high: str) -> Float[np.ndarray, " segm
     known = _conditions_of(index)
     if high not in known or len(known) < 2:
         raise DataError(
-            f"task.high: {high!r} was given, but the conditions of the store are {', '.join(known) or 'none'}; "
-            "name one of at least two"
+            f"task.high: {high!r} was given, but the conditions of the store are "
+            f"{', '.join(map(repr, known)) or 'none'}; name one of at least two"
         )
     conditions = index["condition"].astype(str).to_numpy()
     return np.where(conditions == "", np.nan, (conditions == high).astype(float))

@@ -28,7 +28,8 @@ from emotune.errors import DamageError, StorageError, StorageRefusedError
 from emotune.files import new_folder, sha256_of
 from emotune.storage import Storage
 from emotune.storage.patience import patiently
-from emotune.training.loop import EpochProgress, EpochReport, KeptWeights, TrainState
+from emotune.training.epoch_report import EpochReport
+from emotune.training.loop import EpochProgress, KeptWeights, TrainState
 
 logger = logging.getLogger(__name__)
 GENERATIONS = 2

@@ -25,22 +25,13 @@ from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
 from emotune.tasks.classify import ClassifyObjective
+from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
 from emotune.training.workers import ALONE, WorkerGroup
 
 EVALUATION_BATCH = 128
 """Segments per batch of `evaluate`. It is not a setting, so that masks and sums do not depend on the batch size."""
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """The metrics of one epoch."""
-
-    epoch: int
-    """Number of the epoch, counted from 1 over all resumptions."""
-    metrics: dict[str, float]
-    """Metrics by name, for instance ``train/loss`` and ``val/loss``."""
 
 
 @dataclass(frozen=True)
@@ -259,9 +250,9 @@ def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, group:
     generator = torch.Generator(state.execution.device).manual_seed(seeds.of("mask"))
     seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
+    state.optimiser.zero_grad(set_to_none=True)  # before the forward pass: CUDA graphs use the gradients' memory again
     with state.execution.autocast():
         loss = network(batch, generator=generator)
-    state.optimiser.zero_grad(set_to_none=True)
     (loss * group.size).backward()  # gradients are averaged over the workers, but parts of a loss are to be summed
     state.optimiser.step()
     return loss.detach().double() * batch.joint_size

@@ -119,18 +119,13 @@ class EmotuneSearch(Searcher):
         if earlier is not None:
             earlier.close()
         journal = open_journal(self._folder, self._first_record())
-        budget = self._budget
         optimizer = optimizer_from_records(
             self._space,
             journal.records,
             mode="min" if self._mode == "min" else "max",
             settings={
                 **self._searcher,
-                "min_budget": budget.min,
-                "max_budget": budget.max,
-                "eta": budget.eta,
-                "evaluations": budget.evaluations,
-                "brackets": budget.bracket_limit,
+                **self._budget.optimizer_settings,
                 "seed": self._seed,
                 "concurrency": virtual_workers(self.concurrency, order=self._settings.order),
             },
@@ -274,10 +269,3 @@ class EmotuneSearch(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Return the settings; an open journal cannot be pickled."""
         return self.__dict__ | {"_session": None}
-
-    def table(self) -> list[dict[str, Any]]:
-        """Return the evaluations that have ended, in the order of the decisions, each with its values and result."""
-        return [
-            {"values": evaluation.values, "epochs": evaluation.to_epoch, "loss": loss}
-            for evaluation, loss in self.session.optimizer.results()
-        ]

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Opened, Record, Started, Value
+from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Opened, Started, Value
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.results import opened
@@ -100,7 +100,7 @@ class Session:
             evaluation = self.optimizer.ask()
             if evaluation is None:
                 return
-            self._append(Started(time=time.time(), evaluation=evaluation))
+            self._journal.append(Started(time=time.time(), evaluation=evaluation))
             self._running[evaluation.config_id] = evaluation
             if evaluation.config_id in self._final:
                 self._end(evaluation, value=self._final[evaluation.config_id])
@@ -149,7 +149,7 @@ class Session:
         self._started_at.setdefault(config_id, time.monotonic())
         self._record_epoch(evaluation, epoch=epoch, metrics=metrics)
         if not math.isfinite(value):
-            self._end(evaluation, value=None, error=f"diverged: the metric is {value}")
+            self._end(evaluation, failure=Failure(kind="diverged", message=f"diverged: the metric is {value}"))
             return "stop"
         if epoch < evaluation.to_epoch:
             return "continue"
@@ -178,13 +178,13 @@ class Session:
         config_id = self.trials.pop(trial_id, None)
         evaluation = None if config_id is None else self._running.get(config_id)
         if evaluation is not None:
-            self._end(evaluation, value=None, error=error)
+            self._end(evaluation, failure=Failure(kind="program_error", message=error))
 
     def close(self) -> None:
         """Record that the search is finished if it is, and give the journal back."""
         last = self._journal.records[-1]
         if self.finished and not isinstance(last, Closed):
-            self._append(Closed(time=time.time(), state="finished"))
+            self._journal.append(Closed(time=time.time(), state="finished"))
         self._journal.close()
 
     def _record_epoch(self, evaluation: Evaluation, *, epoch: int, metrics: Mapping[str, float]) -> None:
@@ -192,7 +192,7 @@ class Session:
         if epoch <= self._epochs.get(evaluation.config_id, 0):
             return
         self._epochs[evaluation.config_id] = epoch
-        self._append(
+        self._journal.append(
             EpochDone(
                 time=time.time(),
                 evaluation_id=evaluation.id,
@@ -203,27 +203,22 @@ class Session:
             durable=False,
         )
 
-    def _end(self, evaluation: Evaluation, *, value: float | None, error: str | None = None) -> None:
-        """Record the result of an evaluation: ``value``, or a failure if it is None or not finite."""
-        done = value is not None and math.isfinite(value)
-        diverged = error is not None and error.startswith("diverged")
-        self._append(
+    def _end(self, evaluation: Evaluation, *, value: float | None = None, failure: Failure | None = None) -> None:
+        """Record the result of an evaluation: a finite value, or a failure."""
+        self._journal.append(
             Ended(
                 time=time.time(),
                 evaluation_id=evaluation.id,
                 config_id=evaluation.config_id,
-                status="done" if done else "failed",
-                objective=value if done else None,
+                status="done" if failure is None else "failed",
+                objective=value,
                 seconds=time.monotonic() - self._started_at.pop(evaluation.config_id, time.monotonic()),
-                error=None if done else error,
-                failure_kind=None if done else "diverged" if diverged else "program_error",
+                error=None if failure is None else failure.message,
+                failure_kind=None if failure is None else failure.kind,
             )
         )
         del self._running[evaluation.config_id]
-        self.optimizer.tell(evaluation.id, self._sign * value if done and value is not None else None)
-
-    def _append(self, record: Record, *, durable: bool = True) -> None:
-        self._journal.append(record, durable=durable)
+        self.optimizer.tell(evaluation.id, None if value is None else self._sign * value)
 
 
 def _read_checkpoints(content: bytes | None, *, name: str) -> dict[int, SavedCheckpoint]:

@@ -81,7 +81,7 @@ def test_a_store_without_ratings_is_refused_with_its_conditions(
     for command in (["finetune"], ["crossval", "--protocol", "subject"]):
         code, err = call(*command, "finetune.yaml", "--store", str(conditions), "--encoder", "nowhere")
         assert code == 2
-        assert "no ratings of arousal; it has the conditions arithmetic, rest: set task.target: condition" in err
+        assert "no ratings of arousal; it has the conditions 'arithmetic', 'rest': set task.target: condition" in err
         assert err.count("\n") == 1
     settings = ["--set", "task.target=condition", "--set", "task.high=arithmetic"]
     code, err = call("finetune", "finetune.yaml", "--store", str(conditions), *settings)

@@ -76,6 +76,18 @@ MISTAKES = [
         r"--storage .*about\.json: this is a file; give a folder",
     ),
     (("sync", "first", "--tracking-uri", "localhost:5000"), r"--tracking-uri localhost:5000: .*http://localhost:5000"),
+    (("sync", "first", "--tracking-uri", "mlflow.db"), r"--tracking-uri mlflow\.db: .*sqlite:////.*/mlflow\.db, if it"),
+    (("crossval", "{examples}/crossval_ecg.yaml", "--store", "store"), r"Missing option '--protocol'\. Choose from: "),
+    (("data", "describe", "store", "--plot", "page"), r"--plot page: the name must end in \.png"),
+    (("data", "prepare", "synthetic", "--store", "new", "--seconds", "0"), r"--seconds 0\.0: seconds: 0\.0 was given"),
+    (
+        ("data", "prepare", "synthetic", "--store", "new", "--seconds", "5", "--set", "seconds=4"),
+        r"--seconds 5\.0 and --set seconds were given; leave one of them out",
+    ),
+    (
+        ("data", "prepare", "synthetic", "--store", "new", "--set", "band=[50, 1]"),
+        r"data prepare: band: 50 to 1 Hz was given",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from emotune.cli import emotune
 from emotune.cli.actions.prepare import TimeLeft
 from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.store import SegmentStore
 from emotune.errors import DataError, SettingsError
 from tests.data.examples.brain import write_eegmmidb
 from tests.data.examples.emotion import write_amigos
@@ -35,6 +36,12 @@ def torn(runs: Path, tmp_path: Path) -> Path:
     file = min(folder.rglob("*.edf"))
     file.write_bytes(file.read_bytes()[:-1000])
     return folder
+
+
+def test_a_band_can_be_set(tmp_path: Path) -> None:
+    small = ("--set", "subjects=1", "--set", "seconds_per_state=20", "--workers", "1", "--set", "band=[1, 40]")
+    run("synthetic", "--store", str(tmp_path / "store"), *small)
+    assert SegmentStore.open(tmp_path / "store").about.settings["band"] == [1, 40]
 
 
 def test_the_summary_lists_what_was_left_out_and_the_reason(torn: Path, tmp_path: Path) -> None:

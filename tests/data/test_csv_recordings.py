@@ -1,6 +1,7 @@
 """CSV recordings: a column is never shifted, re-interpreted, or taken for a lead in silence."""
 
 import datetime
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from emotune.data.corpora.folder import READER, Folder
 from emotune.data.corpora.reader import Item
+from emotune.data.formats.csv_signals import read_csv
 from emotune.data.modality import Modality
 from emotune.data.prepare.single import read_single
 from emotune.data.recording import Recording
@@ -336,3 +338,11 @@ def test_predict_reads_a_table_as_the_manifest_does(tmp_path: Path, kind: str) -
         with pytest.raises(DataError) as caught:
             read_single(tmp_path / "a.csv", modality="ecg", fs=FS)
         assert str(caught.value) == f"{tmp_path / 'a.csv'}: {item.reason}"
+
+
+def test_no_warning_of_pandas_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,ECG\ns,mV\n" + "".join(f"{i},{i % 7}\n" for i in range(30)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="column ECG contains values that are not numbers: 'mV' in line 2"):
+            read_csv(tmp_path / "a.csv")

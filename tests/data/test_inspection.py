@@ -101,7 +101,7 @@ def below_a_file(place: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda place: place / "page.jpg", "has the suffix '.jpg', expected '.png'"),
+        (lambda place: place / "page.jpg", "page.jpg: the name must end in .png"),
         (lambda place: place / "nowhere" / "page.png", "does not exist; create it first"),
         (below_a_file, "cannot be written: Not a directory"),
         (a_folder, "this is a folder"),

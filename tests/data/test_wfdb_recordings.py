@@ -192,3 +192,13 @@ def test_signals_without_names_are_listed_with_the_way_to_read_them(tmp_path: Pa
     assert item.reason.endswith(
         "(unnamed) (not recognised); state modality ecg for it in manifest.csv, or name its channels there"
     )
+
+
+@pytest.mark.parametrize("line", ["a.dat 16 0(0)/mV 16 0 0 0 0 II", "a.dat 16 0 16 0 0 0 0 II", "a.dat 16"])
+def test_a_gain_that_is_assumed_is_stated(tmp_path: Path, line: str) -> None:
+    lead = np.round(1000 * heart(20, fs=250)).astype("<i2")
+    (tmp_path / "a.dat").write_bytes(lead.tobytes())
+    (tmp_path / "a.hea").write_text(f"# a comment\na 1 250 {len(lead)}\n{line}\n")
+    content = read_file(tmp_path / "a.hea")
+    name = content.channels[0].name or "1 (unnamed)"
+    assert content.notes == (f"signal {name} has no gain in the header: 200 units per mV were assumed",)

@@ -26,7 +26,7 @@ from emotune.models.transformer import sinusoids
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import save_checkpoint
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 from tests.data.examples.signals import heart
 from tests.training.conftest import store, tiny_experiment
 

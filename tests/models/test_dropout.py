@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from emotune.models import Transformer
-from emotune.models.dropout import Dropout, seed_dropout
+from emotune.models.dropout import INT32_MAX, INT32_MIN, Dropout, hashed_numbers, seed_dropout
 
 DTYPES = [torch.float32, torch.bfloat16]
 
@@ -111,3 +111,34 @@ def test_a_network_in_parts_is_the_network_as_a_whole() -> None:
     for part in (slice(0, 2), slice(2, 5)):
         seed_dropout(encoder, seed=1, first=part.start, count=part.stop - part.start)
         torch.testing.assert_close(encoder(signals[part], rows[part]), whole[part], rtol=1e-5, atol=1e-6)
+
+
+def keep_mask(keys: torch.Tensor, *, rate: float, length: int) -> torch.Tensor:
+    """Zeros and ones of the numbers' threshold, minus their mean, over their standard deviation."""
+    kept = hashed_numbers(keys, length=length) >= INT32_MIN + round(rate * 2**32)
+    return (kept.double() - (1 - rate)) / (rate * (1 - rate)) ** 0.5
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("kind", ["random keys", "neighbouring keys"])
+def test_hashed_numbers_are_uniform_and_independent(rate: float, kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randint(INT32_MIN, INT32_MAX, (2, 32, 1), dtype=torch.int32, generator=generator)
+    if kind == "neighbouring keys":
+        keys[0, :, 0] = torch.arange(32)
+    entries, length = 32, 65_536
+    mask = keep_mask(keys, rate=rate, length=length)
+    assert abs(mask.mean().item()) * (entries * length) ** 0.5 < 4
+    for lag in (1, 2, 7, 64, 256, 1024):
+        products = mask[:, lag:] * mask[:, :-lag]
+        assert abs(products.mean().item()) * products.numel() ** 0.5 < 4.5, lag
+    between = (mask @ mask.T / length**0.5).fill_diagonal_(0)
+    assert between.abs().max() < 5
+    assert mask.view(entries, -1, 256).mean(dim=2).var().item() * 256 == pytest.approx(1, abs=0.1)
+
+
+def test_hashed_numbers_depend_on_both_keys() -> None:
+    keys = torch.tensor([[[1], [1], [2]], [[5], [6], [5]]], dtype=torch.int32)
+    numbers = hashed_numbers(keys, length=1000)
+    assert [(numbers[0] == other).float().mean().item() for other in numbers[1:]] == [0, 0]
+    assert torch.equal(hashed_numbers(keys, length=10), numbers[:, :10])

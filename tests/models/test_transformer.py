@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from emotune.models import MODELS, Transformer
-from emotune.models.transformer import Block, sinusoids
+from emotune.models.transformer import Block, convolve, convolve_as_product, sinusoids
 from emotune.tasks import MaskedValues
 
 SMALL = Transformer(channels=(4, 8), kernels=(5, 3), layers=2, heads=2, feedforward=16, dropout=0, attention_dropout=0)
@@ -36,6 +36,12 @@ def test_stem_output_is_aligned_with_its_input() -> None:
     changed[0, 0, 20] = 5.0
     difference = (stem(changed) - stem(signal)).abs().sum(dim=2)[0]
     assert difference.nonzero().flatten().tolist() == list(range(17, 24))
+
+
+@pytest.mark.parametrize("channels", [1, 10])
+def test_a_convolution_as_a_product_is_the_same(channels: int) -> None:
+    convolution, features = nn.Conv1d(channels, 8, 65, padding=32), torch.randn(3, 100, channels)
+    torch.testing.assert_close(convolve_as_product(convolution, features), convolve(convolution, features))
 
 
 def test_rows_equal_those_of_the_whole_sequence() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from emotune.runtime.failures import RULES
 from emotune.runtime.step_report import StepReport
 from emotune.search.records import Failure, FailureKind
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 
 TEXTS = st.none() | st.text(max_size=9)
 METRICS = st.dictionaries(st.text(max_size=9), st.floats(allow_nan=False))

@@ -78,8 +78,10 @@ def test_that_no_trial_has_a_worker_is_printed_once(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr("emotune.runtime.trial.time.monotonic", lambda: clock[0])
-    caplog.set_level("INFO", logger="emotune.waiting")
+    # as in a program that imports emotune; the command line, which other tests call, gives the logger its own handler
     monkeypatch.setattr("emotune.waiting.logger.propagate", True)
+    monkeypatch.setattr("emotune.waiting.logger.handlers", [])
+    caplog.set_level("INFO", logger="emotune.waiting")
     wait, trials = WorkerWait("a GPU"), [Trial(JOB, created_at=0.0), Trial(JOB, created_at=5.0)]
     for clock[0] in (0.0, 19.0, 21.0, 90.0):
         wait.check(trials)

@@ -21,7 +21,7 @@ from emotune.search.records import Ended, Evaluation, Failure, Opened, Started
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.study import StudyObjective
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 from tests.search.searching import mixed_space
 
 CPUS = 16.0

@@ -15,7 +15,7 @@ from emotune.search.records import Ended, Evaluation, Failure
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.journal import Journal
 from emotune.study.resume import make_optimizer
-from emotune.training.loop import EpochReport
+from emotune.training.epoch_report import EpochReport
 from tests.runtime.test_coordinator import STUDY, opening
 
 EPOCH = (EpochReport(1, {"val/loss": 1.0}),)

@@ -75,6 +75,16 @@ MISTAKES = {
         "objective: {metric: val/macro_f1, mode: max}",
         r"objective.metric: 'val/macro_f1' was given, but task.kind: masked_values reports val/loss, train/loss",
     ),
+    "the largest loss": (
+        "seed: 7",
+        "objective: {mode: max}",
+        r"study.yaml:4:1.*: objective.mode: max with metric val/loss, of which smaller values are better",
+    ),
+    "the worst classifier": (
+        "base:",
+        "objective: {metric: val/macro_f1}\nbase:\n  task: {kind: classify}",
+        r"objective.mode: min with metric val/macro_f1, of which larger values are better; give .*mode=max",
+    ),
     "nothing that validates": (
         "base:",
         "base:\n  folds: {validation: 0}",
@@ -146,6 +156,10 @@ def test_configurations_known_to_be_good_decide_results_and_reach_the_searcher(w
 MASKED, CLASSIFIED = "{kind: masked_values}", "{kind: classify}"
 
 
+def objective_of(metric: str) -> str:
+    return f"{{metric: {metric}, mode: {'min' if metric.endswith('loss') else 'max'}}}"
+
+
 @pytest.mark.parametrize(
     ("task", "name", "choices", "metric", "remedy"),
     [
@@ -164,7 +178,7 @@ MASKED, CLASSIFIED = "{kind: masked_values}", "{kind: classify}"
 def test_a_space_with_a_setting_that_changes_how_the_objective_is_measured_is_refused(
     write, task: str, name: str, choices: str, metric: str, remedy: str
 ) -> None:
-    text = f"base: {{task: {task}}}\nobjective: {{metric: {metric}}}\nbudget: {{min: 1, max: 99}}\nspace:\n"
+    text = f"base: {{task: {task}}}\nobjective: {objective_of(metric)}\nbudget: {{min: 1, max: 99}}\nspace:\n"
     entry = f"  hyperparameters:\n    - {{name: {name}, type: categorical, choices: {choices}}}\n"
     path = write(text + entry)
     with pytest.raises(SettingsError) as refused:
@@ -184,7 +198,7 @@ def test_a_space_with_a_setting_that_changes_how_the_objective_is_measured_is_re
     ],
 )
 def test_settings_of_the_training_can_be_searched(write, task: str, name: str, choices: str, metric: str) -> None:
-    text = f"base: {{task: {task}}}\nobjective: {{metric: {metric}}}\nbudget: {{min: 1, max: 99}}\nspace:\n"
+    text = f"base: {{task: {task}}}\nobjective: {objective_of(metric)}\nbudget: {{min: 1, max: 99}}\nspace:\n"
     entry = f"  hyperparameters:\n    - {{name: {name}, type: categorical, choices: {choices}}}\n"
     assert load_study(write(text + entry)).objective.metric == metric
 

@@ -182,7 +182,7 @@ def test_a_condition_is_classified_against_the_others() -> None:
     index = pd.DataFrame({"condition": ["rest", "arithmetic", "", "rest"]})
     task = Classify(target="condition", high="arithmetic")
     assert np.array_equal(task.labels(index), [0, 1, np.nan, 0], equal_nan=True)
-    with pytest.raises(DataError, match="'stress' was given, but the conditions of the store are arithmetic, rest"):
+    with pytest.raises(DataError, match="'stress' was given, but the conditions of the store are 'arithmetic', 'rest'"):
         Classify(target="condition", high="stress").labels(index)
     with pytest.raises(ValidationError, match="give a condition as high"):
         Classify(target="condition")

@@ -3,11 +3,14 @@
 import contextlib
 import platform
 import resource
+import shutil
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from emotune.data.batches import Batch, BatchPlan, batches
@@ -19,7 +22,7 @@ from emotune.models.dropout import seed_dropout
 from emotune.tasks import Classify, MaskedValues
 from emotune.tasks.base import Objective
 from emotune.training import execution
-from emotune.training.execution import PLAIN, Compute, ExecutionPlan, choose_execution
+from emotune.training.execution import PLAIN, Compute, ExecutionPlan, choose_execution, compile_encoder
 from emotune.training.loop import evaluate, train_epoch
 from tests.machines import medium_in_bfloat16
 from tests.training.conftest import tiny_experiment
@@ -123,6 +126,63 @@ def test_a_missing_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, experiment: E
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match="torch finds no GPU on this machine"):
         choose_execution(Compute(device="cuda"), MODEL, channels=1, samples=64)
+
+
+@pytest.mark.parametrize(
+    ("setting", "steps", "compiler", "compiled"),
+    [
+        ("auto", 326 * 500, "/usr/bin/cc", True),
+        ("auto", 47 * 27, "/usr/bin/cc", False),
+        ("auto", 0, "/usr/bin/cc", False),
+        ("auto", 326 * 500, None, False),
+        ("on", 1, "/usr/bin/cc", True),
+        ("off", 326 * 500, "/usr/bin/cc", False),
+    ],
+)
+def test_a_gpu_compiles_trainings_that_regain_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+    setting: Literal["auto", "on", "off"],
+    steps: int,
+    compiler: str | None,
+    compiled: bool,
+) -> None:
+    monkeypatch.setattr(execution, "choose_device", lambda compute: "cuda")
+    monkeypatch.setattr(execution, "multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr(shutil, "which", lambda name: compiler)
+    chosen = choose_execution(Compute(compile=setting), Transformer(), channels=1, samples=1280, steps=steps)
+    assert (chosen.compiled, chosen.graphs) == (compiled, compiled)
+    assert chosen.fixed_rows
+
+
+class Rows(nn.Module):
+    """An encoder without type checks, which torch cannot compile."""
+
+    def forward(self, signals: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        states = signals.transpose(1, 2).cumsum(dim=1)
+        return states if rows is None else states.gather(1, rows[:, :, None].expand(-1, -1, states.shape[2]))
+
+
+def test_a_compiled_encoder_is_compiled_once_for_all_batch_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler, compiled = torch.compile, []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        del inputs
+        compiled.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", lambda function, mode: compiler(function, backend=count))
+    encoder = Rows()
+    compile_encoder(encoder, mode="default")
+    for size in (5, 4, 3):
+        signals, rows = torch.randn(size, 2, 64), torch.randint(64, (size, 32))
+        torch.testing.assert_close(encoder(signals, rows), Rows()(signals, rows))
+    assert len(compiled) == 1
+
+
+def test_compilation_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SettingsError, match="on was given, but torch finds no C compiler"):
+        choose_execution(Compute(compile="on"), MODEL, channels=1, samples=64)
 
 
 @pytest.fixture(params=["this machine", "medium in bfloat16"])

@@ -12,7 +12,8 @@ from emotune.errors import TrainingDivergedError
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import restore, save_checkpoint
-from emotune.training.loop import EpochReport, TrainState, evaluate, measure_references, train_epoch
+from emotune.training.epoch_report import EpochReport
+from emotune.training.loop import TrainState, evaluate, measure_references, train_epoch
 from emotune.training.optim import Optim
 from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment

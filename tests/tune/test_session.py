@@ -91,7 +91,7 @@ class SimulatedTune:
         self.start_driver()
 
     def step(self) -> bool:
-        """Add a trial if there is one, and train an epoch of a trial; return whether the search goes on."""
+        """Add a trial if there is one, and train an epoch of a trial; return whether the search is not finished."""
         trial_id = f"trial{self.started}"
         suggestion = self.search.suggest(trial_id)
         if suggestion == "FINISHED":

@@ -33,7 +33,7 @@ def export_and_print(request: ExportRequest) -> None:
 
 
 def _refuse_folds(request: ExportRequest, *, root: Storage) -> None:
-    """Raise if the classifier of a cross-validation is asked for: it has one for each fold."""
+    """Refuse to export the classifier of a cross-validation, which has one for each fold."""
     folder = SearchFolder.at(Path(request.model))
     folder = folder if folder.begun else SearchFolder(root, request.model)
     records = read_journal(folder.journal) if folder.begun else []

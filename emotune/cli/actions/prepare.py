@@ -26,12 +26,16 @@ LINE_INTERVAL_S = 10.0
 def prepare_and_print(request: PrepareRequest) -> None:
     """Carry out ``emotune data prepare``."""
     reader = find_reader(request.corpus)
-    document = Document(name="options", content={}, positions={}).overridden(request.assignments)
-    known = PrepareSettings.model_fields
-    general = {key: value for key, value in document.content.items() if key in known}
-    specific = {key: value for key, value in document.content.items() if key not in known}
     options = {"modality": request.modality, "seconds": request.seconds}
-    general |= {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
+    positions: dict[tuple[str | int, ...], str] = {(): "data prepare"}
+    positions |= {(key,): f"--{key} {value}" for key, value in given.items()}
+    document = Document(name="", content={}, positions=positions).overridden(request.assignments)
+    for key in given.keys() & document.content.keys():
+        raise SettingsError(f"--{key} {given[key]} and --set {key} were given; leave one of them out")
+    known = PrepareSettings.model_fields
+    general = {key: value for key, value in document.content.items() if key in known} | given
+    specific = {key: value for key, value in document.content.items() if key not in known}
     for key in specific:
         _check_setting(key, reader=reader)
     settings = parse(dataclasses.replace(document, content=general), PrepareSettings)

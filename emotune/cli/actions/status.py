@@ -64,7 +64,6 @@ def print_status(name: str, *, storage: str, as_json: bool) -> None:
     _print_document(document)
     if (link := mlflow_link(folder)) is not None:
         click.echo(f"MLflow: {link}")
-    records = read_journal(folder.journal)
     if document["state"] not in {"interrupted", "failed"}:
         return
     if "trainable" in opened(records).study:

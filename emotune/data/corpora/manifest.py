@@ -72,6 +72,7 @@ class ManifestEntry:
     """None if the manifest does not state it."""
     fs: float | None
     condition: str
+    """Label of the whole recording, or names of its labelled parts, separated by ``|``; empty if not stated."""
     ratings: Mapping[str, float]
     rating_range: tuple[float, float]
     units: str
@@ -84,9 +85,10 @@ def read_manifest(folder: Path) -> list[ManifestEntry]:
     """Return the lines of ``manifest.csv``, grouped by subject, otherwise in their order.
 
     The columns ``file`` and ``subject`` are required. ``session`` defaults to the file's name without its
-    ending. ``condition`` (or ``labels``) labels the whole recording. ``arousal`` and ``valence`` are its
-    ratings, on a scale from ``rating_low`` (1) to ``rating_high`` (9). ``modality``, ``fs``, ``units`` and
-    ``channels`` (names separated by ``|``) override what the file states. Other columns are not read.
+    ending. ``condition`` (or ``labels``) labels the whole recording, or lists the labels of its parts, separated
+    by ``|``. ``arousal`` and ``valence`` are its ratings, on a scale from ``rating_low`` (1) to ``rating_high``
+    (9). ``modality``, ``fs``, ``units`` and ``channels`` (names separated by ``|``) override what the file states.
+    Other columns are not read.
 
     Raises:
         DataError: There is no manifest, or a line of it is invalid; the message names the line.
@@ -162,19 +164,25 @@ def _entry(values: Mapping[str, str], *, place: str) -> ManifestEntry:
         raise DataError(f"{place}: file and subject must be given")
     ratings = {name: _number(values, name, place=place) for name in ("arousal", "valence")}
     low, high = (_number(values, name, place=place) for name in ("rating_low", "rating_high"))
-    condition = values.get("condition") or values.get("labels", "")
     return ManifestEntry(
         file=values["file"],
         subject=values["subject"],
         session=values.get("session") or Path(values["file"]).stem,
         modality=_modality(values, place=place),
         fs=_rate(values, place=place),
-        condition="" if LIST_SEPARATOR in condition else condition,
+        condition=_condition(values, place=place),
         ratings={name: value for name, value in ratings.items() if value is not None},
         rating_range=(1.0 if low is None else low, 9.0 if high is None else high),
         units=values.get("units", ""),
         channels=tuple(name.strip() for name in values.get("channels", "").split(LIST_SEPARATOR) if name.strip()),
     )
+
+
+def _condition(values: Mapping[str, str], *, place: str) -> str:
+    given = {name: values[name] for name in ("condition", "labels") if values.get(name)}
+    if len(set(given.values())) > 1:
+        raise DataError(f"{place}: condition is {given['condition']!r}, but labels is {given['labels']!r}; state one")
+    return next(iter(given.values()), "")
 
 
 def _modality(values: Mapping[str, str], *, place: str) -> Modality | None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from emotune.data.corpora.labels import labels_of
 from emotune.data.corpora.manifest import MANIFEST, ManifestEntry
 from emotune.data.formats.columns import passed_over
 from emotune.data.formats.file import RawChannel, RawFile
@@ -80,8 +82,8 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
 
     Raises:
         MissingChannelsError: The file has no channel of the modality, or lacks one of ``names``.
-        DataError: A channel cannot be used or is there twice, the channels differ in rate or length, or the
-            sampling rate is not known or is contradicted by time stamps.
+        DataError: A channel cannot be used or is there twice, the channels differ in rate or length, the
+            sampling rate is not known or is contradicted by time stamps, or a labelled part has no duration.
     """
     channels = _as_manifest_says(raw.channels, entry=entry)
     chosen = _choose(channels, entry=entry, modality=modality, names=names)
@@ -94,13 +96,15 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
     units = dict.fromkeys(
         channel.unit or "unknown" for channel, factor in zip(chosen, factors, strict=True) if factor is None
     )
+    signal = np.stack(
+        [
+            _filled(channel.samples, missing=missing) * (factor or 1.0)
+            for channel, factor in zip(chosen, factors, strict=True)
+        ]
+    )
+    labels = labels_of(raw.intervals, seconds=signal.shape[1] / fs if fs else math.inf, entry=entry)
     return Recording(
-        signal=np.stack(
-            [
-                _filled(channel.samples, missing=missing) * (factor or 1.0)
-                for channel, factor in zip(chosen, factors, strict=True)
-            ]
-        ),
+        signal=signal,
         fs=fs,
         modality=modality,
         subject=entry.subject,
@@ -108,15 +112,16 @@ def recording_of(raw: RawFile, *, entry: ManifestEntry, modality: Modality, name
         channels=tuple(channel.name for channel in chosen),
         ratings=entry.ratings,
         scales=dict.fromkeys(entry.ratings, entry.rating_range),
-        condition=entry.condition,
-        intervals=raw.intervals,
+        condition=labels.condition,
+        intervals=labels.intervals,
         source=entry.file,
         calibrated=None not in factors,
         unit=", ".join(units),
         gaps=raw.gaps + _gaps(missing, fs=fs),
         notes=raw.notes
         + tuple(_notes(channels, chosen=chosen))
-        + tuple(_replaced(raw, chosen=chosen, table=entry.table)),
+        + tuple(_replaced(raw, chosen=chosen, entry=entry, modality=modality))
+        + labels.notes,
     )
 
 
@@ -162,8 +167,8 @@ def _of_stated_modality(channels: list[RawChannel], *, entry: ManifestEntry) -> 
 
 
 def _no_signal(name: str) -> str:
-    """Return why a channel is no signal, by its name; a channel without one may be a signal."""
-    if not name.strip():
+    """Return why a channel is no signal, by its name; one without a name, or with a number, may be."""
+    if not any(letter.isalpha() for letter in name):
         return ""
     return passed_over(name) or (OTHER_QUANTITY if is_other_quantity(name) else "")
 
@@ -322,10 +327,15 @@ def _gaps(missing: Sequence[Hole], *, fs: float) -> tuple[tuple[float, float], .
     return tuple(gaps)
 
 
-def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], table: str) -> list[str]:
-    """Return which rates and units of the file the table replaces by others."""
+def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], entry: ManifestEntry, modality: Modality) -> list[str]:
+    """Return which rates and units of the file the table replaces by others, and a unit that is not known."""
+    table = entry.table
     in_file = {id(channel.values): channel for channel in raw.channels}
     notes: dict[str, None] = {}
+    if entry.units and MODALITIES[modality].factor_from(entry.units) is None:
+        notes[f"{table} states the unit {entry.units}, which is not known: the standard deviation was not checked"] = (
+            None
+        )
     for channel in chosen:
         before = in_file[id(channel.values)]
         if before.fs is not None and before.fs != channel.fs:

@@ -118,7 +118,8 @@ def _layout(path: Path) -> EdfLayout:
             f"{record_bytes} bytes follows. Is it truncated?"
         )
     if length != FIXED_BYTES * (signals + 1) or size != expected:
-        raise DataError(f"it has {size} bytes, expected {expected} as in its EDF header. Is it truncated?")
+        why = "Is it truncated?" if size < expected else "Was something appended to it?"
+        raise DataError(f"it has {size} bytes, expected {expected} as in its EDF header. {why}")
     return EdfLayout(header=bytes(header), repaired=repaired, records=int(records), seconds=seconds)
 
 

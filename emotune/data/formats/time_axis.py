@@ -1,5 +1,6 @@
 """Comparison of a table's time column with the sampling rate: contradictions are refused, holes become gaps."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,9 @@ def _moments(fields: list[str]) -> Float[np.ndarray, " time"] | None:
         lambda: pd.to_datetime(text, utc=True),
     ):
         try:
-            moments = parse()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pandas warns of dates that it parses one by one
+                moments = parse()
         except (ValueError, TypeError, OverflowError, pd.errors.ParserError):
             continue
         first = moments.iloc[0]

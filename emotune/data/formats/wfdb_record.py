@@ -1,5 +1,6 @@
 """Reader of WFDB records: a header (.hea), its signal files, and its segments."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def read_wfdb(path: Path) -> RawFile:
             zip(record.sig_name, record.units, record.e_p_signal, record.samps_per_frame, strict=True),
         )
         fs = float(record.fs)
+        uncalibrated = _uncalibrated(path)
     except WFDB_FAULTS as error:
         raise DataError(f"the WFDB record is damaged: {one_line(error)}") from error
     channels = tuple(
@@ -51,12 +53,30 @@ def read_wfdb(path: Path) -> RawFile:
         )
         for name, unit, samples, per_frame in columns
     )
+    names = ", ".join(channels[number].name or f"{number + 1} (unnamed)" for number in sorted(uncalibrated))
     return RawFile(
         channels,
         gaps=_gaps(
             [(channel.samples, int(column[3])) for channel, column in zip(channels, columns, strict=True)], fs=fs
         ),
+        notes=(f"signal {names} has no gain in the header: 200 units per mV were assumed",) if uncalibrated else (),
     )
+
+
+def _uncalibrated(path: Path) -> set[int]:
+    """Return the positions of the signals whose gain is 0 or missing in a header: wfdb assumes 200 units per mV.
+
+    Segments are not examined.
+
+    Source:
+        WFDB Applications Guide, header(5): "ADC gain".
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    first, *lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if "/" in first[0]:
+        return set()
+    gains = {number: line[2] if len(line) > 2 else "0" for number, line in enumerate(lines[: int(first[1])])}
+    return {number for number, gain in gains.items() if float(re.split("[(/]", gain)[0]) == 0}
 
 
 def _check_segments(path: Path) -> None:

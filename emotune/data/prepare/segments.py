@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import Item
@@ -53,6 +53,12 @@ class PrepareSettings(Settings):
         if spec is None:
             return given
         return {"seconds": spec.seconds, "rate": spec.rate, "band": spec.band, "order": spec.order, **given}
+
+    @field_validator("band", mode="before")
+    @classmethod
+    def _list_as_tuple(cls, given: Any) -> Any:
+        """Return a list as a tuple: what the validator above returns is no JSON, in which a list would be accepted."""
+        return tuple(given) if isinstance(given, list) else given
 
     @model_validator(mode="after")
     def _check(self) -> "PrepareSettings":

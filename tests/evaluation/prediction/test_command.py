@@ -127,7 +127,7 @@ def test_a_long_signal_is_drawn_by_its_extremes() -> None:
             ("ours-arousal", "results/ours-arousal/journal.jsonl"),
             "the ending of the file is '.jsonl', expected one of .npz",
         ),
-        (("ours-arousal", "recording.npz", "--plot", "x.pdf"), "x.pdf has the suffix '.pdf', expected '.png'"),
+        (("ours-arousal", "recording.npz", "--plot", "x.pdf"), "--plot x.pdf: the name must end in .png"),
         (("ours-arousal", "recording.npz", "--plot", "no/x.png"), "--plot no/x.png: the folder"),
         (("ours-arousal", "recording.npz", "--csv", "no/x.csv"), "--csv no/x.csv: the folder"),
     ],
