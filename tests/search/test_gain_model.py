@@ -53,6 +53,17 @@ def test_the_gradient_is_the_slope_of_the_posterior() -> None:
     assert evidence.negative_log_posterior(theta)[1] == pytest.approx(slope, abs=1e-3)
 
 
+def test_a_search_for_hyperparameters_stays_where_they_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    downhill = lambda _, theta: (1e3 * float(theta.sum()), np.full(len(theta), 1e3))  # noqa: E731
+    monkeypatch.setattr(Evidence, "negative_log_posterior", downhill)
+    points = embed(np.random.default_rng(0).random((4, 1)), choices=np.array([0]))
+    about = {"groups": np.array([0, 0]), "numbers": np.arange(4), "at": np.zeros(4, dtype=int)}
+    best = Evidence(points, **about, targets=np.arange(4.0), rungs=1).best()
+    assert best.lengths[0] > 0
+    assert best.noise[0] > 0
+    assert 0 < best.share < 1
+
+
 def test_at_one_rung_it_is_the_textbook_process(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = Hyperparameters(np.array([0.4, 0.7]), 0.0, 0.0, np.empty(0), np.ones(1), np.array([0.01]))
     monkeypatch.setattr(Evidence, "best", lambda _: chosen)

@@ -39,6 +39,8 @@ PRIOR_COUNT = 2
 """Pseudo-count of the prior of the scale, whose mean is 1, in observations."""
 MAX_ITERATIONS = 15
 """Iterations of L-BFGS from the prior mean. More take time and change predictions little."""
+MAX_STEPS = 8.0
+"""Bound on the distance of theta from its prior mean, in prior spreads; line searches beyond it would overflow."""
 DIGITS = 2
 """Decimal places of theta, so that predictions do not depend on the last bits of a CPU's arithmetic."""
 
@@ -138,7 +140,8 @@ class Evidence:
             return value, gradient * spread
 
         limits = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS}
-        steps = minimize(scaled, np.zeros(len(mean)), jac=True, method="L-BFGS-B", options=limits).x
+        bounds = [(-MAX_STEPS, MAX_STEPS)] * len(mean)
+        steps = minimize(scaled, np.zeros(len(mean)), jac=True, method="L-BFGS-B", bounds=bounds, options=limits).x
         theta = np.round(mean + spread * steps, DIGITS)
         return Hyperparameters.at(theta, dimensions=self.dimensions, rungs=self.rungs)
 
