@@ -29,8 +29,12 @@ LATE_RANDOM_SHARE = 0.25
 """Factor of the random share after that."""
 WAITING = 12
 """Number of configurations of each rung whose promotion is considered: those with the lowest losses."""
-SAME_RATE = 0.95
-"""A new configuration begins at the highest rung whose rate is at least this share of the best one."""
+SAME_RATE = 0.5
+"""A new configuration begins at the highest rung whose rate is at least this share of the best one.
+
+Rates of low rungs are too high where the process trusts these rungs too much. With 0.5 instead of 0.95 the final
+regret is lower, see ``docs/decisions/expected-gain-per-epoch.md``.
+"""
 UNIFORM_CANDIDATES, NEIGHBOURS = 200, 60
 """Candidates that are drawn uniformly, and in each neighbourhood of the best configurations."""
 WIDE_CENTRES, NEAR_CENTRES = 10, 5
