@@ -11,8 +11,9 @@ from emotune.evaluation.crossval import cross_validation_study
 from emotune.experiment import Experiment
 from emotune.search import Evaluation
 from emotune.search.records import Closed, Ended, EpochDone, Opened, Record, Started
+from emotune.study.definition import Budget, StudyObjective
 from emotune.study.resume import make_optimizer
-from emotune.study.study import Budget, Study, StudyObjective
+from emotune.study.study import Study
 
 START = 1_795_000_000.0
 """Time of the first record (s since 1970)."""

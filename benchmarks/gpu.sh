@@ -1,5 +1,5 @@
 #!/bin/bash
-# Measures training on a GPU, step by step, and the time per part; about 8 minutes. Needs neither internet nor Ray.
+# Measures training on a GPU, step by step, and the time per part; about 5 minutes. Needs neither internet nor Ray.
 #
 #   benchmarks/gpu.sh                       on a machine with an NVIDIA GPU and torch
 #   benchmarks/gpu.sh --wheels FOLDER       first unpacks wheels of packages that the machine lacks

@@ -19,8 +19,8 @@ from emotune.runtime.coordinator import Coordinator
 from emotune.search import Optimizer
 from emotune.search.records import Opened
 from emotune.storage import LocalLog
+from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
-from emotune.study.study import StudyObjective
 
 DIMENSIONS = 8
 TIMED_PAIRS = 20

@@ -29,15 +29,16 @@ from emotune.experiment import Experiment
 from emotune.randomness import stream
 from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.evaluation import STEP_DURATION_S, wait_idle
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
-from emotune.runtime.worker import STEP_DURATION_S, Job, wait_idle
+from emotune.runtime.worker import Job
 from emotune.search import Evaluation, Optimizer
 from emotune.search.records import Ended, Opened, Record
 from emotune.search.settings import virtual_workers
 from emotune.storage import LocalLog, LocalStorage
+from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
-from emotune.study.study import StudyObjective
 from emotune.training.epoch_report import EpochReport
 
 LADDER = (1, 3, 9)

@@ -23,15 +23,16 @@ from ray.tune.search.bohb import TuneBOHB
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
+from emotune.runtime.evaluation import wait_idle
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
-from emotune.runtime.worker import Job, wait_idle
+from emotune.runtime.worker import Job
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
 from emotune.storage import LocalLog, LocalStorage
+from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
 from emotune.study.resume import optimizer_from_records
-from emotune.study.study import StudyObjective
 from emotune.training.epoch_report import EpochReport
 
 LADDER = (1, 3, 9)

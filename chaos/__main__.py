@@ -59,6 +59,7 @@ FAULTS = [
     Fault(deaths.worker_killed_again, settings=SLOW),
     Fault(deaths.worker_crashed, settings=SLOW, searches=False),
     Fault(deaths.raylet_killed),
+    Fault(deaths.agent_killed),
     Fault(deaths.gcs_killed),
     Fault(deaths.terminated),
     Fault(deaths.worker_hangs, settings=HANGING_SOON),

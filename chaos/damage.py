@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chaos.bench import Bench, require
 from emotune.storage import LocalStorage
-from emotune.training.checkpoints import generations
+from emotune.storage.generations import generations
 
 
 class Payload:

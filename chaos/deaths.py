@@ -100,6 +100,14 @@ def gcs_killed(bench: Bench, total: int) -> None:
     _kill_rays(bench, total, "gcs_server")
 
 
+def agent_killed(bench: Bench, total: int) -> None:
+    """Send SIGKILL to an agent process of the node; the raylet ends with it, and the driver starts Ray again."""
+    driver = bench.search()
+    bench.wait_for_records(bench.some_record(total), driver=driver)
+    kill(driver.find("ray::DashboardAgent"))
+    require("has died; Ray is started again" in driver.finish(), "no message about it")
+
+
 def _kill_rays(bench: Bench, total: int, program: str) -> None:
     driver = bench.search()
     bench.wait_for_records(bench.some_record(total), driver=driver)

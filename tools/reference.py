@@ -24,7 +24,9 @@ from emotune.cli import emotune
 from emotune.data.corpora.table import CORPORA
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.search.settings import SEARCHERS, SearchSettings
-from emotune.study.study import ELSEWHERE, Study
+from emotune.study.definition import ELSEWHERE, SearchDefinition
+from emotune.study.study import Study
+from emotune.study.trainable_study import TrainableStudy
 
 NAMES: dict[Any, str] = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
 """Names of plain types."""
@@ -52,6 +54,8 @@ class Section:
 def setting_sections() -> Iterator[Section]:
     """Yield the sections of the page of settings, in the order of the page."""
     yield from walk(Study, prefix="", title="Study")
+    shared = frozenset(SearchDefinition.model_fields)
+    yield Section("Study of a trainable", "", TrainableStudy, left_out=shared)
     yield Section("`searcher`", "searcher.", SearchSettings, left_out=frozenset(ELSEWHERE))
     yield from walk(PrepareSettings, prefix="", title="Preparation (`emotune data prepare --set`)")
     for name, reader in CORPORA.items():

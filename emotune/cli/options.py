@@ -58,6 +58,9 @@ class RunRequest:
     fresh: bool = False
     """Move old results of the same name away and start again."""
 
+    resume_hint: str | None = None
+    """What resumes the run after an interruption; None: the command that was typed."""
+
 
 Request = TypeVar("Request")
 

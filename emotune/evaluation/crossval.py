@@ -18,8 +18,9 @@ from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
 from emotune.experiment import Experiment
 from emotune.search.records import Record, Value
+from emotune.study.definition import Budget, StudyObjective
 from emotune.study.results import evaluation_results, last_metrics, opened
-from emotune.study.study import Budget, Study, StudyObjective
+from emotune.study.study import Study
 from emotune.tasks.scores import classification_scores
 from emotune.training.loop import TrainingData
 

@@ -27,6 +27,7 @@ from emotune.models.weights import PREFIX, load_pretrained
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
+from emotune.study.recorded import KINDS, kind_of
 from emotune.study.results import evaluation_results, find_best, opened
 from emotune.tasks.calibration import Calibration
 from emotune.training.checkpoints import newest_checkpoint
@@ -64,9 +65,14 @@ def best_checkpoint(folder: SearchFolder) -> Path:
     """Return the newest undamaged checkpoint of a search's best configuration.
 
     Raises:
-        SettingsError: The search has no result yet, or no undamaged checkpoint.
+        SettingsError: The search trains no experiment, has no result yet, or no undamaged checkpoint.
     """
     records = read_journal(folder.journal)
+    if records and (kind := kind_of(opened(records).study)) != "experiment":
+        raise SettingsError(
+            f"the search {folder.name!r} {KINDS[kind]}, which has no encoder of emotune; its checkpoints are in "
+            f"{folder.storage}"
+        )
     best = find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"]) if records else None
     if best is None:
         raise SettingsError(f"the search {folder.name!r} has no result yet; wait until an evaluation has ended")

@@ -1,6 +1,8 @@
 """The table of models: a settings class per encoder, which builds its module."""
 
-from typing import Annotated, Any
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Discriminator, GetJsonSchemaHandler, Tag
 from pydantic.json_schema import JsonSchemaValue
@@ -10,8 +12,24 @@ from emotune.models.base import Encoder, ModelSettings
 from emotune.models.convnet import ConvNet
 from emotune.models.features import Features
 from emotune.models.transformer import Transformer
+from emotune.plugins import check_plugin_name, load_plugin_class, plugin_entries
 
-MODELS: tuple[type[ModelSettings], ...] = (Transformer, ConvNet, Features)
+BUILT_IN: tuple[type[ModelSettings], ...] = (Transformer, ConvNet, Features)
+
+
+def name_of(model: type[ModelSettings]) -> str | None:
+    """Return the default of the field ``kind``, the name of a model; None without that field."""
+    field = model.model_fields.get("kind")
+    return None if field is None else field.default
+
+
+def _plugin(name: str) -> type[ModelSettings]:
+    model = load_plugin_class("emotune.models", name, base=ModelSettings)
+    check_plugin_name("emotune.models", name, own=name_of(model), taken=[name_of(model) or "" for model in BUILT_IN])
+    return model
+
+
+MODELS: tuple[type[ModelSettings], ...] = (*BUILT_IN, *map(_plugin, plugin_entries("emotune.models")))
 
 
 def kind(given: Any) -> str:
@@ -26,16 +44,15 @@ class _KindsInSchema:
     """Adds to the JSON schema which ``kind`` is which model, as pydantic does for discriminators without a default."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        mapping = {model.model_fields["kind"].default: f"#/$defs/{model.__name__}" for model in MODELS}
+        mapping = {name_of(model): f"#/$defs/{model.__name__}" for model in MODELS}
         return handler(core) | {"discriminator": {"propertyName": "kind", "mapping": mapping}}
 
 
-Model = Annotated[
-    Annotated[Transformer, Tag("transformer")]
-    | Annotated[ConvNet, Tag("convnet")]
-    | Annotated[Features, Tag("features")],
-    Discriminator(kind),
-    _KindsInSchema(),
-]
+if TYPE_CHECKING:
+    Model = Transformer | ConvNet | Features
+else:
+    Model = Annotated[
+        reduce(or_, (Annotated[model, Tag(name_of(model))] for model in MODELS)), Discriminator(kind), _KindsInSchema()
+    ]
 
 __all__ = ["MODELS", "ConvNet", "Encoder", "Features", "Model", "ModelSettings", "Transformer"]

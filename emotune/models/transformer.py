@@ -285,13 +285,14 @@ def sinusoids(
 
     ``pe[i, 2 j] = sin(i / 10000^(2 j / width))`` and ``pe[i, 2 j + 1] = cos(i / 10000^(2 j / width))``.
     """
-    return _sinusoids(steps, width, dtype=dtype, device=device)
+    return cached_sinusoids(steps, width, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=8)
-def _sinusoids(
+def cached_sinusoids(
     steps: int, width: int, *, dtype: torch.dtype, device: torch.device | None
 ) -> Float[Tensor, "step width"]:
+    """Return `sinusoids`, computed once for equal arguments."""
     frequencies = torch.exp(torch.arange(0, width, 2) * (-torch.log(torch.tensor(WAVELENGTH_RATIO)) / width))
     angles = torch.arange(steps)[:, None] * frequencies[None, :]
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).to(device=device, dtype=dtype)

@@ -20,8 +20,9 @@ from emotune.reproduce.recipes import Scale, classification, fusion, pretraining
 PASSES_PER_STEP = 3
 """StageCost of a training step in forward passes (forward, and a backward pass of twice its cost)."""
 
-H200_FLOPS = 2.76e14
-"""Assumed throughput (floating-point operations per second): 35 % of an H200's peak for bfloat16 matrix products."""
+H200_FLOPS = 3.1e14
+"""Throughput of the published pre-training on an H200 (floating-point operations per second), as measured with
+``benchmarks/gpu.sh``: 39 % of its peak for bfloat16 matrix products."""
 
 
 @dataclass(frozen=True)

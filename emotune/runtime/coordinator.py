@@ -16,8 +16,8 @@ from emotune.runtime.failures import RULES, FailureRule
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Removed, Resized, Started
 from emotune.search.settings import virtual_workers
+from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
-from emotune.study.study import StudyObjective
 
 logger = logging.getLogger(__name__)
 

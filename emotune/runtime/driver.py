@@ -2,32 +2,30 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from signal import Signals
-from types import MappingProxyType
-from typing import Literal
+
+from ray import tune
 
 from emotune.durations import HOUR_S
 from emotune.errors import ClusterError, EmotuneError, SettingsError
 from emotune.runtime.cluster.access_check import Requirements, check_nodes
-from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concurrency, connect_for_search
+from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concurrency
 from emotune.runtime.cluster.connect import disconnect
-from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu
 from emotune.runtime.coordinator import Coordinator, Observer
 from emotune.runtime.crashes import crash_file, remove_crash_files
-from emotune.runtime.group import GroupTrainable
+from emotune.runtime.job import EvaluationJob
+from emotune.runtime.options import DEFAULT_OPTIONS, RunOptions
 from emotune.runtime.retention import Retention
 from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob, run_trials
-from emotune.runtime.worker import EvaluationTrainable, Job
+from emotune.runtime.workload import Workload
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record, Retried, TimeLimit
-from emotune.search.stopping import Amount, Hours, extension
-from emotune.storage import Storage
+from emotune.search.stopping import extension
+from emotune.study.definition import SearchDefinition
 from emotune.study.folder import SearchFolder
-from emotune.study.initial_encoders import Encoders, copy_encoders
 from emotune.study.journal import Journal
 from emotune.study.results import (
     TIME_LIMIT_REASON,
@@ -39,7 +37,6 @@ from emotune.study.results import (
     search_state,
 )
 from emotune.study.resume import as_recorded, make_optimizer, software_changes
-from emotune.study.study import Study
 
 logger = logging.getLogger(__name__)
 
@@ -53,47 +50,19 @@ SOFTWARE = ("emotune", "ConfigSpace", "hpbandster", "numpy", "ray", "torch")
 """Packages whose versions are recorded."""
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How a search is run. Of these only ``concurrency`` affects the results."""
-
-    concurrency: int | None = None
-    """Evaluations at a time; None: the capacity of the cluster, also when that changes."""
-    purpose: Literal["configuration", "pretrain", "finetune", "fold"] = "configuration"
-    """What a configuration is, for MLflow and the display."""
-    measure_test: bool = False
-    """Measure the test segments after the last epoch (single runs only)."""
-    amounts: Mapping[str, Amount] = field(default_factory=dict)
-    """``brackets`` and ``evaluations`` given beside the study; ``+N`` extends a finished search by N."""
-    warm_start: tuple[str, ...] = ()
-    """Earlier searches whose best configurations are in the study."""
-    workers: tuple[int, int] | None = None
-    """Fewest and most workers of an evaluation, as a Ray Train group; None: one worker, without a group."""
-    retry_failed: bool = False
-    """Run failed evaluations again, except those that diverged."""
-    trials_per_gpu: TrialsPerGpu = 1
-    """Evaluations that share a GPU, if the cluster has GPUs and an evaluation has one worker."""
-    hours: Hours | None = None
-    """Running time after which no evaluation is started; None: the recorded limit, if there is one."""
-    keep: int | None = None
-    """Number of the best configurations that keep their checkpoints when they are out of the race; None: all."""
-
-
 def run_study(
-    study: Study,
+    workload: Workload,
     folder: SearchFolder,
     *,
-    options: RunOptions = RunOptions(),
-    encoders: Encoders = MappingProxyType({}),
+    options: RunOptions = DEFAULT_OPTIONS,
     observers: Sequence[Observer] = (),
 ) -> list[Record]:
     """Run a search to its end, or resume it where an earlier driver stopped.
 
     Args:
-        study: The resolved study.
+        workload: The study, and how its evaluations are trained.
         folder: Folder of the search, existing or new.
         options: How to run it.
-        encoders: Checkpoints of the pre-trained encoders, if the study starts from any.
         observers: Called with every record.
 
     Returns:
@@ -111,24 +80,18 @@ def run_study(
     with Journal.open(folder.journal, owner=folder.name) as journal:
         folder.check_complete(journal.records)
         if journal.records:
-            study = _resume(journal, study, options)
+            workload = workload.with_study(_resume(journal, workload.study, options))
+        study = workload.study
         folder.forget_stop()
-        connect = partial(
-            connect_for_search,
-            study.base,
-            trials=options.concurrency,
-            workers=options.workers,
-            trials_per_gpu=options.trials_per_gpu,
-        )
 
         def reconnect() -> None:
             disconnect()
-            connect()
+            workload.connect(options)
 
         capacity = requirements = None
         if search_state(journal.records, alive=False) != "finished":
-            capacity = connect()
-            requirements = check_nodes(folder, study.base)
+            capacity = workload.connect(options)
+            requirements = check_nodes(folder, stores=workload.stores)
             _open(journal, study, folder, options=options, capacity=capacity)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         retention = Retention(folder, keep=options.keep)
@@ -141,11 +104,14 @@ def run_study(
             on_end=retention.remove_when_due,
         )
         if capacity is not None and search_state(journal.records, alive=False) != "finished":
-            copies = copy_encoders(encoders, folder)
-            make_job = _job_maker(study, folder, copies=copies, options=options, requirements=requirements)
-            concurrency = choose_concurrency(journal.records, options.concurrency, capacity=capacity)
+            evaluations = Evaluations(
+                folder,
+                make_job=_job_maker(workload, folder, options=options, requirements=requirements),
+                trainable=workload.trainable(options),
+                concurrency=choose_concurrency(journal.records, options.concurrency, capacity=capacity),
+            )
             try:
-                signal = _search(coordinator, make_job, folder, concurrency=concurrency, reconnect=reconnect)
+                signal = _search(coordinator, evaluations, reconnect=reconnect)
             finally:
                 remove_crash_files(folder.path)
             retention.remove(coordinator)
@@ -153,7 +119,17 @@ def run_study(
         return list(journal.records)
 
 
-def _resume(journal: Journal, study: Study, options: RunOptions) -> Study:
+@dataclass(frozen=True)
+class Evaluations:
+    """How the evaluations of a search are run with Ray Tune."""
+
+    folder: SearchFolder
+    make_job: MakeJob
+    trainable: type[tune.Trainable]
+    concurrency: Concurrency
+
+
+def _resume(journal: Journal, study: SearchDefinition, options: RunOptions) -> SearchDefinition:
     """Record what the options change in a search that has begun, and return its study."""
     study = as_recorded(study, journal.records, amounts=options.amounts, warm_start=options.warm_start)
     _add_hours(journal, options)
@@ -189,7 +165,7 @@ def _time_limit(records: Sequence[Record]) -> Callable[[], bool]:
     return lambda: time.monotonic() >= end
 
 
-def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
+def _extend(journal: Journal, study: SearchDefinition, options: RunOptions) -> None:
     """Extend a finished search as the options say; a search that is not finished is not extended."""
     amounts = {name: amount for name, amount in options.amounts.items() if amount.more}
     if not amounts:
@@ -211,7 +187,7 @@ def _extend(journal: Journal, study: Study, options: RunOptions) -> None:
     journal.append(Extended(time=time.time(), brackets=moved.brackets, evaluations=moved.evaluations))
 
 
-def _retry(journal: Journal, study: Study, options: RunOptions) -> None:
+def _retry(journal: Journal, study: SearchDefinition, options: RunOptions) -> None:
     """Record that failed evaluations are run again, if the options say so."""
     if not options.retry_failed:
         return
@@ -225,7 +201,12 @@ def _retry(journal: Journal, study: Study, options: RunOptions) -> None:
 
 
 def _open(
-    journal: Journal, study: Study, folder: SearchFolder, *, options: RunOptions, capacity: Callable[[], Capacity]
+    journal: Journal,
+    study: SearchDefinition,
+    folder: SearchFolder,
+    *,
+    options: RunOptions,
+    capacity: Callable[[], Capacity],
 ) -> None:
     """Write the first record, unless an earlier driver did."""
     if journal.records:
@@ -258,29 +239,21 @@ def _warn_of_other_software(records: Sequence[Record]) -> None:
 
 
 def _job_maker(
-    study: Study,
-    folder: SearchFolder,
-    *,
-    copies: Mapping[str, Storage],
-    options: RunOptions,
-    requirements: Requirements | None,
+    workload: Workload, folder: SearchFolder, *, options: RunOptions, requirements: Requirements | None
 ) -> MakeJob:
-    def make_job(evaluation: Evaluation) -> Job:
-        experiment = study.base.with_values(evaluation.values)
-        start = experiment.start
-        return Job(
-            evaluation_id=evaluation.id,
-            config_id=evaluation.config_id,
-            from_epoch=evaluation.from_epoch,
-            to_epoch=evaluation.to_epoch,
-            experiment=experiment,
-            checkpoints=folder.checkpoints(evaluation.config_id),
-            encoder=None if start is None else copies.get(start.which(experiment.folds)),
-            measure_test=options.measure_test,
-            workers=options.workers,
-            crash_file=_crash_file(folder, evaluation, options=options),
-            requirements=requirements,
-        )
+    make = workload.job_maker(folder, options)
+
+    def make_job(evaluation: Evaluation) -> EvaluationJob:
+        common = {
+            "evaluation_id": evaluation.id,
+            "config_id": evaluation.config_id,
+            "from_epoch": evaluation.from_epoch,
+            "to_epoch": evaluation.to_epoch,
+            "checkpoints": folder.checkpoints(evaluation.config_id),
+            "crash_file": _crash_file(folder, evaluation, options=options),
+            "requirements": requirements,
+        }
+        return make(evaluation, common)
 
     return make_job
 
@@ -295,24 +268,17 @@ def _crash_file(folder: SearchFolder, evaluation: Evaluation, *, options: RunOpt
     return crash_file(folder.path, evaluation_id=evaluation.id)
 
 
-def _search(
-    coordinator: Coordinator,
-    make_job: MakeJob,
-    folder: SearchFolder,
-    *,
-    concurrency: Concurrency,
-    reconnect: Callable[[], object],
-) -> Signals | None:
+def _search(coordinator: Coordinator, evaluations: Evaluations, *, reconnect: Callable[[], object]) -> Signals | None:
     """Run the evaluations with Ray Tune, and return the signal that ended them, if any.
 
     If Ray fails, it is started again, `MAX_RAY_RESTARTS` times without a new epoch in between.
     """
-    if concurrency.elastic:
-        coordinator.resize(concurrency.slots)
+    if evaluations.concurrency.elastic:
+        coordinator.resize(evaluations.concurrency.slots)
     restarts, epochs_done, signal = 0, -1, None
     while restarts <= MAX_RAY_RESTARTS:
         try:
-            signal = _run_trials(coordinator, make_job, folder, concurrency=concurrency)
+            signal = _run_trials(coordinator, evaluations)
             break
         except ClusterError as error:
             restarts = 1 if coordinator.epochs_done > epochs_done else restarts + 1
@@ -340,19 +306,17 @@ def _close(coordinator: Coordinator, signal: Signals | None) -> None:
     coordinator.close(Closed(time=time.time(), state="finished" if finished else "interrupted", reason=reason))
 
 
-def _run_trials(
-    coordinator: Coordinator, make_job: MakeJob, folder: SearchFolder, *, concurrency: Concurrency
-) -> Signals | None:
+def _run_trials(coordinator: Coordinator, evaluations: Evaluations) -> Signals | None:
+    concurrency = evaluations.concurrency
     searcher = CoordinatorSearcher(
         coordinator,
-        make_job=make_job,
+        make_job=evaluations.make_job,
         concurrency=concurrency.slots,
-        stop_requested=folder.stop_watch(),
+        stop_requested=evaluations.folder.stop_watch(),
         current_slots=concurrency.current_slots,
         resource="a GPU" if concurrency.resources.get("GPU") else "a CPU",
     )
-    trainable = EvaluationTrainable if concurrency.resources else GroupTrainable
-    signal = run_trials(searcher, trainable=trainable, resources=concurrency.resources)
+    signal = run_trials(searcher, trainable=evaluations.trainable, resources=concurrency.resources)
     if searcher.failure is not None:
         raise searcher.failure
     return signal

@@ -20,11 +20,11 @@ writes it down (`crashes`): an exception of the program. A process that was kill
 memory killer or an operator ended it, which says nothing about the configuration.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-import torch
 from ray.exceptions import RayError
 
 from emotune.errors import (
@@ -100,7 +100,6 @@ KINDS_BY_TYPE: tuple[tuple[type[BaseException], FailureKind], ...] = (
     (StorageAwayError, "storage"),
     (StorageRefusedError, "storage"),
     (GpuLostError, "gpu_lost"),
-    (torch.OutOfMemoryError, "out_of_memory"),
     (MemoryError, "out_of_memory"),
     (RayError, "worker_lost"),
     (OSError, "os_error"),
@@ -156,6 +155,8 @@ def _kind_of(error: BaseException, *, in_group: bool) -> FailureKind:
     for error_type, kind in KINDS_BY_TYPE:
         if isinstance(error, error_type):
             return kind
+    if _is_out_of_gpu_memory(error):
+        return "out_of_memory"
     if isinstance(error, RuntimeError):
         text = str(error)
         if ALLOCATION_ERROR in text:
@@ -165,3 +166,9 @@ def _kind_of(error: BaseException, *, in_group: bool) -> FailureKind:
         if in_group and any(part in text for part in COLLECTIVE_ERRORS):
             return "worker_lost"
     return "program_error"
+
+
+def _is_out_of_gpu_memory(error: BaseException) -> bool:
+    """Return whether PyTorch could not allocate memory of a GPU; it is not imported for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)

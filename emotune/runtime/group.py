@@ -18,11 +18,12 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from emotune.runtime.cluster.group_size import GroupSize
 from emotune.runtime.cluster.resources import has_gpus, worker_resources
+from emotune.runtime.evaluation import wait_idle
 from emotune.runtime.group_worker import serve
 from emotune.runtime.mailbox import Mailbox, MailboxContents
 from emotune.runtime.ray_errors import group_failure, is_startup_timeout
 from emotune.runtime.step_report import StepReport
-from emotune.runtime.worker import Job, wait_idle
+from emotune.runtime.worker import Job
 
 POLL_INTERVAL_S = 0.1
 """Interval at which a trial reads its group's mailbox."""

@@ -13,9 +13,9 @@ from emotune.errors import StorageError, StorageRefusedError
 from emotune.runtime.coordinator import Coordinator
 from emotune.search.ranking import Result, rank
 from emotune.search.records import Evaluation, Record, Removed, Started
+from emotune.storage.generations import MANIFEST
 from emotune.study.folder import SearchFolder
 from emotune.study.results import failures_to_retry
-from emotune.training.checkpoints import MANIFEST
 
 logger = logging.getLogger(__name__)
 

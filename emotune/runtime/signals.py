@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
@@ -23,12 +24,17 @@ def stop_on_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     SIGHUP reports that the terminal is gone. A shell and the kernel may both send it, and systemd sends it right after
     SIGTERM, so it never ends the search at once. It stays ignored if it was, as under ``nohup``.
 
+    Python runs handlers in the main thread only; in another thread signals are left as they are.
+
     Args:
         stop: Called with the signal.
 
     Raises:
         KeyboardInterrupt: A second SIGINT or SIGTERM was received.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     first: signal.Signals | None = None
     terminals = [stream for stream in STREAMS if os.isatty(stream)]
 

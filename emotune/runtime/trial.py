@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from emotune.runtime.worker import Job
+from emotune.runtime.job import EvaluationJob
 from emotune.search.records import Failure
 from emotune.waiting import announce
 
@@ -43,7 +43,7 @@ class TrialState(StrEnum):
 class Trial:
     """A trial of Ray Tune."""
 
-    job: Job
+    job: EvaluationJob
     state: TrialState = TrialState.STARTING
     evaluation_id: int | None = field(init=False)
     """The evaluation that the trial still has to end."""
@@ -109,4 +109,4 @@ class WorkerWait:
             self._announced = False
         elif not self._announced and time.monotonic() - min(t.created_at for t in trials) > WAIT_ANNOUNCEMENT_S:
             self._announced = True
-            announce(f"waiting for {self._resource}; the cluster has none free")
+            announce(f"waiting for a worker with {self._resource}: none is free, or its process is starting")

@@ -32,7 +32,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -46,25 +45,24 @@ from ray.tune.stopper import Stopper
 from emotune.durations import duration
 from emotune.errors import ClusterError, SearchFailedError
 from emotune.runtime.cluster.capacity import ElasticConcurrency
-from emotune.runtime.cluster.connect import missing_session_folder
+from emotune.runtime.cluster.connect import find_ray_fault
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.crashes import with_crash
-from emotune.runtime.group import GroupTrainable
+from emotune.runtime.job import EvaluationJob
 from emotune.runtime.ray_errors import lost_trial_failure, raise_cause
 from emotune.runtime.signals import stop_on_signals
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import Trial, TrialState, WorkerWait
 from emotune.runtime.watchdog import Watchdog
-from emotune.runtime.worker import EvaluationTrainable, Job
 from emotune.search.records import Evaluation, Failure
 
 logger = logging.getLogger(__name__)
-MakeJob = Callable[[Evaluation], Job]
+MakeJob = Callable[[Evaluation], EvaluationJob]
 
 START_TIMEOUT_S = 20.0
 """Time for which an idle worker is not given to a trial whose own process is about to start."""
-FOLDER_CHECK_INTERVAL_S = 1.0
-"""Interval at which the driver checks that Ray's folder is still there."""
+RAY_CHECK_INTERVAL_S = 1.0
+"""Interval at which the driver checks that Ray can start workers."""
 
 
 class CoordinatorSearcher(Searcher):
@@ -152,8 +150,7 @@ class CoordinatorSearcher(Searcher):
         if trial is None or trial.state is not TrialState.STARTING:
             return
         trial.run()
-        cost = trial.job.experiment.cost()
-        self._watchdog.watch(trial_id, cost=cost, silence_limit=trial.job.experiment.compute.patience)
+        self._watchdog.watch(trial_id, cost=trial.job.cost, silence_limit=trial.job.silence_limit)
 
     def mark_hung(self) -> set[str]:
         """Return the trials that have begun to hang, whose workers are to be killed; each is returned once."""
@@ -330,12 +327,12 @@ class TrialCallback(Callback):
 class SearchStopper(Stopper):
     """Tune's stopper, which receives every result first: it processes the reports, and ends trials and the search.
 
-    It also checks that Ray's folder is still there. Without it Tune is stopped while the workers can still save.
+    It also checks that Ray can still start workers. If it cannot, Tune is stopped while the workers can still save.
     """
 
     def __init__(self, searcher: CoordinatorSearcher) -> None:
         self.signal: signal.Signals | None = None
-        self.lost_folder: Path | None = None
+        self.ray_fault: str | None = None
         self._searcher = searcher
         self._checked_at = time.monotonic()
 
@@ -349,19 +346,33 @@ class SearchStopper(Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the search is to end now."""
-        if self.lost_folder is None and time.monotonic() - self._checked_at >= FOLDER_CHECK_INTERVAL_S:
-            self.lost_folder, self._checked_at = missing_session_folder(), time.monotonic()
-        return self.signal is not None or self.lost_folder is not None or self._searcher.is_over
+        if self.ray_fault is None and time.monotonic() - self._checked_at >= RAY_CHECK_INTERVAL_S:
+            without_workers = all(trial.state is TrialState.STARTING for trial in self._searcher.trials.values())
+            self.ray_fault = find_ray_fault(without_workers=without_workers)
+            self._checked_at = time.monotonic()
+        return self.signal is not None or self.ray_fault is not None or self._searcher.is_over
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing for Tune's own files."""
         return {}
 
 
+class NoReporter(tune.ProgressReporter):
+    """Tune's own display, which shows nothing: in a notebook it would clear the output of the cell."""
+
+    def should_report(self, trials: list[TuneTrial], done: bool = False) -> bool:  # noqa: FBT001, FBT002 (Tune's)
+        """Return false."""
+        del trials, done
+        return False
+
+    def report(self, trials: list[TuneTrial], done: bool, *sys_info: Any) -> None:  # noqa: FBT001 (Tune's)
+        """Do nothing."""
+
+
 def run_trials(
     searcher: CoordinatorSearcher,
     *,
-    trainable: type[tune.Trainable] = EvaluationTrainable,
+    trainable: type[tune.Trainable],
     resources: Mapping[str, float] = MappingProxyType({"CPU": 1.0}),
 ) -> signal.Signals | None:
     """Run the searcher's evaluations with Tune until the search is over, has failed, or a signal is received.
@@ -371,7 +382,7 @@ def run_trials(
     Args:
         searcher: Source of the evaluations.
         trainable: Runs an evaluation.
-        resources: Ray resources of a trial; ignored for groups, whose trials compute nothing themselves.
+        resources: Ray resources of a trial; empty for groups, whose trials compute nothing themselves.
 
     Returns:
         The signal that ended it, if any.
@@ -380,15 +391,14 @@ def run_trials(
         ClusterError: Ray or Tune failed. No evaluation has failed for that.
     """
     stopper = SearchStopper(searcher)
-    is_group = issubclass(trainable, GroupTrainable)
     scratch: str | None = None
     try:
-        bundle = _resources_on_driver_node() if is_group else tune.PlacementGroupFactory([dict(resources)])
+        bundle = tune.PlacementGroupFactory([dict(resources)]) if resources else _resources_on_driver_node()
         scratch = tempfile.mkdtemp(prefix="emotune-tune-")
         with stop_on_signals(stopper.stop):
             _tuner(searcher, stopper, trainable=tune.with_resources(trainable, bundle), scratch=scratch).fit()
-        if stopper.lost_folder is not None and stopper.signal is None and not searcher.is_over:
-            raise ClusterError(f"Ray's folder {stopper.lost_folder} was deleted")
+        if stopper.ray_fault is not None and stopper.signal is None and not searcher.is_over:
+            raise ClusterError(stopper.ray_fault)
     except Exception as error:
         try:
             raise_cause(error)
@@ -422,6 +432,7 @@ def _tuner(
             callbacks=[TrialCallback(searcher)],
             stop=stopper,
             verbose=0,
+            progress_reporter=NoReporter(),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),

@@ -1,8 +1,4 @@
-"""The worker of an evaluation: loads the newest checkpoint, trains, saves; and the Tune class around it.
-
-Starting an actor and importing torch takes seconds, a new job in a running actor milliseconds. So the actor is
-reused (``reset_config``) and keeps the stores that it has opened.
-"""
+"""The worker of an experiment: loads the newest checkpoint, trains, saves."""
 
 import shutil
 import time
@@ -13,26 +9,22 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ray import tune
 
-from emotune.base import Settings
 from emotune.data.folds import unit_keys
 from emotune.data.people import people_of
 from emotune.data.store import SegmentStore
-from emotune.errors import GpuLostError, TrainingDivergedError
+from emotune.errors import GpuLostError
 from emotune.experiment import Experiment
-from emotune.runtime.cluster.access_check import InaccessibleError, Requirements, check_access, this_node_name
-from emotune.runtime.crashes import record_crashes
-from emotune.runtime.failures import failure_of
-from emotune.runtime.step_report import StepReport
+from emotune.runtime.cluster.access_check import this_node_name
+from emotune.runtime.evaluation import TrialTrainable
+from emotune.runtime.job import EvaluationJob
 from emotune.storage import StorageField
+from emotune.storage.generations import fetch_generation, forget_unshared
 from emotune.tasks import Classify
 from emotune.tasks.classify import ClassifyObjective
 from emotune.tasks.scores import interval_half_width
 from emotune.training.calibration import calibrate
 from emotune.training.checkpoints import (
-    fetch_checkpoint,
-    forget_unshared,
     newest_checkpoint,
     restore,
     save_checkpoint,
@@ -42,15 +34,6 @@ from emotune.training.loop import Pause, TrainingData, evaluate, measure_referen
 from emotune.training.meter import Meter, training_flops
 from emotune.training.workers import ALONE, WorkerGroup
 
-STEP_DURATION_S = 0.2
-"""Training time of a Tune step; shorter steps would flood the driver with results of short epochs."""
-
-IDLE_INTERVAL_S = (0.02, 0.5)
-"""Shortest and longest duration of the step of an idle worker, which waits for a job."""
-
-ACCESS_POLL_INTERVAL_S = 5.0
-"""Interval at which a worker checks the access again that it did not have."""
-
 MAX_SAVING_SHARE = 0.1
 """Largest share of the time for checkpoints: an epoch is saved if it took at least ten times as long as saving."""
 
@@ -58,27 +41,27 @@ CHECKPOINT_INTERVAL_S = 300.0
 """Time after which a checkpoint is written in any case, also in the middle of an epoch."""
 
 
-class Job(Settings):
-    """One evaluation, as sent to a worker."""
+class Job(EvaluationJob):
+    """One evaluation of an experiment, as sent to a worker."""
 
-    evaluation_id: int
-    config_id: int
-    from_epoch: int
-    to_epoch: int
     experiment: Experiment
     """The base experiment with the configuration's values."""
-    checkpoints: StorageField
-    """Folder of the configuration's checkpoints, shared by driver and workers, or one that stands for a bucket's."""
     encoder: StorageField | None = None
     """Checkpoint of the pre-trained encoder to start from."""
     measure_test: bool = False
     """Measure on the test segments after the last epoch."""
-    requirements: Requirements | None = None
-    """What the machine of a worker must be able to access."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers, as a Ray Train group; None: one worker, without a group."""
-    crash_file: Path | None = None
-    """File into which the process writes the signal that ends it; None: nowhere."""
+
+    @property
+    def cost(self) -> float:
+        """Cost of an epoch, in a unit that is the same for all jobs of a search."""
+        return self.experiment.cost()
+
+    @property
+    def silence_limit(self) -> float:
+        """Time (s) that the worker may be silent in any case; 0: without limit."""
+        return self.experiment.compute.patience
 
 
 class Worker:
@@ -97,7 +80,7 @@ class Worker:
         self.training_data = open_training_data(job.experiment)
         self.plan = job.experiment.training_plan()
         if job.encoder is not None:
-            fetch_checkpoint(job.encoder)
+            fetch_generation(job.encoder)
         encoder_weights = None if job.encoder is None else job.encoder.local()
         self.state = job.experiment.begin(self.training_data, encoder_weights=encoder_weights)
         self._resume()
@@ -221,79 +204,17 @@ class Worker:
         self._saving_seconds = self._saved_at - started
 
 
-class EvaluationTrainable(tune.Trainable):
-    """One evaluation with one worker, as Tune's class API requires it: a step trains for `STEP_DURATION_S`."""
+class EvaluationTrainable(TrialTrainable):
+    """One evaluation of an experiment with one worker."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Read a job. Its work starts in the first step, which the watchdog observes."""
-        self.job = Job.model_validate_json(config["job"])
-        self.worker: Worker | None = None
-        self.idle_since: float | None = None
-        self.inaccessible = False
-        self._error: Exception | None = None
+    def read_job(self, content: str) -> Job:
+        """Return the job of the driver."""
+        return Job.model_validate_json(content)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Read another job in this running actor."""
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Train for a moment, and return a `StepReport` as Tune's result.
-
-        If the evaluation has ended, the step waits for a moment. An exception is returned as a failure first, and
-        raised in the next step, so that Tune ends this process: its memory or its GPU may be in a bad state.
-        """
-        if self._error is not None:
-            raise self._error
-        try:
-            report = self._step()
-        except TrainingDivergedError as error:
-            report = StepReport(failure=failure_of(error))
-        except Exception as error:  # noqa: BLE001 (every exception is classified here, and raised again)
-            self._error = error
-            report = StepReport(failure=failure_of(error), ends_worker=True)
-        if report.ended and self.idle_since is None:
-            self.idle_since = time.monotonic()
-        return report.to_result()
-
-    def _step(self) -> StepReport:
-        if self.idle_since is not None:
-            wait_idle(self.idle_since)
-            return StepReport(finished=True)
-        if self.worker is None:
-            try:
-                self._check_access()
-            except InaccessibleError as error:
-                self.inaccessible = True
-                return StepReport(inaccessible=str(error))
-            if self.inaccessible:
-                return StepReport(finished=True)  # another worker has this job by now
-            record_crashes(self.job.crash_file)
-            self.worker = Worker(self.job)
-        return _train(self.worker)
-
-    def _check_access(self) -> None:
-        if self.inaccessible:
-            time.sleep(ACCESS_POLL_INTERVAL_S)
-        check_access(self.job.requirements)
-
-    def cleanup(self) -> None:
-        """Save what was trained since the newest checkpoint, when the search stops in order."""
-        if self.worker is not None:
-            self.worker.save()
-
-
-def _train(worker: Worker) -> StepReport:
-    end = time.monotonic() + STEP_DURATION_S
-    reports = worker.work(lambda: time.monotonic() >= end)
-    worker.save_when_due()
-    return StepReport(reports=tuple(reports), finished=worker.finished)
-
-
-def wait_idle(since: float) -> None:
-    """Sleep for a tenth of the time since ``since``, within `IDLE_INTERVAL_S`; so idle workers send few results."""
-    shortest, longest = IDLE_INTERVAL_S
-    time.sleep(min(max((time.monotonic() - since) / 10, shortest), longest))
+    def begin(self, job: EvaluationJob) -> Worker:
+        """Return the worker of a job."""
+        assert isinstance(job, Job)
+        return Worker(job)
 
 
 def check_gpu() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from emotune.search.history import History
-from emotune.search.models import MODELS, model_class
 from emotune.search.models.base import Model
 from emotune.search.models.candidates import Neighbourhood, as_rows, as_values, nearby
 from emotune.search.records import Origin, Value
@@ -64,8 +63,8 @@ def decide(
         generator: Source of all randomness.
     """
     choice, model = None, None
-    if settings.allocates and _given(space, history=history) is None:
-        model = model_class(settings.model)(space, history=history)
+    if settings.allocates and settings.model_class is not None and _given(space, history=history) is None:
+        model = settings.model_class(space, history=history)
         choice = model.choose(rung_budgets=settings.rung_budgets, generator=generator)
     if choice is not None:
         plan = plan._replace(config_id=choice.config_id, rung=choice.rung)
@@ -97,9 +96,9 @@ def sample(
         Legal values, their origin, and the rung they begin at.
     """
     given = _given(space, history=history)
-    if settings.model not in MODELS:
+    if settings.model_class is None:
         return given or Proposal(_random_values(space, history=history, generator=generator), "random")
-    model = model_class(settings.model)(space, history=history)
+    model = settings.model_class(space, history=history)
     rung = 0
     if settings.chooses_start_rung:
         rung = model.start_rung(rung_budgets=settings.rung_budgets, eta=settings.eta, generator=generator)

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from emotune.base import Settings
 from emotune.errors import SettingsError, suggestion
+from emotune.plugins import plugin_entries
 from emotune.search.models import MODELS, model_class
 from emotune.search.models.base import Model, ScheduleName
 from emotune.search.records import Value
@@ -164,11 +165,7 @@ def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
         )
     searcher = SEARCHERS[kind]
     model = options.get("model", searcher.models[0])
-    if model not in searcher.models:
-        raise SettingsError(
-            f"searcher {kind!r} has no model {model!r}; it has {', '.join(searcher.models)}"
-            f"{suggestion(str(model), among=searcher.models)}"
-        )
+    _check_model(kind, model)
     defaults: dict[str, Any] = {"schedule": searcher.schedules[0], "random_fraction": 1.0}
     if model != NO_MODEL:
         capable = model_class(model)
@@ -179,6 +176,19 @@ def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:
         raise SettingsError(_reason(error)) from error
     _check_use(searcher, options=options, settings=settings)
     return settings
+
+
+def _check_model(kind: str, model: Any) -> None:
+    models = SEARCHERS[kind].models
+    if model in models:
+        return
+    if NO_MODEL not in models:
+        models = (*models, *plugin_entries("emotune.searchers"))
+    if model not in models:
+        raise SettingsError(
+            f"searcher {kind!r} has no model {model!r}; it has {', '.join(models)}"
+            f"{suggestion(str(model), among=models)}"
+        )
 
 
 def _check_use(searcher: Searcher, *, options: Mapping[str, Any], settings: SearchSettings) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from emotune.storage import Storage
+from emotune.storage.generations import MANIFEST, share_generation
 from emotune.study.folder import SearchFolder
-from emotune.training.checkpoints import MANIFEST, newest_checkpoint, share_checkpoint
+from emotune.training.checkpoints import newest_checkpoint
 
 Encoders = Mapping[str, Path]
 """Checkpoints of pre-trained encoders: ``encoder``, and ``second`` for the second half of the folds."""
@@ -32,5 +33,5 @@ def _copy(checkpoint: Path, storage: Storage) -> Storage:
         shutil.copytree(checkpoint, draft / checkpoint.name)
         shutil.rmtree(target, ignore_errors=True)
         draft.rename(target)
-    share_checkpoint(storage / checkpoint.name)
+    share_generation(storage / checkpoint.name)
     return storage / checkpoint.name

@@ -1,11 +1,58 @@
-"""The meaning of recorded studies: settings and defaults that older versions did not have.
+"""The meaning of recorded studies: what they train, and settings and defaults that older versions did not have.
 
 A journal holds its study with all settings. A setting that a newer version added is missing from an old record and
 there has the meaning of the old version, which is not always the present default.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
+
+from emotune.errors import SettingsError
+
+NOT_IMPORTABLE = ("__main__:", "<locals>")
+"""Parts of the name of a trainable that another process cannot import."""
+
+Kind = Literal["experiment", "trainable", "tuner"]
+
+KINDS: Mapping[Kind, str] = MappingProxyType(
+    {
+        "experiment": "trains an experiment of emotune",
+        "trainable": "trains a trainable of your own",
+        "tuner": "runs in a ray.tune.Tuner of its own",
+    }
+)
+"""What a search of each kind does, for messages."""
+
+
+def kind_of(document: Mapping[str, Any]) -> Kind:
+    """Return the kind of a recorded study."""
+    trainable = document.get("trainable")
+    if trainable is None:
+        return "experiment"
+    return "trainable" if isinstance(trainable, str) else "tuner"
+
+
+def check_kind(document: Mapping[str, Any], *, expected: Kind) -> None:
+    """Refuse a recorded study of another kind.
+
+    Raises:
+        SettingsError: Its message is the end of a sentence about the search.
+    """
+    kind = kind_of(document)
+    if kind != expected:
+        raise SettingsError(f"{KINDS[kind]}; expected one that {KINDS[expected]}")
+
+
+def is_importable(name: str) -> bool:
+    """Return whether another program can import a trainable: not those of a script, a notebook or a function."""
+    return not any(part in name for part in NOT_IMPORTABLE)
+
+
+def can_resume(document: Mapping[str, Any]) -> bool:
+    """Return whether ``emotune resume`` can resume the search of a recorded study."""
+    kind = kind_of(document)
+    return kind == "experiment" or (kind == "trainable" and is_importable(document["trainable"]))
 
 
 def complete_study(study: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,20 +8,20 @@ from typing import Any, Literal
 
 from ConfigSpace import ConfigurationSpace
 
-from emotune.errors import StudyChangedError
+from emotune.errors import SettingsError, StudyChangedError
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, Resized, Retried, Started
 from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, Change, Extension, Resize, Retry, in_words
+from emotune.study.definition import AnyStudy, SearchDefinition, differences
 from emotune.study.results import opened, present_limits
-from emotune.study.study import Study, differences
 
 logger = logging.getLogger(__name__)
 
 
 def as_recorded(
-    study: Study, records: Sequence[Record], *, amounts: Mapping[str, Amount], warm_start: tuple[str, ...] = ()
-) -> Study:
+    study: AnyStudy, records: Sequence[Record], *, amounts: Mapping[str, Amount], warm_start: tuple[str, ...] = ()
+) -> AnyStudy:
     """Return the study that a search was started from, if the study given now is the same.
 
     Configurations from earlier searches are read from the record, not from those searches. If the end is given by
@@ -37,7 +37,7 @@ def as_recorded(
         StudyChangedError: A setting that decides the results differs.
     """
     first = opened(records)
-    recorded = Study.recorded(first.study)
+    recorded = recorded_like(study, first)
     study, lines = with_recorded_defaults(study, records)
     for line in lines:
         logger.warning("%s", line)
@@ -64,14 +64,8 @@ def as_recorded(
     return same
 
 
-CHANGED_DEFAULTS = ("threshold", "validation")
-"""Settings of tasks whose default newer versions changed."""
-
-
-def with_recorded_defaults(study: Study, records: Sequence[Record]) -> tuple[Study, list[str]]:
+def with_recorded_defaults(study: AnyStudy, records: Sequence[Record]) -> tuple[AnyStudy, list[str]]:
     """Return a study in which defaults that have changed have the values of the record.
-
-    A study file that leaves such a setting out means the default of the version that started the search.
 
     Args:
         study: The study given now.
@@ -79,25 +73,33 @@ def with_recorded_defaults(study: Study, records: Sequence[Record]) -> tuple[Stu
 
     Returns:
         The study, and a line for each setting that has the recorded value instead of the present default.
+
+    Raises:
+        StudyChangedError: The search is one of another kind of study.
     """
     if not records:
         return study, []
     first = opened(records)
-    recorded, task = Study.recorded(first.study).base.task, study.base.task
-    if recorded.kind != task.kind:
-        return study, []
-    defaults = type(task)().model_dump()
-    old, now = recorded.model_dump(), task.model_dump()
-    names = [name for name in CHANGED_DEFAULTS if name in now and old[name] != now[name] == defaults[name]]
-    if not names:
-        return study, []
-    changed = task.model_copy(update={name: getattr(recorded, name) for name in names})
+    recorded_like(study, first)
+    study, changes = study.with_recorded_defaults(first.study)
     lines = [
-        f"the search {first.name!r} was started with task.{name}: {json.dumps(old[name])} and resumes with it; the "
-        f"default is now {json.dumps(now[name])}, for which give another --name"
-        for name in names
+        f"the search {first.name!r} was started with {change.setting}: {json.dumps(change.recorded)} and resumes with "
+        f"it; the default is now {json.dumps(change.default)}, for which give another --name"
+        for change in changes
     ]
-    return study.model_copy(update={"base": study.base.model_copy(update={"task": changed})}), lines
+    return study, lines
+
+
+def recorded_like(study: AnyStudy, first: Opened) -> AnyStudy:
+    """Return the recorded study of a search, which must be of the same kind as a study.
+
+    Raises:
+        StudyChangedError: It is of another kind.
+    """
+    try:
+        return type(study).recorded(first.study)
+    except SettingsError as error:
+        raise StudyChangedError(f"the search {first.name!r} {error}; give another name") from error
 
 
 def software_changes(first: Opened, *, now: Mapping[str, str]) -> str | None:
@@ -113,13 +115,13 @@ def software_changes(first: Opened, *, now: Mapping[str, str]) -> str | None:
     return f"{warning}: {'; '.join(changes)}"
 
 
-def check_unchanged(study: Study, first: Opened) -> None:
+def check_unchanged(study: SearchDefinition, first: Opened) -> None:
     """Refuse to resume a search with a study that would give other results.
 
     Raises:
         StudyChangedError: Settings differ; the message names them with both values.
     """
-    changes = differences(Study.recorded(first.study).deciding(), study.deciding())
+    changes = differences(recorded_like(study, first).deciding(), study.deciding())
     if not changes:
         return
     is_end = any(change.startswith(("budget.brackets", "budget.evaluations")) for change in changes)
@@ -130,20 +132,16 @@ def check_unchanged(study: Study, first: Opened) -> None:
     )
 
 
-def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int) -> Optimizer:
+def make_optimizer(study: SearchDefinition, *, records: Sequence[Record], concurrency: int) -> Optimizer:
     """Return the optimizer of a study, with all decisions and results of a journal.
 
-    The virtual time of an epoch is the number of floating-point operations of a configuration's forward pass.
+    The virtual time of an epoch is `SearchDefinition.cost`.
 
     Args:
         study: The study.
         records: The journal.
         concurrency: Evaluations that run at a time.
     """
-
-    def cost(values: dict[str, Any]) -> float:
-        return study.base.with_values(values).cost()
-
     return optimizer_from_records(
         study.configuration_space(),
         records,
@@ -154,7 +152,7 @@ def make_optimizer(study: Study, *, records: Sequence[Record], concurrency: int)
             "seed": study.seed,
             "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
             "earlier": study.earlier,
-            "cost": cost,
+            "cost": study.cost,
         },
     )
 

@@ -1,14 +1,17 @@
 """The line that a resumed search begins with: what is done, and what is repeated."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from emotune.errors import StorageAwayError
 from emotune.search.records import Record
+from emotune.study.definition import SearchDefinition
 from emotune.study.folder import SearchFolder
 from emotune.study.preview import preview
+from emotune.study.recorded import kind_of
 from emotune.study.results import EvaluationResult, evaluation_results, opened, present_limits
-from emotune.study.study import Study
+from emotune.study.trainable_study import TrainableStudy
 
 CHECKPOINT_NAME = re.compile(r"epoch-(\d+)(-step-\d+)?")
 """Name of a checkpoint's folder: its epochs, and the steps of the epoch that was not complete."""
@@ -34,9 +37,18 @@ def describe_resumption(records: Sequence[Record], *, folder: SearchFolder) -> s
     return f"resuming {folder.name}: {', '.join(parts)}"
 
 
+def recorded_study(document: Mapping[str, Any]) -> SearchDefinition:
+    """Return the study of a journal, of either kind."""
+    if kind_of(document) == "trainable":
+        return TrainableStudy.recorded(document)
+    from emotune.study.study import Study  # noqa: PLC0415 (searches of a trainable do not import it)
+
+    return Study.recorded(document)
+
+
 def _total(records: Sequence[Record]) -> int:
     """Return the number of evaluations of a whole search; in an asynchronous one it depends on the results."""
-    study = Study.recorded(opened(records).study)
+    study = recorded_study(opened(records).study)
     budget = study.budget.model_copy(update=present_limits(records))
     total = len(preview(study.model_copy(update={"budget": budget})))
     return max(total, len(evaluation_results(records)))

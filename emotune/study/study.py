@@ -1,122 +1,31 @@
 """A study: the experiment that is searched, its space, objective, budget and searcher. One YAML file per study."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ConfigSpace import ConfigurationSpace
-from pydantic import Field, JsonValue, model_validator
+from pydantic import model_validator
 
-from emotune.base import Settings
 from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError, suggestion
 from emotune.experiment import Experiment, deciding_settings
-from emotune.search.records import Value
-from emotune.search.schedule import rungs
-from emotune.search.settings import SearchSettings, search_settings
-from emotune.search.space import space_as_document
-from emotune.search.values import fitted
-from emotune.study.recorded import complete_study
+from emotune.study.definition import ChangedDefault, SearchDefinition, StudyObjective, check_earlier, check_searcher
+from emotune.study.recorded import check_kind, complete_study
 from emotune.study.space import edges, load_space
 
-ELSEWHERE = {
-    "min_budget": "budget.min",
-    "max_budget": "budget.max",
-    "eta": "budget.eta",
-    "brackets": "budget.brackets",
-    "evaluations": "budget.evaluations",
-    "seed": "seed, beside the searcher",
-    "earlier": "earlier, beside the searcher",
-    "concurrency": "--concurrency",
-}
-"""Settings that are no options of the searcher, and the part of a study that has them."""
+CHANGED_DEFAULTS = ("threshold", "validation")
+"""Settings of tasks whose default newer versions changed."""
 
 
-class Budget(Settings):
-    """How long configurations are trained, and when the search ends."""
-
-    min: int = Field(ge=1)
-    """Epochs of the first rung."""
-
-    max: int = Field(ge=1)
-    """Epochs of the last rung."""
-
-    eta: int = Field(default=3, ge=2)
-    """Factor between rungs; about one in ``eta`` configurations is promoted."""
-
-    brackets: int | None = Field(default=None, ge=1)
-    """Brackets to run; if neither this nor ``evaluations`` is given, each bracket of HyperBand once."""
-
-    evaluations: int | None = Field(default=None, ge=1)
-    """Evaluations to run."""
-
-    @model_validator(mode="after")
-    def _check_order(self) -> "Budget":
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
-        return self
-
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        """Epochs at which configurations are compared."""
-        return rungs(self.min, self.max, self.eta)
-
-    @property
-    def bracket_limit(self) -> int | None:
-        """Brackets to run, with the default filled in."""
-        return len(self.rungs) if self.brackets is None and self.evaluations is None else self.brackets
-
-    @property
-    def limits(self) -> dict[str, int | None]:
-        """When the search ends, by name, with the default filled in."""
-        return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
-
-    @property
-    def optimizer_settings(self) -> dict[str, int | None]:
-        """The keyword arguments of `emotune.search.Optimizer` that state the budget."""
-        return {"min_budget": self.min, "max_budget": self.max, "eta": self.eta, **self.limits}
-
-
-class StudyObjective(Settings):
-    """The metric that is optimised."""
-
-    metric: str = "val/loss"
-    """Name of a metric that every epoch reports."""
-
-    mode: Literal["min", "max"] = "min"
-    """Whether the metric is minimised or maximised."""
-
-    def as_loss(self, value: float) -> float:
-        """Return a value of the metric as a loss: ``value`` for ``min``, ``-value`` for ``max``."""
-        return value if self.mode == "min" else -value
-
-
-class Study(Settings):
-    """A search in full: base experiment, objective, budget, searcher, space and seed."""
-
-    base: Experiment = Experiment()
-    """The settings that all configurations share; the values of the space replace them."""
+class Study(SearchDefinition):
+    """A search of experiments in full: base experiment, objective, budget, searcher, space and seed."""
 
     objective: StudyObjective = StudyObjective()
     """The metric that is optimised."""
 
-    budget: Budget
-    """How long configurations are trained, and when the search ends."""
-
-    searcher: dict[str, JsonValue] = Field(default={"kind": "bohb"})
-    """The searcher's ``kind`` and its options."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seed of the proposed configurations."""
-
-    space: dict[str, Any]
-    """The search space in ConfigSpace's format."""
-
-    earlier: tuple[dict[str, Value], ...] = ()
-    """Configurations known to be good, the best first: values by dotted name, as in the space."""
+    base: Experiment = Experiment()
+    """The settings that all configurations share; the values of the space replace them."""
 
     @model_validator(mode="after")
     def _check_epochs(self) -> "Study":
@@ -130,37 +39,37 @@ class Study(Settings):
     @classmethod
     def recorded(cls, document: Mapping[str, Any]) -> "Study":
         """Return the study of a journal, with the meaning that it had when it was recorded."""
+        check_kind(document, expected="experiment")
         return cls.model_validate(complete_study(document))
 
-    def configuration_space(self) -> ConfigurationSpace:
-        """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
-        return load_space(self.space, recorded=True) if self.space["hyperparameters"] else ConfigurationSpace()
-
-    def search_settings(self) -> SearchSettings:
-        """Return the settings of the searcher, defaults filled in.
-
-        Raises:
-            SettingsError: There is no such searcher or option.
-        """
-        options = {name: value for name, value in self.searcher.items() if name != "kind"}
-        for name in options:
-            if name in ELSEWHERE:
-                raise SettingsError(f"searcher.{name} has no effect; give {ELSEWHERE[name]}")
-        return search_settings(str(self.searcher.get("kind", "bohb")), {**options, "earlier": self.earlier})
+    def cost(self, values: Mapping[str, Any]) -> float:
+        """Return the number of floating-point operations of a configuration's forward pass."""
+        return self.base.with_values(values).cost()
 
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
-        content = self.model_dump(mode="json", exclude={"space"})
-        return content | {"space": space_as_document(self.configuration_space())}
-
-    def digest(self) -> str:
-        """Hash everything that decides the results."""
-        return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
+        content = super().as_document()
+        return {"base": content.pop("base"), **content}
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the results: all but the paths of stores and encoders and ``compute``."""
         document = self.as_document()
         return document | {"base": deciding_settings(document["base"])}
+
+    def with_recorded_defaults(self, document: Mapping[str, Any]) -> tuple["Study", list[ChangedDefault]]:
+        """Return the study with defaults of a recorded one where newer versions have changed them, and those.
+
+        A study file that leaves such a setting out means the default of the version that started the search.
+        """
+        before, task = Study.recorded(document).base.task, self.base.task
+        if before.kind != task.kind:
+            return self, []
+        defaults = type(task)().model_dump()
+        old, now = before.model_dump(), task.model_dump()
+        names = [name for name in CHANGED_DEFAULTS if name in now and old[name] != now[name] == defaults[name]]
+        changed = task.model_copy(update={name: getattr(before, name) for name in names})
+        changes = [ChangedDefault(f"task.{name}", recorded=old[name], default=now[name]) for name in names]
+        return self.model_copy(update={"base": self.base.model_copy(update={"task": changed})}), changes
 
 
 def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = False) -> Study:
@@ -178,13 +87,13 @@ def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = F
     """
     document = _train_to_the_last_rung(load_document(path).overridden(assignments))
     study = parse(document, Study)
-    _check_searcher(study, document)
+    check_searcher(study, document)
     _check_objective(study, document)
     if not resumed:
         _check_mode(study, document)
         _check_yardstick(study, document)
     _check_edges(study, document, recorded=resumed)
-    _check_earlier(study, document)
+    check_earlier(study, document)
     return study
 
 
@@ -193,17 +102,10 @@ def _train_to_the_last_rung(document: Document) -> Document:
     budget, base = document.content.get("budget"), document.content.get("base", {})
     if not isinstance(budget, dict) or not isinstance(base, dict) or "epochs" in base:
         return document
-    if not isinstance(budget.get("max"), int):
-        return document
+    if not isinstance(budget.get("max"), int) or budget["max"] < 1:
+        return document  # the budget is refused by itself
     content = document.content | {"base": base | {"epochs": budget["max"]}}
     return dataclasses.replace(document, content=content)
-
-
-def _check_searcher(study: Study, document: Document) -> None:
-    try:
-        study.search_settings()
-    except SettingsError as error:
-        raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
 
 
 def _check_objective(study: Study, document: Document) -> None:
@@ -273,15 +175,6 @@ def _check_edges(study: Study, document: Document, *, recorded: bool) -> None:
             ) from error
 
 
-def _check_earlier(study: Study, document: Document) -> None:
-    space = study.configuration_space()
-    for number, values in enumerate(study.earlier):
-        try:
-            fitted(space, values=values)
-        except SettingsError as error:
-            raise SettingsError(f"{document.where(('earlier', number))}: {error}") from error
-
-
 def _find_impossible(study: Study, document: Document, values: dict[str, Any]) -> SettingsError | None:
     """Return the error of the hyperparameter whose value alone is impossible, if there is one."""
     for number, entry in enumerate(study.space["hyperparameters"]):
@@ -293,15 +186,3 @@ def _find_impossible(study: Study, document: Document, values: dict[str, Any]) -
         except SettingsError as error:
             return SettingsError(f"{document.where(('space', 'hyperparameters', number))}: {error}")
     return None
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
-    """Return the settings in which two documents differ, each with both values."""
-    changes = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            changes += differences(before, after, prefix=f"{prefix}{key}.")
-        elif before != after:
-            changes.append(f"{prefix}{key} was {json.dumps(before)} and is now {json.dumps(after)}")
-    return changes

@@ -8,8 +8,8 @@ from emotune.search.history import key_of
 from emotune.search.ranking import Result, rank
 from emotune.search.records import Record
 from emotune.search.values import fitted
+from emotune.study.definition import AnyStudy, StudyObjective
 from emotune.study.results import evaluation_results, opened
-from emotune.study.study import Study, StudyObjective
 
 MOST_EARLIER = 10
 """Most configurations that are taken from all earlier searches together."""
@@ -23,7 +23,7 @@ class Candidate(NamedTuple):
     result: Result
 
 
-def with_earlier(study: Study, *, sources: Mapping[str, Sequence[Record]]) -> Study:
+def with_earlier(study: AnyStudy, *, sources: Mapping[str, Sequence[Record]]) -> AnyStudy:
     """Add the best configurations of earlier searches to ``earlier`` of a study.
 
     At most `MOST_EARLIER` different configurations are taken, in the order of `emotune.search.ranking.rank`; equal

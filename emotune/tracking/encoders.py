@@ -5,7 +5,9 @@ The model needs only torch; the files are what `emotune.evaluation.encoders.Pret
 
 import contextlib
 import hashlib
+import importlib
 import json
+import logging
 import math
 import os
 import re
@@ -15,10 +17,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.artifacts
-import mlflow.pytorch
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -239,7 +241,7 @@ def log_encoder(
             artifact_path=None,
             name=name,
             model_id=model.model_id,
-            flavor=mlflow.pytorch,
+            flavor=_pytorch_flavor(),
             run_id=run_id,
             pytorch_model=module,
             serialization_format="pt2",
@@ -249,6 +251,16 @@ def log_encoder(
         )
     client.set_tag(run_id, DIGEST_TAG, digest)
     return True
+
+
+def _pytorch_flavor() -> Any:
+    """Import ``mlflow.pytorch`` and restore the root logger, which it sets to ERROR: warnings would be lost."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    flavor = importlib.import_module("mlflow.pytorch")
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    return flavor
 
 
 def _check_room(module: nn.Module) -> None:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from emotune.evaluation.crossval import METRICS
-from emotune.evaluation.statistics import mean_interval
 from emotune.search.ranking import Result, best
 from emotune.search.records import (
     Closed,
@@ -315,6 +313,9 @@ class MlflowContent:
 
     def _folds(self, *, time: float) -> Iterator[MetricPoint]:
         """Yield mean and half width of the interval over the folds of a cross-validation, for each metric."""
+        from emotune.evaluation.crossval import METRICS  # noqa: PLC0415 (a search does not import it)
+        from emotune.evaluation.statistics import mean_interval  # noqa: PLC0415
+
         for shuffled, prefix in ((False, "cv"), (True, "cv_shuffled")):
             for name in METRICS:
                 values = [

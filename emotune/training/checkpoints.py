@@ -12,9 +12,8 @@ Safetensors and JSON hold data only: reading a checkpoint never runs code from i
 """
 
 import json
-import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emotune.errors import DamageError, StorageError, StorageRefusedError
-from emotune.files import new_folder, sha256_of
+from emotune.errors import DamageError
+from emotune.files import new_folder
 from emotune.storage import Storage
-from emotune.storage.patience import patiently
+from emotune.storage.generations import (
+    MANIFEST,
+    generation_name,
+    matches_manifest,
+    newest_generation,
+    save_generation,
+    write_manifest,
+)
 from emotune.training.epoch_report import EpochReport
 from emotune.training.loop import EpochProgress, KeptWeights, TrainState
-
-logger = logging.getLogger(__name__)
-GENERATIONS = 2
-"""Number of checkpoints that are kept: one more than needed, in case the newest is damaged."""
 
 EXPORTED_FILES = ("weights.safetensors", "state.json")
 """Files of a checkpoint without the optimiser's state."""
 
-MANIFEST = "manifest.json"
 FILES = (*EXPORTED_FILES, "optimiser.safetensors")
 """Files that the manifest of a whole checkpoint lists."""
 
@@ -63,80 +64,12 @@ def save_checkpoint(root: Storage, state: TrainState, *, about: Mapping[str, Any
         StorageRefusedError: The folder of the search was renamed or deleted.
         StorageAwayError: The bucket was away for minutes.
     """
-    steps = f"-step-{state.progress.steps:06d}" if state.progress.steps else ""
-    checkpoint = root / f"epoch-{state.epoch:06d}{steps}"
-    folder = checkpoint.local()
-    try:
-        _create_folder(root)
-        if folder.exists() and not is_intact(folder):
-            shutil.rmtree(folder)
-        if not folder.exists():
-            with new_folder(folder, parents=not root.mounted) as draft:
-                _write(draft, state, about)
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
-        raise StorageError(f"{folder} could not be written: {_reason(error)}") from error
-    share_checkpoint(checkpoint)
-    for old in generations(root)[GENERATIONS:]:
-        (root / old).clear(last=MANIFEST)
-    return folder
-
-
-def _create_folder(root: Storage) -> None:
-    """Create the folder of a run's checkpoints and the one above it.
-
-    The folder above both is that of the search, which only its driver creates: a worker that created it again after it
-    was renamed would keep it from getting its name back.
-    """
-    folder = root.local()
-    if not root.mounted:
-        folder.mkdir(parents=True, exist_ok=True)
-        return
-    try:
-        for path in (folder.parent, folder):
-            path.mkdir(exist_ok=True)
-    except FileNotFoundError as error:
-        raise StorageRefusedError(
-            f"{folder} cannot be created: {folder.parent.parent} was renamed or deleted"
-        ) from error
-
-
-def share_checkpoint(folder: Storage) -> None:
-    """Write a checkpoint to the storage, the manifest last.
-
-    Raises:
-        StorageAwayError: The bucket could not be reached for minutes.
-        StorageRefusedError: It does not take it.
-    """
-    folder.upload(last=MANIFEST)
-
-
-def fetch_checkpoint(folder: Storage) -> bool:
-    """Bring a checkpoint to this machine, and return whether it exists.
-
-    Raises:
-        StorageAwayError: The bucket could not be reached for minutes.
-    """
-    return patiently(lambda: folder.download(last=MANIFEST), what=folder)
-
-
-def forget_unshared(root: Storage) -> None:
-    """Remove the checkpoints of a working copy that are not in its storage.
-
-    They are of a worker that died, or of an earlier search of the same name, and would be taken for newer ones.
-
-    Raises:
-        StorageAwayError: The bucket could not be reached for minutes.
-    """
-    if root.mounted or not root.local().is_dir():
-        return
-    shared = patiently(root.folders, what=root)
-    for folder in root.local().glob("epoch-*"):
-        if not (folder.name in shared and fetch_checkpoint(root / folder.name)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _reason(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    return save_generation(
+        root,
+        generation_name(state.epoch, steps=state.progress.steps),
+        write=lambda draft: _write(draft, state, about),
+        is_intact=is_intact,
+    )
 
 
 def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
@@ -154,12 +87,7 @@ def _write(draft: Path, state: TrainState, about: Mapping[str, Any]) -> None:
         save_file(_contiguous(state.kept.weights), draft / KEPT)
         files = (*FILES, KEPT)
     (draft / "state.json").write_text(json.dumps(content))
-    _write_manifest(draft, files)
-
-
-def _write_manifest(folder: Path, files: Sequence[str]) -> None:
-    manifest = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in files}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(draft, files)
 
 
 def export_weights(checkpoint: Path, *, to: Path) -> None:
@@ -172,28 +100,16 @@ def export_weights(checkpoint: Path, *, to: Path) -> None:
     with new_folder(to) as draft:
         for name in EXPORTED_FILES:
             shutil.copyfile(checkpoint / name, draft / name)
-        _write_manifest(draft, EXPORTED_FILES)
-
-
-def generations(root: Storage) -> list[str]:
-    """Return the names of the checkpoints in a storage and in its working copy, newest first."""
-    folder = root.local()
-    here = [checkpoint.name for checkpoint in folder.glob("epoch-*")] if folder.is_dir() else []
-    there = [] if root.mounted else patiently(root.folders, what=root)
-    return sorted({*here, *there}, reverse=True)
+        write_manifest(draft, EXPORTED_FILES)
 
 
 def is_intact(folder: Path) -> bool:
     """Return whether every file of a checkpoint has the size and hash of the manifest and the format of its name."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        return set(manifest) >= set(EXPORTED_FILES) and all(
-            (folder / name).stat().st_size == entry["bytes"]
-            and sha256_of(folder / name) == entry["sha256"]
-            and _has_format_of_its_name(folder / name)
-            for name, entry in manifest.items()
+        return matches_manifest(folder, files=EXPORTED_FILES) and all(
+            _has_format_of_its_name(folder / name) for name in json.loads((folder / MANIFEST).read_text())
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+    except (OSError, ValueError, SafetensorError):
         return False
 
 
@@ -212,16 +128,7 @@ def newest_checkpoint(root: Storage, *, up_to: int | None = None) -> Path | None
         root: Storage of one run's checkpoints.
         up_to: Look only at checkpoints of the end of this epoch or earlier.
     """
-    for name in generations(root):
-        if up_to is not None and name > f"epoch-{up_to:06d}":
-            continue
-        if not fetch_checkpoint(root / name):
-            continue
-        folder = (root / name).local()
-        if is_intact(folder):
-            return folder
-        logger.warning("checkpoint %s is damaged; the previous one is used", folder)
-    return None
+    return newest_generation(root, up_to=up_to, is_intact=is_intact)
 
 
 def restore(folder: Path, state: TrainState) -> None:

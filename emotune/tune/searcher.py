@@ -21,9 +21,9 @@ from emotune.search.records import Opened
 from emotune.search.settings import search_settings, virtual_workers
 from emotune.search.space import copy_of, space_as_document
 from emotune.storage import open_storage
+from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
 from emotune.study.resume import optimizer_from_records
-from emotune.study.study import Budget
 from emotune.tune.session import Session, describe_metrics, open_journal
 
 IGNORED_METRICS = frozenset({*AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, "trial_id", "experiment_tag", "iterations"})

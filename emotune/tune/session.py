@@ -24,10 +24,10 @@ from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Opened, Started, Value
+from emotune.study.definition import differences
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.results import opened
-from emotune.study.study import differences
 
 CHECKPOINTS = "checkpoints.json"
 """File with the newest checkpoint of each configuration."""

@@ -15,7 +15,8 @@ from emotune.durations import duration
 from emotune.experiment import Experiment
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Started
 from emotune.study.bundled import find_study
-from emotune.study.study import StudyObjective, load_study
+from emotune.study.definition import StudyObjective
+from emotune.study.study import load_study
 
 EPOCHS = 40
 WHOLE = Evaluation(id=0, config_id=0, bracket=0, rung=0, from_epoch=0, to_epoch=EPOCHS, values={}, origin="default")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from emotune.cli import main
-from emotune.cli.actions import crossval, run, search, single_run
-from emotune.cli.actions.run import describe_labels
+from emotune.cli.actions import crossval, experiment_run, experiment_search, single_run
+from emotune.cli.actions.experiment_run import describe_labels
 from emotune.data.store import INDEX_FILE, SegmentStore
 from emotune.experiment import Experiment
 from emotune.study.study import Study
@@ -58,7 +58,7 @@ def call(
         started.append(study)
         return 130
 
-    for module in (single_run, search, crossval):
+    for module in (single_run, experiment_search, crossval):
         monkeypatch.setattr(module, "run", record)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EMOTUNE_STORE", raising=False)
@@ -144,4 +144,4 @@ def test_the_shares_of_high_labels_are_printed_and_warned_of(rated: Path, thresh
     assert text.startswith(f"high arousal, task.threshold {threshold}: ")
     assert " segments of ours, " in text
     assert ("warning: the shares differ by more than 0.3" in text) is warned
-    assert run.MAX_SHARE_DIFFERENCE == 0.3
+    assert experiment_run.MAX_SHARE_DIFFERENCE == 0.3

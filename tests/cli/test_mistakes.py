@@ -20,6 +20,11 @@ MISTAKES = [
     (("status", "frist"), r"there is no search 'frist' in .*results\. Did you mean 'first'\?"),
     (("status", "xyz"), r"there is no search 'xyz' in .*results; give one of: first, second"),
     (("report", "first", "--storage", "elsewhere"), r"in .*elsewhere; it holds no search yet.*--storage"),
+    (
+        ("status", "--storage", "results/first"),
+        r"--storage: .*results/first is the folder of one search; give the folder",
+    ),
+    (("report", "first", "--storage", "results/first"), r"results/first is the folder of one search; give the folder"),
     (("search", "first", "--store", "store"), r"there is no study 'first'.*`emotune resume first`"),
     (("stop", "first"), r"the search 'first' is not running; there is nothing to stop"),
     (("search", "smoke", "--store", "store", "--name", "my search"), r"the name 'my search' cannot be used: up to 100"),
@@ -37,6 +42,10 @@ MISTAKES = [
     (
         ("search", "smoke", "--store", "store", "--set", "budget.max=nine"),
         r"budget\.max: 'nine' was given, expected a whole",
+    ),
+    (
+        ("search", "smoke", "--store", "store", "--set", "budget.max=0"),
+        r"^emotune: --set budget\.max=0: budget\.max: 0 was",
     ),
     (("search", "smoke", "--store", "store", "--set", "searcher.kind=bhob"), r"'bhob'.*[Dd]id you mean 'bohb'\?"),
     (("search", "smoke", "--store", "store", "--seed", "-1"), r"--seed.*-1 is not in the range"),

@@ -7,6 +7,7 @@ import pytest
 from emotune.cli.actions.run import put_aside, summarise
 from emotune.errors import BusyError, DamageError, SearchFailedError
 from emotune.runtime.driver import run_study
+from emotune.runtime.experiments import ExperimentWorkload
 from emotune.search.records import Closed
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
@@ -66,7 +67,7 @@ def test_a_journal_that_lost_records_is_not_resumed(folder: SearchFolder, lines:
     size = sum(map(len, whole[: lines or 0]))
     expected = rf"journal.jsonl, byte {size}: records are missing at its end, .*--fresh"
     with pytest.raises(DamageError, match=expected):
-        run_study(STUDY, folder)
+        run_study(ExperimentWorkload(STUDY), folder)
 
 
 def test_a_damaged_search_is_renamed_unless_a_driver_is_running_it(folder: SearchFolder) -> None:

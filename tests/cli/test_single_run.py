@@ -12,7 +12,7 @@ from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
-from emotune.runtime.driver import RunOptions
+from emotune.runtime.options import RunOptions
 from emotune.study.study import Study
 
 EXPERIMENTS = {

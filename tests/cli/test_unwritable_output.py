@@ -13,7 +13,7 @@ STATUS = ["-m", "emotune", "status", "--storage", "empty"]
 FULL = Path("/dev/full")
 FOLLOW = """
 import sys
-from emotune.cli.actions.tables import message_console
+from emotune.cli.actions.consoles import message_console
 from emotune.cli.output import print_message
 from rich.live import Live
 console = message_console()

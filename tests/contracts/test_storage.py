@@ -12,9 +12,10 @@ from emotune.runtime.cluster.access_check import Requirements
 from emotune.search.records import Closed, EpochDone
 from emotune.storage import SCHEMES, Storage, open_storage, storage_at
 from emotune.storage.backends import from_address
+from emotune.storage.generations import MANIFEST
 from emotune.study.folder import STOP_REQUEST, SearchFolder, find_searches
 from emotune.study.journal import Journal, read_journal
-from emotune.training.checkpoints import MANIFEST
+from tests.runtime.test_trainables import add, begin, job
 from tests.support.memory import MemoryStorage
 
 
@@ -171,3 +172,12 @@ def test_a_request_to_stop_reaches_the_driver_and_can_be_removed(
     folder.forget_stop()
     assert folder.storage.read(STOP_REQUEST) is None
     assert not folder.stop_watch()()
+
+
+def test_a_trainable_continues_on_another_machine(storage: Storage, elsewhere: Storage) -> None:
+    (storage / "mine").local().mkdir(parents=True, exist_ok=True)
+    results = []
+    for machine, epochs in ((storage, 2), (elsewhere, 3)):
+        work = job(Path(), to=epochs).model_copy(update={"checkpoints": SearchFolder(machine, "mine").checkpoints(0)})
+        results.append(begin(add, work).work(lambda: False))
+    assert [[report.metrics["loss"] for report in reports] for reports in results] == [[2.0, 4.0], [2.0, 4.0, 6.0]]

@@ -16,10 +16,11 @@ from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
 from emotune.storage import LocalStorage
+from emotune.study.definition import StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.resume import make_optimizer
-from emotune.study.study import Study, StudyObjective
+from emotune.study.study import Study
 from emotune.training.loop import never_pause
 
 MODEL = {"channels": (4, 8), "kernels": (5, 3), "feedforward": 8, "layers": 1, "attention_dropout": 0}

@@ -22,7 +22,7 @@ from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.evaluation.export import TOLERANCE, Classifier, export_network
 from emotune.evaluation.model_folder import read_model_document
 from emotune.evaluation.prediction import Predictor, load_classifier
-from emotune.models.transformer import sinusoids
+from emotune.models.transformer import cached_sinusoids
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import save_checkpoint
@@ -105,7 +105,7 @@ def test_a_graph_gives_the_outputs_of_the_network_at_any_batch_size(
 ) -> None:
     if format == "onnx":
         pytest.importorskip("onnxscript")
-    sinusoids.cache_clear()
+    cached_sinusoids.cache_clear()
     summary = export_network(classifier, to=tmp_path / "model", format=format, part=part, name="ours")
     file = tmp_path / "model" / f"model.{format}"
     module = PretrainedEncoder(classifier) if part == "encoder" else Classifier(load_classifier(classifier))

@@ -10,7 +10,7 @@ import ray
 from ConfigSpace import Categorical, ConfigurationSpace, Float
 from ray import tune
 
-from emotune.study.study import Budget
+from emotune.study.definition import Budget
 from emotune.tune import EmotuneScheduler, EmotuneSearch
 
 BUDGET = Budget(min=1, max=9, brackets=1)

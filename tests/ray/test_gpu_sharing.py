@@ -22,13 +22,14 @@ import ray
 from emotune.cli.search import search
 from emotune.cli import run_command
 from emotune.experiment import Experiment
+from emotune.runtime import experiments
 from emotune.runtime.cluster import capacity, gpu_sharing
 
 ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
 gpu_sharing.measure_on_gpu = functools.partial(gpu_sharing.measure_on_gpu, seconds=0.5)
 on_cpus = Experiment().with_values({"compute.device": "cpu"})
-assert capacity.find_capacity(on_cpus, trials_per_gpu=1) == capacity.Capacity(2, {"CPU": 1.0})
-print(json.dumps([capacity.find_capacity(Experiment(), trials_per_gpu=count).__dict__ for count in (1, 2, 4)]))
+assert experiments.find_capacity(on_cpus, trials_per_gpu=1) == capacity.Capacity(2, {"CPU": 1.0})
+print(json.dumps([experiments.find_capacity(Experiment(), trials_per_gpu=count).__dict__ for count in (1, 2, 4)]))
 run_command(search)
 """
 

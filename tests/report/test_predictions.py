@@ -16,11 +16,12 @@ from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
 from emotune.storage import LocalStorage
+from emotune.study.definition import Budget, StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import last_metrics
 from emotune.study.resume import make_optimizer
-from emotune.study.study import Budget, Study, StudyObjective
+from emotune.study.study import Study
 from emotune.training.loop import never_pause
 from tests.evaluation.conftest import MODEL, cross_validate, make_store, unimodal
 

@@ -13,7 +13,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import StorageError
 from emotune.experiment import Experiment
-from emotune.runtime import worker
+from emotune.runtime import evaluation
 from emotune.runtime.cluster import access_check
 from emotune.runtime.cluster.access_check import (
     InaccessibleError,
@@ -64,7 +64,7 @@ def test_a_driver_that_cannot_write_its_marker_is_refused_in_a_line(
     monkeypatch.setattr(LocalStorage, "write", write)
     folder = SearchFolder.of("full", storage=LocalStorage(tmp_path))
     with pytest.raises(StorageError, match=r"full: the driver's file could not be written \(No space left on device\)"):
-        check_nodes(folder, Experiment())
+        check_nodes(folder, stores={})
 
 
 def test_a_missing_or_different_store_is_named(requirements: Requirements) -> None:
@@ -78,7 +78,7 @@ def test_a_worker_without_access_reports_it_and_idles_when_it_has_access(
     requirements: Requirements, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker has its job by then."""
-    monkeypatch.setattr(worker, "ACCESS_POLL_INTERVAL_S", 0.0)
+    monkeypatch.setattr(evaluation, "ACCESS_POLL_INTERVAL_S", 0.0)
     marker = requirements.folder.local(access_check.MARKER)
     token = marker.read_text()
     marker.unlink()

@@ -10,11 +10,11 @@ from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.retention import Retention, best_configurations
 from emotune.search.records import Closed, Evaluation, Record, Removed
 from emotune.storage import LocalStorage, Storage, open_storage
+from emotune.storage.generations import MANIFEST
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results, find_best, removed_checkpoints, status_document
 from emotune.study.resume import make_optimizer
-from emotune.training.checkpoints import MANIFEST
 from tests.runtime.test_coordinator import STUDY, Killed, loss_of, opening, table
 
 SIZE = 1000

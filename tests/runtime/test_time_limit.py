@@ -7,7 +7,7 @@ import pytest
 from emotune.errors import SettingsError
 from emotune.runtime import driver
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import RunOptions
+from emotune.runtime.options import RunOptions
 from emotune.search.records import Closed, EpochDone, Record, TimeLimit
 from emotune.search.stopping import Amount, Hours, parse_hours
 from emotune.storage import LocalLog

@@ -85,7 +85,7 @@ def test_that_no_trial_has_a_worker_is_printed_once(
     wait, trials = WorkerWait("a GPU"), [Trial(JOB, created_at=0.0), Trial(JOB, created_at=5.0)]
     for clock[0] in (0.0, 19.0, 21.0, 90.0):
         wait.check(trials)
-    assert caplog.messages == ["waiting for a GPU; the cluster has none free ..."]
+    assert caplog.messages == ["waiting for a worker with a GPU: none is free, or its process is starting ..."]
     trials[1].run()
     wait.check(trials)
     wait.check([])

@@ -19,8 +19,8 @@ from emotune.runtime.worker import Job
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Evaluation, Failure, Opened, Started
 from emotune.storage import LocalLog, LocalStorage
+from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
-from emotune.study.study import StudyObjective
 from emotune.training.epoch_report import EpochReport
 from tests.search.searching import mixed_space
 

@@ -9,7 +9,7 @@ from emotune.data.prepare.prepare import prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.errors import DataError, GpuLostError, TrainingDivergedError
 from emotune.experiment import Experiment
-from emotune.runtime import worker as worker_module
+from emotune.runtime import evaluation
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.worker import EvaluationTrainable, Job, Worker, check_gpu
 from emotune.search.records import Failure
@@ -62,8 +62,8 @@ def test_after_divergence_the_worker_idles_and_can_be_reused(tmp_path: Path, mon
     def diverge(worker: object) -> StepReport:
         raise TrainingDivergedError("the loss is infinite")
 
-    monkeypatch.setattr(worker_module, "Worker", lambda job: None)
-    monkeypatch.setattr(worker_module, "_train", diverge)
+    monkeypatch.setattr(EvaluationTrainable, "begin", lambda trainable, job: None)
+    monkeypatch.setattr(evaluation, "_train", diverge)
     job = Job(
         evaluation_id=0,
         config_id=0,

@@ -23,10 +23,10 @@ from emotune.search import Evaluation, Optimizer
 from emotune.search.models import gain
 from emotune.search.records import Closed, EpochDone, Failure, Record, TimeLimit
 from emotune.storage import LocalLog
+from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results
 from emotune.study.resume import optimizer_from_records
-from emotune.study.study import StudyObjective
 from tests.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
 from tests.search.searching import MIXED, documents, loss_of, space_of
 from tests.support.properties import examples

@@ -58,7 +58,7 @@ def test_a_test_of_the_lock_never_refuses_a_driver(log: LocalLog, monkeypatch: p
     for thread in probes:
         thread.start()
     try:
-        for _ in range(20):
+        for _ in range(8):
             Journal.open(log, owner="second").close()
     finally:
         stopped.set()

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from emotune.errors import SettingsError, StudyChangedError
-from emotune.runtime import driver
+from emotune.runtime import driver, experiments
 from emotune.runtime.cluster.capacity import Capacity
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import RunOptions, run_study
+from emotune.runtime.driver import run_study
+from emotune.runtime.experiments import ExperimentWorkload
+from emotune.runtime.options import RunOptions
 from emotune.search.records import Closed, Extended, Record, Started
 from emotune.search.stopping import Amount
 from emotune.storage import LocalLog, LocalStorage
@@ -32,7 +34,7 @@ def without_ray(coordinator: Coordinator, *args: Any, **options: Any) -> None:
 
 @pytest.fixture
 def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Record]]:
-    monkeypatch.setattr(driver, "connect_for_search", lambda base, **options: lambda: Capacity(2, {}))
+    monkeypatch.setattr(experiments, "connect_for_search", lambda base, **options: lambda: Capacity(2, {}))
     monkeypatch.setattr(driver, "_search", without_ray)
 
     def call(study: Study = STUDY, *, name: str = "s", die_at: int | None = None, **options: Any) -> list[Record]:
@@ -43,7 +45,9 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
             if number == die_at and number >= known:
                 raise Killed
 
-        return run_study(study, folder, options=RunOptions(concurrency=2, **options), observers=[die])
+        return run_study(
+            ExperimentWorkload(study), folder, options=RunOptions(concurrency=2, **options), observers=[die]
+        )
 
     return call
 

@@ -7,7 +7,7 @@ import pytest
 from emotune.errors import SearchFailedError
 from emotune.runtime import driver
 from emotune.runtime.coordinator import Coordinator
-from emotune.runtime.driver import RunOptions
+from emotune.runtime.options import RunOptions
 from emotune.search.records import Ended, Evaluation, Opened, Record, Started
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder

@@ -1,6 +1,8 @@
 """Encoders logged to MLflow can be loaded without this package, without pickle, and are logged once."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -93,3 +95,14 @@ def test_an_encoder_is_not_exported_into_a_full_temporary_folder(
         log_encoder(
             run, module=Encoder(), example=np.zeros((1, 1, 64), dtype=np.float32), folder=files, tracking_uri=uri
         )
+
+
+def test_the_export_leaves_the_root_logger_as_it_is() -> None:
+    code = """
+import logging
+from emotune.tracking import encoders
+encoders._pytorch_flavor()
+print(logging.getLogger().level, logging.getLogger().handlers)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "30 []\n"  # WARNING

@@ -13,9 +13,9 @@ from emotune.data.store import SegmentStore
 from emotune.errors import DamageError, StorageError, StorageRefusedError
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
+from emotune.storage.generations import generations
 from emotune.training.checkpoints import (
     export_weights,
-    generations,
     is_intact,
     newest_checkpoint,
     read_state,

@@ -9,8 +9,9 @@ from emotune.data.store import SegmentStore
 from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.runtime.worker import describe
 from emotune.storage import LocalStorage
+from emotune.study.definition import Budget, StudyObjective
 from emotune.study.resolve import resolve_study
-from emotune.study.study import Budget, Study, StudyObjective
+from emotune.study.study import Study
 from emotune.training.checkpoints import restore, save_checkpoint
 from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment

@@ -14,10 +14,10 @@ from emotune.search import Optimizer
 from emotune.search.records import EpochDone
 from emotune.search.settings import virtual_workers
 from emotune.storage import LocalStorage
+from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, search_state
-from emotune.study.study import Budget
 from emotune.tune import EmotuneSearch
 from emotune.tune.session import SavedCheckpoint
 from tests.support.properties import examples

@@ -2,15 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from emotune.cli.actions.run import (
-    Destination,
-    find_encoders,
-    open_store,
-    put_aside,
-    read_experiment,
-    run,
-)
-from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.actions.consoles import console
+from emotune.cli.actions.experiment_run import find_encoders, open_store, read_experiment, run
+from emotune.cli.actions.run import Destination, put_aside
+from emotune.cli.actions.tables import plain_table
 from emotune.cli.crossval import CrossValidationRequest
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
@@ -23,7 +18,7 @@ from emotune.evaluation.crossval import (
     describe_gain,
     read_cross_validation,
 )
-from emotune.runtime.driver import RunOptions
+from emotune.runtime.options import RunOptions
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import search_state
@@ -37,6 +32,21 @@ RESULT_FILE = "crossval.json"
 
 def run_and_print(request: CrossValidationRequest) -> int:
     """Carry out ``emotune crossval``; returns the exit code."""
+    code, result = cross_validate_experiment(request)
+    if result is not None:
+        print_result(result, as_json=request.as_json)
+    return code
+
+
+def cross_validate_experiment(request: CrossValidationRequest) -> tuple[int, CrossValidation | None]:
+    """Run the cross-validation of an experiment file, or resume it.
+
+    Returns:
+        The exit code, and the result if all folds are done.
+
+    Raises:
+        SettingsError: A setting is impossible, or an encoder was trained on moments that are tested.
+    """
     settings = {"partner": request.partner, **_encoder_settings(request.encoder, scratch=request.scratch)}
     experiment = read_experiment(request.experiment, request=request, options=settings)
     if experiment.task.kind != "classify":
@@ -50,10 +60,7 @@ def run_and_print(request: CrossValidationRequest) -> int:
     destination = Destination.of(request, default_name=f"{request.experiment.stem}-{request.protocol}")
     if request.fresh:
         put_aside(destination.folder)
-    code, result = cross_validate(study, destination, concurrency=request.concurrency)
-    if result is not None:
-        print_result(result, as_json=request.as_json)
-    return code
+    return cross_validate(study, destination, concurrency=request.concurrency)
 
 
 def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, str]:

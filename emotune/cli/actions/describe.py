@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.folders import store_path
-from emotune.cli.actions.tables import console, facts_table, plain_table, reasons_table
+from emotune.cli.actions.tables import facts_table, plain_table, reasons_table
 from emotune.cli.output import print_json
 from emotune.data.corpora.reader import AnyReader
 from emotune.data.corpora.table import CORPORA

@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from emotune.cli.actions.consoles import message_console
+from emotune.cli.actions.notebook import NotebookOutput, in_notebook
 from emotune.cli.actions.pace import MIN_ESTIMATE_S, Amounts, Pace, describe_estimate
-from emotune.cli.actions.tables import message_console
 from emotune.cli.output import size
 from emotune.durations import HOUR_S, duration
 from emotune.runtime.coordinator import Observer
@@ -36,7 +37,7 @@ from emotune.search.records import (
     TimeLimit,
 )
 from emotune.search.stopping import in_words
-from emotune.study.study import Study
+from emotune.study.definition import SearchDefinition
 from emotune.waiting import logger as waiting_logger
 
 LINE_INTERVAL_S = 10.0
@@ -62,7 +63,7 @@ class Display(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, study: Study, *, name: str) -> None:
+    def __init__(self, study: SearchDefinition, *, name: str) -> None:
         self.study = study
         self.name = name
         self.waiting_for = ""
@@ -115,7 +116,7 @@ class SearchDisplay(Display):
 
     kind = "search"
 
-    def __init__(self, study: Study, *, name: str, checkpoint_bytes: int | None = None) -> None:
+    def __init__(self, study: SearchDefinition, *, name: str, checkpoint_bytes: int | None = None) -> None:
         super().__init__(study, name=name)
         self.objective = study.objective
         self.amounts = Amounts.of(study)
@@ -269,9 +270,9 @@ class RunDisplay(Display):
 
     kind = "run"
 
-    def __init__(self, study: Study, *, name: str) -> None:
+    def __init__(self, study: SearchDefinition, *, name: str) -> None:
         super().__init__(study, name=name)
-        self.epochs = study.base.epochs
+        self.epochs = study.budget.max
         self.last: EpochDone | None = None
         self._metric = study.objective.metric
         self._times: deque[float] = deque(maxlen=PACE_EPOCHS)
@@ -335,24 +336,33 @@ class RunDisplay(Display):
 class _WaitingHandler(logging.Handler):
     """Passes what a run waits for to its display on a terminal."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Display, show: Callable[[], None]) -> None:
         super().__init__()
         self._display = display
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a line until the next record of the run."""
         self._display.waiting_for = record.getMessage()
+        self._show()
 
 
 @contextmanager
-def _shown_waiting(display: Display) -> Iterator[None]:
-    """Show what is waited for in a display, and nowhere else, in a ``with`` statement."""
-    handler, printing = _WaitingHandler(display), waiting_logger.handlers
+def _shown_waiting(display: Display, *, show: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Show what is waited for in a display, and nowhere else, in a ``with`` statement.
+
+    Args:
+        display: The display.
+        show: Called after each change, if the display does not refresh itself.
+    """
+    handler, printing, level = _WaitingHandler(display, show), waiting_logger.handlers, waiting_logger.level
     waiting_logger.handlers = [handler]
+    waiting_logger.setLevel(logging.INFO)
     try:
         yield
     finally:
         waiting_logger.handlers = printing
+        waiting_logger.setLevel(level)
 
 
 @contextmanager
@@ -364,6 +374,14 @@ def follow(display: Display, *, known: int, link: Callable[[], str | None] = lam
         known: Number of records of earlier drivers, which are processed but not printed.
         link: Returns a line with a link to the run, which is printed once; None if there is no link yet.
     """
+    show = _follow_in_notebook if in_notebook() else _follow_on_stderr
+    with show(display, known=known, link=link) as observer:
+        yield observer
+
+
+@contextmanager
+def _follow_on_stderr(display: Display, *, known: int, link: Callable[[], str | None]) -> Iterator[Observer]:
+    """Show a run live on a terminal, and in lines elsewhere; the arguments are those of `follow`."""
     console = message_console()
     has_link = False
 
@@ -389,6 +407,31 @@ def follow(display: Display, *, known: int, link: Callable[[], str | None] = lam
             yield observe
     else:
         yield observe
+
+
+@contextmanager
+def _follow_in_notebook(display: Display, *, known: int, link: Callable[[], str | None]) -> Iterator[Observer]:
+    """Show a run in one output of a notebook, which is updated in place; the arguments are those of `follow`."""
+    output = NotebookOutput(display.render)
+    has_link = False
+
+    def observe(record: Record, number: int) -> None:
+        nonlocal has_link
+        line = display.update(record)
+        if number < known:
+            display.start_clock()
+            return
+        lines = [display.take_notice(), line if isinstance(record, Closed) else None]
+        if not has_link and not isinstance(record, Closed):
+            lines.append(link())
+            has_link = lines[-1] is not None
+        for text in filter(None, lines):
+            output.add(text)
+        output.update(now=isinstance(record, Closed))
+
+    with _shown_waiting(display, show=lambda: output.update(now=True)):
+        yield observe
+    output.update(now=True)
 
 
 def describe_removed(record: Removed) -> str:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.folders import tracking_uri_or_default
-from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.actions.tables import plain_table
 from emotune.cli.export import ExportRequest
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError

@@ -7,7 +7,7 @@ from pathlib import Path
 from emotune.errors import SettingsError, suggestion
 from emotune.search.records import Record
 from emotune.storage import Storage, open_storage
-from emotune.study.folder import SearchFolder, find_searches
+from emotune.study.folder import JOURNAL, SearchFolder, find_searches
 from emotune.study.journal import read_journal
 from emotune.tracking.delivery import read_delivery_state, view_url
 from emotune.tracking.uri import is_server, public_uri, sqlite_uri
@@ -21,11 +21,21 @@ def store_path(store: str) -> Path:
     return Path(store).expanduser().absolute()
 
 
+def refuse_search_folder(root: Storage) -> None:
+    """Refuse a storage that is the folder of one search, not the folder of all searches.
+
+    Raises:
+        SettingsError: The storage holds a journal.
+    """
+    if root.log(JOURNAL).exists():
+        raise SettingsError(f"--storage: {root} is the folder of one search; give the folder above it")
+
+
 def existing_search(name: str, *, storage: str) -> SearchFolder:
     """Return the folder of a search that has begun.
 
     Raises:
-        SettingsError: There is no search of that name.
+        SettingsError: There is no search of that name, or the storage is the folder of a search.
     """
     root = open_storage(storage)
     folder = SearchFolder.of(name, storage=root)
@@ -36,6 +46,7 @@ def existing_search(name: str, *, storage: str) -> SearchFolder:
 
 def _alternatives(name: str, *, root: Storage) -> str:
     """Return the ending of a message that names the searches of a storage, the nearest one alone if there is one."""
+    refuse_search_folder(root)
     names = [search.name for search in find_searches(root)]
     if not names:
         return "; it holds no search yet. Another folder is given by --storage"

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.folders import existing_search, store_path
 from emotune.cli.actions.prepare import progress_bar
-from emotune.cli.actions.tables import console, plain_table, reasons_table
+from emotune.cli.actions.tables import plain_table, reasons_table
 from emotune.cli.output import print_json, print_message
 from emotune.data.recording import Exclusion
 from emotune.data.store import SegmentStore

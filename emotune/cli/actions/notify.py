@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from emotune.errors import EmotuneError, SettingsError
 from emotune.search.ranking import Result, best
 from emotune.search.records import Closed, Ended, Evaluation, Record, Started
-from emotune.study.study import Study
+from emotune.study.definition import SearchDefinition
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Notifier:
         known: Number of records of earlier drivers, about which nothing is sent.
     """
 
-    def __init__(self, targets: Sequence[str], *, study: Study, name: str, known: int) -> None:
+    def __init__(self, targets: Sequence[str], *, study: SearchDefinition, name: str, known: int) -> None:
         self._targets = targets
         self._objective = study.objective
         self._name = name
@@ -162,7 +162,7 @@ class Notifier:
 
 
 @contextlib.contextmanager
-def notified(targets: Sequence[str], *, study: Study, name: str, known: int) -> Iterator[Notifier]:
+def notified(targets: Sequence[str], *, study: SearchDefinition, name: str, known: int) -> Iterator[Notifier]:
     """Send the events of a run in a ``with`` statement; an exception in it is a failure of the run."""
     notifier = Notifier(targets, study=study, name=name, known=known)
     try:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from emotune.cli.output import size
 from emotune.durations import DAY_S, duration
 from emotune.search.records import Started
+from emotune.study.definition import SearchDefinition
 from emotune.study.preview import preview
-from emotune.study.study import Study
 
 PACE_EPOCHS = 3
 """Epochs after the first one from which the pace of a search is measured."""
@@ -27,7 +27,7 @@ class Amounts:
     epochs: int
 
     @classmethod
-    def of(cls, study: Study) -> "Amounts":
+    def of(cls, study: SearchDefinition) -> "Amounts":
         """Return the amounts of a study."""
         evaluations = preview(study)
         return cls(
@@ -41,11 +41,11 @@ class Amounts:
 class Pace:
     """Operations per second of all workers together, from the times at which epochs were reported.
 
-    An epoch of a configuration costs ``study.base.with_values(values).cost()``. The time before the first epoch is not
+    An epoch of a configuration costs ``study.cost(values)``. The time before the first epoch is not
     counted: it is that of starting workers.
     """
 
-    study: Study
+    study: SearchDefinition
     costs: dict[int, float] = field(default_factory=dict)
     """Cost of an epoch by configuration."""
     first_at: float | None = None
@@ -64,7 +64,7 @@ class Pace:
         """Record an epoch of an evaluation."""
         evaluation = started.evaluation
         if evaluation.config_id not in self.costs:
-            self.costs[evaluation.config_id] = self.study.base.with_values(evaluation.values).cost()
+            self.costs[evaluation.config_id] = self.study.cost(evaluation.values)
         if self.first_at is None:
             self.first_at = at
             return

@@ -5,8 +5,9 @@ import itertools
 
 from rich.table import Table
 
+from emotune.cli.actions.consoles import console, message_console
 from emotune.cli.actions.folders import tracking_uri_or_default
-from emotune.cli.actions.tables import console, facts_table, message_console, plain_table, reasons_table
+from emotune.cli.actions.tables import facts_table, plain_table, reasons_table
 from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
 from emotune.errors import SettingsError
@@ -22,6 +23,20 @@ MAX_ROWS = 60
 
 def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
+    prediction, predictors = predict_file(request)
+    if request.as_json:
+        print_json(prediction.document())
+    else:
+        _print(prediction, predictors=predictors)
+
+
+def predict_file(request: PredictRequest) -> tuple[Prediction, list[Predictor]]:
+    """Return the prediction of a recording, and the models; write the table and the picture that are asked for.
+
+    Raises:
+        SettingsError: There is no such model, or models do not fit together.
+        DataError: The recording cannot be used.
+    """
     root = open_storage(request.storage)
     uri = tracking_uri_or_default(request.tracking_uri, storage=root)
     find_checkpoint = functools.partial(find_network, tracking_uri=uri)
@@ -36,10 +51,7 @@ def predict_and_print(request: PredictRequest) -> None:
         write_output(request.csv, prediction.table().to_csv(index=False).encode(), option="--csv")
     if request.plot is not None:
         write_plot(prediction, file=request.plot)
-    if request.as_json:
-        print_json(prediction.document())
-    else:
-        _print(prediction, predictors=predictors)
+    return prediction, predictors
 
 
 def _names(models: str) -> list[str]:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import psutil
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from emotune.cli.actions.consoles import console, message_console
 from emotune.cli.actions.folders import store_path
-from emotune.cli.actions.tables import console, message_console, plain_table, reasons_table
+from emotune.cli.actions.tables import plain_table, reasons_table
 from emotune.cli.data import PrepareRequest
 from emotune.cli.output import print_line, print_message, printable
 from emotune.data.corpora.reader import AnyReader
@@ -25,6 +26,16 @@ LINE_INTERVAL_S = 10.0
 
 def prepare_and_print(request: PrepareRequest) -> None:
     """Carry out ``emotune data prepare``."""
+    _print_summary(prepare_store(request))
+
+
+def prepare_store(request: PrepareRequest) -> PreparationSummary:
+    """Prepare a corpus with a progress bar, and return what was written and left out.
+
+    Raises:
+        SettingsError: There is no such corpus or setting.
+        DataError: The corpus cannot be used.
+    """
     reader = find_reader(request.corpus)
     options = {"modality": request.modality, "seconds": request.seconds}
     given = {key: value for key, value in options.items() if value is not None}
@@ -42,7 +53,7 @@ def prepare_and_print(request: PrepareRequest) -> None:
     corpus_settings = parse(dataclasses.replace(document, content=specific), reader.settings)
     cores = len(psutil.Process().cpu_affinity() or [0])
     with progress_bar(reader.name) as progress:
-        summary = prepare(
+        return prepare(
             reader,
             folder=request.raw_dir,
             store=store_path(request.store),
@@ -56,7 +67,6 @@ def prepare_and_print(request: PrepareRequest) -> None:
                 progress=progress,
             ),
         )
-    _print_summary(summary)
 
 
 def _check_setting(key: str, *, reader: AnyReader) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from emotune.cli.actions.consoles import console
 from emotune.cli.actions.crossval import load_result
 from emotune.cli.actions.folders import existing_records, mlflow_link, tracking_uri_or_default
-from emotune.cli.actions.tables import console, plain_table
+from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_message
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import METRICS, CrossValidation, significance
@@ -15,6 +16,7 @@ from emotune.evaluation.statistics import Comparison, Interval
 from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.invocation import read_invocation
+from emotune.study.recorded import kind_of
 from emotune.study.results import last_metrics, opened, status_document
 from emotune.tracking.connection_check import refuse_damaged_database
 from emotune.tracking.encoders import publish_best
@@ -111,7 +113,7 @@ def send_to_mlflow(name: str, *, storage: str, tracking_uri: str | None, registe
         click.echo("MLflow does not have all records yet; run the same command when the server responds", err=True)
         return 1
     click.echo(f"MLflow has all {len(records)} records of {name}: {mlflow_link(folder)}")
-    if purpose != "fold":
+    if purpose != "fold" and kind_of(opened(records).study) == "experiment":
         register_as = register_as or read_invocation(folder.storage).register_as
         published = publish_best(folder, tracking_uri=uri, register_as=register_as)
         if published is not None:

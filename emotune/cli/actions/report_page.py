@@ -34,6 +34,8 @@ class ReportRequest:
     signals: bool
     """Whether held-out segments are drawn."""
     storage: str
+    announce: bool = True
+    """Whether the path of the page is printed."""
 
 
 def write_page(request: ReportRequest) -> None:
@@ -52,7 +54,7 @@ def write_page(request: ReportRequest) -> None:
     if len(set(request.names)) < len(request.names):
         raise SettingsError(f"{', '.join(request.names)}: a search was given twice; give each one once")
     sources = _sources(request)
-    running = _write(request, sources, announce=True)
+    running = _write(request, sources, announce=request.announce)
     if request.watch is not None:
         _watch(request, running=running)
 

@@ -1,21 +1,22 @@
 """``emotune resume``: the study is read from the journal, the other options from the file of the last start."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from emotune.cli.actions.crossval import cross_validate, print_result
-from emotune.cli.actions.folders import existing_records, store_path
-from emotune.cli.actions.run import Destination, open_store, run
-from emotune.cli.actions.single_run import print_metrics
+from emotune.cli.actions.folders import existing_records
+from emotune.cli.actions.run import Destination
 from emotune.cli.options import kept_configurations
 from emotune.cli.resume import ResumeRequest
 from emotune.errors import EmotuneError, SettingsError
-from emotune.runtime.driver import RunOptions
+from emotune.runtime.options import RunOptions
+from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.invocation import read_invocation
 from emotune.study.journal import read_journal
+from emotune.study.recorded import KINDS, is_importable, kind_of
 from emotune.study.results import opened, search_state
-from emotune.study.study import Study
+from emotune.study.trainable_study import TrainableStudy, import_trainable
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,7 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         SettingsError: There is no such search, or its store has moved.
     """
     folder, records = existing_records(name, storage=storage)
-    first = opened(records)
-    if "trainable" in first.study:
-        raise SettingsError(
-            f"the search {name!r} runs in a ray.tune.Tuner of its own; run its script again, which resumes the search"
-        )
-    study = Study.recorded(first.study)
-    if changes.store is not None:
-        store = str(store_path(changes.store))
-        study = study.model_copy(update={"base": study.base.model_copy(update={"store": store})})
+    kind = kind_of(opened(records).study)
     invocation = read_invocation(folder.storage)
     destination = Destination(
         name,
@@ -80,15 +73,29 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         register_as=invocation.register_as,
         notify=changes.notify,
     )
-    concurrency = changes.concurrency or invocation.concurrency
-    if first.purpose == "fold":
-        code, result = cross_validate(study, destination, concurrency=concurrency, retry_failed=changes.retry_failed)
-        if result is not None:
-            print_result(result, as_json=changes.as_json)
-        return code
-    study, opened_store = open_store(study, folder)
-    options = RunOptions(
-        concurrency=concurrency,
+    if kind == "experiment":
+        from emotune.cli.actions.experiment_resume import resume_experiments
+
+        return resume_experiments(records, destination, changes=changes)
+    study = None if kind == "tuner" else TrainableStudy.recorded(opened(records).study)
+    if study is None or not is_importable(study.trainable):
+        raise SettingsError(
+            f"the search {name!r} {KINDS['tuner']}; run its script again, which resumes the search"
+            if study is None
+            else f"the search {name!r} trains {study.trainable}, which only its own script or notebook has; run that "
+            "again, which resumes the search"
+        )
+    from emotune.cli.actions.trainable_search import run_trainable
+
+    target = import_trainable(study.trainable)
+    return run_trainable(study, target, destination, options=recorded_options(records, destination, changes=changes))
+
+
+def recorded_options(records: Sequence[Record], destination: Destination, *, changes: ResumeChanges) -> RunOptions:
+    """Return how a search was run last, with the changes of its resumption."""
+    first, invocation = opened(records), read_invocation(destination.folder.storage)
+    return RunOptions(
+        concurrency=changes.concurrency or invocation.concurrency,
         purpose=first.purpose,
         measure_test=first.purpose == "finetune",
         warm_start=first.warm_start,
@@ -97,10 +104,6 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         trials_per_gpu=invocation.trials_per_gpu,
         keep=kept_configurations(invocation.keep),
     )
-    code = run(study, destination, store=opened_store, options=options)
-    if code == 0 and first.purpose != "configuration":
-        print_metrics(destination.folder, training_data=study.base.select(opened_store), as_json=changes.as_json)
-    return code
 
 
 def _only_interrupted(storage: str) -> str:

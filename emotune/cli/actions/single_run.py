@@ -1,10 +1,12 @@
 """One pre-training or fine-tuning: a study with a single configuration."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
 
-from emotune.cli.actions.run import Destination, open_store, put_aside, read_experiment, run
+from emotune.cli.actions.experiment_run import open_store, read_experiment, run
+from emotune.cli.actions.run import Destination, put_aside
 from emotune.cli.finetune import FinetuneRequest
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_json, print_message
@@ -13,11 +15,12 @@ from emotune.errors import SettingsError
 from emotune.evaluation.crossval import describe_classes, majority_baseline, significance
 from emotune.evaluation.statistics import Interval
 from emotune.experiment import Experiment
-from emotune.runtime.driver import RunOptions
+from emotune.runtime.options import RunOptions
+from emotune.study.definition import Budget, StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics
-from emotune.study.study import Budget, Study, StudyObjective
+from emotune.study.study import Study
 from emotune.training.loop import TrainingData
 
 PAPER_FOLDS = 10
@@ -35,11 +38,20 @@ def pretrain_once(request: PretrainRequest) -> int:
     metric = "val/loss" if experiment.folds.validation else "train/loss"
     study = single_run(experiment, objective=StudyObjective(metric=kept_metric(experiment, metric), mode="min"))
     options = RunOptions(concurrency=1, purpose="pretrain", workers=request.workers)
-    return _run_and_print(study, request, options=options, default_name=request.experiment.stem)
+    return _print_run(_run_once(study, request, options=options, default_name=request.experiment.stem), request)
 
 
 def finetune_once(request: FinetuneRequest) -> int:
     """Carry out ``emotune finetune``; returns the exit code."""
+    return _print_run(finetune_experiment(request), request)
+
+
+def finetune_experiment(request: FinetuneRequest) -> "SingleRun":
+    """Run the fine-tuning of an experiment file, or resume it.
+
+    Raises:
+        SettingsError: A setting is impossible.
+    """
     start = {"start.encoder": request.encoder, "start.weights": "scratch" if request.scratch else None}
     experiment = read_experiment(request.experiment, request=request, options=start)
     if experiment.task.kind != "classify":
@@ -54,18 +66,34 @@ def finetune_once(request: FinetuneRequest) -> int:
         )
     study = single_run(experiment, objective=StudyObjective(metric=kept_metric(experiment, "val/macro_f1"), mode="max"))
     options = RunOptions(concurrency=1, purpose="finetune", measure_test=True, workers=request.workers)
-    return _run_and_print(study, request, options=options, default_name=request.experiment.stem)
+    return _run_once(study, request, options=options, default_name=request.experiment.stem)
 
 
-def _run_and_print(study: Study, request: RunRequest, *, options: RunOptions, default_name: str) -> int:
+@dataclass(frozen=True)
+class SingleRun:
+    """A run that has ended or was stopped."""
+
+    code: int
+    """Exit code of `emotune.cli.actions.run.run_workload`."""
+    folder: SearchFolder
+    """Its folder."""
+    training_data: TrainingData
+    """Its data."""
+
+
+def _run_once(study: Study, request: RunRequest, *, options: RunOptions, default_name: str) -> SingleRun:
     destination = Destination.of(request, default_name=default_name)
     if request.fresh:
         put_aside(destination.folder)
     study, store = open_store(study, destination.folder)
     code = run(study, destination, store=store, options=options)
-    if code == 0:
-        print_metrics(destination.folder, training_data=study.base.select(store), as_json=request.as_json)
-    return code
+    return SingleRun(code, destination.folder, study.base.select(store))
+
+
+def _print_run(run: SingleRun, request: RunRequest) -> int:
+    if run.code == 0:
+        print_metrics(run.folder, training_data=run.training_data, as_json=request.as_json)
+    return run.code
 
 
 def kept_metric(experiment: Experiment, metric: str) -> str:

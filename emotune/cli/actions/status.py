@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from emotune.cli.actions.folders import describe_empty, existing_records, existing_search, mlflow_link, resume_command
+from emotune.cli.actions.folders import (
+    describe_empty,
+    existing_records,
+    existing_search,
+    mlflow_link,
+    refuse_search_folder,
+    resume_command,
+)
 from emotune.cli.output import print_json, size
 from emotune.documents import encode_document
 from emotune.durations import HOUR_S, duration
@@ -15,7 +22,7 @@ from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
-from emotune.study.recorded import complete_study
+from emotune.study.recorded import can_resume, complete_study
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import failures_to_retry, opened, status_document
 from emotune.tracking.delivery import mlflow_runs
@@ -23,16 +30,23 @@ from emotune.tracking.delivery import mlflow_runs
 
 def print_all(storage: str, *, as_json: bool) -> None:
     """Print one line, or one JSON object, per search; one that cannot be read is listed with the reason."""
+    if as_json:
+        print_json(read_all(storage))
+        return
     root = open_storage(storage)
     documents = [_summary(folder) for folder in find_searches(root)]
-    if as_json:
-        omitted = {"evaluations", "rungs"}
-        print_json([{key: value for key, value in document.items() if key not in omitted} for document in documents])
-        return
     for document in documents:
         click.echo(_headline(document))
     if not documents:
+        refuse_search_folder(root)
         click.echo(f"no searches in {root}")
+
+
+def read_all(storage: str) -> list[dict[str, Any]]:
+    """Return a document per search, without evaluations; of one that cannot be read, only its name, state and error."""
+    omitted = {"evaluations", "rungs"}
+    documents = [_summary(folder) for folder in find_searches(open_storage(storage))]
+    return [{key: value for key, value in document.items() if key not in omitted} for document in documents]
 
 
 def _summary(folder: SearchFolder) -> dict[str, Any]:
@@ -66,7 +80,7 @@ def print_status(name: str, *, storage: str, as_json: bool) -> None:
         click.echo(f"MLflow: {link}")
     if document["state"] not in {"interrupted", "failed"}:
         return
-    if "trainable" in opened(records).study:
+    if not can_resume(opened(records).study):
         click.echo("resume it by running its script again")
     else:
         command = resume_command(folder.name, storage=storage)

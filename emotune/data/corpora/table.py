@@ -1,4 +1,4 @@
-"""The table of corpora. A corpus has a module of its own and an entry here."""
+"""The table of corpora. A corpus has a module of its own and an entry here; other packages add theirs as plug-ins."""
 
 from emotune.data.corpora import (
     amigos,
@@ -16,9 +16,10 @@ from emotune.data.corpora import (
     way_eeg_gal,
     wesad,
 )
-from emotune.data.corpora.reader import AnyReader
+from emotune.data.corpora.reader import AnyReader, Reader
+from emotune.plugins import check_plugin_name, load_plugin, plugin_entries
 
-CORPORA: dict[str, AnyReader] = {
+BUILT_IN: dict[str, AnyReader] = {
     reader.name: reader
     for reader in (
         amigos.READER,
@@ -37,3 +38,12 @@ CORPORA: dict[str, AnyReader] = {
         synthetic.READER,
     )
 }
+
+
+def _plugin(name: str) -> AnyReader:
+    reader: AnyReader = load_plugin("emotune.corpora", name, kind=Reader)
+    check_plugin_name("emotune.corpora", name, own=reader.name, taken=BUILT_IN)
+    return reader
+
+
+CORPORA: dict[str, AnyReader] = BUILT_IN | {name: _plugin(name) for name in plugin_entries("emotune.corpora")}

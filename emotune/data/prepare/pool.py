@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from emotune.data.prepare.parts import PreparationJob, PreparedPart, prepare_part, read_finished_part
 from emotune.errors import DataError, SettingsError
@@ -42,7 +44,8 @@ class ProcessPool:
         with ProcessPoolExecutor(
             min(self.workers, len(jobs)), mp_context=context, initializer=_die_with_parent
         ) as processes:
-            futures = [processes.submit(prepare_part, job) for job in jobs]
+            with _without_script():
+                futures = [processes.submit(prepare_part, job) for job in jobs]
             try:
                 known = {future: number for number, future in enumerate(futures)}
                 for future in as_completed(futures):
@@ -57,6 +60,20 @@ class ProcessPool:
             except BaseException:
                 processes.shutdown(wait=True, cancel_futures=True)
                 raise
+
+
+@contextlib.contextmanager
+def _without_script() -> Iterator[None]:
+    """Hide the running script from processes that are started in a ``with`` statement.
+
+    They would run it again, from its first line if it has no ``if __name__ == "__main__"``, and need nothing of it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 class _Counter:

@@ -7,6 +7,7 @@ same folder. All nodes are checked before the search starts, and each worker is 
 import logging
 import socket
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,7 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 
 from emotune.base import Settings
-from emotune.data.store import read_about
 from emotune.errors import DataError, SettingsError, StorageAwayError, StorageError, StorageRefusedError
-from emotune.experiment import Experiment
 from emotune.runtime.cluster.nodes import alive_nodes, node_name, run_on_node
 from emotune.storage import Storage, StorageField
 from emotune.study.folder import SearchFolder
@@ -46,12 +45,12 @@ class Requirements(Settings):
     """Fingerprints of segment stores by their paths."""
 
 
-def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
+def check_nodes(folder: SearchFolder, *, stores: Mapping[str, str]) -> Requirements:
     """Write the search's marker, and refuse to start if a node cannot access the folder or a store.
 
     Args:
         folder: The search's folder.
-        base: With the stores and their fingerprints.
+        stores: Fingerprints of segment stores by their paths.
 
     Returns:
         What nodes must be able to access; nodes that join later are checked when they get a job.
@@ -60,9 +59,8 @@ def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
         SettingsError: Naming the nodes and what they cannot access.
         StorageError: The marker cannot be written.
     """
-    stores = ((base.store, base.fingerprint), (base.partner, base.partner_fingerprint))
     try:
-        requirements = write_marker(folder.storage, stores={path: value for path, value in stores if path and value})
+        requirements = write_marker(folder.storage, stores=dict(stores))
     except OSError as error:
         raise StorageError(
             f"{folder.storage}: the driver's file could not be written ({error.strerror or error}); free disk space or "
@@ -70,7 +68,9 @@ def check_nodes(folder: SearchFolder, base: Experiment) -> Requirements:
         ) from error
     nodes = alive_nodes() if ray.is_initialized() else []
     if len(nodes) > 1:
-        announce(f"checking that {len(nodes)} nodes can access the results and the store")
+        announce(
+            f"checking that {len(nodes)} nodes can access {'the results and the store' if stores else 'the results'}"
+        )
         _check([node for node in nodes if node["Resources"].get("CPU", 0) > 0], requirements)
     return requirements
 
@@ -142,6 +142,8 @@ def _missing_stores(stores: dict[str, str]) -> list[str]:
 
 
 def _fingerprint(path: str) -> str | None:
+    from emotune.data.store import read_about  # noqa: PLC0415 (searches without stores do not import it)
+
     try:
         return read_about(Path(path)).fingerprint
     except (DataError, OSError):

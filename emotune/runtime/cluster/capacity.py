@@ -8,10 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from emotune.experiment import Experiment
-from emotune.runtime.cluster.connect import connect_for_groups
-from emotune.runtime.cluster.gpu_sharing import TrialsPerGpu, choose_trials_per_gpu
-from emotune.runtime.cluster.resources import available_resources, available_workers, gpu_count
 from emotune.search.records import Record
 from emotune.study.results import opened, present_concurrency
 
@@ -43,37 +39,6 @@ class Concurrency:
     """Whether the search decides for the present number of slots, rather than for that of its start."""
     current_slots: Callable[[], int] | None
     """Returns the present number of slots, if the concurrency follows the cluster."""
-
-
-def connect_for_search(
-    base: Experiment, *, trials: int | None, workers: tuple[int, int] | None, trials_per_gpu: TrialsPerGpu
-) -> Callable[[], Capacity]:
-    """Connect to the cluster.
-
-    Args:
-        base: Experiment that all evaluations share.
-        trials: Evaluations at a time, if that number is fixed.
-        workers: Fewest and most workers of an evaluation; None: one worker, without a group.
-        trials_per_gpu: Evaluations that share a GPU.
-
-    Returns:
-        A function that returns the present capacity, at the maximum that the cluster's autoscaler may reach.
-    """
-    threads = base.compute.threads
-    connect_for_groups(workers, threads=threads, trials=trials)
-    if workers is not None:
-        most = workers[1]
-        return lambda: Capacity(max(1, available_workers(threads) // most), {})
-    sharing = choose_trials_per_gpu(trials_per_gpu, base)
-    return lambda: find_capacity(base, trials_per_gpu=sharing)
-
-
-def find_capacity(base: Experiment, *, trials_per_gpu: int) -> Capacity:
-    """Return the capacity for evaluations with one worker: a CPU for each, and a share of a GPU if there are any."""
-    cpus, gpus = int(available_resources().get("CPU", 1)), gpu_count(base)
-    if not gpus:
-        return Capacity(max(1, cpus), {"CPU": 1.0})
-    return Capacity(max(1, min(cpus, gpus * trials_per_gpu)), {"CPU": 1.0, "GPU": 1 / trials_per_gpu})
 
 
 def choose_concurrency(

@@ -19,6 +19,7 @@ from ray._private.worker import global_worker
 
 from emotune.doctor.ray_start import check_open_files, check_ray_folder, ray_folder
 from emotune.errors import ClusterError, SettingsError, summary
+from emotune.runtime.cluster.nodes import alive_nodes
 from emotune.runtime.cluster.resources import available_workers, worker_resources
 from emotune.waiting import announce
 
@@ -51,7 +52,7 @@ def connect(cpus: int, *, dashboard: bool = False) -> None:
         announce("starting Ray on this machine")
         _start(cpus=max(cpus, os.cpu_count() or 1), dashboard=dashboard)
     else:
-        announce(f"connecting to the Ray cluster at {address}")
+        announce(f"connecting to the Ray cluster {'of this machine' if address == 'auto' else f'at {address}'}")
         _join(address)
 
 
@@ -60,15 +61,25 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def missing_session_folder() -> Path | None:
-    """Return a folder of the running Ray that was deleted on this machine; None if it has all of them.
+def find_ray_fault(*, without_workers: bool) -> str | None:
+    """Return why no worker can start any more: a folder of Ray was deleted, or this machine's node has died.
 
-    Without them no worker can start.
+    Ray's node ends with its agent processes, which the system may kill; the driver stays connected and would wait.
+
+    Args:
+        without_workers: Whether no trial has a worker. Only then the node is checked, because the check waits for
+            Ray's head process.
     """
     node = global_worker.node
     assert node is not None, "Ray is not connected"
     session = Path(node.get_session_dir_path())
-    return next((folder for name in SESSION_FOLDERS if not (folder := session / name).is_dir()), None)
+    lost = next((folder for name in SESSION_FOLDERS if not (folder := session / name).is_dir()), None)
+    if lost is not None:
+        return f"Ray's folder {lost} was deleted"
+    own = ray.get_runtime_context().get_node_id()
+    if without_workers and all(alive["NodeID"] != own for alive in alive_nodes()):
+        return "Ray's node on this machine has died"
+    return None
 
 
 def _start(*, cpus: int, dashboard: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
 import torch
@@ -21,12 +21,10 @@ from emotune.data.batches import batch_count
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.resources import cpus_per_gpu, gpu_count
+from emotune.runtime.options import TrialsPerGpu
 from emotune.training.loop import evaluate, train_epoch
 
 logger = logging.getLogger(__name__)
-
-TrialsPerGpu = int | Literal["auto"]
-"""Evaluations that share a GPU; ``auto``: the number that the probe chooses."""
 
 COUNTS: tuple[int, ...] = (1, 2, 4, 8)
 """Numbers of evaluations that are measured, in this order."""
@@ -115,7 +113,7 @@ def choose_trials_per_gpu(option: TrialsPerGpu, base: Experiment) -> int:
         option: The number given by the user, or ``auto``.
         base: Experiment that the probe trains.
     """
-    if not gpu_count(base):
+    if not gpu_count(base.compute.device):
         return 1
     if option != "auto":
         return option

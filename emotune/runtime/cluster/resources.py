@@ -5,8 +5,6 @@ from collections.abc import Mapping
 import ray
 from ray._private.state import state as cluster_state
 
-from emotune.experiment import Experiment
-
 
 def available_resources() -> dict[str, float]:
     """Return the resources of the cluster by name, each at the maximum that its autoscaler may reach."""
@@ -21,9 +19,9 @@ def has_gpus() -> bool:
     return available_resources().get("GPU", 0) >= 1
 
 
-def gpu_count(base: Experiment) -> int:
-    """Return how many GPUs the evaluations of a search may use; 0 if its experiment computes on CPUs."""
-    return 0 if base.compute.device == "cpu" else int(available_resources().get("GPU", 0))
+def gpu_count(device: str = "auto") -> int:
+    """Return how many GPUs the evaluations of a search may use; 0 if it computes on the device ``cpu``."""
+    return 0 if device == "cpu" else int(available_resources().get("GPU", 0))
 
 
 def cpus_per_gpu() -> int:

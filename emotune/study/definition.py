@@ -1,0 +1,236 @@
+"""What every search is defined by: objective, budget, searcher, seed and space; and what a study adds to it.
+
+There are two kinds of studies: `emotune.study.study.Study` trains experiments of this package, and
+`emotune.study.trainable_study.TrainableStudy` trains a trainable of the user. This module imports neither.
+"""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from ConfigSpace import ConfigurationSpace
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from emotune.base import Settings
+from emotune.documents import Document
+from emotune.errors import SettingsError
+from emotune.search.records import Value
+from emotune.search.schedule import rungs
+from emotune.search.settings import SearchSettings, search_settings
+from emotune.search.space import space_as_document
+from emotune.search.values import fitted
+from emotune.study.space import load_space
+
+ELSEWHERE = {
+    "min_budget": "budget.min",
+    "max_budget": "budget.max",
+    "eta": "budget.eta",
+    "brackets": "budget.brackets",
+    "evaluations": "budget.evaluations",
+    "seed": "seed, beside the searcher",
+    "earlier": "earlier, beside the searcher",
+    "concurrency": "--concurrency",
+}
+"""Settings that are no options of the searcher, and the part of a study that has them."""
+
+
+class Budget(Settings):
+    """How long configurations are trained, and when the search ends."""
+
+    min: int = Field(ge=1)
+    """Epochs of the first rung."""
+
+    max: int = Field(ge=1)
+    """Epochs of the last rung."""
+
+    eta: int = Field(default=3, ge=2)
+    """Factor between rungs; about one in ``eta`` configurations is promoted."""
+
+    brackets: int | None = Field(default=None, ge=1)
+    """Brackets to run; if neither this nor ``evaluations`` is given, each bracket of HyperBand once."""
+
+    evaluations: int | None = Field(default=None, ge=1)
+    """Evaluations to run."""
+
+    def __init__(self, *ends: int, **settings: Any) -> None:
+        """Create a budget, such as ``Budget(1, 27, eta=3)``; ``min`` and ``max`` can be given by position.
+
+        Raises:
+            SettingsError: A number given by position is impossible, or another setting beside it.
+        """
+        if len(ends) > 2:
+            raise SettingsError(f"Budget{ends} was given; expected Budget(min, max, eta=3)")
+        try:
+            super().__init__(**dict(zip(("min", "max"), ends, strict=False)), **settings)
+        except ValidationError as error:
+            if not ends:
+                raise
+            problems = (f"{'.'.join(map(str, entry['loc']))} {entry['msg']}".strip() for entry in error.errors())
+            given = ", ".join([*map(repr, ends), *(f"{name}={value!r}" for name, value in settings.items())])
+            raise SettingsError(f"Budget({given}): {'; '.join(problems)}") from error
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Budget":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+        return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which configurations are compared."""
+        return rungs(self.min, self.max, self.eta)
+
+    @property
+    def bracket_limit(self) -> int | None:
+        """Brackets to run, with the default filled in."""
+        return len(self.rungs) if self.brackets is None and self.evaluations is None else self.brackets
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """When the search ends, by name, with the default filled in."""
+        return {"brackets": self.bracket_limit, "evaluations": self.evaluations}
+
+    @property
+    def optimizer_settings(self) -> dict[str, int | None]:
+        """The keyword arguments of `emotune.search.Optimizer` that state the budget."""
+        return {"min_budget": self.min, "max_budget": self.max, "eta": self.eta, **self.limits}
+
+
+class StudyObjective(Settings):
+    """The metric that is optimised."""
+
+    metric: str = "val/loss"
+    """Name of a metric that every epoch reports."""
+
+    mode: Literal["min", "max"] = "min"
+    """Whether the metric is minimised or maximised."""
+
+    def as_loss(self, value: float) -> float:
+        """Return a value of the metric as a loss: ``value`` for ``min``, ``-value`` for ``max``."""
+        return value if self.mode == "min" else -value
+
+
+@dataclass(frozen=True)
+class ChangedDefault:
+    """A setting that a study leaves out, and whose default has changed since its search was started."""
+
+    setting: str
+    recorded: Any
+    default: Any
+
+
+Self = TypeVar("Self", bound="SearchDefinition")
+
+
+class SearchDefinition(Settings):
+    """What every search is defined by. Subclasses add what is trained."""
+
+    objective: StudyObjective
+    """The metric that is optimised."""
+
+    budget: Budget
+    """How long configurations are trained, and when the search ends."""
+
+    searcher: dict[str, JsonValue] = Field(default={"kind": "bohb"})
+    """The searcher's ``kind`` and its options."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the proposed configurations."""
+
+    space: dict[str, Any]
+    """The search space in ConfigSpace's format."""
+
+    earlier: tuple[dict[str, Value], ...] = ()
+    """Configurations known to be good, the best first: values by dotted name, as in the space."""
+
+    @classmethod
+    @abstractmethod
+    def recorded(cls: type[Self], document: Mapping[str, Any]) -> Self:
+        """Return the study of a journal, with the meaning that it had when it was recorded.
+
+        Raises:
+            SettingsError: The journal's study is of another kind.
+        """
+
+    @abstractmethod
+    def cost(self, values: Mapping[str, Any]) -> float:
+        """Return the virtual seconds of an epoch of a configuration; only ratios count."""
+
+    @abstractmethod
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide the results."""
+
+    def with_recorded_defaults(self: Self, document: Mapping[str, Any]) -> tuple[Self, list[ChangedDefault]]:
+        """Return the study with defaults of a recorded one where newer versions have changed them, and those."""
+        del document
+        return self, []
+
+    def configuration_space(self) -> ConfigurationSpace:
+        """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
+        return load_space(self.space, recorded=True) if self.space["hyperparameters"] else ConfigurationSpace()
+
+    def search_settings(self) -> SearchSettings:
+        """Return the settings of the searcher, defaults filled in.
+
+        Raises:
+            SettingsError: There is no such searcher or option.
+        """
+        options = {name: value for name, value in self.searcher.items() if name != "kind"}
+        for name in options:
+            if name in ELSEWHERE:
+                raise SettingsError(f"searcher.{name} has no effect; give {ELSEWHERE[name]}")
+        return search_settings(str(self.searcher.get("kind", "bohb")), {**options, "earlier": self.earlier})
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
+        content = self.model_dump(mode="json", exclude={"space"})
+        return content | {"space": space_as_document(self.configuration_space())}
+
+    def digest(self) -> str:
+        """Hash everything that decides the results."""
+        return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+AnyStudy = TypeVar("AnyStudy", bound=SearchDefinition)
+"""A study of either kind."""
+
+
+def check_searcher(study: SearchDefinition, document: Document) -> None:
+    """Refuse a searcher that does not exist, or options that it does not have.
+
+    Raises:
+        SettingsError: Naming file and line.
+    """
+    try:
+        study.search_settings()
+    except SettingsError as error:
+        raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
+
+
+def check_earlier(study: SearchDefinition, document: Document) -> None:
+    """Refuse earlier configurations that are not in the space.
+
+    Raises:
+        SettingsError: Naming file and line.
+    """
+    space = study.configuration_space()
+    for number, values in enumerate(study.earlier):
+        try:
+            fitted(space, values=values)
+        except SettingsError as error:
+            raise SettingsError(f"{document.where(('earlier', number))}: {error}") from error
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], *, prefix: str = "") -> list[str]:
+    """Return the settings in which two documents differ, each with both values."""
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changes += differences(before, after, prefix=f"{prefix}{key}.")
+        elif before != after:
+            changes.append(f"{prefix}{key} was {json.dumps(before)} and is now {json.dumps(after)}")
+    return changes
