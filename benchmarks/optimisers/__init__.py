@@ -38,6 +38,7 @@ def _emotune(*, several_only: bool = False, **options: str) -> Entry:
 OPTIMISERS: dict[str, Entry] = {
     "emotune": _emotune(),
     "emotune_free": _emotune(order="free", several_only=True),
+    "emotune_gain": _emotune(model="gain"),
     "emotune_sync": _emotune(schedule="sync"),
     "emotune_bohb": _emotune(model="hpbandster"),
     "emotune_hyperband": _emotune(kind="hyperband"),
@@ -50,6 +51,8 @@ OPTIMISERS: dict[str, Entry] = {
     "syne_asha": Entry("syne_tune_search", "SyneTune", "syne_tune", {"name": "ASHA"}),
     "optuna_tpe": Entry("optuna_tpe", "OptunaTpe", "optuna"),
     "optuna_tpe_hyperband": Entry("optuna_tpe", "OptunaTpeHyperband", "optuna"),
+    "optuna_gp": Entry("optuna_gp", "OptunaGp", "optuna"),
+    "optuna_gp_hyperband": Entry("optuna_gp", "OptunaGpHyperband", "optuna"),
     "dehb": Entry("dehb_search", "Dehb", "dehb"),
     "smac": Entry("smac_search", "Smac", "smac"),
 }

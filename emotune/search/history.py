@@ -58,6 +58,38 @@ class History:
         return sorted({config_id for config_id, _ in self._running})
 
     @property
+    def in_progress(self) -> list[tuple[int, int]]:
+        """Configuration number and rung of each evaluation that has no result here yet, sorted."""
+        return sorted(self._running)
+
+    @property
+    def promotable(self) -> dict[int, int]:
+        """Highest rung of each configuration whose last result is finite, by configuration number."""
+        highest: dict[int, tuple[int, float]] = {}
+        for rung in self.rungs:
+            highest |= {number: (rung, loss) for number, loss in self._results[rung]}
+        running = {number for number, _ in self._running}
+        return {
+            number: rung
+            for number, (rung, loss) in sorted(highest.items())
+            if math.isfinite(loss) and number not in running
+        }
+
+    def may_be_promoted(self, number: int, *, rung: int) -> bool:
+        """Return whether a configuration has a finite result at a rung, and no evaluation at the next one."""
+        return (
+            math.isfinite(self._loss(number, rung=rung))
+            and (number, rung + 1) not in self._running
+            and math.isnan(self._loss(number, rung=rung + 1))
+        )
+
+    def _loss(self, number: int, *, rung: int) -> float:
+        """Return the loss of a configuration at a rung, nan without a result."""
+        results = self._results.get(rung, [])
+        index = bisect.bisect_left(results, (number, -math.inf))
+        return results[index][1] if index < len(results) and results[index][0] == number else math.nan
+
+    @property
     def rungs(self) -> list[int]:
         """Rungs that have results, the lowest first."""
         return sorted(self._results)
@@ -118,6 +150,10 @@ class Encoding:
         """Return a configuration's row."""
         pairs = zip(self.names, self._codes, strict=True)
         return np.array([code.encode(values[name]) if name in values else math.nan for name, code in pairs])
+
+    def value(self, column: int, *, position: float) -> Value:
+        """Return the value of a dimension at a position of its column."""
+        return self._codes[column].decode(position)
 
     def decode(self, row: Row) -> dict[str, Value]:
         """Return the configuration of a row, all of whose dimensions must be active."""

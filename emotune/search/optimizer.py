@@ -13,7 +13,7 @@ from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.randomness import stream
 from emotune.search.clock import VirtualClock
 from emotune.search.history import History
-from emotune.search.proposals import Proposal, sample
+from emotune.search.proposals import Proposal, decide
 from emotune.search.records import Evaluation, Value
 from emotune.search.schedule import Plan, bracket_sizes, plan_of
 from emotune.search.settings import SearchSettings, search_settings
@@ -87,7 +87,8 @@ class Optimizer:
         plan = self._next_plan()
         if plan is None:
             return None
-        evaluation = self._evaluation(plan, proposal=self._proposal(plan))
+        plan, proposal = self._decide(plan)
+        evaluation = self._evaluation(plan, proposal=proposal)
         self._start(evaluation)
         return evaluation
 
@@ -347,10 +348,12 @@ class Optimizer:
     def _check_follows(self, evaluation: Evaluation) -> None:
         """Raise unless a recorded decision is the one that follows from the settings and results."""
         plan = self._next_plan() if self.settings.order == "strict" else plan_of(evaluation)
+        if plan is not None and self.settings.allocates:
+            plan = self._allowed_plan(evaluation)
         is_promotion = plan is not None and plan.config_id in range(len(self._history.configurations))
         rung = min(max(evaluation.rung, 0), len(self.settings.rung_budgets) - 1)
         recorded = Proposal(evaluation.values, evaluation.origin, rung)
-        proposal = self._proposal(plan) if plan and is_promotion else recorded
+        proposal = self._decide(plan)[1] if plan and is_promotion and not self.settings.allocates else recorded
         expected = self._evaluation(plan, proposal=proposal) if plan else None
         if expected != evaluation:
             raise DamageError(
@@ -372,15 +375,35 @@ class Optimizer:
         plan = self._schedule.next_plan()
         return None if self.settings.ends_before(plan.bracket) else plan
 
-    def _proposal(self, plan: Plan) -> Proposal:
-        """Return the values of a promoted configuration, or a new configuration."""
-        if plan.config_id is not None:
-            return Proposal(self._history.configurations[plan.config_id], "promotion")
+    def _allowed_plan(self, evaluation: Evaluation) -> Plan | None:
+        """Return the plan of a recorded evaluation that a model chose, None if the rules do not allow it.
+
+        The choice itself is not computed again: a resumed search does not depend on the last bits of a CPU's
+        arithmetic.
+        """
+        plan = plan_of(evaluation)
+        if plan.config_id is None:
+            return plan
+        # in free order, the results that a decision has seen are not known
+        is_known = plan.config_id in range(len(self._history.configurations))
+        is_free = self.settings.order == "free"
+        return (
+            plan
+            if is_known and (is_free or self._history.may_be_promoted(plan.config_id, rung=plan.rung - 1))
+            else None
+        )
+
+    def _decide(self, plan: Plan) -> tuple[Plan, Proposal]:
+        """Return the plan that is carried out, with the values of a promoted or of a new configuration."""
+        if plan.config_id is not None and not self.settings.allocates:
+            return plan, Proposal(self._history.configurations[plan.config_id], "promotion")
         number = len(self._history.configurations)
         generator = stream(self.settings.seed, "configuration", number)
-        proposal = sample(self._space, history=self._history, settings=self.settings, generator=generator)
+        plan, proposal = decide(
+            plan, space=self._space, history=self._history, settings=self.settings, generator=generator
+        )
         self.fallbacks += proposal.fell_back
-        return proposal
+        return plan, proposal
 
     def _evaluation(self, plan: Plan, *, proposal: Proposal) -> Evaluation:
         is_new = plan.config_id is None

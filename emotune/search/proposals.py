@@ -10,6 +10,7 @@ from emotune.search.history import History
 from emotune.search.models.base import Model
 from emotune.search.models.candidates import Neighbourhood, as_rows, as_values, nearby
 from emotune.search.records import Origin, Value
+from emotune.search.schedule import Plan
 from emotune.search.settings import SearchSettings
 from emotune.search.space import legal_values, values_of
 
@@ -40,6 +41,39 @@ class Proposal(NamedTuple):
     """Rung it begins at, if the model chooses it."""
     fell_back: bool = False
     """Whether it is random because the model made no legal proposal."""
+
+
+def decide(
+    plan: Plan,
+    *,
+    space: ConfigurationSpace,
+    history: History,
+    settings: SearchSettings,
+    generator: np.random.Generator,
+) -> tuple[Plan, Proposal]:
+    """Return the next evaluation and its configuration.
+
+    The plan of the schedule stands, unless the model chooses between promotions and new configurations.
+
+    Args:
+        plan: The plan of the schedule.
+        space: The search space; its random state is changed.
+        history: Configurations and results so far.
+        settings: The model, and the fraction of random configurations.
+        generator: Source of all randomness.
+    """
+    choice, model = None, None
+    if settings.allocates and settings.model_class is not None and _given(space, history=history) is None:
+        model = settings.model_class(space, history=history)
+        choice = model.choose(rung_budgets=settings.rung_budgets, generator=generator)
+    if choice is not None:
+        plan = plan._replace(config_id=choice.config_id, rung=choice.rung)
+    if plan.config_id is not None:
+        return plan, Proposal(history.configurations[plan.config_id], "promotion")
+    if choice is None or model is None:
+        return plan, sample(space, history=history, settings=settings, generator=generator)
+    proposal = _proposal(model, space, history=history, settings=settings, generator=generator)
+    return plan, proposal._replace(rung=choice.rung)
 
 
 def sample(
@@ -94,7 +128,8 @@ def _proposal(
         values = prior_values(space, history=history, generator=generator)
         if values is not None:
             return Proposal(values, "prior")
-    if generator.random() < settings.random_share(len(history.configurations)):
+    share = settings.random_share(len(history.configurations))
+    if generator.random() < model.adapted_share(share, random_fraction=settings.random_fraction):
         return Proposal(_random_values(space, history=history, generator=generator), "random")
     proposals = model.propose(generator)
     if proposals is None:

@@ -113,6 +113,11 @@ class SearchSettings(Settings):
         return self.schedule == "async" and self.model_class is not None and self.model_class.chooses_start_rung
 
     @property
+    def allocates(self) -> bool:
+        """Whether the model chooses between promotions and new configurations."""
+        return self.schedule == "async" and self.model_class is not None and self.model_class.allocates
+
+    @property
     def patient_promotion(self) -> bool:
         """Whether asynchronous promotions are limited to ``n // eta`` in all."""
         return self.model_class is not None and self.model_class.patient_promotion

@@ -165,8 +165,17 @@ def _wrong_decisions(
         is_new = evaluation.origin != "promotion"
         rung = 0 if is_new and settings.chooses_start_rung else evaluation.rung
         made = (None if is_new else evaluation.config_id, evaluation.bracket, rung)
-        if made != expected:
+        if settings.allocates:
+            yield from _wrong_choice(evaluation, before=evaluations[:number], losses=visible)
+        elif made != expected:
             yield f"evaluation {evaluation.id} is configuration, bracket, rung {made}, expected {expected} by the rules"
+
+
+def _wrong_choice(evaluation: Evaluation, *, before: Sequence[Evaluation], losses: Losses) -> Iterator[str]:
+    """Check a decision that a model makes freely: a promoted configuration has a visible and finite result."""
+    last = [other for other in before if other.config_id == evaluation.config_id]
+    if last and not _is_finite(losses.get(last[-1].id)):
+        yield f"evaluation {evaluation.id} promotes configuration {evaluation.config_id} without a finite result"
 
 
 def _decision(settings: SearchSettings, before: Sequence[Evaluation], *, losses: Losses) -> Decision | None:

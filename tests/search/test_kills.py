@@ -8,6 +8,7 @@ byte too.
 import math
 import random
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Evaluation, Optimizer
+from emotune.search.models import gain
 from emotune.search.records import Closed, EpochDone, Failure, Record, TimeLimit
 from emotune.storage import LocalLog
 from emotune.study.definition import StudyObjective
@@ -33,7 +35,7 @@ KILLS = 8
 """Smallest number of kills of an example; about 50 on average. A run of all combinations below has at least 192."""
 
 SCHEDULES = [("hyperband", "sync", "none"), ("asha", "async", "none")]
-SCHEDULES += [("bohb", schedule, model) for schedule in ("sync", "async") for model in ("rungs", "hpbandster")]
+SCHEDULES += [("bohb", schedule, model) for schedule in ("sync", "async") for model in ("rungs", "gain", "hpbandster")]
 
 
 class Killed(BaseException):
@@ -147,6 +149,14 @@ def seen_by(search: Search, optimizer: Optimizer, records: list[Record]) -> Seen
         return seen_in_journal(records)
     rows = optimizer.results()
     return seen_in_virtual_time(optimizer.settings, rows, cost=lambda each: search.cost(each.values))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def model_chooses_early() -> Iterator[None]:
+    """Let the model ``gain`` choose after one full evaluation, so that short searches have its decisions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gain, "FIRST_EVALUATIONS", 1)
+        yield
 
 
 @pytest.mark.parametrize("order", ["strict", "free"])

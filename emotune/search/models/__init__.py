@@ -11,6 +11,7 @@ from emotune.search.models.base import Model
 
 MODELS: dict[str, str] = {
     "rungs": "acquisition:RungsModel",
+    "gain": "gain:GainModel",
     "hpbandster": "hpbandster:HpBandSterModel",
 }
 """Module and class by name, the default first. A module is imported when its model is used."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 if TYPE_CHECKING:  # ConfigSpace imports scipy.stats, which takes 0.5 s; settings need neither
     import numpy as np
@@ -14,6 +14,13 @@ if TYPE_CHECKING:  # ConfigSpace imports scipy.stats, which takes 0.5 s; setting
     from emotune.search.records import Value
 
 ScheduleName = Literal["sync", "async", "full"]
+
+
+class Choice(NamedTuple):
+    """An evaluation that a model chooses: the promotion of a configuration, or a new one (None), and its rung."""
+
+    config_id: int | None
+    rung: int
 
 
 class Model(abc.ABC):
@@ -35,6 +42,9 @@ class Model(abc.ABC):
     chooses_start_rung: ClassVar[bool] = False
     """Whether `start_rung` chooses the first rung of a new configuration, where the schedule is ``async``."""
 
+    allocates: ClassVar[bool] = False
+    """Whether `choose` decides between promotions and new configurations, where the schedule is ``async``."""
+
     patient_promotion: ClassVar[bool] = False
     """Whether asynchronous promotions are limited to ``n // eta`` in all, see `emotune.search.schedule.Promotion`."""
 
@@ -53,6 +63,20 @@ class Model(abc.ABC):
         """Return the probability that a configuration is random, after a number of configurations."""
         del configurations
         return random_fraction
+
+    def adapted_share(self, share: float, *, random_fraction: float) -> float:
+        """Return the probability that a configuration is random, given the results.
+
+        Args:
+            share: The probability by `random_share`.
+            random_fraction: The fraction of the settings.
+        """
+        del random_fraction
+        return share
+
+    def choose(self, *, rung_budgets: tuple[int, ...], generator: np.random.Generator) -> Choice | None:
+        """Return the next evaluation, None if the schedule decides; called first, if `allocates`."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def propose(self, generator: np.random.Generator) -> Iterator[dict[str, Value]] | None:
