@@ -53,8 +53,9 @@ class SearchSettings(Settings):
     schedule: ScheduleName = "async"
     """``sync``: a rung is compared when it is complete; ``async``: promotion as early as possible; ``full``: each
     configuration is trained to the full budget."""
-    model: str = "rungs"
-    """The model that proposes configurations: ``rungs`` or ``hpbandster`` (``bohb``), ``none`` (the others)."""
+    model: str = "gain"
+    """The model that proposes configurations: ``gain``, ``rungs`` or ``hpbandster`` (``bohb``), ``none`` (the
+    others)."""
     order: Literal["strict", "free"] = "strict"
     """``strict``: decide on a virtual clock (reproducible with several workers); ``free``: use each result at once."""
     random_fraction: float = Field(default=0.2, ge=0, le=1)
@@ -189,6 +190,14 @@ def _check_model(kind: str, model: Any) -> None:
             f"searcher {kind!r} has no model {model!r}; it has {', '.join(models)}"
             f"{suggestion(str(model), among=models)}"
         )
+
+
+def with_model(searcher: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a searcher with its model, if it has one: the default can change, a record must not."""
+    kind = str(searcher.get("kind", "bohb"))
+    known = SEARCHERS.get(kind)
+    model = {} if known is None or known.models[0] == NO_MODEL else {"model": known.models[0]}
+    return {"kind": kind, **model, **searcher}
 
 
 def _check_use(searcher: Searcher, *, options: Mapping[str, Any], settings: SearchSettings) -> None:

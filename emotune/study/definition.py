@@ -19,9 +19,10 @@ from emotune.documents import Document
 from emotune.errors import SettingsError
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
-from emotune.search.settings import SearchSettings, search_settings
+from emotune.search.settings import SearchSettings, search_settings, with_model
 from emotune.search.space import space_as_document
 from emotune.search.values import fitted
+from emotune.study.recorded import complete_study
 from emotune.study.space import load_space
 
 ELSEWHERE = {
@@ -165,8 +166,12 @@ class SearchDefinition(Settings):
 
     def with_recorded_defaults(self: Self, document: Mapping[str, Any]) -> tuple[Self, list[ChangedDefault]]:
         """Return the study with defaults of a recorded one where newer versions have changed them, and those."""
-        del document
-        return self, []
+        given, before = with_model(self.searcher), complete_study(document)["searcher"]
+        is_default = "model" in given and "model" not in self.searcher and given["kind"] == before.get("kind", "bohb")
+        if not is_default or before["model"] == given["model"]:
+            return self, []
+        change = ChangedDefault("searcher.model", recorded=before["model"], default=given["model"])
+        return self.model_copy(update={"searcher": {**self.searcher, "model": before["model"]}}), [change]
 
     def configuration_space(self) -> ConfigurationSpace:
         """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""
@@ -187,6 +192,7 @@ class SearchDefinition(Settings):
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
         content = self.model_dump(mode="json", exclude={"space"})
+        content["searcher"] = with_model(self.searcher)
         return content | {"space": space_as_document(self.configuration_space())}
 
     def digest(self) -> str:

@@ -55,13 +55,28 @@ def can_resume(document: Mapping[str, Any]) -> bool:
     return kind == "experiment" or (kind == "trainable" and is_importable(document["trainable"]))
 
 
+UNRECORDED_MODEL = "rungs"
+"""Model of the searcher ``bohb`` in records that do not name one: the default of the versions that wrote them."""
+
+
 def complete_study(study: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recorded study with the settings that older versions did not record, at what they did.
 
-    Before there was ``task.validation``, validation segments had the mask of the training.
+    Before there was ``task.validation``, validation segments had the mask of the training. A record of ``bohb``
+    without a model has `UNRECORDED_MODEL`.
     """
+    searcher = study.get("searcher")
+    if isinstance(searcher, Mapping) and searcher.get("kind", "bohb") == "bohb":
+        study = {**study, "searcher": {"model": UNRECORDED_MODEL, **searcher}}
     base = dict(study.get("base") or {})
     task = base.get("task")
     if isinstance(task, Mapping) and task.get("kind") == "masked_values":
         base["task"] = {"validation": None, **task}
     return {**study, "base": base} if "base" in study else dict(study)
+
+
+def without_unrecorded(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a complete study without the model that older versions did not record, so that digests stay the same."""
+    searcher = study["searcher"]
+    kept = {name: value for name, value in searcher.items() if (name, value) != ("model", UNRECORDED_MODEL)}
+    return {**study, "searcher": kept}

@@ -11,7 +11,7 @@ from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError, suggestion
 from emotune.experiment import Experiment, deciding_settings
 from emotune.study.definition import ChangedDefault, SearchDefinition, StudyObjective, check_earlier, check_searcher
-from emotune.study.recorded import check_kind, complete_study
+from emotune.study.recorded import check_kind, complete_study, without_unrecorded
 from emotune.study.space import edges, load_space
 
 CHANGED_DEFAULTS = ("threshold", "validation")
@@ -53,7 +53,7 @@ class Study(SearchDefinition):
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the results: all but the paths of stores and encoders and ``compute``."""
-        document = self.as_document()
+        document = without_unrecorded(self.as_document())
         return document | {"base": deciding_settings(document["base"])}
 
     def with_recorded_defaults(self, document: Mapping[str, Any]) -> tuple["Study", list[ChangedDefault]]:
@@ -61,15 +61,16 @@ class Study(SearchDefinition):
 
         A study file that leaves such a setting out means the default of the version that started the search.
         """
+        study, changes = super().with_recorded_defaults(document)
         before, task = Study.recorded(document).base.task, self.base.task
         if before.kind != task.kind:
-            return self, []
+            return study, changes
         defaults = type(task)().model_dump()
         old, now = before.model_dump(), task.model_dump()
         names = [name for name in CHANGED_DEFAULTS if name in now and old[name] != now[name] == defaults[name]]
         changed = task.model_copy(update={name: getattr(before, name) for name in names})
-        changes = [ChangedDefault(f"task.{name}", recorded=old[name], default=now[name]) for name in names]
-        return self.model_copy(update={"base": self.base.model_copy(update={"task": changed})}), changes
+        changes += [ChangedDefault(f"task.{name}", recorded=old[name], default=now[name]) for name in names]
+        return study.model_copy(update={"base": self.base.model_copy(update={"task": changed})}), changes
 
 
 def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = False) -> Study:

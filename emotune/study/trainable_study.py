@@ -20,7 +20,7 @@ from emotune.documents.text import shorten
 from emotune.errors import SettingsError, suggestion, summary
 from emotune.search.space import space_as_document
 from emotune.study.definition import Budget, SearchDefinition, check_earlier, check_searcher
-from emotune.study.recorded import check_kind
+from emotune.study.recorded import check_kind, complete_study, without_unrecorded
 from emotune.study.space import load_space
 
 Trainable = type[Any] | Callable[..., Any]
@@ -62,7 +62,8 @@ class TrainableStudy(SearchDefinition):
     def recorded(cls, document: Mapping[str, Any]) -> "TrainableStudy":
         """Return the study of a journal."""
         check_kind(document, expected="trainable")
-        return cls.model_validate({name: value for name, value in document.items() if name != "base"})
+        content = complete_study(document)
+        return cls.model_validate({name: value for name, value in content.items() if name != "base"})
 
     def cost(self, values: Mapping[str, Any]) -> float:
         """Return 1: the duration of an epoch is not known before it is measured."""
@@ -75,7 +76,7 @@ class TrainableStudy(SearchDefinition):
 
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the results: all but how an evaluation is run."""
-        content = self.as_document()
+        content = without_unrecorded(self.as_document())
         return {name: value for name, value in content.items() if name not in {"resources", "patience"}}
 
 

@@ -23,6 +23,8 @@ from emotune.search.space import copy_of, space_as_document
 from emotune.storage import open_storage
 from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
+from emotune.study.recorded import complete_study
+from emotune.study.results import opened
 from emotune.study.resume import optimizer_from_records
 from emotune.tune.session import Session, describe_metrics, open_journal
 
@@ -124,7 +126,7 @@ class EmotuneSearch(Searcher):
             journal.records,
             mode="min" if self._mode == "min" else "max",
             settings={
-                **self._searcher,
+                **complete_study(opened(journal.records).study)["searcher"],
                 **self._budget.optimizer_settings,
                 "seed": self._seed,
                 "concurrency": virtual_workers(self.concurrency, order=self._settings.order),

@@ -24,9 +24,11 @@ from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Opened, Started, Value
+from emotune.search.settings import with_model
 from emotune.study.definition import differences
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
+from emotune.study.recorded import complete_study
 from emotune.study.results import opened
 
 CHECKPOINTS = "checkpoints.json"
@@ -247,7 +249,8 @@ def open_journal(folder: SearchFolder, first: Opened) -> Journal:
     journal = Journal.open(folder.journal, owner=folder.name)
     try:
         if not journal.records:
-            journal.append(first)
+            searcher = with_model(first.study["searcher"])
+            journal.append(first.model_copy(update={"study": {**first.study, "searcher": searcher}}))
         _check_same(opened(journal.records), first)
     except BaseException:
         journal.close()
@@ -256,8 +259,10 @@ def open_journal(folder: SearchFolder, first: Opened) -> Journal:
 
 
 def _check_same(recorded: Opened, now: Opened) -> None:
-    content = ({**first.study, "concurrency": first.concurrency} for first in (recorded, now))
-    changes = differences(*content)
+    before = complete_study(recorded.study)
+    model = {"model": before["searcher"]["model"]} if "model" in before["searcher"] else {}
+    after = {**now.study, "searcher": {**model, **now.study["searcher"]}}
+    changes = differences(before | {"concurrency": recorded.concurrency}, after | {"concurrency": now.concurrency})
     if changes:
         raise StudyChangedError(
             f"the search {recorded.name!r} was started with other settings: {'; '.join(changes)}. Give the settings it "

@@ -50,7 +50,7 @@ def decisions(name: str) -> dict[str, Any]:
     """
     records = read_journal(LocalLog(FOLDER / name / "journal.jsonl"))
     first = _first(records)
-    study = Study.model_validate(first.study)
+    study = Study.recorded(first.study)
     optimizer = make_optimizer(study, records=records, concurrency=first.concurrency)
     finished = optimizer.finished
     if finished:

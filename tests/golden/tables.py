@@ -31,6 +31,7 @@ get another order.
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "bohb": {"kind": "bohb", "random_fraction": 0.1},
+    "bohb-rungs": {"kind": "bohb", "model": "rungs", "random_fraction": 0.1},
     "bohb-hpbandster": {"kind": "bohb", "model": "hpbandster"},
     "hyperband": {"kind": "hyperband"},
     "asha": {"kind": "asha"},

@@ -240,6 +240,25 @@ def test_a_search_resumes_with_the_defaults_that_it_was_started_with(write, task
         as_recorded(other, [record], amounts={})
 
 
+def test_a_search_whose_record_names_no_model_resumes_with_the_default_of_its_version(write) -> None:
+    given = load_study(write(GOOD))
+    document = given.as_document()
+    assert document["searcher"] == {"kind": "bohb", "model": "gain"}, "a record names the model"
+    document["searcher"] = {"kind": "bohb"}
+    record = Opened(time=0, name="n", study=document, digest="", seed=0, concurrency=1, software={})
+    resumed, (line,) = with_recorded_defaults(given, [record])
+    assert 'searcher.model: "rungs"' in line
+    assert '"gain"' in line
+    check_unchanged(resumed, record)
+    assert make_optimizer(resumed, records=[], concurrency=1).settings.model == "rungs"
+    assert Study.recorded(document).search_settings().model == "rungs"
+    other = Study.model_validate({**given.model_dump(), "searcher": {"kind": "bohb", "model": "gain"}})
+    with pytest.raises(StudyChangedError, match="model"):
+        as_recorded(other, [record], amounts={})
+    random = {"kind": "random"}
+    assert Study.recorded({**document, "searcher": random}).as_document()["searcher"] == random
+
+
 def test_settings_that_mean_what_older_versions_did_leave_the_digest_as_it_was() -> None:
     plain = Experiment()
     assert "validation" not in deciding_settings(plain.model_dump(mode="json"))["task"]

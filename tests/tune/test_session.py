@@ -1,5 +1,6 @@
 """A search inside Ray Tune, without Ray: trials are simulated, in any order, with kills."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from emotune.search.settings import virtual_workers
 from emotune.storage import LocalStorage
 from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
-from emotune.study.journal import read_journal
+from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results, search_state
 from emotune.tune import EmotuneSearch
 from emotune.tune.session import SavedCheckpoint
@@ -176,6 +177,22 @@ def test_another_budget_under_the_same_name_is_refused(tmp_path: Path) -> None:
     started(tmp_path).session.close()
     with pytest.raises(StudyChangedError, match=r"budget\.max was 9 and is now 27.*or another name"):
         started(tmp_path, budget=Budget(min=1, max=27, brackets=2)).suggest("trial")
+
+
+@pytest.mark.parametrize("model", ["rungs", "gain"])
+def test_a_search_resumes_with_the_model_that_was_the_default_at_its_start(tmp_path: Path, model: str) -> None:
+    search = started(tmp_path)
+    if model == "rungs":  # the record of an older version names no model
+        folder = SearchFolder.of("mine", storage=LocalStorage(tmp_path))
+        folder.path.mkdir(parents=True)
+        with contextlib.closing(Journal.open(folder.journal, owner="mine")) as journal:
+            journal.append(search._first_record())
+    assert search.session.optimizer.settings.model == model
+    search.session.close()
+    with pytest.raises(StudyChangedError, match=r"searcher\.model"):
+        started(tmp_path, searcher={"model": "hpbandster"}).suggest("trial")
+    again = started(tmp_path, searcher={"model": model})
+    assert again.session.optimizer.settings.model == model
 
 
 def test_a_second_searcher_of_the_same_process_takes_over(tmp_path: Path) -> None:

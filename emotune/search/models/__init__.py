@@ -10,8 +10,8 @@ from emotune.plugins import load_plugin_class
 from emotune.search.models.base import Model
 
 MODELS: dict[str, str] = {
-    "rungs": "acquisition:RungsModel",
     "gain": "gain:GainModel",
+    "rungs": "acquisition:RungsModel",
     "hpbandster": "hpbandster:HpBandSterModel",
 }
 """Module and class by name, the default first. A module is imported when its model is used."""
