@@ -10,7 +10,7 @@ from typing import Any
 
 from emotune.cli import main
 from emotune.data.batches import Batch
-from emotune.runtime import driver, group
+from emotune.runtime import experiments, group
 from emotune.training import loop
 
 
@@ -48,6 +48,7 @@ class RecordingTrainable(group.GroupTrainable):
 
 
 if __name__ == "__main__":
-    driver.GroupTrainable = RecordingTrainable
+    assert experiments.GroupTrainable is group.GroupTrainable
+    experiments.GroupTrainable = RecordingTrainable
     del sys.argv[1]
     main()
