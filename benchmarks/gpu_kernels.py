@@ -111,7 +111,8 @@ def _row(name: str, program: Callable[[], Tensor], inputs: list[Tensor], *, flop
     except RuntimeError as error:
         torch.cuda.empty_cache()
         return [name, f"failed: {str(error).splitlines()[0][:80]}", "", ""]
-    rate = (1 + len(inputs) if len(inputs) < 3 else 3) * flops / (forward + backward) / 1e9
+    passes = min(1 + len(inputs), 3)  # a product per gradient, of which attention has two per forward one
+    rate = passes * flops / (forward + backward) / 1e9
     return [name, f"{forward:.3g}", f"{backward:.3g}", f"{rate:.4g}"]
 
 

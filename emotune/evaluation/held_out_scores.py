@@ -82,9 +82,10 @@ class PersonScores(Settings):
 
 
 class CalibrationBin(Settings):
-    """Segments with similar p."""
+    """Segments or trials with similar p."""
 
-    count: int
+    segments: int
+    """Number of segments or trials."""
     probability: float
     """Mean p."""
     high_share: float
@@ -229,7 +230,7 @@ def calibration_bins(
     numbers = np.clip((probabilities * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
     return tuple(
         CalibrationBin(
-            count=int((numbers == number).sum()),
+            segments=int((numbers == number).sum()),
             probability=float(probabilities[numbers == number].mean()),
             high_share=float(labels[numbers == number].mean()),
         )
@@ -240,7 +241,7 @@ def calibration_bins(
 def calibration_error(probabilities: Float[np.ndarray, " row"], *, labels: Bool[np.ndarray, " row"]) -> float:
     """Return the expected calibration error, as `emotune.tasks.scores.expected_calibration_error` defines it."""
     bins = calibration_bins(probabilities, labels=labels)
-    return sum(part.count * abs(part.probability - part.high_share) for part in bins) / len(labels)
+    return sum(part.segments * abs(part.probability - part.high_share) for part in bins) / len(labels)
 
 
 def compare_people(first: LevelScores, second: LevelScores, *, score: str) -> PeopleComparison | None:

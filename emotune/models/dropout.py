@@ -166,8 +166,11 @@ class Dropout(nn.Module):
             return self.streams
         return DropoutStreams(seed=int(torch.randint(2**62, ()).item()), first=0, count=entries)
 
+    def _mask_shape(self, states: Tensor) -> torch.Size:
+        return states.shape[:2] + (1,) * (states.ndim - 2) if self.channels else states.shape
+
     def _mask(self, states: Tensor) -> Int16[Tensor, "entry ..."]:
-        shape = states.shape[:2] + (1,) * (states.ndim - 2) if self.channels else states.shape
+        shape = self._mask_shape(states)
         kept = self.masks(shape[0], heads=1).kept(range(shape[0]), length=shape[1:].numel())
         return kept.view(shape) if kept.is_contiguous() else kept.reshape(shape)
 
@@ -178,7 +181,7 @@ class Dropout(nn.Module):
         return drop(states, self.rate)
 
     def _hashed_mask(self, states: Tensor) -> Bool[Tensor, "entry ..."]:
-        shape = states.shape[:2] + (1,) * (states.ndim - 2) if self.channels else states.shape
+        shape = self._mask_shape(states)
         keys = torch.randint(INT32_MIN, INT32_MAX, (2, shape[0], 1), dtype=torch.int32, device=states.device)
         numbers = hashed_numbers(keys, length=shape[1:].numel())
         return (numbers >= INT32_MIN + self.dropped * (2**32 // RATE_LEVELS)).view(shape)

@@ -15,6 +15,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import EmotuneError, SettingsError
 from emotune.evaluation.crossval import majority_baseline
 from emotune.evaluation.encoders import best_checkpoint, read_network_description
+from emotune.evaluation.held_out_scores import CalibrationBin, calibration_bins
 from emotune.evaluation.prediction import load_classifier
 from emotune.evaluation.statistics import Interval, mean_interval
 from emotune.randomness import derive_seed
@@ -24,7 +25,7 @@ from emotune.study.folder import SearchFolder
 from emotune.study.results import evaluation_results, opened
 from emotune.tasks.calibration import apply_sigmoid
 from emotune.tasks.masked_values import MaskedValueObjective, MaskedValues
-from emotune.tasks.scores import CALIBRATION_BINS, classification_scores
+from emotune.tasks.scores import classification_scores
 from emotune.training.checkpoints import newest_checkpoint, read_weights
 from emotune.training.loop import collect_logits
 
@@ -57,16 +58,6 @@ class PersonScore(Settings):
     person: str
     segments: int
     accuracy: float
-    high_share: float
-    """Share of high labels."""
-
-
-class CalibrationBin(Settings):
-    """Segments with similar predicted probabilities of the high class."""
-
-    segments: int
-    probability: float
-    """Mean predicted probability."""
     high_share: float
     """Share of high labels."""
 
@@ -289,17 +280,5 @@ def _result(name: str, *, parts: Sequence[_Part], people: np.ndarray) -> Classif
         majority={metric: float(np.mean([part.majority[metric] for part in parts])) for metric in parts[0].majority},
         people=tuple(sorted(scores, key=lambda score: -score.accuracy)),
         accuracy=mean_interval([score.accuracy for score in scores]),
-        bins=_bins(np.concatenate([part.probabilities for part in parts]), truth=truth),
-    )
-
-
-def _bins(probabilities: np.ndarray, *, truth: np.ndarray) -> tuple[CalibrationBin, ...]:
-    numbers = np.clip((probabilities * CALIBRATION_BINS).astype(int), 0, CALIBRATION_BINS - 1)
-    return tuple(
-        CalibrationBin(
-            segments=int((numbers == number).sum()),
-            probability=float(probabilities[numbers == number].mean()),
-            high_share=float(truth[numbers == number].mean()),
-        )
-        for number in np.unique(numbers)
+        bins=calibration_bins(np.concatenate([part.probabilities for part in parts]), labels=truth),
     )

@@ -379,26 +379,34 @@ def follow(display: Display, *, known: int, link: Callable[[], str | None] = lam
         yield observer
 
 
+def _given_once(link: Callable[[], str | None]) -> Callable[[Record], str | None]:
+    """Return a function that returns the line with the link after the first record for which there is one."""
+    pending = [link]
+
+    def once(record: Record) -> str | None:
+        text = pending[0]() if pending and not isinstance(record, Closed) else None
+        if text is not None:
+            pending.clear()
+        return text
+
+    return once
+
+
 @contextmanager
 def _follow_on_stderr(display: Display, *, known: int, link: Callable[[], str | None]) -> Iterator[Observer]:
     """Show a run live on a terminal, and in lines elsewhere; the arguments are those of `follow`."""
-    console = message_console()
-    has_link = False
+    console, link_once = message_console(), _given_once(link)
 
     def observe(record: Record, number: int) -> None:
-        nonlocal has_link
         line = display.update(record)
         if number < known:
             display.start_clock()
-        elif line is not None and not (console.is_terminal and isinstance(record, EpochDone)):
-            console.print(line, markup=False, soft_wrap=True)
-        if number < known:
             return
-        texts = [display.take_notice(), None if console.is_terminal else display.take_summary(record.time)]
-        if not has_link and not isinstance(record, Closed):
-            texts.append(link())
-            has_link = texts[-1] is not None
-        for text in filter(None, texts):
+        if line is not None and not (console.is_terminal and isinstance(record, EpochDone)):
+            console.print(line, markup=False, soft_wrap=True)
+        notice = display.take_notice()
+        summary = None if console.is_terminal else display.take_summary(record.time)
+        for text in filter(None, (notice, summary, link_once(record))):
             console.print(text, markup=False, soft_wrap=True)
 
     if console.is_terminal:
@@ -412,20 +420,15 @@ def _follow_on_stderr(display: Display, *, known: int, link: Callable[[], str | 
 @contextmanager
 def _follow_in_notebook(display: Display, *, known: int, link: Callable[[], str | None]) -> Iterator[Observer]:
     """Show a run in one output of a notebook, which is updated in place; the arguments are those of `follow`."""
-    output = NotebookOutput(display.render)
-    has_link = False
+    output, link_once = NotebookOutput(display.render), _given_once(link)
 
     def observe(record: Record, number: int) -> None:
-        nonlocal has_link
         line = display.update(record)
         if number < known:
             display.start_clock()
             return
-        lines = [display.take_notice(), line if isinstance(record, Closed) else None]
-        if not has_link and not isinstance(record, Closed):
-            lines.append(link())
-            has_link = lines[-1] is not None
-        for text in filter(None, lines):
+        closing = line if isinstance(record, Closed) else None
+        for text in filter(None, (display.take_notice(), closing, link_once(record))):
             output.add(text)
         output.update(now=isinstance(record, Closed))
 

@@ -70,15 +70,16 @@ def find_ray_fault(*, without_workers: bool) -> str | None:
         without_workers: Whether no trial has a worker. Only then the node is checked, because the check waits for
             Ray's head process.
     """
-    node = global_worker.node
-    assert node is not None, "Ray is not connected"
-    session = Path(node.get_session_dir_path())
+    started = global_worker.node
+    assert started is not None, "Ray is not connected"
+    session = Path(started.get_session_dir_path())
     lost = next((folder for name in SESSION_FOLDERS if not (folder := session / name).is_dir()), None)
     if lost is not None:
         return f"Ray's folder {lost} was deleted"
-    own = ray.get_runtime_context().get_node_id()
-    if without_workers and all(alive["NodeID"] != own for alive in alive_nodes()):
-        return "Ray's node on this machine has died"
+    if without_workers:
+        own = ray.get_runtime_context().get_node_id()
+        if all(node["NodeID"] != own for node in alive_nodes()):
+            return "Ray's node on this machine has died"
     return None
 
 

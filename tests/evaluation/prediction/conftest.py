@@ -1,6 +1,7 @@
 """Tiny classifiers trained for an epoch, in the folders of searches, and recordings of other people."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotune.cli import main
 from emotune.data.corpora.synthetic import Synthetic, make_ecg, make_eeg, make_person
 from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import prepare
@@ -145,3 +147,20 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write_npz
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run ``emotune predict`` in an empty folder; returns the exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["emotune", "predict", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out, printed.err
+
+    return call

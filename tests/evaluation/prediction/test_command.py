@@ -1,7 +1,6 @@
 """``emotune predict``: a printed table, JSON, CSV and a plot; mistakes are reported in one line."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from emotune.cli import main
 from emotune.data.modality import TEN_CHANNELS
 from emotune.evaluation.prediction import find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import thin, write_plot
@@ -19,20 +17,6 @@ from emotune.study.folder import SearchFolder
 from emotune.tracking.encoders import find_encoder
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["emotune", "predict", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return int(stopped.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Predictions for a whole labelled store: scores by person, and stores that cannot be scored."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 
-from emotune.cli import main
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
@@ -38,20 +36,6 @@ def make(path: Path, **settings: object) -> SegmentStore:
 def others(tmp_path_factory: pytest.TempPathFactory) -> SegmentStore:
     """A store of three other people."""
     return make(tmp_path_factory.mktemp("stores") / "others")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["emotune", "predict", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        printed = capsys.readouterr()
-        return int(stopped.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def test_each_labelled_segment_is_predicted_as_by_the_model(train: Train, others: SegmentStore) -> None:
