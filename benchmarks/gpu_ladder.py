@@ -96,7 +96,7 @@ class Ladder:
     batch: int
     device: torch.device
     seconds: float
-    compute: dict[str, str] = field(default_factory=dict)
+    compute: dict[str, str | bool] = field(default_factory=dict)
 
     @property
     def flops(self) -> float:

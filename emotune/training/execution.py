@@ -68,6 +68,10 @@ class Compute(Settings):
     """Whether torch compiles the encoder. ``auto``: on a GPU, if the run is long enough to regain the time of
     compilation and the machine has a C compiler; never on a CPU, where compilation saves no time."""
 
+    deterministic: bool = False
+    """Whether a GPU computes with deterministic kernels only. They are slower, and equal runs give equal results; by
+    default a GPU adds in any order, and equal runs differ by rounding. A CPU is always deterministic."""
+
 
 @dataclass(frozen=True)
 class ExecutionPlan:
@@ -83,6 +87,7 @@ class ExecutionPlan:
         graphs: Whether the encoder's kernels are launched as CUDA graphs.
         fixed_rows: Whether the rows of `MaskedValueObjective` are padded to their largest possible number, so that no
             step waits for the device.
+        deterministic: Whether torch uses deterministic kernels only.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
@@ -93,10 +98,11 @@ class ExecutionPlan:
     compiled: bool = False
     graphs: bool = False
     fixed_rows: bool = False
+    deterministic: bool = False
 
     def __str__(self) -> str:
         attention = self.attention or ("explicit" if self.device == "cpu" and not self.compiled else "fused")
-        switches = ("fused_optimiser", "compiled", "graphs", "fixed_rows")
+        switches = ("fused_optimiser", "compiled", "graphs", "fixed_rows", "deterministic")
         names = [name.replace("_", " ") for name in switches if getattr(self, name)]
         return ", ".join(
             [self.device, self.precision, f"float32 products {self.matmul}", f"{attention} attention", *names]
@@ -120,23 +126,36 @@ class ExecutionPlan:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Set the precision of products and convolutions inside the block, and restore it at its end.
+        """Set the precision and the determinism of products and convolutions inside the block, then restore them.
 
         By default cuDNN rounds the factors of a float32 convolution to 11 bits (TF32).
         """
         keep_memory()
-        before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-        torch.set_float32_matmul_precision(self.matmul)
-        torch.backends.cudnn.allow_tf32 = False
-        try:
+        with contextlib.ExitStack() as restored:
+            restored.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            restored.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+            torch.set_float32_matmul_precision(self.matmul)
+            torch.backends.cudnn.allow_tf32 = False
+            if self.deterministic:
+                restored.enter_context(deterministic_kernels())
             yield
-        finally:
-            torch.set_float32_matmul_precision(before[0])
-            torch.backends.cudnn.allow_tf32 = before[1]
 
     def autocast(self) -> torch.autocast:
         """Return the context manager of forward passes."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+@contextlib.contextmanager
+def deterministic_kernels() -> Iterator[None]:
+    """Let torch use deterministic kernels only inside the block; an operation that has none raises RuntimeError."""
+    # cuBLAS reads the variable at its first product, and torch refuses deterministic products without it
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=before[0], warn_only=before[1])
 
 
 def compile_encoder(encoder: nn.Module, *, mode: str) -> None:
@@ -186,7 +205,8 @@ def choose_execution(
     precision: Precision = "fp32" if compute.precision == "fp32" else "bf16"
     if compute.precision == "auto" and not (large and native):
         precision = "fp32"
-    chosen = ExecutionPlan(device=device, precision=precision, fused_optimiser=True)
+    deterministic = compute.deterministic and device == "cuda"
+    chosen = ExecutionPlan(device=device, precision=precision, fused_optimiser=True, deterministic=deterministic)
     compiled = _compiles(compute, device=device, steps=steps)
     if device == "cpu":
         chosen = replace(chosen, matmul="medium" if medium_is_exact() else "highest", compiled=compiled)

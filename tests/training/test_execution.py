@@ -1,6 +1,7 @@
 """Promises of the fast paths: chosen by the machine and the size, open to view, and computing the same function."""
 
 import contextlib
+import os
 import platform
 import resource
 import shutil
@@ -46,7 +47,7 @@ def outcome(task: MaskedValues | Classify, chosen: ExecutionPlan) -> tuple[float
     seed_dropout(objective, seed=1, first=0, count=4)
     with chosen.active(), chosen.autocast():
         loss = objective(batch, generator=torch.Generator().manual_seed(2))
-    loss.backward()
+        loss.backward()
     assert loss.dtype == torch.float32
     return loss.item(), {name: weight.grad for name, weight in objective.named_parameters() if weight.grad is not None}
 
@@ -250,6 +251,31 @@ def test_the_setting_of_torch_is_restored() -> None:
     with ExecutionPlan(matmul="medium").active():
         assert torch.get_float32_matmul_precision() == "medium"
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_deterministic_kernels_are_a_choice_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = Compute(deterministic=True)
+    assert not choose_execution(compute, MODEL, channels=1, samples=64).deterministic
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    chosen = choose_execution(compute, MODEL, channels=1, samples=64)
+    assert chosen.deterministic
+    assert "deterministic" in str(chosen)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_training_needs_no_operation_without_a_deterministic_kernel(
+    task: MaskedValues | Classify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    check_same(task, ExecutionPlan(deterministic=True), tolerance=1e-5)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    with ExecutionPlan(deterministic=True).active():
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def test_the_execution_plan_is_described_in_words(store: SegmentStore) -> None:
