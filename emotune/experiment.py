@@ -321,6 +321,8 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
     task = dict(content["task"])
     if task.get("class_weight") == "balanced":
         del task["class_weight"]
+    if not task.get("classes"):
+        task.pop("classes", None)
     own = {name: task.get(name) for name in ("start_probability", "span")}
     if task.get("validation", own) in (None, own):
         task.pop("validation", None)

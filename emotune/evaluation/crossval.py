@@ -21,7 +21,7 @@ from emotune.search.records import Record, Value
 from emotune.study.definition import Budget, StudyObjective
 from emotune.study.results import evaluation_results, last_metrics, opened
 from emotune.study.study import Study
-from emotune.tasks.scores import classification_scores
+from emotune.tasks.scores import label_scores, majority_label
 from emotune.training.loop import TrainingData
 
 ProtocolName = Literal["paper", "trial", "video", "subject", "people"]
@@ -270,12 +270,8 @@ def majority_baseline(training_data: TrainingData, *, fold: int) -> FoldResult:
     """
     assert training_data.labels is not None
     train, test = training_data.labels[training_data.fold.train], training_data.labels[training_data.fold.test]
-    high = bool(train.mean() > 0.5)
-    right = float(np.sum(test == high))
-    right_name, wrong_name = ("true_high", "false_high") if high else ("true_low", "false_low")
-    counts = {"true_high": 0.0, "false_high": 0.0, "true_low": 0.0, "false_low": 0.0}
-    counts |= {right_name: right, wrong_name: len(test) - right}
-    return FoldResult(fold=fold, config_id=-1, metrics=classification_scores(counts))
+    predicted = np.full(len(test), majority_label(train))
+    return FoldResult(fold=fold, config_id=-1, metrics=label_scores(predicted, truth=test))
 
 
 def describe_sides(training_data: Mapping[int, TrainingData]) -> list[str]:

@@ -24,7 +24,7 @@ from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
-from emotune.tasks.classify import ClassifyObjective
+from emotune.tasks.classify import ClassifierObjective
 from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
@@ -308,9 +308,9 @@ def evaluate(
 
 @torch.no_grad()
 def collect_logits(
-    objective: ClassifyObjective, training_data: TrainingData, rows: np.ndarray, *, execution: ExecutionPlan = PLAIN
+    objective: ClassifierObjective, training_data: TrainingData, rows: np.ndarray, *, execution: ExecutionPlan = PLAIN
 ) -> np.ndarray:
-    """Return the logit of the high class for each of the rows, in their order; classes are weighted as in training.
+    """Return the logit of the high class, or of each class, for each of the rows; classes are weighted as in training.
 
     Args:
         objective: The classifier, which is left in evaluation mode.

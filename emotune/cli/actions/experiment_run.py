@@ -107,10 +107,16 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
 
 
 def describe_labels(task: Classify, training_data: TrainingData) -> str:
-    """Return lines with the threshold and the share of high labels of each corpus, and a warning if they differ."""
+    """Return lines with the threshold and the share of high labels of each corpus, and a warning if they differ.
+
+    With several classes it is one line with the share of each.
+    """
     fold, labels = training_data.fold, training_data.labels
     assert labels is not None
     rows = np.sort(np.concatenate([fold.train, fold.val, fold.test]))
+    if task.classes:
+        unused = int(len(labels) - len(rows))
+        return f"{describe_shares(task, labels[rows])}" + (f"; {unused} segments are not used" if unused else "")
     shares = high_shares(training_data.store.index.iloc[rows], labels[rows])
     label = task.high if task.target == "condition" else f"high {task.target}, task.threshold {task.threshold}"
     parts = [f"{share:.0%} of {count} segments of {corpus}" for corpus, (share, count) in shares.items()]
@@ -123,6 +129,12 @@ def describe_labels(task: Classify, training_data: TrainingData) -> str:
             "{of: subject}), or one corpus"
         )
     return "\n".join(lines)
+
+
+def describe_shares(task: Classify, labels: np.ndarray) -> str:
+    """Return a line with the share of each of several classes among labels."""
+    shares = [f"{name} {np.mean(labels == number):.0%}" for number, name in enumerate(task.classes)]
+    return f"{', '.join(shares)} of {len(labels)} segments"
 
 
 def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, object]) -> Experiment:

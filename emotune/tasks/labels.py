@@ -1,0 +1,65 @@
+"""Labels of segments by their ratings or by their condition."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from emotune.errors import DataError
+
+
+def rated_columns(index: pd.DataFrame) -> list[str]:
+    """Return the columns of an index with at least one rating."""
+    return [str(column) for column in index.filter(regex="^rating_").dropna(axis="columns", how="all")]
+
+
+def conditions_of(index: pd.DataFrame) -> list[str]:
+    """Return the conditions of an index, ascending, without the empty one."""
+    return sorted(set(index["condition"].astype(str)) - {""}) if "condition" in index else []
+
+
+def no_ratings(index: pd.DataFrame, *, target: str) -> str:
+    """Return the refusal of a store without the target's ratings, with the settings that use what it has."""
+    rated = [column.removeprefix("rating_") for column in rated_columns(index)]
+    conditions = conditions_of(index)
+    remedies = [f"it has ratings of {', '.join(rated)}: set task.target to one of them"] if rated else []
+    if len(conditions) > 1:
+        remedies.append(
+            f"it has the conditions {', '.join(map(repr, conditions))}: set task.target: condition and task.high to "
+            "one of them"
+        )
+    return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
+
+
+def label_condition(index: pd.DataFrame, *, high: str) -> Float[np.ndarray, " segment"]:
+    """Return 1 for segments with the condition ``high``, 0 for those with another one, NaN for those with none.
+
+    Raises:
+        DataError: The store has no such condition, or no other one.
+    """
+    known = conditions_of(index)
+    if high not in known or len(known) < 2:
+        raise DataError(
+            f"task.high: {high!r} was given, but the conditions of the store are "
+            f"{', '.join(map(repr, known)) or 'none'}; name one of at least two"
+        )
+    conditions = index["condition"].astype(str).to_numpy()
+    return np.where(conditions == "", np.nan, (conditions == high).astype(float))
+
+
+def label_classes(index: pd.DataFrame, *, classes: Sequence[str]) -> Float[np.ndarray, " segment"]:
+    """Return the position of each segment's condition among ``classes``; NaN for any other condition.
+
+    Raises:
+        DataError: The store has no segment of one of the classes.
+    """
+    known = conditions_of(index)
+    missing = [name for name in classes if name not in known]
+    if missing:
+        raise DataError(
+            f"task.classes: {', '.join(map(repr, missing))} was given, but the conditions of the store are "
+            f"{', '.join(map(repr, known)) or 'none'}; name only these"
+        )
+    numbers = {name: float(number) for number, name in enumerate(classes)}
+    return np.array([numbers.get(condition, np.nan) for condition in index["condition"].astype(str)])
