@@ -59,9 +59,13 @@ class Classify(TaskSettings):
 
     kind: Literal["classify"] = "classify"
 
-    target: Literal["arousal", "valence", "dominance", "liking", "condition"] = "arousal"
-    """What is predicted: the rating of arousal, valence, dominance or liking, or whether the condition equals
-    ``high``."""
+    target: Literal[
+        "arousal", "valence", "dominance", "liking", "familiarity",
+        "neutral", "disgust", "happiness", "surprise", "anger", "fear", "sadness",
+        "condition",
+    ] = "arousal"  # fmt: skip
+    """What is predicted: a rating, of those that the corpus has (`emotune data describe` lists them), or the condition.
+    AMIGOS has all of them, DREAMER arousal, valence and dominance, DEAP these and liking."""
 
     high: str = ""
     """With target ``condition``: the condition that counts as high; all others count as low."""

@@ -8,6 +8,23 @@ from jaxtyping import Float
 
 from emotune.errors import DataError
 
+MORE_RATINGS = {
+    "amigos": (
+        "dominance",
+        "liking",
+        "familiarity",
+        "neutral",
+        "disgust",
+        "happiness",
+        "surprise",
+        "anger",
+        "fear",
+        "sadness",
+    ),
+    "dreamer": ("dominance",),
+}
+"""Ratings of corpora that stores of older versions lack."""
+
 
 def rated_columns(index: pd.DataFrame) -> list[str]:
     """Return the columns of an index with at least one rating."""
@@ -29,6 +46,11 @@ def no_ratings(index: pd.DataFrame, *, target: str) -> str:
             f"it has the conditions {', '.join(map(repr, conditions))}: set task.target: condition and task.high to "
             "one of them"
         )
+    remedies += [
+        f"stores of older versions have arousal and valence only: prepare {corpus} again in another folder"
+        for corpus in sorted(set(index["corpus"]) & set(MORE_RATINGS))
+        if target in MORE_RATINGS[corpus]
+    ]
     return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
 
 
