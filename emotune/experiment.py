@@ -24,10 +24,11 @@ from emotune.models.features import check_features
 from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
+from emotune.tasks.aggregation import NARROWED_WIDTH
 from emotune.training.checkpoints import read_weights
 from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
 from emotune.training.loop import TrainingData, TrainingPlan, TrainState
-from emotune.training.optim import FALLING_TO_ZERO, Optim
+from emotune.training.optim import FALLING_TO_ZERO, SETTINGS_OF_SGD, Optim
 
 COST_INPUT = (1, 1280)
 """Channels and samples of the signal that `Experiment.cost` counts operations for: one ECG lead, 10 s at 128 Hz."""
@@ -321,12 +322,27 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
     task = dict(content["task"])
     if task.get("class_weight") == "balanced":
         del task["class_weight"]
-    if not task.get("classes"):
-        task.pop("classes", None)
+    _leave_out(task, ADDED_TO_TASK)
     own = {name: task.get(name) for name in ("start_probability", "span")}
     if task.get("validation", own) in (None, own):
         task.pop("validation", None)
-    return content | {"task": task}
+    optim, model = dict(content["optim"]), dict(content["model"])
+    if optim.get("kind") != "sgd":
+        optim = {name: value for name, value in optim.items() if name not in SETTINGS_OF_SGD}
+    _leave_out(model, ADDED_TO_MODEL)
+    return content | {"task": task, "optim": optim, "model": model}
+
+
+ADDED_TO_TASK: dict[str, Any] = {"classes": [], "groups": None, "narrowed": NARROWED_WIDTH}
+ADDED_TO_MODEL: dict[str, Any] = {"groups": 1, "norm": "none"}
+"""Settings that newer versions added, at the value that means what older versions did."""
+
+
+def _leave_out(section: dict[str, Any], added: Mapping[str, Any]) -> None:
+    """Remove settings that a newer version added from a section, where they mean what older versions did."""
+    for name, value in added.items():
+        if section.get(name, value) == value:
+            section.pop(name, None)
 
 
 def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:

@@ -120,7 +120,7 @@ def read_model_document(folder: Path) -> ModelDocument:
         (architecture,) = config["architectures"]
         part = parts[architecture]
         digest = config["sha256"][WEIGHTS]
-        fields = {name: preparation[name] for name in PrepareSettings.model_fields}
+        fields = {name: preparation[name] for name in PrepareSettings.model_fields if name in preparation}
         about = {**config["about"], "preparation": fields}
         facts = CardFacts.model_validate(config["card"])
     except (KeyError, TypeError, ValueError) as error:

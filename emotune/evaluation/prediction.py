@@ -284,7 +284,7 @@ class Prediction:
                 for target, names in self.class_names.items()
             },
             "preparation": self.preparation.model_dump(mode="json"),
-            "standardised_over": "this file",
+            "standardised_over": "each segment" if self.preparation.normalise == "segment" else "this file",
             "segments": self.table().to_dict("records"),
             "mean": {
                 name: value for target in self.probabilities for name, value in self._mean_columns(target).items()

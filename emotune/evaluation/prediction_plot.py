@@ -89,10 +89,11 @@ def _draw_signal(axes: Axes, prediction: Prediction) -> None:
             axes.plot(seconds, heights, color="0.25", linewidth=0.5, label=name)
     axes.set_yticks(range(len(shown)), shown[::-1], parse_math=False)
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    low, high = prediction.preparation.band
     hidden = len(prediction.names) - len(shown)
     omission = f"; {hidden} more leads are not drawn" if hidden else ""
-    axes.set_title(f"{low:g} to {high:g} Hz, standardised over this file alone; each row has its own scale{omission}")
+    preparation = prediction.preparation
+    over = "segment by segment" if preparation.normalise == "segment" else "over this file alone"
+    axes.set_title(f"{preparation.band_text}, standardised {over}; each row has its own scale{omission}")
 
 
 def _contiguous_runs(prediction: Prediction, *, number: int) -> Iterator[tuple[float, Float[np.ndarray, " time"]]]:

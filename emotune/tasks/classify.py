@@ -39,10 +39,10 @@ from emotune.data.batches import Batch
 from emotune.errors import DataError
 from emotune.models import Encoder
 from emotune.models.dropout import Dropout
-from emotune.tasks.aggregation import Aggregate, Aggregation
+from emotune.tasks.aggregation import GROUPS, NARROWED_WIDTH, Aggregate, Aggregation
 from emotune.tasks.base import Objective, Sums, TaskSettings
 from emotune.tasks.calibration import Calibration, apply_sigmoid
-from emotune.tasks.labels import label_classes, label_condition, no_ratings, rated_columns
+from emotune.tasks.labels import label_classes, label_condition, label_ratings
 from emotune.tasks.scores import (
     BIN_SUMS,
     bin_sums,
@@ -51,7 +51,7 @@ from emotune.tasks.scores import (
     confusion_scores,
     expected_calibration_error,
 )
-from emotune.tasks.thresholds import Threshold, thresholds
+from emotune.tasks.thresholds import Threshold
 
 
 class Classify(TaskSettings):
@@ -89,6 +89,12 @@ class Classify(TaskSettings):
     all samples: ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups`` (max-pool 2: 64 features, maximum of
     each half) or ``average-groups`` (avg-pool 2: average of each quarter)."""
 
+    groups: int | None = Field(default=None, ge=1)
+    """Groups in time of ``max-groups`` and ``average-groups``; null: the published 2 and 4."""
+
+    narrowed: int = Field(default=NARROWED_WIDTH, ge=1)
+    """Features of each sample after the linear layer of ``max-groups``."""
+
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (1024, 512)
     """Hidden units of each layer of the classifier, as a list or, in a search space, as text such as ``1024-512``."""
 
@@ -103,7 +109,7 @@ class Classify(TaskSettings):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1", "balanced_accuracy", "ece")
     selection: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/macro_f1", "max")
-    network: ClassVar[frozenset[str]] = frozenset({"aggregate", "hidden", "dropout", "frozen"})
+    network: ClassVar[frozenset[str]] = frozenset({"aggregate", "groups", "narrowed", "hidden", "dropout", "frozen"})
 
     @model_validator(mode="after")
     def _refuse_what_has_no_effect(self) -> "Classify":
@@ -113,6 +119,19 @@ class Classify(TaskSettings):
             raise ValueError(
                 f"high: {self.high!r} with target: {self.target}; with target: condition give a condition as high, "
                 "or several as classes, and with other targets remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_pools_without_effect(self) -> "Classify":
+        if self.groups is not None and self.aggregate not in GROUPS:
+            raise ValueError(
+                f"groups has no effect with aggregate: {self.aggregate}. Remove it or set aggregate: "
+                f"{' or '.join(GROUPS)}"
+            )
+        if self.narrowed != NARROWED_WIDTH and self.aggregate != "max-groups":
+            raise ValueError(
+                f"narrowed has no effect with aggregate: {self.aggregate}. Remove it or set aggregate: max-groups"
             )
         return self
 
@@ -160,20 +179,7 @@ class Classify(TaskSettings):
             return label_classes(index, classes=self.classes)
         if self.target == "condition":
             return label_condition(index, high=self.high)
-        column = f"rating_{self.target}"
-        if column not in rated_columns(index):
-            raise DataError(no_ratings(index, target=self.target))
-        ratings = index[column].to_numpy(dtype=float)
-        limits = thresholds(index, rating=self.target, threshold=self.threshold, train=train)
-        labels = np.where(np.isnan(ratings), np.nan, (ratings > limits).astype(float))
-        if len(np.unique(labels[~np.isnan(labels)])) < 2:
-            known = np.unique(limits[~np.isnan(labels)])
-            side = f"{known[0]:g}" if len(known) == 1 else f"its threshold ({known[0]:g} to {known[-1]:g})"
-            raise DataError(
-                f"every rating of {self.target} lies on one side of {side}; set task.threshold so that "
-                f"ratings between {np.nanmin(ratings):g} and {np.nanmax(ratings):g} fall on both sides"
-            )
-        return labels
+        return label_ratings(index, rating=self.target, threshold=self.threshold, train=train)
 
     def class_names(self, conditions: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the low and of the high class, or of the ``classes``; the label is the position.
@@ -234,7 +240,9 @@ class ClassifierObjective(Objective):
         super().__init__()
         self.settings = settings
         self.encoder = encoder
-        self.aggregation = Aggregation(settings.aggregate, encoder=encoder)
+        self.aggregation = Aggregation(
+            settings.aggregate, encoder=encoder, groups=settings.groups, narrowed=settings.narrowed
+        )
         sizes = [self.aggregation.width, *settings.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):

@@ -1,12 +1,14 @@
 """Labels of segments by their ratings or by their condition."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from emotune.errors import DataError
+from emotune.tasks.thresholds import Threshold, thresholds
 
 MORE_RATINGS = {
     "amigos": (
@@ -52,6 +54,40 @@ def no_ratings(index: pd.DataFrame, *, target: str) -> str:
         if target in MORE_RATINGS[corpus]
     ]
     return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
+
+
+def label_ratings(
+    index: pd.DataFrame,
+    *,
+    rating: str,
+    threshold: float | Literal["mean"] | Threshold,
+    train: Int64[np.ndarray, " row"] | None = None,
+) -> Float[np.ndarray, " segment"]:
+    """Return 1 for segments whose rating is above the threshold, 0 for other rated ones, NaN without a rating.
+
+    Args:
+        index: Index table of a store.
+        rating: Name of the rating.
+        threshold: As for `emotune.tasks.thresholds.thresholds`.
+        train: Rows of the training segments; None before the division into folds.
+
+    Raises:
+        DataError: No recording is rated, or all ratings are on one side of the threshold.
+    """
+    column = f"rating_{rating}"
+    if column not in rated_columns(index):
+        raise DataError(no_ratings(index, target=rating))
+    ratings = index[column].to_numpy(dtype=float)
+    limits = thresholds(index, rating=rating, threshold=threshold, train=train)
+    labels = np.where(np.isnan(ratings), np.nan, (ratings > limits).astype(float))
+    if len(np.unique(labels[~np.isnan(labels)])) < 2:
+        known = np.unique(limits[~np.isnan(labels)])
+        side = f"{known[0]:g}" if len(known) == 1 else f"its threshold ({known[0]:g} to {known[-1]:g})"
+        raise DataError(
+            f"every rating of {rating} lies on one side of {side}; set task.threshold so that "
+            f"ratings between {np.nanmin(ratings):g} and {np.nanmax(ratings):g} fall on both sides"
+        )
+    return labels
 
 
 def label_condition(index: pd.DataFrame, *, high: str) -> Float[np.ndarray, " segment"]:

@@ -24,21 +24,32 @@ SCHEDULES_WITH: dict[str, tuple[Schedule, ...]] = {
 """The schedules that each setting has an effect on."""
 
 
+SETTINGS_OF_SGD = ("momentum", "nesterov")
+"""Settings that only ``sgd`` has an effect of."""
+
+
 class Optim(Settings):
-    """Adam and its learning-rate schedule; the defaults are those of the published ECG pre-training.
+    """The optimiser and its learning-rate schedule; the defaults are those of the published ECG pre-training.
 
     Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-C. The paper gives the schedule in epochs;
     here the linear and cosine schedules and the warm-up change the learning rate at every optimiser step.
     """
 
-    kind: Literal["adam", "adamw"] = "adam"
-    """Optimiser: ``adam`` adds the weight decay to the gradient (L2, as published), ``adamw`` decouples it."""
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    """Optimiser: ``adam`` adds the weight decay to the gradient (L2, as published), ``adamw`` decouples it; ``sgd`` is
+    stochastic gradient descent with ``momentum``, which adds the weight decay to the gradient."""
 
     lr: float = Field(default=1e-3, gt=0, le=10)
     """Peak learning rate."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's running averages of the gradient and of its square."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step that each step of ``sgd`` repeats."""
+
+    nesterov: bool = False
+    """Nesterov's momentum of ``sgd``: the gradient is corrected by the momentum of the coming step."""
 
     weight_decay: float = Field(default=0.005, ge=0)
     """Weight decay (L2 coefficient) of all trained parameters."""
@@ -80,6 +91,12 @@ class Optim(Settings):
                 raise ValueError(
                     f"{name} has no effect with schedule: {self.schedule}. Remove it or set schedule: {others}"
                 )
+        for name in ("betas",) if self.kind == "sgd" else SETTINGS_OF_SGD:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                kinds = "adam or adamw" if name == "betas" else "sgd"
+                raise ValueError(f"{name} has no effect with kind: {self.kind}. Remove it or set kind: {kinds}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: true was given with momentum: 0; give a momentum above 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas {self.betas}: give numbers from 0 to 1 (1 excluded)")
         return self
@@ -92,8 +109,11 @@ class Optim(Settings):
             fused: Whether a step is one kernel over all parameters.
         """
         trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
+        if self.kind == "sgd":
+            return torch.optim.SGD(trained, momentum=self.momentum, nesterov=self.nesterov, **shared)
         optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind]
-        return optimiser(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
+        return optimiser(trained, betas=self.betas, **shared)
 
     def learning_rate(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
         """Return the learning rate of one optimiser step.

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from emotune.experiment import Experiment
-from emotune.training.optim import SCHEDULES_WITH, Optim
+from emotune.experiment import Experiment, deciding_settings
+from emotune.training.optim import SCHEDULES_WITH, SETTINGS_OF_SGD, Optim
 
 REPORTED = {"lr": 0.0020220503805149607, "cycles": 1, "warmup_epochs": 8}
 """A trial of the report; its decay of 0.967 had no effect on its cosine."""
@@ -102,3 +102,46 @@ def test_a_setting_without_effect_is_refused(name: str) -> None:
 def test_a_warm_up_without_end_is_refused(schedule: str) -> None:
     with pytest.raises(ValidationError, match=r"optim\.warmup_epochs: 9 was given, but the run has 9 epochs"):
         Experiment.model_validate({"epochs": 9, "optim": {"schedule": schedule, "warmup_epochs": 9}})
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.8, True)])
+def test_sgd_is_that_of_its_definition(momentum: float, nesterov: bool) -> None:
+    layer = torch.nn.Linear(3, 1, bias=False)
+    weights = layer.weight.detach().clone()
+    optim = Optim(kind="sgd", lr=0.1, momentum=momentum, nesterov=nesterov, weight_decay=0.5)
+    optimiser = optim.build(layer)
+    velocity = torch.zeros_like(weights)
+    for step in range(4):
+        signal = torch.arange(3.0) + step
+        optimiser.zero_grad()
+        layer(signal).sum().backward()
+        optimiser.step()
+        gradient = signal[None] + 0.5 * weights
+        velocity = momentum * velocity + gradient
+        weights = weights - 0.1 * (gradient + momentum * velocity if nesterov else velocity)
+        torch.testing.assert_close(layer.weight.detach(), weights)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "adam", "momentum": 0.5}, "momentum has no effect with kind: adam"),
+        ({"kind": "adamw", "nesterov": True}, "nesterov has no effect with kind: adamw"),
+        ({"kind": "sgd", "betas": (0.5, 0.9)}, "betas has no effect with kind: sgd"),
+        ({"kind": "sgd", "momentum": 0.0, "nesterov": True}, "give a momentum above 0"),
+    ],
+)
+def test_a_setting_of_another_optimiser_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Optim(**settings)
+
+
+def test_experiments_with_adam_keep_their_hash_and_those_with_sgd_have_their_settings_in_it() -> None:
+    content = Experiment().model_dump(mode="json")
+    old = {
+        **content,
+        "optim": {name: content["optim"][name] for name in content["optim"] if name not in SETTINGS_OF_SGD},
+    }
+    assert deciding_settings(content) == deciding_settings(old)
+    digests = {Experiment(optim=Optim(kind="sgd", momentum=momentum)).digest() for momentum in (0.5, 0.9)}
+    assert len(digests) == 2

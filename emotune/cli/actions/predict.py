@@ -86,7 +86,11 @@ def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, 
     named = "" if prediction.names == (modality,) else f" ({', '.join(prediction.names)})"
     facts = {
         "file": f"{prediction.file}: {len(prediction.leads)} segments of {preparation.seconds:g} s {modality}{named}",
-        "standardised": "over this file alone; training data were standardised over all recordings of a person",
+        "standardised": (
+            "each segment by itself, as the training data"
+            if preparation.normalise == "segment"
+            else "over this file alone; training data were standardised over all recordings of a person"
+        ),
     }
     for predictor in predictors:
         facts[f"{predictor.target} by"] = _describe(predictor)
