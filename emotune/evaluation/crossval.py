@@ -14,6 +14,7 @@ from pydantic import Field
 from emotune.base import Settings
 from emotune.data.folds import Folds, FoldUnit, HeldOutMoments, unit_keys
 from emotune.data.people import Overlap, People, overlap, people_of
+from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, corrected_t_test, mean_interval, paired_t_test
 from emotune.experiment import Experiment
@@ -24,7 +25,7 @@ from emotune.study.study import Study
 from emotune.tasks.scores import label_scores, majority_label
 from emotune.training.loop import TrainingData
 
-ProtocolName = Literal["paper", "trial", "video", "subject", "people"]
+ProtocolName = Literal["paper", "trial", "video", "subject", "corpus", "people"]
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """Metrics of the test segments that are summarised over the folds (0 to 1)."""
 
@@ -60,6 +61,10 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         "subject",
         "Folds by subject: a test subject is not trained on.",
     ),
+    "corpus": Protocol(
+        "corpus",
+        "Folds by corpus: no segment of a test corpus is trained on. Its labels are those of its own thresholds.",
+    ),
     "people": Protocol(
         "subject",
         "One fold with the test people that folds.test names: they are not trained on.",
@@ -94,6 +99,8 @@ class CrossValidation(Settings):
     """Folds trained on shuffled labels of the training segments."""
     majority: tuple[FoldResult, ...] = ()
     """Baseline: predict the more frequent label of the training segments."""
+    baselines: dict[str, tuple[FoldResult, ...]] = Field(default={})
+    """Folds of each baseline (`emotune.evaluation.baselines`), by its name."""
     notes: tuple[str, ...] = Field(default=())
     """What the result does and does not show, in sentences for the reader."""
 
@@ -113,7 +120,27 @@ class CrossValidation(Settings):
             }
             for series in ("folds", "shuffled", "majority")
         }
-        return {**self.model_dump(mode="json"), "summary": summary}
+        content = self.model_dump(mode="json")
+        if not self.baselines:
+            del content["baselines"]
+            return {**content, "summary": summary}
+        return {**content, "summary": summary, "summary_of_baselines": self._summary_of_baselines()}
+
+    def baseline_interval(self, name: str, metric: str) -> Interval:
+        """Return mean and interval of a metric of a baseline over the folds."""
+        return mean_interval([fold.metrics[metric] for fold in self.baselines[name]])
+
+    def _summary_of_baselines(self) -> dict[str, object]:
+        return {
+            name: {metric: self.baseline_interval(name, metric).model_dump() for metric in METRICS}
+            for name in self.baselines
+        }
+
+    def minus_baseline(self, name: str, *, metric: str) -> Comparison:
+        """Return the corrected paired t-test of the network minus a baseline over the folds (`corrected_t_test`)."""
+        other = {fold.fold: fold.metrics[metric] for fold in self.baselines[name]}
+        pairs = [(other[fold.fold], fold.metrics[metric]) for fold in self.folds if fold.fold in other]
+        return corrected_t_test(*zip(*pairs, strict=True), test_ratio=1 / max(1, self.count - 1))
 
     def compare(self, other: "CrossValidation", *, metric: str, corrected: bool = False) -> Comparison:
         """Compare with another cross-validation by a paired t-test over the folds.
@@ -188,6 +215,29 @@ def cross_validation_study(
     )
 
 
+def unit_count(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolName) -> int:
+    """Return the number of people, trials, videos or corpora that can be left out one at a time.
+
+    Args:
+        experiment: The experiment of each fold.
+        store: Its store.
+        protocol: What is left out.
+
+    Raises:
+        SettingsError: The protocol has no such units.
+        DataError: The store has no labels for the task.
+    """
+    if protocol in ("paper", "people"):
+        raise SettingsError(
+            f"--folds all was given with --protocol {protocol}; expected a number of folds"
+            if protocol == "paper"
+            else "--folds all was given with --protocol people, which has one fold; remove --folds"
+        )
+    by = PROTOCOLS[protocol].by
+    everything = experiment.folds.model_copy(update={"by": by, "index": None, "validation": 0.0})
+    return len(np.unique(unit_keys(store.index.iloc[experiment.rows(store, folds=everything)], by=by)))
+
+
 def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: int | None) -> None:
     named, start = experiment.folds.test is not None, experiment.start
     if protocol != "people" and named:
@@ -200,7 +250,7 @@ def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: in
     if not named:
         raise SettingsError(
             "--protocol people needs the names of the test people; give folds: {test: {subjects: [...]}} or "
-            "folds: {test: {split: NAME}} in the experiment (--set folds.test.subjects=[NAME,NAME])"
+            "{split: NAME} or {corpora: [NAME]} in its place, in the experiment (--set folds.test.subjects=[NAME,NAME])"
         )
     if folds is not None:
         raise SettingsError(f"--folds {folds} was given, but --protocol people has one fold; remove --folds")

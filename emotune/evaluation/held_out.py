@@ -45,10 +45,15 @@ def predictions_of(folder: SearchFolder, *, progress: Progress = lambda share, d
     if kept is not None:
         return kept
     table = compute_predictions(folder, progress=progress)
+    write_predictions(table, folder=folder)
+    return table
+
+
+def write_predictions(table: pd.DataFrame, *, folder: SearchFolder) -> None:
+    """Keep a table of predictions in the folder of a run; an earlier one is replaced."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     folder.storage.write(PREDICTIONS_FILE, buffer.getvalue())
-    return table
 
 
 def kept_predictions(folder: SearchFolder) -> pd.DataFrame | None:

@@ -146,6 +146,14 @@ class ConvNetEncoder(Encoder):
         self.dropout = Dropout(settings.dropout, channels=True)
         draw_like_tensorflow(self)
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each pair of convolutions."""
+        by_layer: list[list[nn.Parameter]] = [[] for _ in self.settings.channels]
+        for modules in (self.convolutions, self.norms):
+            for number, module in enumerate(modules):
+                by_layer[number // 2] += module.parameters()
+        return by_layer
+
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
         """Return the maximum over time of every channel of the last pair.
 

@@ -1,13 +1,14 @@
 """The optimiser and its learning-rate schedule."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from emotune.base import Settings
+from emotune.models import Encoder
 
 Schedule = Literal["linear", "step", "none", "decay", "staircase", "cosine_restarts", "cosine_as_reported"]
 FALLING_TO_ZERO: tuple[Schedule, ...] = ("linear", "cosine_restarts")
@@ -41,6 +42,12 @@ class Optim(Settings):
 
     lr: float = Field(default=1e-3, gt=0, le=10)
     """Peak learning rate."""
+
+    encoder_factor: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate of the encoder; that of the task's head is ``lr``."""
+
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate of each layer of the encoder over that of the layer above it."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's running averages of the gradient and of its square."""
@@ -108,12 +115,35 @@ class Optim(Settings):
             module: The module whose parameters are trained.
             fused: Whether a step is one kernel over all parameters.
         """
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        trained = self.parameter_groups(module)
         shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
         if self.kind == "sgd":
             return torch.optim.SGD(trained, momentum=self.momentum, nesterov=self.nesterov, **shared)
         optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind]
         return optimiser(trained, betas=self.betas, **shared)
+
+    def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        """Return the parameters that require gradients, in groups with equal learning rates.
+
+        A group has the ``factor`` of its learning rate: 1 for the head, which comes first, and for the layer of the
+        encoder with n layers above it ``encoder_factor * layer_decay^n``. Without factors there is one group.
+
+        Source: Howard and Ruder 2018 (arXiv:1801.06146), section 3.2; Clark et al. 2020 (arXiv:2003.10555).
+        """
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if self.encoder_factor == self.layer_decay == 1:
+            return [{"params": trained, "factor": 1.0}]
+        encoder = module.get_submodule("encoder")
+        assert isinstance(encoder, Encoder)
+        layers = [[parameter for parameter in layer if parameter.requires_grad] for layer in encoder.layers()]
+        inside = {id(parameter) for layer in layers for parameter in layer}
+        head = [parameter for parameter in trained if id(parameter) not in inside]
+        groups = [{"params": head, "factor": 1.0}]
+        groups += [
+            {"params": layer, "factor": self.encoder_factor * self.layer_decay**above}
+            for above, layer in enumerate(reversed(layers))
+        ]
+        return [group for group in groups if group["params"]]
 
     def learning_rate(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
         """Return the learning rate of one optimiser step.

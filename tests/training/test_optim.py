@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from emotune.experiment import Experiment, deciding_settings
+from emotune.models import ConvNet, Transformer
+from emotune.tasks import Classify
 from emotune.training.optim import SCHEDULES_WITH, SETTINGS_OF_SGD, Optim
 
 REPORTED = {"lr": 0.0020220503805149607, "cycles": 1, "warmup_epochs": 8}
@@ -145,3 +148,32 @@ def test_experiments_with_adam_keep_their_hash_and_those_with_sgd_have_their_set
     assert deciding_settings(content) == deciding_settings(old)
     digests = {Experiment(optim=Optim(kind="sgd", momentum=momentum)).digest() for momentum in (0.5, 0.9)}
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    "model", [Transformer(channels=(4, 8), kernels=(5, 3), feedforward=8, layers=2), ConvNet(norm="batch")]
+)
+def test_every_layer_has_a_learning_rate_of_its_own(model: Transformer | ConvNet) -> None:
+    encoder = model.build(channels=1)
+    objective = Classify(hidden=(8,)).build(encoder, channels=1, labels=np.array([0.0, 1]))
+    inside = [id(parameter) for layer in encoder.layers() for parameter in layer]
+    assert sorted(inside) == sorted(map(id, encoder.parameters()))
+    optimiser = Optim(encoder_factor=0.5, layer_decay=0.1).build(objective)
+    factors = [group["factor"] for group in optimiser.param_groups]
+    assert factors == pytest.approx([1.0, *(0.5 * 0.1**above for above in range(len(encoder.layers())))])
+    head, top = optimiser.param_groups[0]["params"], optimiser.param_groups[1]["params"]
+    assert {id(parameter) for parameter in head} == {id(parameter) for parameter in objective.head.parameters()}
+    assert {id(parameter) for parameter in top} == {id(parameter) for parameter in encoder.layers()[-1]}
+
+
+def test_without_factors_all_parameters_are_one_group_in_their_order() -> None:
+    objective = Classify(hidden=(8,)).build(ConvNet().build(channels=1), channels=1, labels=np.array([0.0, 1]))
+    (group,) = Optim().build(objective).param_groups
+    assert list(map(id, group["params"])) == list(map(id, objective.parameters()))
+
+
+def test_a_frozen_encoder_has_no_group() -> None:
+    task = Classify(hidden=(8,), frozen=True)
+    objective = task.build(ConvNet().build(channels=1), channels=1, labels=np.array([0.0, 1]))
+    optimiser = Optim(layer_decay=0.5).build(objective)
+    assert [group["factor"] for group in optimiser.param_groups] == [1.0]

@@ -94,16 +94,27 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
         DataError: The store cannot be read, or has no labels for the task.
     """
     study = with_store(_as_started(study, folder))
-    if not study.base.store:
-        raise SettingsError(
-            "no segment store was given; give --store, set EMOTUNE_STORE, or set store in the experiment "
-            "(base.store in a study)"
-        )
-    store = SegmentStore.open(store_path(study.base.store))
+    store = store_of(study.base)
     training_data = study.base.select(store)
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
     return study, store
+
+
+def store_of(experiment: Experiment) -> SegmentStore:
+    """Open the store of an experiment, or the one that EMOTUNE_STORE names.
+
+    Raises:
+        SettingsError: Neither names a store.
+        DataError: It cannot be read.
+    """
+    store = experiment.store or os.environ.get("EMOTUNE_STORE")
+    if not store:
+        raise SettingsError(
+            "no segment store was given; give --store, set EMOTUNE_STORE, or set store in the experiment "
+            "(base.store in a study)"
+        )
+    return SegmentStore.open(store_path(store))
 
 
 def describe_labels(task: Classify, training_data: TrainingData) -> str:

@@ -11,6 +11,7 @@ from emotune.cli.actions.folders import existing_records
 from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_line, print_message
+from emotune.evaluation.baselines import baseline_tables, titles_of
 from emotune.evaluation.class_scores import ClassLevelScores, class_document, class_level_scores, is_of_classes
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.evaluation.held_out_scores import (
@@ -19,6 +20,7 @@ from emotune.evaluation.held_out_scores import (
     Level,
     LevelScores,
     PersonScores,
+    compare_people,
     document_of,
     level_scores,
 )
@@ -51,7 +53,10 @@ def print_scores(name: str, *, csv: Path | None, storage: str, as_json: bool) ->
 
 def scores_document(table: pd.DataFrame) -> dict[str, object]:
     """Return the scores of a table of predictions as plain JSON."""
-    return class_document(table) if is_of_classes(table) else document_of(table)
+    document = class_document if is_of_classes(table) else document_of
+    tables = baseline_tables(table)
+    baselines = {"baselines": {name: document(part)["levels"] for name, part in tables.items()}} if tables else {}
+    return {**document(table), **baselines}
 
 
 def print_table(table: pd.DataFrame) -> None:
@@ -64,12 +69,33 @@ def print_table(table: pd.DataFrame) -> None:
     count = len(levels[0].people)
     print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
     out.print(over_people_table(levels))
+    _print_baselines(table)
     print_line("\nall people together")
     out.print(_pooled_table(levels))
     print_line("\nby person, segments")
     out.print(_people_table(levels[0].people))
     print_message("ECE: expected calibration error of the probability")
     _print_without_auc(levels[0])
+
+
+def _print_baselines(table: pd.DataFrame) -> None:
+    """Print the means of the baselines over people, and the network minus each, if the table has baselines."""
+    tables, titles = baseline_tables(table), titles_of()
+    if not tables:
+        return
+    score = class_level_scores if is_of_classes(table) else level_scores
+    own = score(table, level="segments")
+    compared = ("accuracy", "macro_f1")
+    columns = [f"network minus it, {name}" for name in compared]
+    printed = plain_table("baseline, segments", *SCORES, *columns)
+    for name, part in tables.items():
+        other = score(part, level="segments")
+        tests = [compare_people(other, own, score=measure) for measure in compared]
+        means = [_text(other.over_people.get(measure)) for measure in SCORES]
+        differences = ["-" if test is None else test.test.difference.text for test in tests]
+        printed.add_row(titles.get(name, name), *means, *differences)
+    print_line("\nbaselines in the same folds, mean over people")
+    console().print(printed)
 
 
 def _print_without_auc(level: LevelScores | ClassLevelScores) -> None:
@@ -85,6 +111,7 @@ def _print_classes(table: pd.DataFrame) -> None:
     count = len(segments.people)
     print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
     out.print(over_people_table(levels))
+    _print_baselines(table)
     print_line("\nall people together")
     pooled = plain_table("", *SCORES, "ECE", numbers=(*SCORES, "ECE"))
     for level in levels:
