@@ -48,7 +48,7 @@ def train(config: dict[str, Any], epochs: int, checkpoint: Path) -> dict[str, fl
     """Train up to a number of epochs: the trainer resumes from its own checkpoint, which is in the folder."""
     torch.set_num_threads(1)
     set_seed(0)
-    width = 8 * config["heads"]
+    width = 16 * config["heads"]
     sizes = {"hidden_size": width, "intermediate_size": 2 * width, "num_attention_heads": config["heads"]}
     model = BertForSequenceClassification(
         BertConfig(vocab_size=WORDS, num_hidden_layers=config["layers"], max_position_embeddings=LENGTH, **sizes)
@@ -71,7 +71,7 @@ def train(config: dict[str, Any], epochs: int, checkpoint: Path) -> dict[str, fl
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=sentences(512, seed=0),
+        train_dataset=sentences(1024, seed=0),
         eval_dataset=sentences(256, seed=1),
         data_collator=collate,
         compute_metrics=accuracy,
@@ -84,7 +84,7 @@ def train(config: dict[str, Any], epochs: int, checkpoint: Path) -> dict[str, fl
 
 space = ConfigurationSpace()
 space.add(
-    Float("lr", (1e-4, 3e-2), log=True),
+    Float("lr", (3e-4, 1e-2), log=True),
     Integer("layers", (1, 3)),
     Categorical("heads", [1, 2, 4], ordered=True),
 )
