@@ -21,6 +21,7 @@ import functools, json, sys
 import ray
 from emotune.cli.search import search
 from emotune.cli import run_command
+from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.runtime import experiments
 from emotune.runtime.cluster import capacity, gpu_sharing
@@ -37,7 +38,7 @@ try:
     experiments.connect_for_search(
         on_cpus.with_values({"compute.resources": {"lba": 1}}), trials=1, workers=None, trials_per_gpu=1
     )
-except experiments.SettingsError as error:
+except SettingsError as error:
     assert "resources: {'lba': 1.0} was given, but the cluster has {'lba': 0.0}; give less" in str(error)
 else:
     raise AssertionError
