@@ -65,7 +65,7 @@ def test_the_configurations_of_the_reports_log_have_its_learning_rates() -> None
         experiment.optim.learning_rate(epoch, steps_per_epoch=1, epochs=100)
         for experiment, epoch in zip(tried, (72, 54), strict=True)
     ]
-    assert rates == [0.0002698912820721283, 0.0024396003748203415]
+    assert rates == pytest.approx([0.0002698912820721283, 0.0024396003748203415], rel=1e-9)
 
 
 def test_the_example_of_three_classes_names_those_of_wesad() -> None:
