@@ -21,7 +21,6 @@ from emotune.evaluation.crossval import (
     CrossValidation,
     FoldResult,
     ProtocolName,
-    check_encoders,
     cross_validation_study,
     describe_classes,
     describe_gain,
@@ -30,6 +29,7 @@ from emotune.evaluation.crossval import (
     protocol_of,
     unit_count,
 )
+from emotune.evaluation.encoder_overlap import check_encoders
 from emotune.experiment import Experiment, deciding_settings
 from emotune.search.optimizer import Optimizer
 from emotune.study.resume import make_optimizer

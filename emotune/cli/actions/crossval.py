@@ -18,13 +18,13 @@ from emotune.evaluation.crossval import (
     CALIBRATION_ERROR,
     METRICS,
     CrossValidation,
-    check_encoders,
     cross_validation_study,
     describe_gain,
     read_cross_validation,
     significance,
     unit_count,
 )
+from emotune.evaluation.encoder_overlap import check_encoders
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of, write_predictions
 from emotune.experiment import Experiment
 from emotune.runtime.options import RunOptions
