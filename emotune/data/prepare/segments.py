@@ -24,6 +24,10 @@ NOTHING_LEFT = 1e-6
 DEFAULTS = MODALITIES[DEFAULT_MODALITY]
 
 
+ADDED_SETTINGS = ("filter",)
+"""Settings that older versions did not have; they are written only where they differ from what those versions did."""
+
+
 class PrepareSettings(Settings):
     """How recordings become segments."""
 
@@ -84,8 +88,9 @@ class PrepareSettings(Settings):
     def _leave_out_added(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Leave out a setting that older versions did not have, where it means what they did: fingerprints stay."""
         content = dump(self)
-        if self.filter == "zero_phase":
-            content.pop("filter", None)
+        for name in ADDED_SETTINGS:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
         return content
 
     @property
