@@ -60,9 +60,7 @@ BASELINES: Mapping[Modality, Mapping[str, Baseline]] = MappingProxyType(
     {
         "ecg": {
             "heart_rate": Baseline("heart rate, logistic regression", "heart_rate", "logistic"),
-            "centred_heart_rate": Baseline(
-                "heart rate minus the person's median, logistic regression", "centred_heart_rate", "logistic"
-            ),
+            "centred_heart_rate": Baseline("centred heart rate, logistic regression", "centred_heart_rate", "logistic"),
             **{f"hrv_{name}": Baseline(f"HRV, {title}", "all", name) for name, title in CLASSIFIERS.items()},
         },
         "eeg": {
