@@ -32,4 +32,4 @@ def test_a_table_is_complete_after_a_kill_and_a_second_start(tmp_path: Path) -> 
     assert [row[""] for row in rows[:2]] == ["no pre-training", "pre-trained"]
     assert all(row[column] for row in rows for column in ("arousal accuracy", "arousal F1", "valence accuracy"))
     table = (storage / "ecg-table-2-smoke" / "table.md").read_text()
-    assert "0.88 ±0.0054" in table
+    assert ".88 ± 5.4e-3" in table

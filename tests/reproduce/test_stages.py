@@ -111,14 +111,14 @@ def test_a_table_with_published_numbers_is_written_as_frame_markdown_and_latex()
     frame = frame_of(table, invented_results(table.name))
     assert frame[""].tolist()[:2] == ["EEG baseline", "EEG + ECG + GSR baseline"]
     fused = frame[frame[""] == "ECG and EEG, fused, pre-trained"].iloc[0]
-    assert fused["arousal accuracy"] == "0.645 ±0.022"
-    assert fused["arousal accuracy, published"] == "0.89 ±0.0050"
+    assert fused["arousal accuracy"] == ".64 ± 2.2e-2"
+    assert fused["arousal accuracy, published"] == ".89 ± 5.0e-3"
     baseline = frame.iloc[0]
-    assert (baseline["arousal accuracy"], baseline["arousal F1, published"]) == ("", "0.577")
+    assert (baseline["arousal accuracy"], baseline["arousal F1, published"]) == ("", ".577")
     page = as_markdown(frame, title=table.title, notes=["a note"])
     assert page.count("\n| ") == len(frame) + 2
     latex = as_latex(frame, title=table.title)
-    assert r"0.645 $\pm$0.022" in latex
+    assert r".64 $\pm$ 2.2e-2" in latex
     assert latex.count(r"\\") == len(frame) + 1
 
 
@@ -126,7 +126,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     stores, results = str(tmp_path / "stores"), str(tmp_path / "results")
     options = ("--stores", stores, "--storage", results, "--dry-run")
     text = run("ecg-table-1", *options).stdout
-    assert "16 cells, 22 runs, 19000 epochs" in text
+    assert "16 cells, 22 runs, 35000 epochs" in text
     document = json.loads(run("multimodal-table-2", *options, "--json").stdout)
     assert (len(document["cells"]), len(document["runs"])) == (6, 10)
     assert list(tmp_path.iterdir()) == []
@@ -135,5 +135,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 def test_missing_tables_and_stores_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no table 'ecg-table-9'; there are: ecg-table-1"):
         run("ecg-table-9")
-    with pytest.raises(SettingsError, match=r"no store .*amigos-ecg-10s, .*pool-ecg-10s; create them"):
+    with pytest.raises(
+        SettingsError, match=r"no store .*amigos-ecg-10s, .*pool-ecg-10s; create them from the raw corpora with --raw"
+    ):
         run("ecg-table-2", "--stores", str(tmp_path))
