@@ -6,6 +6,7 @@ Multimodal Signals", ACII 2022 (hal-03897400), figures 3 and 4.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,15 +134,22 @@ def _class_names(task: Classify, *, store: SegmentStore) -> tuple[str, str]:
 def _joined(fused: SearchFolder, inputs: Mapping[Modality, SearchFolder], *, progress: Progress) -> pd.DataFrame:
     """Return the fusion's predictions, with a column of probabilities for each modality; leads are averaged."""
     table = predictions_of(fused, progress=progress)
-    table = table.assign(moment=unit_keys(table, by="moment")).rename(columns={"weighted_probability": FUSED})
-    for name, folder in inputs.items():
-        other = predictions_of(folder, progress=progress)
-        means = other["weighted_probability"].groupby(unit_keys(other, by="moment")).mean()
-        table[name] = table["moment"].map(means)
+    moments = unit_keys(table, by="moment")
+    columns = {name: _means(predictions_of(folder, progress=progress)) for name, folder in inputs.items()}
+    table = table.rename(columns={"weighted_probability": FUSED}).assign(
+        moment=moments, **{name: [means.get(key, np.nan) for key in moments] for name, means in columns.items()}
+    )
     return table.dropna(subset=list(inputs))
 
 
-def _choose(table: pd.DataFrame, *, wrong: Modality, name: str) -> pd.Series:
+def _means(table: pd.DataFrame) -> dict[str, float]:
+    """Return the mean ``weighted_probability`` of each moment over its leads."""
+    moments, moment_of = np.unique(unit_keys(table, by="moment"), return_inverse=True)
+    sums = np.bincount(moment_of, weights=table["weighted_probability"].to_numpy(float))
+    return dict(zip(moments.tolist(), (sums / np.bincount(moment_of)).tolist(), strict=True))
+
+
+def _choose(table: pd.DataFrame, *, wrong: Modality, name: str) -> dict[str, Any]:
     names = [*FUSED_MODALITIES, FUSED]
     scores = table[names].to_numpy(float)
     right = (scores > 0.5) == table["label"].to_numpy(bool)[:, None]
@@ -155,10 +163,10 @@ def _choose(table: pd.DataFrame, *, wrong: Modality, name: str) -> pd.Series:
             "--wrong"
         )
     margins = np.where(fits, np.abs(scores - 0.5).min(axis=1), -1.0)
-    return table.iloc[int(margins.argmax())]
+    return table.to_dict("records")[int(margins.argmax())]
 
 
-def _rows_of(moment: pd.Series, *, store: SegmentStore) -> np.ndarray:
+def _rows_of(moment: Mapping[str, Any], *, store: SegmentStore) -> np.ndarray:
     return np.flatnonzero(unit_keys(store.index, by="moment") == moment["moment"])
 
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -53,8 +52,8 @@ def numbered(fusion: SearchFolder, tmp_path: Path) -> SearchFolder:
     table = predictions_of(folder)
     for name in ("ecg-cv", "eeg-cv", "fused-cv"):
         own = predictions_of(SearchFolder.of(name, storage=folder.root))
-        position = pd.Series(range(len(table)), index=unit_keys(table, by="moment"))
-        moment = position[unit_keys(own, by="moment")].to_numpy()
+        position = {key: number for number, key in enumerate(unit_keys(table, by="moment"))}
+        moment = np.array([position[key] for key in unit_keys(own, by="moment")])
         label = own["label"].to_numpy(float)
         right = np.where(label > 0, 0.8, 0.2)
         values = right.copy()
