@@ -93,8 +93,12 @@ def store_name(recipe: Recipe, *, scale: Scale, kind: StoreKind) -> str:
 
 
 def rehearsal_on_raw() -> Scale:
-    """Return the scale of a rehearsal on raw corpora: tiny networks, on a part of the papers' segments."""
-    return replace(SMOKE, corpus=FULL.corpus, arm=FULL.arm, segments=FULL.segments)
+    """Return the scale of a rehearsal on raw corpora: tiny networks, on a part of the papers' segments.
+
+    It has more epochs than `SMOKE`, so that a few short files are enough to learn something.
+    """
+    epochs = SMOKE.epochs | {"finetune": 24, "frozen": 24}
+    return replace(SMOKE, corpus=FULL.corpus, arm=FULL.arm, segments=FULL.segments, epochs=epochs)
 
 
 def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"], stores: Path) -> Experiment:

@@ -44,6 +44,8 @@ def frame_of(table: PaperTable, results: Results) -> pd.DataFrame:
         ("shuffled labels", "shuffled"),
     )
     for title, of in baselines:
+        if not any(getattr(result, of) for result in results.values()):
+            continue
         cells = {"": title}
         for column in COLUMNS:
             intervals = [
