@@ -14,41 +14,20 @@ from emotune.data.folds import unit_keys
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.fused_moment import FUSED, find_moment
-from emotune.evaluation.fusion import build_features
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
-from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
-from tests.evaluation.conftest import FOLDS, cross_validate
-
-Pair = tuple[SearchFolder, SearchFolder]
-
-
-@pytest.fixture(scope="module")
-def fusion(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
-    """A fusion in one storage with its two cross-validations."""
-    storage = LocalStorage(tmp_path_factory.mktemp("fusion"))
-    copies = [SearchFolder.of(folder.name, storage=storage) for folder in pair]
-    for folder, copy in zip(pair, copies, strict=True):
-        shutil.copytree(folder.path, copy.path)
-    store = build_features(copies[0], copies[1], store=storage.local("features")).store
-    folder = SearchFolder.of("fused-cv", storage=storage)
-    settings = {"model": {"kind": "features", "width": store.about.width}, "folds": FOLDS, "epochs": 1}
-    settings |= {"optim": {"warmup_epochs": 0}}
-    task = {"kind": "classify", "hidden": (4,)}
-    cross_validate(Experiment.model_validate({"store": str(store.path), "task": task, **settings}), folder)
-    return folder
 
 
 @pytest.fixture
-def numbered(fusion: SearchFolder, tmp_path: Path) -> SearchFolder:
+def numbered(fused_cv: SearchFolder, tmp_path: Path) -> SearchFolder:
     """The fusion, with predictions of which those of some moments are set by hand.
 
     All are right, except: by the ECG that of moment 0 (nearly undecided), and those of moments 3 and 5.
     """
     root = tmp_path / "results"
-    shutil.copytree(fusion.path.parent, root)
-    folder = SearchFolder.of(fusion.name, storage=LocalStorage(root))
+    shutil.copytree(fused_cv.path.parent, root)
+    folder = SearchFolder.of(fused_cv.name, storage=LocalStorage(root))
     table = predictions_of(folder)
     for name in ("ecg-cv", "eeg-cv", "fused-cv"):
         own = predictions_of(SearchFolder.of(name, storage=folder.root))
