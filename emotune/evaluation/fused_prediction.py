@@ -163,14 +163,15 @@ def predict_fused(path: Path, *, predictor: FusedPredictor, fs: float | None = N
         DataError: It lacks a modality, or no moment of it can be used in both.
     """
     parts = {name: _segments(path, part, fs=fs) for name, part in predictor.inputs.items()}
-    times = {name: part.index["start"].to_numpy(dtype=float) for name, part in parts.items()}
-    starts = np.intersect1d(*(np.unique(np.round(values, 3)) for values in times.values()))
+    times = {name: np.round(part.index["start"].to_numpy(dtype=float), 3) for name, part in parts.items()}
+    first, second = (times[name] for name in FUSED_MODALITIES)
+    starts = np.intersect1d(first, second)
     if not len(starts):
         raise DataError(f"{path} has no segment with both ECG and EEG; gaps leave out the other segments")
     features, probabilities = [], {}
     for name, part in parts.items():
         position_of = {start: number for number, start in enumerate(starts.tolist())}
-        positions = np.array([position_of.get(start, -1) for start in np.round(times[name], 3).tolist()])
+        positions = np.array([position_of.get(start, -1) for start in times[name].tolist()])
         signals, positions = part.signals[positions >= 0], positions[positions >= 0]
         activations = _activations(predictor.inputs[name], signals)
         features.append(_mean_of_leads(activations, positions=positions))
