@@ -95,10 +95,10 @@ def store_name(recipe: Recipe, *, scale: Scale, kind: StoreKind) -> str:
 def rehearsal_on_raw() -> Scale:
     """Return the scale of a rehearsal on raw corpora: tiny networks, on a part of the papers' segments.
 
-    It has more epochs than `SMOKE`, so that a few short files are enough to learn something.
+    It has more epochs and fewer segments than `SMOKE`, so that a few short files are enough to learn something.
     """
-    epochs = SMOKE.epochs | {"finetune": 24, "frozen": 24}
-    return replace(SMOKE, corpus=FULL.corpus, arm=FULL.arm, segments=FULL.segments, epochs=epochs)
+    epochs = SMOKE.epochs | {"finetune": 16, "frozen": 16}
+    return replace(SMOKE, corpus=FULL.corpus, arm=FULL.arm, segments=FULL.segments, epochs=epochs, limit=96)
 
 
 def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"], stores: Path) -> Experiment:
