@@ -36,7 +36,7 @@ def frame_of(table: PaperTable, results: Results) -> pd.DataFrame:
     """Return the table with our and the published number of each column, and the baselines in the last rows.
 
     Missing results, and numbers that were not published, are empty. A table with tests has the columns ``p``, with our
-    p-values of the macro F1 (`tests_frame` has all), and ``p, published``.
+    p-values of the macro F1 (`difference_frame` has all), and ``p, published``.
     """
     rows = [_row_of(row, table=table, results=results) for row in table.rows]
     baselines: tuple[tuple[str, Baseline], ...] = (
@@ -87,7 +87,7 @@ def _p_value(test: PublishedTest, *, target: Target, metric: str, results: Resul
     return pair[0].compare(pair[1], metric=metric).p
 
 
-def tests_frame(table: PaperTable, results: Results) -> pd.DataFrame:
+def difference_frame(table: PaperTable, results: Results) -> pd.DataFrame:
     """Return the tests between rows: a row per test, target and metric, with the difference and two p-values.
 
     ``p`` is that of the paired t-test over the folds, as in the papers; ``p, corrected`` of the corrected t-test

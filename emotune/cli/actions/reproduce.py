@@ -23,7 +23,7 @@ from emotune.experiment import Start
 from emotune.reproduce.corpora import LABELLED, find_corpora
 from emotune.reproduce.published import PaperTable, find_table
 from emotune.reproduce.recipes import SCALES, Scale, rehearsal_on_raw
-from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame, tests_frame
+from emotune.reproduce.render import Results, as_latex, as_markdown, difference_frame, frame_of, pretext_frame
 from emotune.reproduce.stages import Stage, cells_of, execution_order, pretext_stage
 from emotune.reproduce.stores import (
     SYNTHETIC,
@@ -199,7 +199,7 @@ def _write(table: PaperTable, plan: Plan, *, runner: StageRunner, as_json: bool)
     tests = pd.DataFrame()
     if plan.cells:
         results: Results = {(cell.row.name, cell.target): load_result(runner.folder(cell.stage)) for cell in plan.cells}
-        frame, tests = frame_of(table, results), tests_frame(table, results)
+        frame, tests = frame_of(table, results), difference_frame(table, results)
         notes = _notes(list(results.values()), plan=plan)
     else:
         frame = pretext_frame(last_metrics(read_journal(runner.folder(plan.stages[-1]).journal), 0))
