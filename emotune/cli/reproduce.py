@@ -96,9 +96,9 @@ def reproduce(request: ReproduceRequest) -> int:
 
     TABLE is ecg-table-1, -2, -3, multimodal-table-1 to -4, or pretext. The stores it needs are pool-ecg-10s
     (and -20s, -40s), pool-eeg-10s, amigos-ecg-10s (-20s, -40s) and amigos-eeg-10s; --raw prepares them. Their
-    composition is compared with that of the papers: a missing corpus, or one with fewer than 90 % of its people,
-    is refused without --incomplete. The name of a run is derived from its settings: a finished run, also one
-    of another table, is not repeated. After an interruption the same command resumes.
+    composition is compared with that of the papers: a missing corpus, or one with files of fewer than 90 % of
+    its people, is refused without --incomplete. The name of a run is derived from its settings: a finished run,
+    also one of another table, is not repeated. After an interruption the same command resumes.
 
     \b
     Example:

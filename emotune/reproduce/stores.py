@@ -14,7 +14,10 @@ from emotune.reproduce.recipes import Scale
 from emotune.reproduce.stages import Stage, count_segments
 
 COMPLETE_SHARE = 0.9
-"""Share of a corpus's published people below which the corpus is incomplete (0 to 1)."""
+"""Share of a corpus's published people with files below which the corpus is incomplete (0 to 1)."""
+
+USABLE_SHARE = 0.5
+"""The same for people with segments in a store: recordings are left out for their quality, as in the papers."""
 
 SAMPLE_BYTES = 4
 """Bytes of a sample in a store (float32)."""
@@ -110,13 +113,17 @@ def check_raw(raw: RawCorpora, *, stores: Sequence[PaperStore], complete_people:
     sentences = [f"{name}: {raw.missing[name]}" for name in raw.missing if name in needed]
     for corpus in raw.found.values():
         published = PAPER_CORPORA[corpus.name].people
-        if complete_people and corpus.name in needed and _is_incomplete(corpus.people, published=published):
+        if (
+            complete_people
+            and corpus.name in needed
+            and _is_incomplete(corpus.people, published=published, share=COMPLETE_SHARE)
+        ):
             sentences.append(f"{corpus.name}: {corpus.people} of {published} people are in {corpus.folder}")
     return sentences
 
 
-def _is_incomplete(people: int | None, *, published: int | None) -> bool:
-    return people is not None and published is not None and people < COMPLETE_SHARE * published
+def _is_incomplete(people: int | None, *, published: int | None, share: float) -> bool:
+    return people is not None and published is not None and people < share * published
 
 
 def check_stores(stores: Sequence[PaperStore], *, complete_people: bool) -> list[str]:
@@ -129,7 +136,7 @@ def check_stores(stores: Sequence[PaperStore], *, complete_people: bool) -> list
         about = store.about()
         for source in about.sources if about is not None and complete_people else ():
             corpus = PAPER_CORPORA.get(source.corpus)
-            if corpus is not None and _is_incomplete(source.subjects, published=corpus.people):
+            if corpus is not None and _is_incomplete(source.subjects, published=corpus.people, share=USABLE_SHARE):
                 sentences.append(
                     f"{store.path.name} has {source.subjects} of {corpus.people} people of {source.corpus}"
                 )

@@ -1,5 +1,6 @@
 """From a folder of raw corpora to the stores of a table, without a training."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -201,3 +202,15 @@ def test_people_in_the_files_are_compared_with_the_release(tmp_path: Path) -> No
 
     assert missing(109) == missing(99) == []
     assert missing(98) == [f"eegmmidb: 98 of 109 people are in {tmp_path}"]
+
+
+def test_people_without_usable_segments_are_no_reason_to_refuse_until_they_are_half(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = stores_for("ecg-table-2", tmp_path)
+    prepare_all(stores, raw)
+    corpora = {name: dataclasses.replace(corpus, people=None) for name, corpus in PAPER_CORPORA.items()}
+    for published, refused in ((4, False), (5, True)):
+        changed = corpora | {"amigos": dataclasses.replace(PAPER_CORPORA["amigos"], people=published)}
+        monkeypatch.setattr("emotune.reproduce.stores.PAPER_CORPORA", changed)
+        assert bool(check_stores(stores, complete_people=True)) == refused
