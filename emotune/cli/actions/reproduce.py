@@ -41,7 +41,7 @@ from emotune.storage import Storage, open_storage
 from emotune.study.definition import StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
-from emotune.study.results import last_metrics, search_state
+from emotune.study.results import last_metrics, opened, search_state
 from emotune.study.study import Study
 
 
@@ -174,13 +174,14 @@ class StageRunner:
             study, store = open_store(study, destination.folder)
             options = RunOptions(concurrency=1, purpose="pretrain", measure_test=True, workers=self.request.workers)
             return run(study, destination, store=store, options=options)
-        code, _ = cross_validate(self._study(stage), destination, concurrency=self.request.concurrency)
+        code, _ = cross_validate(self.study_of(stage), destination, concurrency=self.request.concurrency)
         return code
 
     def _has_result(self, stage: Stage) -> bool:
         return self.folder(stage).storage.read(RESULT_FILE) is not None
 
-    def _study(self, stage: Stage) -> Study:
+    def study_of(self, stage: Stage) -> Study:
+        """Return the study of a cross-validation; the features of a fusion are computed."""
         experiment = stage.experiment
         if stage.kind == "fusion":
             features = self.storage.local(f"features/{stage.name}")
@@ -191,8 +192,20 @@ class StageRunner:
             start = Start(encoder=first.name, second=second.name)
             experiment = experiment.model_copy(update={"start": start})
         return cross_validation_study(
-            experiment, protocol="paper", folds=self.scale.folds, shuffled=self.request.shuffled
+            experiment, protocol="paper", folds=self.scale.folds, shuffled=self._has_controls(stage)
         )
+
+    def _has_controls(self, stage: Stage) -> bool:
+        """Return whether folds have shuffled controls: as the run was started, otherwise as the option says."""
+        folder, wanted = self.folder(stage), self.request.shuffled
+        records = read_journal(folder.journal) if folder.begun else []
+        if not records:
+            return wanted
+        started = any(point.get("task.shuffled") for point in Study.recorded(opened(records).study).earlier)
+        if started != wanted and stage.kind == "folds":
+            kind = "with" if started else "without"
+            print_message(f"{stage.name} was started {kind} shuffled labels, and resumes {kind} them")
+        return started
 
 
 def _write(table: PaperTable, plan: Plan, *, runner: StageRunner, as_json: bool) -> None:
