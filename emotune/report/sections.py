@@ -5,6 +5,7 @@ from typing import Any
 
 from emotune.durations import duration
 from emotune.report.content import Document
+from emotune.report.neighbours import nearest_configurations
 
 TASKS = {
     "masked_values": "pre-training by predicting hidden spans of the signal",
@@ -29,8 +30,11 @@ def search_sections(content: Document) -> Document:
         "curves_left_out": _curves_left_out(content),
         "has_importance": any(rung["settings"] for rung in content["importance"]),
         "has_agreement": any(pair["configurations"] >= 3 for pair in content["agreement"]),
+        "wave_rows": _wave_rows(content),
+        "neighbours": nearest_configurations(content) if content["purpose"] == "configuration" else [],
         "cost_parts": _cost_parts(content),
         "cost_rows": _cost_rows(content),
+        "cost_columns": _cost_columns(content),
         **_classification(content),
         **_folds(content),
     }
@@ -51,6 +55,7 @@ def _facts(content: Document) -> list[tuple[str, str]]:
         ("evaluations" + (f", {content['failed']} failed" if content["failed"] else ""), str(content["evaluations"])),
         ("epochs trained", str(cost["epochs"])),
         (f"{cost['unit']}-hours spent", _hours(content, cost["spent_s"])),
+        *([] if cost["price_per_hour"] is None else [("price", _price(content, cost["spent_s"]))]),
         ("from first to last record", duration(content["last"] - content["begun"])),
     ]
     if content["purpose"] == "configuration" and full > 0:
@@ -145,8 +150,31 @@ def _curves_left_out(content: Document) -> str:
     return f"The curves of the last {left_out} configurations of the leaderboard are left out." if left_out else ""
 
 
+def _wave_rows(content: Document) -> list[Document]:
+    waves = content["predictions"]["waves"]
+    return [
+        {
+            "part": part["part"],
+            "share of values": f"{part['share']:.0%}",
+            "network": part["network"],
+            "linear interpolation": part["interpolated"],
+            "predicting zero": part["zero"],
+            "where": part["window"],
+        }
+        for part in ([] if waves is None else waves["parts"])
+    ]
+
+
 def _hours(content: Document, seconds: float) -> str:
     return f"{seconds * content['cost']['per_evaluation'] / 3600:.3g}"
+
+
+def _price(content: Document, seconds: float) -> str:
+    """Return the price of a time, in the currency of the price per hour; empty without one."""
+    cost = content["cost"]
+    if cost["price_per_hour"] is None:
+        return ""
+    return f"{seconds * cost['per_evaluation'] / 3600 * cost['price_per_hour']:,.2f}"
 
 
 def _cost_parts(content: Document) -> list[tuple[str, str, str, float]]:
@@ -178,7 +206,15 @@ def _cost_rows(content: Document) -> list[Document]:
         ("idle", timeline["idle_s"], "workers without an evaluation while the search ran"),
     ]
     unit = f"{cost['unit']}-hours"
-    return [{"": name, unit: _hours(content, seconds), "meaning": meaning} for name, seconds, meaning in rows]
+    return [
+        {"": name, unit: _hours(content, seconds), "price": _price(content, seconds), "meaning": meaning}
+        for name, seconds, meaning in rows
+    ]
+
+
+def _cost_columns(content: Document) -> list[str]:
+    price = [] if content["cost"]["price_per_hour"] is None else ["price"]
+    return ["", f"{content['cost']['unit']}-hours", *price, "meaning"]
 
 
 def _classification(content: Document) -> Document:

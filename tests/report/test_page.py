@@ -92,6 +92,15 @@ def test_the_page_loads_no_resource(page: bytes) -> None:
     assert "default-src 'none'" in page.decode()
 
 
+def test_prices_are_the_hours_times_the_price() -> None:
+    source = Source(synthetic_search(configurations=6), price_per_hour=3600.0)
+    reader = read(render_report([source]))
+    spent = data_of(render_report([source]))["searches"][0]["cost"]["spent_s"]
+    assert f"{spent:,.2f}" in reader.text
+    assert "Prices are CPU-hours times the given 3600 per CPU-hour" in reader.text
+    assert "Prices are" not in read(render_report([Source(source.records)])).text
+
+
 def test_text_of_the_journal_is_escaped(page: bytes) -> None:
     reader = read(page)
     assert reader.tags.count("script") == 4  # data, two bundles, program

@@ -358,6 +358,10 @@ async function drawMasked(node, segment, colours) {
   });
   plot.line(x, segment.signal, { line_color: colours.dim, line_width: 1.2 });
   plot.line(x, segment.predicted.map((value) => value ?? NaN), { line_color: colours.accent, line_width: 1.8 });
+  if (segment.peaks.length) {
+    const top = Math.max(...segment.signal), margin = 0.12 * (top - Math.min(...segment.signal));
+    plot.scatter(segment.peaks, segment.peaks.map(() => top + margin), { marker: "inverted_triangle", size: 7, fill_color: colours.mark, line_color: null });
+  }
   await show(plot, node, [[colours.dim, `${segment.person}, ${segment.channel}`], [colours.accent, `prediction, loss ${format(segment.loss)}`]]);
 }
 
