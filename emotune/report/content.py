@@ -34,6 +34,7 @@ from emotune.study.results import (
     opened,
     present_concurrency,
     present_limits,
+    removed_checkpoints,
     search_state,
     shortfall,
 )
@@ -118,6 +119,7 @@ def page_content(source: Source) -> Document:
             "saved_s": cost.saved_s,
             "price_per_hour": source.price_per_hour,
         },
+        "removed": removed_checkpoints(records).model_dump(mode="json"),
         "evaluations": len(results),
         "failed": sum(result.status == "failed" for result in results),
         "data": _data(first.study),

@@ -35,6 +35,7 @@ def search_sections(content: Document) -> Document:
         "cost_parts": _cost_parts(content),
         "cost_rows": _cost_rows(content),
         "cost_columns": _cost_columns(content),
+        "room_saved": f"{content['removed']['bytes'] / 1e6:.3g} MB",
         **_classification(content),
         **_folds(content),
     }
