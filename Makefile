@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := results/demo
 
-.PHONY: setup demo docs test test-ray test-others test-thorough test-cluster chaos check fmt golden clean
+.PHONY: setup demo docs test test-ray test-search test-others test-thorough test-cluster chaos check fmt golden clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,15 +30,20 @@ $(READY): requirements.lock pyproject.toml packaging/torch.lock packaging/netifa
 demo: setup
 	$(BIN)/python examples/demo.py $(DEMO)
 
-# Tests with a Ray cluster of their own wait a lot for processes to start: all the others run beside them.
+# Tests of Ray, servers and locks wait a lot: three processes keep two cores busy.
+SEARCH_TESTS := $(addprefix tests/,golden runtime search storage study tune)
+
 test: setup
-	$(MAKE) --jobs=2 --keep-going --output-sync=line test-ray test-others
+	$(MAKE) --jobs=3 --keep-going --output-sync=line test-ray test-search test-others
 
 test-ray:
 	$(BIN)/python -m pytest tests/ray
 
+test-search:
+	$(BIN)/python -m pytest $(SEARCH_TESTS)
+
 test-others:
-	$(BIN)/python -m pytest --ignore=tests/ray
+	$(BIN)/python -m pytest $(addprefix --ignore=,tests/ray $(SEARCH_TESTS))
 
 test-thorough: setup
 	$(BIN)/python -m pytest --hypothesis-profile=thorough --timeout=3600 -m 'not cluster'

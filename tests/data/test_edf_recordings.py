@@ -52,6 +52,16 @@ def test_microvolts_are_the_same_amplitude_in_every_spelling(tmp_path: Path, uni
     assert recording.signal[0] == pytest.approx(LEAD, abs=1e-3)
 
 
+@pytest.mark.parametrize("unit", [b"mmHg", b"bpm", b"ADU", b"%"])
+def test_a_unit_that_is_no_voltage_is_stated(tmp_path: Path, unit: bytes) -> None:
+    write_edf(tmp_path / "a.edf", [1000 * LEAD], labels=[b"ECG"], fs=[FS], unit=unit)
+    recording = recording_in(tmp_path)
+    assert not recording.calibrated
+    assert recording.notes == (
+        f"channel ECG is in {unit.decode()}, which is no unit of voltage: the standard deviation was not checked",
+    )
+
+
 def test_a_record_count_of_minus_one_is_counted_from_the_size(tmp_path: Path) -> None:
     file = write_edf(tmp_path / "a.edf", [LEAD], labels=[b"ECG"], fs=[FS])
     change(file, at=236, content=b"-1      ")
@@ -253,8 +263,9 @@ def test_one_persons_recordings_in_known_and_unknown_units_are_standardised_apar
     store = SegmentStore.open(tmp_path / "store")
     spread = {name: store.signal[rows.index.to_numpy()].std() for name, rows in store.index.groupby("session")}
     assert list(spread.values()) == pytest.approx([1] * 5, rel=0.05)
-    (note,) = summary.source.notes
-    assert note.reason == "its recordings in different units were standardised apart: mV; adu; counts"
+    reasons = [note.reason for note in summary.source.notes]
+    assert reasons.count("its recordings in different units were standardised apart: mV; adu; counts") == 1
+    assert sum("is no unit of voltage" in reason for reason in reasons) == 3
 
 
 def test_two_devices_may_record_one_session(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """WFDB records: several samples per frame, segments, and all files that a record names."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -201,4 +202,14 @@ def test_a_gain_that_is_assumed_is_stated(tmp_path: Path, line: str) -> None:
     (tmp_path / "a.hea").write_text(f"# a comment\na 1 250 {len(lead)}\n{line}\n")
     content = read_file(tmp_path / "a.hea")
     name = content.channels[0].name or "1 (unnamed)"
+    assert content.notes == (f"signal {name} has no gain in the header: 200 units per mV were assumed",)
+
+
+@pytest.mark.parametrize("layout", [True, False])
+def test_a_gain_that_is_assumed_in_a_segment_is_stated(tmp_path: Path, layout: bool) -> None:
+    write_segments(tmp_path, layout=layout)
+    header = tmp_path / "two.hea"
+    header.write_text(re.sub(r"16 [\d.]+(\(\d+\))?/mV", "16 0/mV", header.read_text(), count=1))
+    name = read_file(tmp_path / "m.hea").channels[0].name
+    content = read_file(tmp_path / "m.hea")
     assert content.notes == (f"signal {name} has no gain in the header: 200 units per mV were assumed",)

@@ -343,6 +343,11 @@ def _replaced(raw: RawFile, *, chosen: Sequence[RawChannel], entry: ManifestEntr
             notes[f"{table} states {channel.fs:g} Hz, the file {before.fs:g} Hz: that of {table} was taken"] = None
         if before.unit and before.unit != channel.unit:
             notes[f"{table} states the unit {channel.unit}, the file {before.unit}: that of {table} was taken"] = None
+        elif channel.unit and not entry.units and MODALITIES[modality].factor_from(channel.unit) is None:
+            notes[
+                f"channel {channel.name} is in {channel.unit}, which is no unit of voltage: the standard deviation was "
+                "not checked"
+            ] = None
     return list(notes)
 
 

@@ -53,7 +53,7 @@ def read_wfdb(path: Path) -> RawFile:
         )
         for name, unit, samples, per_frame in columns
     )
-    names = ", ".join(channels[number].name or f"{number + 1} (unnamed)" for number in sorted(uncalibrated))
+    names = ", ".join(uncalibrated)
     return RawFile(
         channels,
         gaps=_gaps(
@@ -63,10 +63,10 @@ def read_wfdb(path: Path) -> RawFile:
     )
 
 
-def _uncalibrated(path: Path) -> set[int]:
-    """Return the positions of the signals whose gain is 0 or missing in a header: wfdb assumes 200 units per mV.
+def _uncalibrated(path: Path) -> list[str]:
+    """Return the names of the signals whose gain is 0 or missing in a header: wfdb assumes 200 units per mV.
 
-    Segments are not examined.
+    The headers of the segments are read as well, except the first one of a variable layout, which has no samples.
 
     Source:
         WFDB Applications Guide, header(5): "ADC gain".
@@ -74,9 +74,16 @@ def _uncalibrated(path: Path) -> set[int]:
     text = path.read_text(encoding="utf-8", errors="replace")
     first, *lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if "/" in first[0]:
-        return set()
-    gains = {number: line[2] if len(line) > 2 else "0" for number, line in enumerate(lines[: int(first[1])])}
-    return {number for number, gain in gains.items() if float(re.split("[(/]", gain)[0]) == 0}
+        segments = [line[0] for line in lines if line[0] != NO_SEGMENT and line[1:2] != ["0"]]
+        headers = [path.with_name(f"{name}.hea") for name in dict.fromkeys(segments)]
+        return list(dict.fromkeys(name for header in headers for name in _uncalibrated(header)))
+    gains = [line[2] if len(line) > 2 else "0" for line in lines[: int(first[1])]]
+    names: list[str | None] = wfdb.rdheader(str(path.with_suffix(""))).sig_name or []
+    return [
+        name or f"{number} (unnamed)"
+        for number, (name, gain) in enumerate(zip(names, gains, strict=True), start=1)
+        if float(re.split("[(/]", gain)[0]) == 0
+    ]
 
 
 def _check_segments(path: Path) -> None:
