@@ -25,7 +25,7 @@ def search_sections(content: Document) -> Document:
         "command_text": _command_text(content),
         "searched": _searched(content),
         "setting_rows": _setting_rows(content),
-        "part_rows": [] if content["data"]["summary"] is None else content["data"]["summary"]["parts"],
+        "part_rows": _part_rows(content),
         "part_columns": _part_columns(content),
         "curves_left_out": _curves_left_out(content),
         "has_importance": any(rung["settings"] for rung in content["importance"]),
@@ -50,10 +50,13 @@ def _facts(content: Document) -> list[tuple[str, str]]:
     best = "-" if content["best"] is None else f"{content['best']['objective']:.4g}"
     slots = timeline["busy_s"] + timeline["failed_s"] + timeline["idle_s"]
     full = cost["full_s"]
-    facts = [
-        (f"best {objective['metric']}" if content["purpose"] == "configuration" else objective["metric"], best),
+    counts = [
         ("folds" if content["purpose"] == "fold" else "configurations", str(len(content["configurations"]["config"]))),
         ("evaluations" + (f", {content['failed']} failed" if content["failed"] else ""), str(content["evaluations"])),
+    ]
+    facts = [
+        (f"best {objective['metric']}" if content["purpose"] == "configuration" else objective["metric"], best),
+        *(counts if content["purpose"] in {"configuration", "fold"} else []),
         ("epochs trained", str(cost["epochs"])),
         (f"{cost['unit']}-hours spent", _hours(content, cost["spent_s"])),
         *([] if cost["price_per_hour"] is None else [("price", _price(content, cost["spent_s"]))]),
@@ -139,10 +142,15 @@ def _setting_rows(content: Document) -> list[Document]:
     return rows
 
 
+def _part_rows(content: Document) -> list[Document]:
+    summary = content["data"]["summary"]
+    return [{**part, "share high": part["high_share"]} for part in ([] if summary is None else summary["parts"])]
+
+
 def _part_columns(content: Document) -> list[str]:
     summary = content["data"]["summary"]
     labelled = summary is not None and any(part["high_share"] is not None for part in summary["parts"])
-    return ["part", "people", "segments", "hours", *(["high_share"] if labelled else [])]
+    return ["part", "people", "segments", "hours", *(["share high"] if labelled else [])]
 
 
 def _curves_left_out(content: Document) -> str:
