@@ -51,11 +51,12 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
         The exit code of `run_workload`.
     """
     encoders = find_encoders(study, destination)
-    if options.purpose != "fold":  # a cross-validation counts what is on both sides of all its folds
-        for line in describe_split(study.base, store=store, encoders=encoders):
-            print_message(line)
     max_workers = None if options.workers is None else options.workers[1]
     settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
+    # a cross-validation counts what is on both sides of all its folds; a second driver is refused in a line
+    if options.purpose != "fold" and not destination.folder.driver_alive:
+        for line in describe_split(study.base, store=store, encoders=encoders):
+            print_message(line)
     return run_workload(
         ExperimentWorkload(settled, encoders),
         destination,
