@@ -1,5 +1,7 @@
 """The result of a search or run, read from its journal."""
 
+import base64
+import io
 import math
 from dataclasses import dataclass, field
 from html import escape
@@ -8,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from emotune.cli.actions.folders import existing_records
 from emotune.errors import SettingsError
-from emotune.search.records import Value
+from emotune.search.records import Record, Value
 from emotune.study.results import last_metrics, status_document
 from emotune.tracking.delivery import mlflow_runs, read_delivery_state, view_url
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Result:
     document: dict[str, Any] = field(repr=False)
     """The document of ``emotune status NAME --json``."""
     _metrics: dict[str, float] = field(default_factory=dict, repr=False)
+    _records: tuple[Record, ...] = field(default=(), repr=False)
 
     @classmethod
     def read(cls, name: str, *, storage: str) -> "Result":
@@ -69,7 +73,7 @@ class Result:
         best = document["best"]
         metrics = {} if best is None else last_metrics(records, best["config_id"])
         finite = {key: math.nan if value is None else value for key, value in metrics.items()}
-        return cls(name, storage, document, finite)
+        return cls(name, storage, document, finite, tuple(records))
 
     def _repr_html_(self) -> str:
         """Return the summary and the evaluations, as a notebook shows them."""
@@ -79,7 +83,17 @@ class Result:
         text = "no result yet" if best is None else f"{metric} {best['objective']:.6g} after {best['epochs']} epochs"
         settings = "".join(f", {name} = {value}" for name, value in values.items())
         line = f"<b>{escape(self.name)}</b>: {self.state}; best: {escape(text + settings)}"
-        return f"<p>{line}</p>{self.table.to_html(max_rows=10, index=False)}"
+        picture = io.BytesIO()
+        self.figure().savefig(picture, format="png", dpi=90)
+        source = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+        image = f'<img alt="learning curves and the best configuration of the search" src="{source}">'
+        return f"<p>{line}</p>{image}{self.table.to_html(max_rows=10, index=False)}"
+
+    def figure(self) -> "Figure":
+        """Return a Matplotlib figure: learning curves, and the best objective over the trained epochs."""
+        from emotune.report.inline_figure import draw_search  # noqa: PLC0415 (it imports Matplotlib)
+
+        return draw_search(self._records)
 
     @property
     def state(self) -> str:

@@ -23,6 +23,7 @@ def search(  # noqa: PLR0913 (the options of a search, all by name)
     tracking_uri: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     concurrency: int | None = None,
+    share: float | None = None,
     seed: int | None = None,
     brackets: int | str | None = None,
     evaluations: int | str | None = None,
@@ -58,6 +59,7 @@ def search(  # noqa: PLR0913 (the options of a search, all by name)
         tracking_uri: MLflow server or database; by default ``$MLFLOW_TRACKING_URI`` or a database in the storage.
         overrides: Settings of the study to replace, by dotted name, for example ``{"budget.max": 9}``.
         concurrency: Evaluations at a time; by default the number that the cluster has resources for.
+        share: Fraction of the cluster that the search uses, in place of ``concurrency``.
         seed: Seed of the search; replaces the seed of the study.
         brackets: Brackets to run; ``"+1"`` extends a finished search by one.
         evaluations: Evaluations to run; ``"+9"`` extends a finished search by nine.

@@ -31,6 +31,9 @@ class SearchRequest(RunRequest):
     study: str
     """File of the study, or its name in ``search_spaces``."""
 
+    share: float | None
+    """Fraction of the cluster that the search uses; None: all of it."""
+
     workers_per_trial: int
     """Workers that share an evaluation."""
 
@@ -62,6 +65,11 @@ class SearchRequest(RunRequest):
     """Print the plan only."""
 
 
+share_option = click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Fraction of the cluster that the search uses, so that several searches run side by side.  [default: 1]",
+)
 workers_per_trial_option = click.option(
     "--workers-per-trial",
     type=click.IntRange(1),
@@ -106,6 +114,7 @@ def search_command(default: str | None) -> click.Command:
             type=click.IntRange(1),
             help="Evaluations that run at the same time.  [default: the number that the cluster has resources for]",
         ),
+        share_option,
         workers_per_trial_option,
         trials_per_gpu_option,
         click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the seed of the study."),

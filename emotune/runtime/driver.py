@@ -13,7 +13,7 @@ from ray import tune
 from emotune.durations import HOUR_S
 from emotune.errors import ClusterError, EmotuneError, SettingsError
 from emotune.runtime.cluster.access_check import Requirements, check_nodes
-from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concurrency
+from emotune.runtime.cluster.capacity import Capacity, Concurrency, choose_concurrency, shared
 from emotune.runtime.cluster.connect import disconnect
 from emotune.runtime.coordinator import Coordinator, Observer
 from emotune.runtime.crashes import crash_file, remove_crash_files
@@ -108,7 +108,9 @@ def run_study(
                 folder,
                 make_job=_job_maker(workload, folder, options=options, requirements=requirements),
                 trainable=workload.trainable(options),
-                concurrency=choose_concurrency(journal.records, options.concurrency, capacity=capacity),
+                concurrency=choose_concurrency(
+                    journal.records, options.concurrency, capacity=shared(capacity, options.share)
+                ),
             )
             try:
                 signal = _search(coordinator, evaluations, reconnect=reconnect)

@@ -11,7 +11,13 @@ from emotune.experiment import Experiment
 from emotune.runtime.cluster.capacity import Capacity
 from emotune.runtime.cluster.connect import connect_for_groups
 from emotune.runtime.cluster.gpu_sharing import choose_trials_per_gpu
-from emotune.runtime.cluster.resources import available_resources, available_workers, gpu_count
+from emotune.runtime.cluster.resources import (
+    available_resources,
+    available_workers,
+    check_available,
+    count_slots,
+    gpu_count,
+)
 from emotune.runtime.group import GroupTrainable
 from emotune.runtime.options import RunOptions, TrialsPerGpu
 from emotune.runtime.worker import EvaluationTrainable, Job
@@ -83,18 +89,23 @@ def connect_for_search(
     Returns:
         A function that returns the present capacity, at the maximum that the cluster's autoscaler may reach.
     """
-    threads = base.compute.threads
-    connect_for_groups(workers, threads=threads, trials=trials)
+    compute = base.compute
+    connect_for_groups(workers, compute=compute, trials=trials)
     if workers is not None:
         most = workers[1]
-        return lambda: Capacity(max(1, available_workers(threads) // most), {})
+        return lambda: Capacity(max(1, available_workers(compute) // most), {})
+    if compute.resources:
+        check_available(compute.resources)
     sharing = choose_trials_per_gpu(trials_per_gpu, base)
     return lambda: find_capacity(base, trials_per_gpu=sharing)
 
 
 def find_capacity(base: Experiment, *, trials_per_gpu: int) -> Capacity:
-    """Return the capacity for evaluations with one worker: a CPU for each, and a share of a GPU if there are any."""
-    cpus, gpus = int(available_resources().get("CPU", 1)), gpu_count(base.compute.device)
-    if not gpus:
-        return Capacity(max(1, cpus), {"CPU": 1.0})
-    return Capacity(max(1, min(cpus, gpus * trials_per_gpu)), {"CPU": 1.0, "GPU": 1 / trials_per_gpu})
+    """Return the capacity for evaluations with one worker: CPUs for its threads, or a CPU and a share of a GPU.
+
+    Both with `Compute.resources`.
+    """
+    compute = base.compute
+    machine = {"CPU": 1.0, "GPU": 1 / trials_per_gpu} if gpu_count(compute.device) else {"CPU": float(compute.threads)}
+    needed = machine | compute.resources
+    return Capacity(max(1, count_slots(needed, available=available_resources())), needed)

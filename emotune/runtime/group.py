@@ -110,7 +110,7 @@ def make_trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -
     resize it, and counts the resources that a dead driver requested as used for three minutes.
 
     Args:
-        job: With the threads of a worker, and the time for which it may be silent.
+        job: With the resources of a worker, and the time for which it may be silent.
         size: Number of workers.
         config: For every worker.
         scratch: Folder for Ray Train's files.
@@ -126,7 +126,7 @@ def make_trainer(job: Job, *, size: int, config: dict[str, Any], scratch: str) -
         scaling_config=train.ScalingConfig(
             num_workers=size,
             use_gpu=has_gpus(),
-            resources_per_worker=worker_resources(compute.threads),
+            resources_per_worker=worker_resources(compute),
         ),
         run_config=train.RunConfig(
             name="group",

@@ -24,6 +24,8 @@ class RunOptions:
     """``brackets`` and ``evaluations`` given beside the study; ``+N`` extends a finished search by N."""
     warm_start: tuple[str, ...] = ()
     """Earlier searches whose best configurations are in the study."""
+    share: float = 1.0
+    """Fraction of the cluster that the search uses, where ``concurrency`` is None."""
     workers: tuple[int, int] | None = None
     """Fewest and most workers of an evaluation, as a Ray Train group; None: one worker, without a group."""
     retry_failed: bool = False

@@ -30,10 +30,10 @@ from typing import Any
 from ray import tune
 from ray.tune.result import AUTO_RESULT_KEYS, DEBUG_METRICS, DONE
 
-from emotune.errors import SettingsError, TrainingDivergedError
+from emotune.errors import TrainingDivergedError
 from emotune.runtime.cluster.capacity import Capacity
 from emotune.runtime.cluster.connect import connect
-from emotune.runtime.cluster.resources import available_resources
+from emotune.runtime.cluster.resources import available_resources, check_available, count_slots
 from emotune.runtime.evaluation import TrialTrainable
 from emotune.runtime.job import EvaluationJob, Pause
 from emotune.runtime.options import RunOptions
@@ -282,15 +282,8 @@ class TrainableWorkload(Workload):
         needed = {name: amount for name, amount in self.study.resources.items() if amount}
         connect(max(1, math.ceil((options.concurrency or 1) * needed.get("CPU", 0.0))))
 
-        def capacity() -> Capacity:
-            return Capacity(max(1, slots(needed, available=available_resources())), needed)
-
-        if not slots(needed, available=available_resources()):
-            present = {name: available_resources().get(name, 0.0) for name in needed}
-            raise SettingsError(
-                f"resources: {needed} was given, but the cluster has {present}; give less, or add machines"
-            )
-        return capacity
+        check_available(needed)
+        return lambda: Capacity(max(1, count_slots(needed, available=available_resources())), needed)
 
     def job_maker(self, folder: SearchFolder, options: RunOptions) -> JobMaker:
         """Return the function that makes the jobs of a search."""
@@ -312,11 +305,6 @@ class TrainableWorkload(Workload):
         """Return the Tune class that trains a job."""
         del options
         return bind(self.target)
-
-
-def slots(needed: Mapping[str, float], *, available: Mapping[str, float]) -> int:
-    """Return how many evaluations resources suffice for, as if all resources were on one node."""
-    return min(int(available.get(name, 0.0) / amount + 1e-9) for name, amount in needed.items())
 
 
 def bind(trainable: Trainable) -> type[tune.Trainable]:

@@ -17,6 +17,9 @@ class Invocation(Settings):
     concurrency: int | None = None
     """Evaluations at a time; None: the capacity of the cluster."""
 
+    share: float = 1.0
+    """Fraction of the cluster that the search uses."""
+
     workers: tuple[int, int] | None = None
     """Fewest and most workers that share an evaluation; None: one, without a group."""
 

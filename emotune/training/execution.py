@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from emotune.base import Settings
@@ -57,6 +57,10 @@ class Compute(Settings):
     longer; before the first epoch of the search it is ten times ``patience``. The worker of a hung trial is killed and
     the evaluation is retried once. 0: never."""
 
+    resources: dict[str, float] = Field(default_factory=dict)
+    """Resources of Ray that an evaluation, or each worker of a group, uses beside CPUs and GPUs, for example
+    ``{"accelerator_type:A100": 0.001}`` for a kind of GPU, or a name that ``ray start --resources`` gave a node."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the computation; ``auto``: a GPU if the machine has one, otherwise the CPU."""
 
@@ -71,6 +75,17 @@ class Compute(Settings):
     deterministic: bool = False
     """Whether a GPU computes with deterministic kernels only. They are slower, and equal runs give equal results; by
     default a GPU adds in any order, and equal runs differ by rounding. A CPU is always deterministic."""
+
+    @field_validator("resources")
+    @classmethod
+    def _check_resources(cls, resources: dict[str, float]) -> dict[str, float]:
+        for name, amount in resources.items():
+            if name in {"CPU", "GPU"}:
+                remedy = "threads" if name == "CPU" else "--trials-per-gpu"
+                raise ValueError(f"{name} was given; the number of {name}s follows from {remedy}")
+            if amount <= 0 or (amount > 1 and not float(amount).is_integer()):
+                raise ValueError(f"{name}: {amount} was given; expected an amount above 0, and above 1 a whole number")
+        return resources
 
 
 @dataclass(frozen=True)

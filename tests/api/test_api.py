@@ -135,7 +135,12 @@ def test_a_result_has_the_best_configuration_and_a_row_per_evaluation(tmp_path: 
     assert list(table["id"]) == [evaluation["id"] for evaluation in status["evaluations"]]
     assert set(result.best.values) < set(table.columns)
     assert result.mlflow_url is None
-    assert f"<b>first</b>: {result.state}; best: val/loss" in result._repr_html_()
+    page = result._repr_html_()
+    assert f"<b>first</b>: {result.state}; best: val/loss" in page
+    assert '<img alt="learning curves and the best configuration of the search" src="data:image/png;base64,' in page
+    curves, best = result.figure().axes
+    assert len(curves.lines) == table["config_id"].nunique() - (table["status"] == "failed").sum()
+    assert min(best.lines[0].get_ydata()) == result.best.objective
     assert [document["name"] for document in emotune.status(storage=tmp_path)] == ["first"]
     assert len(records) > len(table)
 

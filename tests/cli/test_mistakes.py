@@ -53,6 +53,19 @@ MISTAKES = [
         ("search", "smoke", "--store", "store", "--brackets", "+1"),
         r"--brackets \+1 extends a finished search, but 'smoke' is a",
     ),
+    (
+        ("search", "smoke", "--store", "store", "--share", "0.5", "--concurrency", "4"),
+        r"--share 0\.5 and --concurrency 4 were given; both set",
+    ),
+    (("search", "smoke", "--store", "store", "--share", "2"), r"--share.*2\.0 is not in the range"),
+    (
+        ("search", "smoke", "--store", "store", "--set", 'base.compute.resources={{"GPU": 1}}'),
+        r"compute\.resources.*GPU was given; the number of GPUs follows from --trials-per-gpu",
+    ),
+    (
+        ("search", "smoke", "--store", "store", "--set", 'base.compute.resources={{"lab": 1.5}}'),
+        r"lab: 1\.5 was given; expected an amount above 0, and above 1 a whole number",
+    ),
     # stores, encoders and files
     (("search", "smoke"), r"no segment store was given; give --store, set EMOTUNE_STORE"),
     (("search", "smoke", "--store", "stor"), r"/stor is not a segment store.*Did you mean 'store'\?"),

@@ -21,14 +21,27 @@ import functools, json, sys
 import ray
 from emotune.cli.search import search
 from emotune.cli import run_command
+from emotune.errors import SettingsError
 from emotune.experiment import Experiment
 from emotune.runtime import experiments
 from emotune.runtime.cluster import capacity, gpu_sharing
 
-ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+ray.init(num_cpus=2, num_gpus=1, resources={"lab": 3}, include_dashboard=False, log_to_driver=False)
 gpu_sharing.measure_on_gpu = functools.partial(gpu_sharing.measure_on_gpu, seconds=0.5)
 on_cpus = Experiment().with_values({"compute.device": "cpu"})
 assert experiments.find_capacity(on_cpus, trials_per_gpu=1) == capacity.Capacity(2, {"CPU": 1.0})
+threads = on_cpus.with_values({"compute.threads": 2})
+assert experiments.find_capacity(threads, trials_per_gpu=1) == capacity.Capacity(1, {"CPU": 2.0})
+lab = on_cpus.with_values({"compute.resources": {"lab": 3}})
+assert experiments.find_capacity(lab, trials_per_gpu=1) == capacity.Capacity(1, {"CPU": 1.0, "lab": 3.0})
+try:
+    experiments.connect_for_search(
+        on_cpus.with_values({"compute.resources": {"lba": 1}}), trials=1, workers=None, trials_per_gpu=1
+    )
+except SettingsError as error:
+    assert "resources: {'lba': 1.0} was given, but the cluster has {'lba': 0.0}; give less" in str(error)
+else:
+    raise AssertionError
 print(json.dumps([experiments.find_capacity(Experiment(), trials_per_gpu=count).__dict__ for count in (1, 2, 4)]))
 run_command(search)
 """

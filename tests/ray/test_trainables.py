@@ -122,10 +122,10 @@ def test_in_a_notebook_the_stop_button_stops_in_order_and_the_next_cell_resumes(
 EXAMPLES = Path(__file__).parents[2] / "examples" / "trainables"
 
 
-@pytest.mark.parametrize("name", ["digits", "spirals"])
+@pytest.mark.parametrize("name", ["digits", "spirals", "counting"])
 def test_an_example_finds_a_good_configuration(program: Program, name: str) -> None:
     done = program.run([sys.executable, str(EXAMPLES / f"{name}.py")])
-    _, errors = done.communicate(timeout=120)
+    _, errors = done.communicate(timeout=240)
     assert done.returncode == 0, errors
     result = emotune.Result.read(name, storage=str(program.storage))
     assert result.state == "finished"

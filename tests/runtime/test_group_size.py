@@ -14,6 +14,7 @@ from emotune.runtime.cluster.group_size import GROWTH_INTERVAL_S, RELEASE_TIMEOU
 from emotune.runtime.cluster.resources import available_workers, worker_count, worker_resources
 from emotune.runtime.worker import Job
 from emotune.storage import LocalStorage
+from emotune.training.execution import Compute
 
 
 @dataclass
@@ -122,11 +123,20 @@ def test_a_group_does_not_grow_beyond_its_maximum_or_without_resources(cluster: 
 
 
 def test_a_worker_uses_a_gpu_if_there_are_any_and_a_cpu_per_thread_otherwise(cluster: FakeCluster) -> None:
-    assert worker_resources(3) == {"CPU": 3.0}
-    assert worker_count({"CPU": 16.0}, threads=3) == available_workers(3) == 5
+    compute = Compute(threads=3)
+    assert worker_resources(compute) == {"CPU": 3.0}
+    assert worker_count({"CPU": 16.0}, compute=compute) == available_workers(compute) == 5
     cluster.total = {"CPU": 16.0, "GPU": 2.0}
-    assert worker_resources(3) == {"GPU": 1.0, "CPU": 1.0}
-    assert worker_count({"CPU": 16.0}, threads=3) == 0
-    assert available_workers(3) == 2
+    assert worker_resources(compute) == {"GPU": 1.0, "CPU": 1.0}
+    assert worker_count({"CPU": 16.0}, compute=compute) == 0
+    assert available_workers(compute) == 2
     cluster.promised = {"CPU": 64.0, "GPU": 8.0}
-    assert available_workers(3) == 8, "the autoscaler's promise counts"
+    assert available_workers(compute) == 8, "the autoscaler's promise counts"
+
+
+def test_a_worker_uses_the_resources_of_the_settings_too(cluster: FakeCluster) -> None:
+    cluster.total = {"CPU": 16.0, "GPU": 16.0}
+    compute = Compute(resources={"accelerator_type:A100": 0.25})
+    assert worker_resources(compute) == {"GPU": 1.0, "CPU": 1.0, "accelerator_type:A100": 0.25}
+    free = {"CPU": 16.0, "GPU": 16.0, "accelerator_type:A100": 2.0}
+    assert worker_count(free, compute=compute) == 8

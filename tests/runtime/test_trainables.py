@@ -12,9 +12,10 @@ import pytest
 from ray import tune
 
 from emotune.errors import StorageError, TrainingDivergedError
+from emotune.runtime.cluster.resources import count_slots
 from emotune.runtime.job import EvaluationWorker
 from emotune.runtime.step_report import StepReport
-from emotune.runtime.trainables import TrainableJob, TrainableWorker, bind, metrics_of, slots
+from emotune.runtime.trainables import TrainableJob, TrainableWorker, bind, metrics_of
 from emotune.runtime.trainings import training_of
 from emotune.storage import LocalStorage
 from emotune.storage.generations import generations
@@ -217,7 +218,7 @@ def test_a_function_that_returns_no_dictionary_is_named(tmp_path: Path) -> None:
     ("needed", "expected"), [({"CPU": 1.0}, 4), ({"CPU": 1.0, "GPU": 0.5}, 2), ({"CPU": 0.1}, 40), ({"TPU": 1.0}, 0)]
 )
 def test_the_slots_are_those_of_the_scarcest_resource(needed: dict[str, float], expected: int) -> None:
-    assert slots(needed, available={"CPU": 4.0, "GPU": 1.0}) == expected
+    assert count_slots(needed, available={"CPU": 4.0, "GPU": 1.0}) == expected
 
 
 def test_the_checkpoint_describes_what_was_trained(tmp_path: Path) -> None:

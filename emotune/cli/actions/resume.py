@@ -100,6 +100,7 @@ def recorded_options(records: Sequence[Record], destination: Destination, *, cha
         measure_test=first.purpose == "finetune",
         warm_start=first.warm_start,
         retry_failed=changes.retry_failed,
+        share=invocation.share,
         workers=invocation.workers,
         trials_per_gpu=invocation.trials_per_gpu,
         keep=kept_configurations(invocation.keep),

@@ -171,6 +171,7 @@ def _write_invocation(options: RunOptions, destination: Destination) -> None:
     uri = destination.tracking_uri
     invocation = Invocation(
         concurrency=options.concurrency,
+        share=options.share,
         workers=options.workers,
         trials_per_gpu=options.trials_per_gpu,
         keep="all" if options.keep is None else f"best:{options.keep}",

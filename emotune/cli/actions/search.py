@@ -46,6 +46,7 @@ class SearchStart:
         limits = {"brackets": request.brackets, "evaluations": request.evaluations}
         amounts = {name: amount for name, amount in limits.items() if amount is not None}
         _check_retry(request, destination)
+        _check_share(request)
         is_new = request.fresh or request.dry_run or not has_records(destination.folder)
         if is_new:
             _check_hours(request, name=destination.name)
@@ -69,10 +70,20 @@ class SearchStart:
             amounts=self.amounts,
             warm_start=request.warm_start,
             retry_failed=request.retry_failed,
+            share=1.0 if request.share is None else request.share,
             workers=(workers, workers) if workers > 1 else None,
             trials_per_gpu=request.trials_per_gpu,
             hours=request.hours,
             keep=kept_configurations(request.keep or default),
+        )
+
+
+def _check_share(request: SearchRequest) -> None:
+    """Refuse a share of the cluster beside a number of evaluations."""
+    if request.share is not None and request.concurrency is not None:
+        raise SettingsError(
+            f"--share {request.share:g} and --concurrency {request.concurrency} were given; both set the number of "
+            "evaluations at a time: give one"
         )
 
 

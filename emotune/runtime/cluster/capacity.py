@@ -58,6 +58,16 @@ def choose_concurrency(
     return Concurrency(slots, present.resources, elastic=elastic, current_slots=None)
 
 
+def shared(capacity: Callable[[], Capacity], share: float) -> Callable[[], Capacity]:
+    """Return a function that returns a fraction of a capacity: at least one slot."""
+
+    def part() -> Capacity:
+        whole = capacity()
+        return Capacity(max(1, int(whole.slots * share + 1e-9)), whole.resources)
+
+    return part
+
+
 class ElasticConcurrency:
     """The number of slots, smoothed over time: increases count at once, decreases after `SHRINK_DELAY_S`.
 

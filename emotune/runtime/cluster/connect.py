@@ -10,7 +10,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray._common.utils import get_ray_address_file
@@ -22,6 +22,9 @@ from emotune.errors import ClusterError, SettingsError, summary
 from emotune.runtime.cluster.nodes import alive_nodes
 from emotune.runtime.cluster.resources import available_workers, worker_resources
 from emotune.waiting import announce
+
+if TYPE_CHECKING:  # it imports torch, which a search of a trainable does not need
+    from emotune.training.execution import Compute
 
 logger = logging.getLogger(__name__)
 
@@ -127,25 +130,25 @@ def _check_start() -> None:
             logger.warning("%s: %s; %s", finding.name, finding.found, finding.cure)
 
 
-def connect_for_groups(workers: tuple[int, int] | None, *, threads: int, trials: int | None) -> None:
+def connect_for_groups(workers: tuple[int, int] | None, *, compute: "Compute", trials: int | None) -> None:
     """Connect to a cluster with enough CPUs for the trials of a search.
 
     Args:
         workers: Fewest and most workers of a group; None: one worker per trial, without a group.
-        threads: CPUs of a group's worker on a cluster without GPUs.
+        compute: CPU threads and further resources of a worker.
         trials: Trials at a time; a cluster that is started here gets the CPUs for them.
 
     Raises:
         SettingsError: The number of workers is fixed, and the cluster is too small for it.
     """
     if workers is None:
-        connect(trials or 1)
+        connect((trials or 1) * compute.threads)
         return
     fewest, most = workers
-    connect((trials or 1) * most * threads, dashboard=True)
-    available = available_workers(threads)
+    connect((trials or 1) * most * compute.threads, dashboard=True)
+    available = available_workers(compute)
     if fewest == most > available:
-        needs = " and ".join(f"{amount:g} {name}" for name, amount in worker_resources(threads).items())
+        needs = " and ".join(f"{amount:g} {name}" for name, amount in worker_resources(compute).items())
         raise SettingsError(
             f"--workers {most} was given, each worker needs {needs}, and the cluster has resources for {available}; "
             f"give fewer, or a range such as 1..{most}, which uses the workers that are available and adds others later"

@@ -23,13 +23,13 @@ class GroupSize:
     """Chooses the number of workers for the successive groups of a trial.
 
     Args:
-        job: With the fewest and the most workers, and the threads of a worker.
+        job: With the fewest and the most workers, and the resources of a worker.
     """
 
     def __init__(self, job: Job) -> None:
         assert job.workers is not None
         self._fewest, self._most = job.workers
-        self._threads = job.experiment.compute.threads
+        self._compute = job.experiment.compute
         self._limit = self._most
         self._size_before_growth = 0
         self._interval = GROWTH_INTERVAL_S[0]
@@ -48,7 +48,7 @@ class GroupSize:
         return size
 
     def _free_workers(self) -> int:
-        return worker_count(ray.available_resources(), threads=self._threads)
+        return worker_count(ray.available_resources(), compute=self._compute)
 
     def could_grow(self, size: int) -> bool:
         """Return whether to restart a group of a size, because resources for another worker are free."""
@@ -63,7 +63,7 @@ class GroupSize:
     def reduce(self, size: int) -> str:
         """Make the next group smaller, because one of a size could not start, and return a message for the user."""
         self._limit = max(self._fewest, size - 1)
-        total = worker_count(ray.cluster_resources(), threads=self._threads)
+        total = worker_count(ray.cluster_resources(), compute=self._compute)
         return (
             f"waiting for {self._fewest} workers: the cluster has resources for {total} in all. The run resumes when "
             "enough of them are free; or stop it and give fewer --workers"

@@ -1,9 +1,15 @@
 """Resources of the cluster: CPUs and GPUs that it has, or may get from its autoscaler, and what a worker uses."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import ray
 from ray._private.state import state as cluster_state
+
+from emotune.errors import SettingsError
+
+if TYPE_CHECKING:  # it imports torch, which a search of a trainable does not need
+    from emotune.training.execution import Compute
 
 
 def available_resources() -> dict[str, float]:
@@ -30,16 +36,36 @@ def cpus_per_gpu() -> int:
     return max([1, *(int(node.get("CPU", 0) // node["GPU"]) for node in nodes if node.get("GPU", 0) >= 1)])
 
 
-def worker_resources(threads: int) -> dict[str, float]:
-    """Return the resources of one worker of a group: a GPU and a CPU, or without GPUs a CPU per thread."""
-    return {"GPU": 1.0, "CPU": 1.0} if has_gpus() else {"CPU": float(threads)}
+def worker_resources(compute: "Compute") -> dict[str, float]:
+    """Return the resources of one worker of a group: a GPU and a CPU, or a CPU per thread; and the user's own."""
+    machine = {"GPU": 1.0, "CPU": 1.0} if has_gpus() else {"CPU": float(compute.threads)}
+    return machine | compute.resources
 
 
-def worker_count(resources: Mapping[str, float], *, threads: int) -> int:
-    """Return how many workers resources suffice for, as if all resources were on one node."""
-    return min(int(resources.get(name, 0) // amount) for name, amount in worker_resources(threads).items())
+def worker_count(resources: Mapping[str, float], *, compute: "Compute") -> int:
+    """Return how many workers of a group resources suffice for."""
+    return count_slots(worker_resources(compute), available=resources)
 
 
-def available_workers(threads: int) -> int:
+def available_workers(compute: "Compute") -> int:
     """Return how many workers the cluster has resources for, at the maximum that its autoscaler may reach."""
-    return worker_count(available_resources(), threads=threads)
+    return worker_count(available_resources(), compute=compute)
+
+
+def count_slots(needed: Mapping[str, float], *, available: Mapping[str, float]) -> int:
+    """Return how many evaluations or workers resources suffice for, as if all resources were on one node."""
+    return min(int(available.get(name, 0.0) / amount + 1e-9) for name, amount in needed.items())
+
+
+def check_available(needed: Mapping[str, float]) -> None:
+    """Check that the cluster has the resources of one evaluation, or may get them from its autoscaler.
+
+    Raises:
+        SettingsError: It does not; the message has the user's resources and those of the cluster.
+    """
+    available = available_resources()
+    if not count_slots(needed, available=available):
+        present = {name: available.get(name, 0.0) for name in needed}
+        raise SettingsError(
+            f"resources: {dict(needed)} was given, but the cluster has {present}; give less, or add machines"
+        )
