@@ -177,6 +177,12 @@ def _describe(predictor: Predictor) -> str:
             max(getattr(part, name) for part in predictor.calibrations) for name in ("error_before", "error")
         )
         segments = sum(part.segments for part in predictor.calibrations)
+        if all(part.slope == 0 for part in predictor.calibrations):
+            parts.append(
+                f"no better than chance on {segments} validation segments: every probability is the share of "
+                f"{predictor.class_names[1]} among them"
+            )
+            return "; ".join(parts)
         parts.append(
             f"calibrated on {segments} validation segments: expected calibration error on them {after:.3f}, "
             f"{before:.3f} without"
