@@ -1,4 +1,4 @@
-"""``emotune export``: an encoder or classifier as files for other programs."""
+"""``emotune export``: an encoder, a classifier or the results of a search as files for other programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ class ExportRequest(RunRequest):
     """The options of ``emotune export``."""
 
     model: str
-    """Name of the model."""
+    """Name of the model or search."""
 
-    format: Literal["hf", "onnx", "pt2"]
+    format: Literal["hf", "onnx", "pt2", "deepcave"]
     """Format of the files."""
 
     out: Path
@@ -32,10 +32,11 @@ class ExportRequest(RunRequest):
     ExportRequest,
     click.option(
         "--format",
-        type=click.Choice(["hf", "onnx", "pt2"]),
+        type=click.Choice(["hf", "onnx", "pt2", "deepcave"]),
         default="hf",
         show_default=True,
-        help="hf: model.safetensors, for emotune and the Hugging Face Hub. onnx: ONNX. pt2: torch.export.",
+        help="hf: model.safetensors, for emotune and the Hugging Face Hub. onnx: ONNX. pt2: torch.export. "
+        "deepcave: the results of a search, for DeepCAVE and hpbandster.",
     ),
     click.option("--out", required=True, type=INPUT_PATH, metavar="DIR", help="Folder to write; new or empty."),
     click.option(
@@ -50,6 +51,8 @@ class ExportRequest(RunRequest):
 def export(request: ExportRequest) -> int:
     """Export the encoder or the classifier of NAME into a folder, with its preparation and a model card.
 
+    With --format deepcave, export the results of the search NAME, for DeepCAVE and hpbandster.
+
     NAME is a search (its best configuration), a fine-tuning, a checkpoint folder, a folder of this command or
     an MLflow run. An encoder returns an embedding per segment, a classifier the probability of the high class.
     ONNX and PT2 graphs take any batch size; their outputs are compared with those of the network, and a
@@ -61,8 +64,9 @@ def export(request: ExportRequest) -> int:
     \b
     Example:
       emotune export ecg_pretrain --format onnx --out exported/ecg
+      emotune export ecg_pretrain --format deepcave --out exported/search
     """
-    from emotune.cli.actions.export import export_and_print
+    from emotune.cli.actions.export import export_and_print, export_results
 
-    export_and_print(request)
+    (export_results if request.format == "deepcave" else export_and_print)(request)
     return 0

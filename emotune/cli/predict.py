@@ -61,12 +61,16 @@ def predict(request: PredictRequest) -> int:
     deviation, because no other recording of the person is available. In a recording of a single state,
     differences of amplitude between states are lost.
 
+    The cross-validation of a fusion needs a FILE with both ECG and EEG, and the two cross-validations that were
+    fused in the same storage. It prints the probabilities of both and of the fusion, in the segments that both have.
+
     FILE can also be a segment store with labels. Then the scores are printed, by person and by trial, with 95 %
     intervals over people. A store with people that MODEL was trained on is refused.
 
     \b
     Example:
       emotune predict ours-arousal,ours-valence recording.edf --plot recording.png
+      emotune predict fused-arousal recording.edf
       emotune predict ours-arousal stores/other-people
     """
     from emotune.cli.actions.predict import predict_and_print

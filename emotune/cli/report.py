@@ -1,5 +1,6 @@
 """``emotune report``, ``compare`` and ``sync``: results as a page, as a table, and in MLflow."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,25 @@ class Interval(click.ParamType):
             self.fail(f"{value} was given, expected 1 to {MAX_WATCH_S:.0f} s", param, ctx)
         return seconds
 
+
+class Price(click.ParamType):
+    """A price, at least 0."""
+
+    name = "price"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            price = float(value)
+        except ValueError:
+            price = math.nan
+        if not 0 <= price <= MAX_PRICE:
+            self.fail(f"{value!r} was given, expected a price such as 2.50, without a currency", param, ctx)
+        return price
+
+
+MAX_PRICE = 1e9
+"""Highest price of an hour."""
 
 MAX_WATCH_S = 86_400.0
 """Longest time between two versions of a page (s)."""
@@ -53,8 +73,22 @@ WATCH_INTERVAL_S = 10.0
     show_default=True,
     help="Draw six held-out segments with the prediction, if the store and the checkpoints are on this machine.",
 )
+@click.option(
+    "--price-per-hour",
+    type=Price(),
+    metavar="PRICE",
+    help="Price of a GPU-hour, or of a CPU-hour where there is no GPU, in any currency: adds prices to the costs.",
+)
 @storage_option
-def report(names: tuple[str, ...], *, out: Path | None, watch: float | None, signals: bool, storage: str) -> None:
+def report(
+    names: tuple[str, ...],
+    *,
+    out: Path | None,
+    watch: float | None,
+    signals: bool,
+    price_per_hour: float | None,
+    storage: str,
+) -> None:
     """Write one self-contained HTML page about the search or run NAME, or about several side by side.
 
     \b
@@ -62,10 +96,14 @@ def report(names: tuple[str, ...], *, out: Path | None, watch: float | None, sig
       emotune report first --out first.html
       emotune report first --watch
       emotune report first second
+      emotune report first --price-per-hour 2.50
     """
     from emotune.cli.actions.report_page import ReportRequest, write_page
 
-    write_page(ReportRequest(names=names, out=out, watch=watch, signals=signals, storage=storage))
+    request = ReportRequest(
+        names=names, out=out, watch=watch, signals=signals, price_per_hour=price_per_hour, storage=storage
+    )
+    write_page(request)
 
 
 @click.command()

@@ -1,10 +1,13 @@
 """``emotune reproduce``: all experiments behind a table of the papers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from emotune.cli.options import (
+    INPUT_PATH,
+    WORKERS,
     RunRequest,
     folds_at_a_time_option,
     json_option,
@@ -30,6 +33,15 @@ class ReproduceRequest(RunRequest):
     stores: str
     """Folder of the segment stores."""
 
+    raw: Path | None
+    """Folder with the raw corpora, a sub-folder each."""
+
+    incomplete: bool
+    """Run without corpora and people that are missing."""
+
+    shuffled: bool
+    """Repeat each fold with shuffled labels."""
+
     dry_run: bool
     """Print the plan only."""
 
@@ -43,7 +55,19 @@ class ReproduceRequest(RunRequest):
         type=click.Choice(SCALES),
         default="full",
         show_default=True,
-        help="Size of networks, data and runs; smoke is a rehearsal on synthetic signals.",
+        help="Size of networks, data and runs; smoke is a rehearsal with tiny networks, on generated signals or, with "
+        "--raw, on a part of the corpora.",
+    ),
+    click.option(
+        "--raw",
+        type=INPUT_PATH,
+        metavar="FOLDER",
+        help="Folder with the raw corpora, a sub-folder each; the stores that are missing are prepared from them.",
+    ),
+    click.option(
+        "--incomplete",
+        is_flag=True,
+        help="Run without corpora and people of the papers that are missing; the table states what is missing.",
     ),
     click.option(
         "--stores",
@@ -52,8 +76,16 @@ class ReproduceRequest(RunRequest):
         help="Folder of the segment stores; the scale smoke creates its own stores there.",
     ),
     click.option(
-        "--dry-run", is_flag=True, help="Print cells, epochs, segments, operations and GPU hours; start nothing."
+        "--dry-run",
+        is_flag=True,
+        help="Print corpora, stores, disk, cells, epochs, operations and GPU hours; start nothing.",
     ),
+    click.option(
+        "--workers",
+        type=WORKERS,
+        help="Workers that share each pre-training, as in `emotune pretrain`.  [default: 1]",
+    ),
+    click.option("--shuffled/--no-shuffled", default=True, help="Repeat each fold with shuffled labels."),
     storage_option,
     tracking_option,
     folds_at_a_time_option,
@@ -62,15 +94,17 @@ class ReproduceRequest(RunRequest):
 def reproduce(request: ReproduceRequest) -> int:
     """Run every experiment of TABLE, and write the table with the published numbers beside ours.
 
-    TABLE is ecg-table-1, -2, -3, multimodal-table-1 to -4, or pretext. The scale full needs the stores
-    pool-ecg-10s (and -20s, -40s), pool-eeg-10s, amigos-ecg-10s (-20s, -40s) and amigos-eeg-10s. The name
-    of a run is derived from its settings: a finished run, also one of another table, is not repeated.
-    After an interruption the same command resumes.
+    TABLE is ecg-table-1, -2, -3, multimodal-table-1 to -4, or pretext. The stores it needs are pool-ecg-10s
+    (and -20s, -40s), pool-eeg-10s, amigos-ecg-10s (-20s, -40s) and amigos-eeg-10s; --raw prepares them. Their
+    composition is compared with that of the papers: a missing corpus, or one with files of fewer than 90 % of
+    its people, is refused without --incomplete. The name of a run is derived from its settings: a finished run,
+    also one of another table, is not repeated. After an interruption the same command resumes.
 
     \b
     Example:
       emotune reproduce multimodal-table-2 --scale smoke
-      emotune reproduce ecg-table-1 --dry-run
+      emotune reproduce ecg-table-1 --raw corpora --dry-run
+      emotune reproduce ecg-table-1 --raw corpora --workers 2..8
     """
     from emotune.cli.actions.reproduce import reproduce_table
 

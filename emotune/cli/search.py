@@ -87,8 +87,8 @@ trials_per_gpu_option = click.option(
 hours_option = click.option(
     "--hours",
     type=HOURS,
-    help="Running time, over all resumptions, after which no evaluation is started; those that run are ended. "
-    "+H resumes such a search for H more hours.",
+    help="Running time, over all resumptions, after which no evaluation is started; those that run are trained to "
+    "their end. +H resumes such a search for H more hours.",
 )
 keep_option = click.option(
     "--keep",

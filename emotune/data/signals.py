@@ -1,10 +1,10 @@
-"""Signal processing as pure functions: band-pass, resampling, heart rate."""
+"""Signal processing as pure functions: band-pass, resampling, heart rate, R peaks."""
 
 from fractions import Fraction
 
 import numpy as np
 import scipy  # its signal is loaded when it is used: workers never do
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from emotune.errors import DataError
 
@@ -24,6 +24,19 @@ LONGEST_BEAT_S = 6.0
 
 BEAT_WINDOW_S = 2.0
 """Window in which the largest energy is compared with the median (s): it contains a beat at 30 per minute."""
+
+BEAT_RATIO = 3.5
+"""Smallest ratio of the largest to the median energy of QRS complexes of a segment with beats: 1 % of segments of white
+noise have more than 3.3, and 1 % of segments of 184 real people less than 4.3."""
+
+PEAK_SHARE = 0.4
+"""Smallest energy of a beat, as a share of the largest of the segment."""
+
+QRS_HALF_S = 0.06
+"""Half of the usual width of a QRS complex (s)."""
+
+SHORTEST_BEAT_S = 0.25
+"""Shortest interval between two R peaks of a segment (s): 240 per minute."""
 
 HEART_BAND_HZ = (8.0, 20.0)
 """Band in which the QRS complex is stronger than T waves, baseline wander and muscle noise, in Hz."""
@@ -139,10 +152,39 @@ def beat_prominence(channel: Float[np.ndarray, " time"], *, fs: float) -> float:
     return float(np.median(windows[moving].max(axis=1) / medians[moving])) if moving.any() else float("nan")
 
 
+def r_peaks(channel: Float[np.ndarray, " time"], *, fs: float) -> Int64[np.ndarray, " peak"]:
+    """Return the samples of the R peaks of one channel of a segment of ECG, in ascending order.
+
+    Peaks of the energy of QRS complexes that have at least `PEAK_SHARE` of the largest one are beats. The R peak is the
+    sample within `QRS_HALF_S` that is farthest from the median, up or down.
+
+    Args:
+        channel: The samples of some seconds, in any unit.
+        fs: Samples per second.
+
+    Returns:
+        The indices; none if nothing stands out, see `BEAT_RATIO`, or the sampling rate is too low to detect a beat.
+    """
+    sample = np.asarray(channel, dtype=np.float64)
+    energy = _qrs_energy(sample, fs=fs) if len(sample) >= fs else None
+    if energy is None or energy.max() <= BEAT_RATIO * np.median(energy):
+        return np.array([], dtype=np.int64)
+    beats, _ = scipy.signal.find_peaks(energy, height=PEAK_SHARE * energy.max(), distance=round(SHORTEST_BEAT_S * fs))
+    deviation, reach = np.abs(sample - np.median(sample)), round(QRS_HALF_S * fs)
+    firsts = [max(0, beat - reach) for beat in beats]
+    tops = [first + int(np.argmax(deviation[first : first + 2 * reach + 1])) for first in firsts]
+    return np.unique(np.array(tops, dtype=np.int64))
+
+
 def _beat_energy(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " shorter"] | None:
     """Return the energy of QRS complexes; None if the signal is too short to detect beats."""
     sample = np.asarray(channel[: round(HEART_DURATION_S * fs)], dtype=np.float64)
-    if fs <= 2 * HEART_BAND_HZ[1] or len(sample) < HEART_WINDOW_S * fs:
+    return None if len(sample) < HEART_WINDOW_S * fs else _qrs_energy(sample, fs=fs)
+
+
+def _qrs_energy(sample: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " time"] | None:
+    """Return the root of the mean power between 8 and 20 Hz within 0.1 s; None if the sampling rate is too low."""
+    if fs <= 2 * HEART_BAND_HZ[1]:
         return None
     sections = scipy.signal.butter(2, HEART_BAND_HZ, btype="bandpass", fs=fs, output="sos")
     power = scipy.signal.sosfiltfilt(sections, sample) ** 2

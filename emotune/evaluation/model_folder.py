@@ -79,8 +79,7 @@ def write_model_folder(to: Path, *, document: ModelDocument, write_model: Callab
         SettingsError: The folder is not empty.
         StorageError: The disk is full or cannot be written.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise SettingsError(f"{to} exists and is not empty; give another folder, or remove it")
+    refuse_filled_folder(to)
     try:
         with new_folder(to) as draft:
             model = write_model(draft)
@@ -99,6 +98,16 @@ def write_model_folder(to: Path, *, document: ModelDocument, write_model: Callab
             (draft / CARD).write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise StorageError(f"{to} could not be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def refuse_filled_folder(to: Path) -> None:
+    """Refuse to write into a folder that has content.
+
+    Raises:
+        SettingsError: The path is a file, or a folder that is not empty.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise SettingsError(f"{to} exists and is not empty; give another folder, or remove it")
 
 
 def write_weights(folder: Path, weights: Mapping[str, Tensor]) -> str:

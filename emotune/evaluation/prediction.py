@@ -16,8 +16,9 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import Exclusion, Note
 from emotune.errors import DataError, SettingsError
-from emotune.evaluation.encoders import NetworkDescription, read_network_description
+from emotune.evaluation.encoders import Classes, NamedClasses, NetworkDescription, read_network_description
 from emotune.evaluation.networks import read_network_weights
+from emotune.experiment import Experiment
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
@@ -148,18 +149,44 @@ def load_classifier(checkpoint: Path) -> FoldClassifier:
 
     Raises:
         DamageError: The folder was changed after it was written.
+        SettingsError: The input of the network is not a signal.
     """
     description = read_network_description(checkpoint)
-    channels, classes = len(description.channels), description.classes
-    encoder = description.experiment.model.build(channels=channels)
+    return build_classifier(
+        checkpoint,
+        experiment=description.experiment,
+        channels=len(description.channels),
+        classes=description.classes,
+        calibration=description.calibration,
+    )
+
+
+def build_classifier(
+    checkpoint: Path,
+    *,
+    experiment: Experiment,
+    channels: int,
+    classes: Classes | NamedClasses | None,
+    calibration: Calibration | None,
+) -> FoldClassifier:
+    """Build a classifier with the weights of a checkpoint, in evaluation mode.
+
+    Args:
+        checkpoint: The checkpoint or model folder.
+        experiment: Its experiment.
+        channels: Number of channels of its input.
+        classes: Numbers of training segments of its classes; None: they were equally frequent.
+        calibration: Its calibration, if there is one.
+    """
+    encoder = experiment.model.build(channels=channels)
     # labels with the numbers of the classes give the weights of the loss, which probabilities are corrected for
     numbers = [1, 1] if classes is None else [part.segments for part in classes.in_order]
     labels = np.repeat(np.arange(len(numbers), dtype=float), numbers)
-    objective = description.experiment.task.build(encoder, channels=channels, labels=labels)
+    objective = experiment.task.build(encoder, channels=channels, labels=labels)
     assert isinstance(objective, ClassifierObjective)
     objective.load_state_dict(read_network_weights(checkpoint))
     objective.eval()
-    return FoldClassifier(objective, calibration=description.calibration)
+    return FoldClassifier(objective, calibration=calibration)
 
 
 def find_predictor(source: str, *, storage: Storage, find_checkpoint: FindCheckpoint) -> Predictor:
@@ -177,13 +204,13 @@ def find_predictor(source: str, *, storage: Storage, find_checkpoint: FindCheckp
     """
     for folder in (SearchFolder.at(Path(source)), SearchFolder(storage, source)):
         if folder.begun:
-            checkpoints = _fold_checkpoints(folder)
+            checkpoints = fold_checkpoints(folder)
             if checkpoints:
                 return Predictor(source, checkpoints=checkpoints)
     return Predictor(source, checkpoints=[find_checkpoint(source, storage=storage)])
 
 
-def _fold_checkpoints(folder: SearchFolder) -> list[Path]:
+def fold_checkpoints(folder: SearchFolder) -> list[Path]:
     """Return the checkpoints of a cross-validation's folds; an empty list for any other search.
 
     Folds with shuffled labels are left out.

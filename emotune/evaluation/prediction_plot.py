@@ -32,7 +32,7 @@ MAX_BINS = 1500
 UNCLIPPED_SHARE = 0.999
 """Share of a trace's samples that fit into its row; larger amplitudes are clipped."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -40,6 +40,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "legend.frameon": False,
 }
+"""Style of the figures of predictions."""
 
 
 def write_plot(prediction: Prediction, *, file: Path) -> None:
@@ -56,7 +57,7 @@ def write_plot(prediction: Prediction, *, file: Path) -> None:
 def draw_plot(prediction: Prediction) -> bytes:
     """Return the plot as the bytes of a PNG file."""
     heights = [0.5 + 0.45 * min(len(prediction.names), MAX_TRACES), 2.2]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(14, sum(heights) + 0.6), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=heights)
         _draw_signal(above, prediction)

@@ -1,6 +1,7 @@
 """The content of a page about several searches side by side, as plain JSON."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from emotune.report.content import Document, Source, page_content
@@ -28,7 +29,7 @@ MAX_VALUE_LENGTH = 80
 
 def comparison_content(sources: Sequence[Source]) -> Document:
     """Return the content of a page about several searches."""
-    searches = [page_content(Source(records=source.records, alive=source.alive)) for source in sources]
+    searches = [page_content(replace(source, folder=None)) for source in sources]
     names = [search["name"] for search in searches]
     best_rows = [_best_row(search) for search in searches]
     studies = [opened(source.records).study for source in sources]
@@ -87,12 +88,14 @@ def _transposed(rows: Sequence[Document], *, names: Sequence[str]) -> list[Docum
 def _best_row(search: Document) -> Document:
     best, cost = search["best"], search["cost"]
     values: dict[str, Value] = {} if best is None else best["values"]
+    hours, price = cost["spent_s"] * cost["per_evaluation"] / 3600, cost["price_per_hour"]
     return {
         "state": search["state"],
         "searcher": search["searcher"],
         search["objective"]["metric"]: None if best is None else best["objective"],
         "epochs": None if best is None else best["epochs"],
         "configurations": len(search["configurations"]["config"]),
-        f"{cost['unit']}-hours": cost["spent_s"] * cost["per_evaluation"] / 3600,
+        f"{cost['unit']}-hours": hours,
+        **({} if price is None else {"price": f"{hours * price:,.2f}"}),
         **values,
     }

@@ -34,6 +34,7 @@ from emotune.study.results import (
     opened,
     present_concurrency,
     present_limits,
+    removed_checkpoints,
     search_state,
     shortfall,
 )
@@ -71,6 +72,8 @@ class Source:
     """Evaluations that share a GPU."""
     draw_signals: bool = True
     """Whether held-out segments are drawn."""
+    price_per_hour: float | None = None
+    """Price of an hour of a GPU, or of a CPU where there is no GPU; None: the page has no prices."""
 
 
 def page_content(source: Source) -> Document:
@@ -111,7 +114,12 @@ def page_content(source: Source) -> Document:
         "scores": _scores(records),
         "failures": _failures(records),
         "timeline": timeline_of(records).model_dump(mode="json"),
-        "cost": {**cost.model_dump(mode="json"), "saved_s": cost.saved_s},
+        "cost": {
+            **cost.model_dump(mode="json"),
+            "saved_s": cost.saved_s,
+            "price_per_hour": source.price_per_hour,
+        },
+        "removed": removed_checkpoints(records).model_dump(mode="json"),
         "evaluations": len(results),
         "failed": sum(result.status == "failed" for result in results),
         "data": _data(first.study),
@@ -290,7 +298,7 @@ def _predictions(source: Source, *, found: bool) -> Document:
 
     torch is imported only here, and only if there are a store and checkpoints.
     """
-    nothing: Document = {"masked": None, "classification": None, "reason": ""}
+    nothing: Document = {"masked": None, "waves": None, "classification": None, "reason": ""}
     task, folder = _task(source), source.folder
     if task not in {"masked_values", "classify"} or not found:
         return nothing
@@ -305,8 +313,8 @@ def _predictions(source: Source, *, found: bool) -> Document:
 
     if task == "masked_values":
         masked, reason = try_masked(source.records, folder=folder)
-        drawn = None if masked is None else [segment.model_dump(mode="json") for segment in masked]
-        return nothing | {"masked": drawn, "reason": reason}
+        document = {"drawn": None, "waves": None} if masked is None else masked.model_dump(mode="json")
+        return nothing | {"masked": document["drawn"], "waves": document["waves"], "reason": reason}
     result, reason = try_classification(source.records, folder=folder)
     return nothing | {
         "classification": None if result is None else result.model_dump(mode="json"),

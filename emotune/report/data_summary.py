@@ -10,6 +10,7 @@ import pandas as pd
 from emotune.base import Settings
 from emotune.data.description import describe
 from emotune.data.folds import Fold, Folds, split, unit_keys
+from emotune.data.split_summary import summarise_split
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError, EmotuneError
 
@@ -50,6 +51,8 @@ class DataSummary(Settings):
     """What is never divided between the parts."""
     shared_people: int
     """People with training segments and with validation or test segments."""
+    split: str
+    """Hash of the division, see `SplitSummary.digest`."""
     fingerprint: str
 
 
@@ -81,8 +84,7 @@ def summarise_data(study: Mapping[str, Any], store: SegmentStore) -> DataSummary
     fold, labels = _divide(study, store)
     parts = {"training": fold.train, "validation": fold.val, "test": fold.test}
     description = describe(store)
-    subjects = unit_keys(store.index, by="subject")
-    held_out = set(subjects[np.concatenate([fold.val, fold.test])])
+    division = summarise_split(store, fold, by=(base.get("folds") or {}).get("by", "subject"))
     return DataSummary(
         modality=description.modality,
         seconds=store.seconds,
@@ -96,8 +98,9 @@ def summarise_data(study: Mapping[str, Any], store: SegmentStore) -> DataSummary
             for part in description.corpora
         ),
         parts=tuple(_part(name, store=store, rows=rows, labels=labels) for name, rows in parts.items() if len(rows)),
-        unit=str((base.get("folds") or {}).get("by", "subject")),
-        shared_people=len(held_out & set(subjects[fold.train])),
+        unit=division.unit,
+        shared_people=division.shared_people,
+        split=division.digest,
         fingerprint=store.fingerprint,
     )  # fmt: skip
 

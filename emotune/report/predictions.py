@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from emotune.base import Settings
 from emotune.data.batches import Batch
 from emotune.data.folds import unit_keys
+from emotune.data.modality import MODALITIES
 from emotune.data.store import SegmentStore
 from emotune.errors import EmotuneError, SettingsError
 from emotune.evaluation.crossval import majority_baseline
@@ -20,10 +21,11 @@ from emotune.evaluation.prediction import load_classifier
 from emotune.evaluation.statistics import Interval, mean_interval
 from emotune.randomness import derive_seed
 from emotune.report.data_summary import open_store
+from emotune.report.waves import WaveErrors, peak_times, wave_errors
 from emotune.search.records import Record
 from emotune.study.folder import SearchFolder
 from emotune.study.results import evaluation_results, opened
-from emotune.tasks.masked_values import MaskedValueObjective, MaskedValues
+from emotune.tasks.masked_values import MaskedValueObjective, MaskedValues, interpolate_linearly
 from emotune.tasks.scores import confusion_scores
 from emotune.training.checkpoints import newest_checkpoint, read_weights
 from emotune.training.loop import collect_logits
@@ -33,6 +35,9 @@ DRAWN_SEGMENTS = 6
 
 MAX_SEGMENTS = 4000
 """Held-out segments that are classified at most, evenly over all of them."""
+
+MEASURED_SEGMENTS = 64
+"""Held-out segments on which the error in each part of the beat is measured."""
 
 DECIMALS = 3
 """Decimals of the drawn values; signals are standardised."""
@@ -47,6 +52,8 @@ class DrawnSegment(Settings):
     signal: tuple[float, ...]
     predicted: tuple[float | None, ...]
     """None where nothing was hidden."""
+    peaks: tuple[float, ...]
+    """Times of the R peaks (s); none in other modalities than ECG."""
     loss: float
     """Mean squared error of the hidden values of the drawn channel."""
 
@@ -83,8 +90,16 @@ class ClassificationResult(Settings):
     """Of the probability of the high class; with several classes, of the likeliest class, which is right or wrong."""
 
 
-def draw_masked(records: Sequence[Record], *, folder: SearchFolder) -> list[DrawnSegment]:
-    """Return held-out segments with the prediction of the best network.
+class MaskedPrediction(Settings):
+    """What the best network predicts for hidden values of held-out segments."""
+
+    drawn: tuple[DrawnSegment, ...]
+    waves: WaveErrors | None
+    """The errors by part of the beat; None in other modalities than ECG, and without R peaks."""
+
+
+def predict_masked(records: Sequence[Record], *, folder: SearchFolder) -> MaskedPrediction:
+    """Return held-out segments with the prediction of the best network, and its errors by part of the beat.
 
     Raises:
         EmotuneError: The store or the checkpoint is not on this machine, or damaged.
@@ -105,17 +120,29 @@ def draw_masked(records: Sequence[Record], *, folder: SearchFolder) -> list[Draw
     batch = Batch(torch.from_numpy(np.array(store.signal[rows])), None, torch.from_numpy(rows))
     generator = torch.Generator().manual_seed(derive_seed(0, "report"))
     mask = task.measured_mask(batch, generator=generator)
-    predicted = _predict_hidden(objective.eval(), batch=batch, mask=mask)
-    return [
-        _drawn(store, row=int(row), signal=store.signal[row, 0], mask=hidden, predicted=values)
-        for row, hidden, values in zip(rows, mask.numpy(), predicted[:, :, 0].numpy(), strict=True)
+    predicted = _predict_hidden(objective.eval(), batch=batch, mask=mask)[:, :, 0].numpy()
+    signals, hidden = batch.signals[:, 0].numpy(), mask.numpy()
+    spec = MODALITIES.get(store.modality)
+    beats = spec is not None and spec.plausible_heart_rate is not None
+    waves = None
+    if beats:
+        interpolated = interpolate_linearly(batch.signals, mask)[:, 0].numpy()
+        waves = wave_errors(
+            signals, hidden=hidden, predicted=predicted, interpolated=interpolated, rate=float(store.rate)
+        )
+    drawn = [
+        _drawn(
+            store, row=int(row), signal=signals[number], mask=hidden[number], predicted=predicted[number], beats=beats
+        )
+        for number, row in enumerate(rows[:DRAWN_SEGMENTS])
     ]
+    return MaskedPrediction(drawn=tuple(drawn), waves=waves)
 
 
-def try_masked(records: Sequence[Record], *, folder: SearchFolder) -> tuple[list[DrawnSegment] | None, str]:
-    """Return `draw_masked`; None, and the reason, if it cannot be had."""
+def try_masked(records: Sequence[Record], *, folder: SearchFolder) -> tuple[MaskedPrediction | None, str]:
+    """Return `predict_masked`; None, and the reason, if it cannot be had."""
     try:
-        return draw_masked(records, folder=folder), ""
+        return predict_masked(records, folder=folder), ""
     except (EmotuneError, OSError, RuntimeError, ValueError, KeyError) as error:
         return None, str(error).splitlines()[0]
 
@@ -133,8 +160,8 @@ def _of_different_people(store: SegmentStore, rows: Int64[np.ndarray, " row"]) -
     people = unit_keys(store.index.iloc[rows], by="subject")
     middles = [rows[people == person][(people == person).sum() // 2] for person in np.unique(people)]
     others = np.setdiff1d(rows, middles)
-    others = others[np.linspace(0, len(others) - 1, min(DRAWN_SEGMENTS, len(others))).astype(int)]
-    return np.array([*middles, *others], dtype=np.int64)[:DRAWN_SEGMENTS]
+    others = others[np.linspace(0, len(others) - 1, min(MEASURED_SEGMENTS, len(others))).astype(int)]
+    return np.array([*middles, *others], dtype=np.int64)[:MEASURED_SEGMENTS]
 
 
 @torch.no_grad()
@@ -148,7 +175,7 @@ def _predict_hidden(
 
 
 def _drawn(
-    store: SegmentStore, *, row: int, signal: np.ndarray, mask: np.ndarray, predicted: np.ndarray
+    store: SegmentStore, *, row: int, signal: np.ndarray, mask: np.ndarray, predicted: np.ndarray, beats: bool
 ) -> DrawnSegment:
     index = store.index.iloc[row]
     channel = str(index["channel"])
@@ -160,6 +187,7 @@ def _drawn(
         predicted=tuple(
             round(float(value), DECIMALS) if hidden else None for value, hidden in zip(predicted, mask, strict=True)
         ),
+        peaks=peak_times(signal, rate=float(store.rate)) if beats else (),
         loss=float(np.mean((predicted[mask] - signal[mask]) ** 2)),
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from emotune.durations import duration
 from emotune.report.content import Document
+from emotune.report.neighbours import nearest_configurations
 
 TASKS = {
     "masked_values": "pre-training by predicting hidden spans of the signal",
@@ -24,13 +25,17 @@ def search_sections(content: Document) -> Document:
         "command_text": _command_text(content),
         "searched": _searched(content),
         "setting_rows": _setting_rows(content),
-        "part_rows": [] if content["data"]["summary"] is None else content["data"]["summary"]["parts"],
+        "part_rows": _part_rows(content),
         "part_columns": _part_columns(content),
         "curves_left_out": _curves_left_out(content),
         "has_importance": any(rung["settings"] for rung in content["importance"]),
         "has_agreement": any(pair["configurations"] >= 3 for pair in content["agreement"]),
+        "wave_rows": _wave_rows(content),
+        "neighbours": nearest_configurations(content) if content["purpose"] == "configuration" else [],
         "cost_parts": _cost_parts(content),
         "cost_rows": _cost_rows(content),
+        "cost_columns": _cost_columns(content),
+        "room_saved": f"{content['removed']['bytes'] / 1e6:.3g} MB",
         **_classification(content),
         **_folds(content),
     }
@@ -45,12 +50,16 @@ def _facts(content: Document) -> list[tuple[str, str]]:
     best = "-" if content["best"] is None else f"{content['best']['objective']:.4g}"
     slots = timeline["busy_s"] + timeline["failed_s"] + timeline["idle_s"]
     full = cost["full_s"]
-    facts = [
-        (f"best {objective['metric']}" if content["purpose"] == "configuration" else objective["metric"], best),
+    counts = [
         ("folds" if content["purpose"] == "fold" else "configurations", str(len(content["configurations"]["config"]))),
         ("evaluations" + (f", {content['failed']} failed" if content["failed"] else ""), str(content["evaluations"])),
+    ]
+    facts = [
+        (f"best {objective['metric']}" if content["purpose"] == "configuration" else objective["metric"], best),
+        *(counts if content["purpose"] in {"configuration", "fold"} else []),
         ("epochs trained", str(cost["epochs"])),
         (f"{cost['unit']}-hours spent", _hours(content, cost["spent_s"])),
+        *([] if cost["price_per_hour"] is None else [("price", _price(content, cost["spent_s"]))]),
         ("from first to last record", duration(content["last"] - content["begun"])),
     ]
     if content["purpose"] == "configuration" and full > 0:
@@ -133,10 +142,15 @@ def _setting_rows(content: Document) -> list[Document]:
     return rows
 
 
+def _part_rows(content: Document) -> list[Document]:
+    summary = content["data"]["summary"]
+    return [{**part, "share high": part["high_share"]} for part in ([] if summary is None else summary["parts"])]
+
+
 def _part_columns(content: Document) -> list[str]:
     summary = content["data"]["summary"]
     labelled = summary is not None and any(part["high_share"] is not None for part in summary["parts"])
-    return ["part", "people", "segments", "hours", *(["high_share"] if labelled else [])]
+    return ["part", "people", "segments", "hours", *(["share high"] if labelled else [])]
 
 
 def _curves_left_out(content: Document) -> str:
@@ -145,8 +159,31 @@ def _curves_left_out(content: Document) -> str:
     return f"The curves of the last {left_out} configurations of the leaderboard are left out." if left_out else ""
 
 
+def _wave_rows(content: Document) -> list[Document]:
+    waves = content["predictions"]["waves"]
+    return [
+        {
+            "part": part["part"],
+            "share of values": f"{part['share']:.0%}",
+            "network": part["network"],
+            "linear interpolation": part["interpolated"],
+            "predicting zero": part["zero"],
+            "where": part["window"],
+        }
+        for part in ([] if waves is None else waves["parts"])
+    ]
+
+
 def _hours(content: Document, seconds: float) -> str:
     return f"{seconds * content['cost']['per_evaluation'] / 3600:.3g}"
+
+
+def _price(content: Document, seconds: float) -> str:
+    """Return the price of a time, in the currency of the price per hour; empty without one."""
+    cost = content["cost"]
+    if cost["price_per_hour"] is None:
+        return ""
+    return f"{seconds * cost['per_evaluation'] / 3600 * cost['price_per_hour']:,.2f}"
 
 
 def _cost_parts(content: Document) -> list[tuple[str, str, str, float]]:
@@ -178,7 +215,15 @@ def _cost_rows(content: Document) -> list[Document]:
         ("idle", timeline["idle_s"], "workers without an evaluation while the search ran"),
     ]
     unit = f"{cost['unit']}-hours"
-    return [{"": name, unit: _hours(content, seconds), "meaning": meaning} for name, seconds, meaning in rows]
+    return [
+        {"": name, unit: _hours(content, seconds), "price": _price(content, seconds), "meaning": meaning}
+        for name, seconds, meaning in rows
+    ]
+
+
+def _cost_columns(content: Document) -> list[str]:
+    price = [] if content["cost"]["price_per_hour"] is None else ["price"]
+    return ["", f"{content['cost']['unit']}-hours", *price, "meaning"]
 
 
 def _classification(content: Document) -> Document:

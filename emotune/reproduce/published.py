@@ -39,6 +39,20 @@ class PaperRow:
     name: str
     published: Numbers
     recipe: Recipe | None = None
+    segment: str = ""
+    """Length of a segment as the paper gives it; empty: not given, or the table has no such column."""
+    subject_independent: bool | None = None
+    """The paper's column "Subj. ind."; None: the table has no such column."""
+
+
+@dataclass(frozen=True)
+class PublishedTest:
+    """A test of the difference between two rows of a table."""
+
+    row: str
+    against: str
+    p: str = ""
+    """The published p-value, for all columns; empty: not published."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,7 @@ class PaperTable:
     name: str
     title: str
     rows: tuple[PaperRow, ...]
+    tests: tuple[PublishedTest, ...] = ()
 
 
 def _numbers(*values: float | tuple[float, float] | None) -> Numbers:
@@ -75,38 +90,45 @@ TABLES: dict[str, PaperTable] = {
                     "max-pool 1",
                     _numbers((0.85, 6.6e-3), (0.84, 6.4e-3), (0.78, 6.5e-3), (0.78, 6.6e-3)),
                     Recipe(aggregate="max"),
+                    segment="10 s",
                 ),
                 PaperRow(
                     "max-pool 2",
                     _numbers((0.86, 7.4e-3), (0.84, 7.3e-3), (0.80, 6.3e-3), (0.80, 5.9e-3)),
                     Recipe(aggregate="max-groups"),
+                    segment="10 s",
                 ),
                 PaperRow(
                     "average-pool 1",
                     _numbers((0.87, 8.3e-3), (0.87, 7.3e-3), (0.82, 6.2e-3), (0.82, 6.7e-3)),
                     Recipe(aggregate="average"),
+                    segment="10 s",
                 ),
                 PaperRow(
                     "average-pool 2",
                     _numbers((0.88, 4.4e-3), (0.87, 4.6e-3), (0.83, 6.4e-3), (0.83, 6.6e-3)),
                     Recipe(aggregate="average-groups"),
+                    segment="10 s",
                 ),
                 PaperRow(
                     "last",
                     _numbers((0.85, 1.3e-2), (0.84, 1.2e-2), (0.80, 7.6e-3), (0.80, 8.0e-3)),
                     Recipe(aggregate="last"),
+                    segment="10 s",
                 ),
                 PaperRow(
-                    "40 s",
+                    "CLS, 40 s",
                     _numbers((0.86, 1.2e-2), (0.85, 1.1e-2), (0.82, 1.0e-2), (0.81, 9.9e-3)),
                     Recipe(seconds=40),
+                    segment="40 s",
                 ),
                 PaperRow(
-                    "20 s",
+                    "CLS, 20 s",
                     _numbers((0.87, 5.6e-3), (0.86, 6.4e-3), (0.82, 7.8e-3), (0.82, 8.1e-3)),
                     Recipe(seconds=20),
+                    segment="20 s",
                 ),
-                PaperRow("CLS, 10 s", BEST, Recipe()),
+                PaperRow("CLS", BEST, Recipe(), segment="10 s"),
             ),
         ),
         PaperTable(
@@ -120,23 +142,37 @@ TABLES: dict[str, PaperTable] = {
                 ),
                 PaperRow("pre-trained", BEST, Recipe()),
             ),
+            tests=(PublishedTest("pre-trained", "no pre-training"),),
         ),
         PaperTable(
             "ecg-table-3",
             "ECG: other approaches",
             (
-                PaperRow("Gaussian naive Bayes, 20 s, by subject", _numbers(None, 0.551, None, 0.545)),
-                PaperRow("1D-CNN, 200 peaks", _numbers(0.81, 0.76, 0.71, 0.68)),
-                PaperRow("2D-CNN, by subject", _numbers(0.83, 0.76, 0.82, 0.80)),
-                PaperRow("1D-CNN + LSTM, by subject", _numbers(None, None, 0.81, 0.80)),
-                PaperRow("convolutional autoencoder, 10 s", _numbers(0.85, 0.89, None, None)),
+                PaperRow(
+                    "Gaussian naive Bayes",
+                    _numbers(None, 0.551, None, 0.545),
+                    segment="20 s",
+                    subject_independent=True,
+                ),
+                PaperRow("1D-CNN", _numbers(0.81, 0.76, 0.71, 0.68), segment="200 peaks", subject_independent=False),
+                PaperRow("2D-CNN", _numbers(0.83, 0.76, 0.82, 0.80), subject_independent=True),
+                PaperRow("1D-CNN + LSTM", _numbers(None, None, 0.81, 0.80), subject_independent=True),
+                PaperRow(
+                    "convolutional autoencoder",
+                    _numbers(0.85, 0.89, None, None),
+                    segment="10 s",
+                    subject_independent=False,
+                ),
                 PaperRow(
                     "pre-trained CNN, same protocol",
                     _numbers((0.85, 5.4e-3), (0.84, 5.3e-3), (0.77, 5.5e-3), (0.77, 5.1e-3)),
                     Recipe(network="convnet"),
+                    segment="10 s",
+                    subject_independent=False,
                 ),
-                PaperRow("Transformer, same protocol", BEST, Recipe()),
+                PaperRow("Transformer, same protocol", BEST, Recipe(), segment="10 s", subject_independent=False),
             ),
+            tests=(PublishedTest("Transformer, same protocol", "pre-trained CNN, same protocol", "< .01"),),
         ),
         PaperTable(
             "multimodal-table-1",
@@ -149,6 +185,7 @@ TABLES: dict[str, PaperTable] = {
                 ),
                 PaperRow("EEG, pre-trained", EEG, Recipe("eeg", paired=True)),
             ),
+            tests=(PublishedTest("EEG, pre-trained", "EEG, no pre-training", "< 1e-5"),),
         ),
         PaperTable(
             "multimodal-table-2",
@@ -157,6 +194,10 @@ TABLES: dict[str, PaperTable] = {
                 PaperRow("EEG", EEG, Recipe("eeg", paired=True)),
                 PaperRow("ECG", BEST, Recipe(paired=True)),
                 PaperRow("ECG and EEG, fused", FUSED, Recipe("fused", paired=True)),
+            ),
+            tests=(
+                PublishedTest("ECG and EEG, fused", "EEG"),
+                PublishedTest("ECG and EEG, fused", "ECG", "< 1e-3"),
             ),
         ),
         PaperTable(
@@ -170,6 +211,7 @@ TABLES: dict[str, PaperTable] = {
                 ),
                 PaperRow("pre-trained", FUSED, Recipe("fused", paired=True)),
             ),
+            tests=(PublishedTest("pre-trained", "no pre-training", "< 1e-4"),),
         ),
         PaperTable(
             "multimodal-table-4",

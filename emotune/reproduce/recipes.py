@@ -5,7 +5,7 @@ Sarkar & Etemad's published code for the compared network; batch sizes, which th
 state, are 128 in pre-training and 64 in fine-tuning.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,10 @@ class Scale:
     epochs: dict[str, int]
     """Epochs by kind of training."""
     segments: dict[str, int]
-    """Assumed number of segments of stores that do not exist yet, by kind."""
+    """Segments of 10 s by kind: those of the papers, or of the generated corpus. They are assumed for stores that do
+    not exist yet; those of ``ecg`` and ``eeg`` pre-train one encoder."""
+    limit: int | None = None
+    """Largest number of training segments; None: all."""
 
 
 FULL = Scale(
@@ -41,7 +44,15 @@ FULL = Scale(
     epochs={"ecg": 500, "eeg": 500, "convnet": 100, "finetune": 100, "frozen": 200, "fuse": 52},
     segments={"ecg": 83_401, "eeg": 70_200, "labelled": 23_400},
 )
-TINY = {"channels": [4, 8], "kernels": [9, 5], "layers": 1, "heads": 2, "feedforward": 16, "attention_dropout": 0.0}
+TINY = {
+    "channels": [8, 8],
+    "kernels": [17, 9],
+    "layers": 1,
+    "heads": 2,
+    "feedforward": 16,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+}
 SMOKE = Scale(
     name="smoke",
     folds=4,
@@ -49,14 +60,20 @@ SMOKE = Scale(
     arm=(),
     changes={
         "transformer": TINY,
-        "convnet": {"channels": [4, 8], "kernels": [8, 4]},
+        "convnet": {"channels": [8, 16], "kernels": [16, 8]},
         "hidden": {"ecg": [16, 8], "eeg": [8], "convnet": [8], "fused": [8, 4]},
-        "optim": {"lr": 3e-3, "warmup_epochs": 0},
-        "batch_size": 16,
+        "pretraining": {"lr": 3e-3, "warmup_epochs": 0},
+        "optim": {"lr": 5e-3, "warmup_epochs": 0},
+        "batch_size": 8,
+        "dropout": 0.0,
     },
-    epochs={"ecg": 2, "eeg": 2, "convnet": 2, "finetune": 2, "frozen": 2, "fuse": 3},
-    segments={"ecg": 192, "eeg": 192, "labelled": 192},
+    epochs={"ecg": 3, "eeg": 3, "convnet": 2, "finetune": 8, "frozen": 10, "fuse": 10},
+    segments={"ecg": 96, "eeg": 96, "labelled": 192},
+    limit=240,
 )
+"""A rehearsal in which something is learnt: test segments of the generated corpus are classified better than by chance,
+so that a lost or damaged encoder shows."""
+
 SCALES = {scale.name: scale for scale in (SMOKE, FULL)}
 
 
@@ -67,14 +84,28 @@ StoreKind = Literal["pool", "labelled"]
 
 
 def store_name(recipe: Recipe, *, scale: Scale, kind: StoreKind) -> str:
-    """Return the name of a store in the folder of stores, for instance ``pool-ecg-10s`` or ``amigos-eeg-10s``."""
-    return f"{'pool' if kind == 'pool' else scale.corpus}-{recipe.signal}-{recipe.seconds}s"
+    """Return the name of a store in the folder of stores, for instance ``pool-ecg-10s`` or ``amigos-eeg-10s``.
+
+    The pool of the generated corpus has another name, so that a rehearsal leaves the stores of the papers as they are.
+    """
+    pool = "pool" if scale.corpus == FULL.corpus else f"{scale.corpus}-pool"
+    return f"{pool if kind == 'pool' else scale.corpus}-{recipe.signal}-{recipe.seconds}s"
+
+
+def rehearsal_on_raw() -> Scale:
+    """Return the scale of a rehearsal on raw corpora: tiny networks, on a part of the papers' segments.
+
+    It has more epochs and fewer segments than `SMOKE`, so that a few short files are enough to learn something.
+    """
+    epochs = SMOKE.epochs | {"finetune": 16, "frozen": 16}
+    return replace(SMOKE, corpus=FULL.corpus, arm=FULL.arm, segments=FULL.segments, epochs=epochs, limit=96)
 
 
 def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"], stores: Path) -> Experiment:
     """Return the pre-training of an encoder on everything but one half of the labelled corpus."""
     without = {"corpus": scale.corpus, "half": half}
-    folds = {"by": "subject", "count": scale.folds, "index": None, "validation": 0.0, "without": without}
+    folds: dict[str, Any] = {"by": "subject", "count": scale.folds, "index": None, "validation": 0.0}
+    folds |= {"without": without} | _limit(scale)
     content: dict[str, Any] = {
         "store": str(stores / store_name(recipe, scale=scale, kind="pool")),
         "model": _model(recipe, scale=scale),
@@ -88,7 +119,7 @@ def pretraining(recipe: Recipe, *, scale: Scale, half: Literal["first", "second"
     else:
         optim = {"lr": MODALITIES[recipe.signal].model.pretraining_lr, "weight_decay": 0.005, "warmup_epochs": 30}
         task, epochs = {"kind": "masked_values"}, scale.epochs[recipe.signal]
-        content["optim"] = {**optim, "schedule": "linear", **scale.changes.get("optim", {})}
+        content["optim"] = {**optim, "schedule": "linear", **scale.changes.get("pretraining", {})}
     return Experiment.model_validate({**content, "task": task, "epochs": epochs})
 
 
@@ -100,7 +131,7 @@ def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path
     content: dict[str, Any] = {
         "store": str(stores / store_name(recipe, scale=scale, kind="labelled")),
         "model": _model(recipe, scale=scale),
-        "folds": {"channels": scale.arm if spec.separate_leads else ()},
+        "folds": {"channels": scale.arm if spec.separate_leads else (), **_limit(scale)},
         "batch_size": scale.changes.get("batch_size", 64),
     }
     task: dict[str, Any] = {"kind": "classify", "target": target, "aggregate": recipe.aggregate, **PUBLISHED_LABELS}
@@ -109,10 +140,12 @@ def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path
         other = Recipe(partner, seconds=recipe.seconds)
         content["partner"] = str(stores / store_name(other, scale=scale, kind="labelled"))
     if recipe.network == "convnet":
-        task |= {"hidden": hidden.get("convnet", [512, 512, 512]), "dropout": 0.4, "frozen": True}
+        task |= {"hidden": hidden.get("convnet", [512, 512, 512]), "dropout": scale.changes.get("dropout", 0.4)}
+        task["frozen"] = True
         optim = {"lr": 1e-3, "schedule": "none", "warmup_epochs": 0, "weight_decay": 0.0}
         return _experiment(content, task=task, optim=optim, epochs=scale.epochs["frozen"], scale=scale)
-    task |= {"hidden": hidden.get(recipe.signal, list(spec.model.hidden)), "dropout": spec.model.dropout}
+    dropout = scale.changes.get("dropout", spec.model.dropout)
+    task |= {"hidden": hidden.get(recipe.signal, list(spec.model.hidden)), "dropout": dropout}
     optim = {"lr": 1e-4, "schedule": "step", "warmup_epochs": 0, "weight_decay": 1e-5}
     return _experiment(content, task=task, optim=optim, epochs=scale.epochs["finetune"], scale=scale)
 
@@ -120,7 +153,8 @@ def classification(recipe: Recipe, *, scale: Scale, target: Target, stores: Path
 def fusion(*, scale: Scale, target: Target, store: Path, width: int) -> Experiment:
     """Return the training of the fusion network on the features of both models, without its folds."""
     hidden = scale.changes.get("hidden", {}).get("fused", [64, 32])
-    task = {"kind": "classify", "target": target, "hidden": hidden, "dropout": 0.1, **PUBLISHED_LABELS}
+    task: dict[str, Any] = {"kind": "classify", "target": target, "hidden": hidden, **PUBLISHED_LABELS}
+    task["dropout"] = scale.changes.get("dropout", 0.1)
     optim = {"lr": 1e-5, "schedule": "step", "step_epochs": 20, "warmup_epochs": 0, "weight_decay": 1e-5}
     content = {"store": str(store), "model": {"kind": "features", "width": width}}
     content["batch_size"] = scale.changes.get("batch_size", 64)
@@ -132,6 +166,10 @@ def _experiment(
 ) -> Experiment:
     settings = {**optim, **scale.changes.get("optim", {})}
     return Experiment.model_validate({**content, "task": task, "optim": settings, "epochs": epochs})
+
+
+def _limit(scale: Scale) -> dict[str, int]:
+    return {} if scale.limit is None else {"segments": scale.limit}
 
 
 def _model(recipe: Recipe, *, scale: Scale) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,7 +57,7 @@ class StageCost:
     """The estimated cost of a stage."""
 
     runs: int
-    """Number of trainings: 1, or the number of folds."""
+    """Number of trainings: 1, or the number of folds, twice that if each is repeated with shuffled labels."""
     epochs: int
     """Epochs of each training."""
     segments: int
@@ -133,47 +133,50 @@ def execution_order(stages: Sequence[Stage]) -> list[Stage]:
     return list(ordered.values())
 
 
-def cost_of(stage: Stage, *, scale: Scale) -> StageCost:
+def cost_of(stage: Stage, *, scale: Scale, shuffled: bool = True) -> StageCost:
     """Estimate the cost of a stage.
 
     ``operations = flops(forward) * passes * views * segments * epochs * runs``, without the task's head.
     ``passes`` is `PASSES_PER_STEP`, or 1 for a frozen encoder. Without the store, the number of segments is
     that of the scale.
+
+    Args:
+        stage: The stage.
+        scale: Number of folds, and assumed segments of stores that do not exist.
+        shuffled: Each fold of a classification is repeated with shuffled labels.
     """
     experiment = stage.experiment
-    runs = 1 if stage.kind == "pretraining" else scale.folds
+    runs = {"pretraining": 1, "folds": scale.folds * (2 if shuffled else 1), "fusion": scale.folds}[stage.kind]
     if stage.kind == "fusion":
         segments = round(scale.segments["labelled"] * (1 - 1 / scale.folds))
         return StageCost(runs, experiment.epochs, segments, 0.0)
     modality, length = experiment.store.rsplit("-", 2)[1:]
     seconds, spec = int(length.removesuffix("s")), MODALITIES[modality]
     channels, samples = (1 if spec.separate_leads else len(spec.channels)), spec.rate * seconds
-    available = _count_segments(experiment)
+    available = count_segments(experiment)
     if stage.kind == "pretraining":
         segments = available or round(scale.segments[modality] * 10 / seconds)
     else:
         labelled = available or round(scale.segments["labelled"] * 10 / seconds)
         segments = round(labelled * (1 - 1 / scale.folds))
+    segments = segments if scale.limit is None else min(segments, scale.limit)
     views = 7 if experiment.task.kind == "recognise_transformation" else 1
     passes = 1 if getattr(experiment.task, "frozen", False) else PASSES_PER_STEP
     forward = experiment.model.flops(channels=channels, samples=samples)
     return StageCost(runs, experiment.epochs, segments, forward * passes * views * segments * experiment.epochs * runs)
 
 
-def _count_segments(experiment: Experiment) -> int | None:
-    """Return the number of segments of a stage; None if the store does not exist."""
+def count_segments(experiment: Experiment) -> int | None:
+    """Return the number of segments of a stage; None if the store does not exist, or is without the labelled corpus."""
     if not (Path(experiment.store) / ABOUT_FILE).is_file():
         return None
     store = SegmentStore.open(Path(experiment.store))
+    without = experiment.folds.without
+    if without is not None and without.corpus not in {source.corpus for source in store.about.sources}:
+        return None
     if experiment.task.kind != "classify":
         return len(experiment.training_data(store).fold.train)
     labels = experiment.task.labels(store.index)
     channels = experiment.folds.channels
     selected = store.index["channel"].isin(channels).to_numpy() if channels else np.ones(len(store), dtype=bool)
     return int(np.count_nonzero(selected & ~np.isnan(labels)))
-
-
-def missing_stores(stages: Sequence[Stage]) -> Iterator[str]:
-    """Yield the paths of required stores that do not exist."""
-    paths = {path for stage in stages for path in (stage.experiment.store, stage.experiment.partner) if path}
-    yield from (path for path in sorted(paths - {"."}) if not (Path(path) / ABOUT_FILE).is_file())

@@ -70,6 +70,8 @@ def test_a_page_can_be_written_to_standard_output(run, results: Path, tmp_path: 
         (("--watch", "one"), "give --watch after the names"),
         (("one", "--watch", "0"), "expected 1 to 86400 s"),
         (("one", "--watch", "nan"), "expected 1 to 86400 s"),
+        (("one", "--price-per-hour", "-1"), "expected a price such as 2.50"),
+        (("one", "--price-per-hour", "2 EUR"), "expected a price such as 2.50"),
         (("one", "--watch", "--out", "/dev/null"), "with --watch the page is written again and again"),
     ],
 )

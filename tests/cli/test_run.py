@@ -34,6 +34,18 @@ def test_without_a_result_at_the_largest_budget_because_of_failures_the_exit_cod
     assert "best: val/loss" in printed
 
 
+@pytest.mark.parametrize(("default", "option"), [(True, ""), (False, " --storage {}")])
+def test_the_summary_of_a_search_has_the_command_that_writes_its_report(
+    folder: SearchFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    default: bool, option: str,
+) -> None:  # fmt: skip
+    if default:
+        monkeypatch.setenv("EMOTUNE_STORAGE", str(folder.root))
+    records = write_finished(folder.path / "journal.jsonl")
+    summarise(STUDY, [*records, FINISHED], folder=folder)
+    assert f"\nreport: `emotune report search{option.format(folder.root)}`\n" in capsys.readouterr().err
+
+
 def test_a_search_without_any_result_is_an_error_that_names_the_command_to_type(folder: SearchFolder) -> None:
     records = write_finished(folder.path / "journal.jsonl")
     for epochs in (1, 3, 9):

@@ -8,8 +8,9 @@ from scipy import signal as dsp
 
 from benchmarks.filters import band_pass_by_formula, distance, formula, noise
 from emotune.data.formats.file import read_file
-from emotune.data.signals import band_pass, heart_rates, resample
+from emotune.data.signals import band_pass, heart_rates, r_peaks, resample
 from emotune.errors import DataError
+from tests.data.examples.signals import heart
 
 
 @pytest.fixture(params=[256.0, 1000.0, 2048.0])
@@ -130,3 +131,22 @@ def test_the_heart_rate_of_a_regular_heart_is_found_in_any_unit(rate: float, fs:
 
 def test_too_little_signal_has_no_heart_rate() -> None:
     assert np.isnan(heart_rates(np.ones(100), fs=128.0)).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("seconds", "fs"), [(2.5, 128.0), (10.0, 128.0), (10.0, 500.0)])
+def test_r_peaks_are_found_up_and_down(seconds: float, fs: float, sign: int) -> None:
+    peaks = r_peaks(sign * heart(seconds, fs=fs), fs=fs)
+    expected = 0.3 + 60 / 72 * np.arange(seconds * 72 / 60)
+    inside = expected[expected < seconds - 0.1]
+    assert len(peaks) == len(inside)
+    assert np.abs(peaks / fs - inside).max() <= 1.5 / fs
+
+
+@pytest.mark.parametrize("seconds", [2.5, 10.0])
+def test_noise_and_flat_lines_have_no_r_peaks(seconds: float) -> None:
+    noise = [np.random.default_rng(seed).normal(size=round(seconds * 128)) for seed in range(100)]
+    assert np.mean([len(r_peaks(channel, fs=128.0)) > 0 for channel in noise]) <= 0.05
+    assert not len(r_peaks(np.zeros(1280), fs=128.0))
+    assert not len(r_peaks(heart(10, fs=30.0), fs=30.0))
+    assert not len(r_peaks(heart(0.5, fs=128.0), fs=128.0))

@@ -1,5 +1,6 @@
 """Synthetic ECG and EEG of the same moments, and small cross-validations on them by the real code without Ray."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from emotune.data.modality import Modality
 from emotune.data.prepare.prepare import PrepareOptions, prepare
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.evaluation.crossval import PROTOCOLS, cross_validation_study
+from emotune.evaluation.fusion import build_features
 from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
@@ -118,3 +120,18 @@ def pair(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     cross_validate(unimodal(stores["ecg"]), ecg, shuffled=True)
     cross_validate(unimodal(stores["eeg"], task={**TASK, "hidden": (4,)}), eeg)
     return ecg, eeg
+
+
+@pytest.fixture(scope="session")
+def fused_cv(pair: tuple[SearchFolder, SearchFolder], tmp_path_factory: pytest.TempPathFactory) -> SearchFolder:
+    """A finished cross-validation of the fusion of `pair`, in one storage with copies of both."""
+    storage = LocalStorage(tmp_path_factory.mktemp("fusion"))
+    copies = [SearchFolder.of(folder.name, storage=storage) for folder in pair]
+    for folder, copy in zip(pair, copies, strict=True):
+        shutil.copytree(folder.path, copy.path)
+    store = build_features(copies[0], copies[1], store=storage.local("features")).store
+    folder = SearchFolder.of("fused-cv", storage=storage)
+    settings = {"model": {"kind": "features", "width": store.about.width}, "folds": FOLDS, "epochs": 1}
+    settings |= {"task": {"kind": "classify", "hidden": (4,)}, "optim": {"warmup_epochs": 0}}
+    cross_validate(Experiment.model_validate({"store": str(store.path), **settings}), folder)
+    return folder

@@ -16,6 +16,7 @@ def test_a_table_is_complete_after_a_kill_and_a_second_start(tmp_path: Path) -> 
     storage = tmp_path / "results"
     command = [sys.executable, "-m", "emotune", "reproduce", "ecg-table-2", "--scale", "smoke", "--json"]
     command += ["--stores", str(tmp_path / "stores"), "--storage", str(storage), "--concurrency", "1"]
+    command.append("--no-shuffled")
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 400
     while not any('"ended"' in file.read_text() for file in storage.glob("folds-*/journal.jsonl")):
@@ -32,4 +33,4 @@ def test_a_table_is_complete_after_a_kill_and_a_second_start(tmp_path: Path) -> 
     assert [row[""] for row in rows[:2]] == ["no pre-training", "pre-trained"]
     assert all(row[column] for row in rows for column in ("arousal accuracy", "arousal F1", "valence accuracy"))
     table = (storage / "ecg-table-2-smoke" / "table.md").read_text()
-    assert "0.88 ±0.0054" in table
+    assert ".88 ± 5.4e-3" in table

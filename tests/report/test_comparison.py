@@ -1,7 +1,7 @@
 """A page about several searches names what differs and what cannot be compared."""
 
 from emotune.report.comparison import comparison_content, differing_settings
-from emotune.report.content import Source
+from emotune.report.content import Source, page_content
 from emotune.search.records import Opened, Record
 from tests.support.journals import synthetic_search
 
@@ -36,6 +36,24 @@ def test_the_best_of_each_search_are_side_by_side() -> None:
         assert rows["optim.lr"][search["name"]] == search["best"]["values"]["optim.lr"]
     assert not content["several_objectives"]
     assert not content["several_data"]
+
+
+def test_hours_and_prices_are_those_of_the_page_of_each_search_alone() -> None:
+    records = synthetic_search("one", configurations=6)
+    on_gpu = [
+        record.model_copy(update={"metrics": {**record.metrics, "system/gpu_memory_gib": 1.0}})
+        if record.kind == "epoch"
+        else record
+        for record in records
+    ]
+    source = Source(on_gpu, trials_per_gpu=4, price_per_hour=2.0)
+    content = comparison_content([source, Source(synthetic_search("two", configurations=6))])
+    cost = page_content(source)["cost"]
+    rows = {row[""]: row for row in content["best_rows"]}
+    assert cost["per_evaluation"] == 0.25
+    assert rows["GPU-hours"]["one"] == cost["spent_s"] / 4 / 3600
+    assert rows["price"]["one"] == f"{cost['spent_s'] / 4 / 3600 * 2:,.2f}"
+    assert rows["price"]["two"] is None
 
 
 def test_searches_on_other_data_or_objectives_are_not_comparable() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from emotune.report.content import Source
 from emotune.report.page import render_report, write_report
-from emotune.search.records import Ended, EpochDone, Extended, Opened, Record, Started
+from emotune.search.records import Ended, EpochDone, Extended, Opened, Record, Removed, Started
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results
@@ -90,6 +90,23 @@ def test_the_page_loads_no_resource(page: bytes) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(|fetch\(|XMLHttpRequest|import\(", program.replace("// ", ""))
     assert len(reader.ids) == len(set(reader.ids))
     assert "default-src 'none'" in page.decode()
+
+
+def test_prices_are_the_hours_times_the_price() -> None:
+    source = Source(synthetic_search(configurations=6), price_per_hour=3600.0)
+    reader = read(render_report([source]))
+    spent = data_of(render_report([source]))["searches"][0]["cost"]["spent_s"]
+    assert f"{spent:,.2f}" in reader.text
+    assert "Prices are CPU-hours times the given 3600 per CPU-hour" in reader.text
+    assert "Prices are" not in read(render_report([Source(source.records)])).text
+
+
+def test_the_room_that_removed_checkpoints_saved_is_on_the_page() -> None:
+    records = synthetic_search(configurations=6)
+    assert "were removed" not in read(render_report([Source(records)])).text
+    removed = [Removed(time=1.9e9, configurations=(number, 5), bytes=1_200_000) for number in (2, 3)]
+    text = read(render_report([Source([*records[:-1], *removed, records[-1]])])).text
+    assert "The checkpoints of 3 configurations out of the race were removed: 2.4 MB saved" in text
 
 
 def test_text_of_the_journal_is_escaped(page: bytes) -> None:

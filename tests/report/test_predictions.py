@@ -9,9 +9,10 @@ import pytest
 
 from emotune.evaluation.statistics import mean_interval
 from emotune.experiment import Experiment
+from emotune.report import predictions
 from emotune.report.content import Source, page_content
 from emotune.report.data_summary import try_summary
-from emotune.report.predictions import DRAWN_SEGMENTS, classify_held_out, draw_masked, try_masked
+from emotune.report.predictions import DRAWN_SEGMENTS, classify_held_out, predict_masked, try_masked
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
 from emotune.search.records import Closed, Opened
@@ -96,7 +97,7 @@ def folds(store: Path, storage: LocalStorage) -> SearchFolder:
 
 
 def test_the_drawn_segments_are_held_out_signals_of_different_people(pretraining: SearchFolder) -> None:
-    segments = draw_masked(read_journal(pretraining.journal), folder=pretraining)
+    segments = predict_masked(read_journal(pretraining.journal), folder=pretraining).drawn
     assert len(segments) == DRAWN_SEGMENTS
     for segment in segments:
         hidden = np.array([value is not None for value in segment.predicted])
@@ -105,6 +106,16 @@ def test_the_drawn_segments_are_held_out_signals_of_different_people(pretraining
         predicted = np.array([value for value in segment.predicted if value is not None])
         signal = np.array(segment.signal)[hidden]
         assert np.isclose(segment.loss, np.mean((predicted - signal) ** 2), rtol=1e-2)
+
+
+def test_r_peaks_and_errors_by_part_of_the_beat_are_those_of_the_held_out_segments(
+    pretraining: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "peak_times", lambda signal, *, rate: (0.25,))
+    result = predict_masked(read_journal(pretraining.journal), folder=pretraining)
+    assert all(segment.peaks == (0.25,) for segment in result.drawn)
+    page = page_content(Source(read_journal(pretraining.journal), folder=pretraining))["predictions"]
+    assert page["waves"] == (None if result.waves is None else result.waves.model_dump(mode="json"))
 
 
 def test_the_confusion_matrix_has_the_scores_of_the_journal(finetuning: SearchFolder) -> None:

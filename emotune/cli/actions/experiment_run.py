@@ -11,9 +11,11 @@ from emotune.cli.actions.folders import store_path
 from emotune.cli.actions.run import Destination, run_workload
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
+from emotune.data.split_summary import summarise_split
 from emotune.data.store import SegmentStore
 from emotune.documents import load_document, parse
 from emotune.errors import SettingsError, StorageError
+from emotune.evaluation.encoder_overlap import check_encoders
 from emotune.experiment import Experiment
 from emotune.runtime.experiments import ExperimentWorkload
 from emotune.runtime.options import RunOptions
@@ -29,6 +31,7 @@ from emotune.tasks import Classify
 from emotune.tasks.thresholds import high_shares
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.store import OUTAGES, one_line
+from emotune.training.checkpoints import read_state
 from emotune.training.loop import TrainingData
 
 MAX_SHARE_DIFFERENCE = 0.3
@@ -50,6 +53,10 @@ def run(study: Study, destination: Destination, *, store: SegmentStore, options:
     encoders = find_encoders(study, destination)
     max_workers = None if options.workers is None else options.workers[1]
     settled = resolve_study(study, store=store, encoders=encoders, max_workers=max_workers)
+    # a cross-validation counts what is on both sides of all its folds; a second driver is refused in a line
+    if options.purpose != "fold" and not destination.folder.driver_alive:
+        for line in describe_split(study.base, store=store, encoders=encoders):
+            print_message(line)
     return run_workload(
         ExperimentWorkload(settled, encoders),
         destination,
@@ -115,6 +122,18 @@ def store_of(experiment: Experiment) -> SegmentStore:
             "(base.store in a study)"
         )
     return SegmentStore.open(store_path(store))
+
+
+def describe_split(experiment: Experiment, *, store: SegmentStore, encoders: Encoders) -> list[str]:
+    """Return lines with the parts of the data, people on both sides, and test people that an encoder has seen."""
+    training_data = experiment.select(store)
+    division = summarise_split(store, training_data.fold, by=experiment.folds.by)
+    lines = [division.text] if division.warning is None else [division.text, division.warning]
+    start = experiment.start
+    if start is None or start.weights == "scratch" or division.unit == "moment" or not len(training_data.fold.test):
+        return lines
+    descriptions = {name: read_state(path)["about"] for name, path in encoders.items()}
+    return lines + check_encoders({0: training_data}, folds=experiment.folds, descriptions=descriptions)
 
 
 def describe_labels(task: Classify, training_data: TrainingData) -> str:

@@ -106,11 +106,18 @@ def ui_command(folder: SearchFolder, *, uri: str) -> str:
         folder: Folder of the search.
         uri: The database, without credentials.
     """
+    has_own_database = uri != public_uri(tracking_uri_or_default(None, storage=folder.root))
+    options = [*_storage_options(folder), *(["--tracking-uri", uri] if has_own_database else [])]
+    return shlex.join(["emotune", "ui", folder.name, *options])
+
+
+def report_command(folder: SearchFolder) -> str:
+    """Return the command that writes the page about a search."""
+    return shlex.join(["emotune", "report", folder.name, *_storage_options(folder)])
+
+
+def _storage_options(folder: SearchFolder) -> list[str]:
+    """Return the option ``--storage``; empty if the folder is in the default storage."""
     storage = str(folder.root)
     is_default = storage == str(open_storage(os.environ.get("EMOTUNE_STORAGE", "results")))
-    has_own_database = uri != public_uri(tracking_uri_or_default(None, storage=folder.root))
-    options = [
-        *([] if is_default else ["--storage", storage]),
-        *(["--tracking-uri", uri] if has_own_database else []),
-    ]
-    return shlex.join(["emotune", "ui", folder.name, *options])
+    return [] if is_default else ["--storage", storage]

@@ -13,20 +13,28 @@ from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
 from emotune.data.store import ABOUT_FILE
 from emotune.errors import SettingsError
-from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, predict
+from emotune.evaluation.fused_prediction import FusedPrediction, FusedPredictor, find_fused_predictor, predict_fused
+from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import write_plot
 from emotune.files import check_output, write_output
 from emotune.storage import open_storage
+from emotune.study.folder import SearchFolder
 from emotune.tracking.encoders import find_network
 
 MAX_ROWS = 60
 """Segments in the printed table; the JSON document and the CSV table contain all."""
+
+STANDARDISED = "over this file alone; training data were standardised over all recordings of a person"
 
 
 def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
     if (request.file / ABOUT_FILE).is_file():
         score_store(request, predictors=_find_predictors(request))
+        return
+    fused = _find_fused(request)
+    if fused is not None:
+        predict_with_fusion(request, predictor=fused)
         return
     prediction, predictors = predict_file(request)
     if request.as_json:
@@ -49,6 +57,69 @@ def predict_file(request: PredictRequest) -> tuple[Prediction, list[Predictor]]:
     if request.plot is not None:
         write_plot(prediction, file=request.plot)
     return prediction, predictors
+
+
+def _find_fused(request: PredictRequest) -> FusedPredictor | None:
+    """Return the fusion that a request names; None if it names none.
+
+    Raises:
+        SettingsError: It names a fusion among several models.
+    """
+    names, root = _names(request.models), open_storage(request.storage)
+    for name in names:
+        predictor = find_fused_predictor(SearchFolder(root, name))
+        if predictor is not None and len(names) > 1:
+            raise SettingsError(f"{name} is a fusion of ECG and EEG; give it alone, without other models")
+        if predictor is not None:
+            return predictor
+    return None
+
+
+def predict_with_fusion(request: PredictRequest, *, predictor: FusedPredictor) -> None:
+    """Predict a recording with both ECG and EEG, and print the probabilities of both and of their fusion.
+
+    Raises:
+        SettingsError: A picture is asked for, which shows the signals of one modality.
+        DataError: The recording lacks a modality.
+    """
+    if request.plot is not None:
+        raise SettingsError(f"--plot {request.plot}: it draws one modality, and {predictor.name} is a fusion of two")
+    if request.csv is not None:
+        check_output(request.csv, option="--csv")
+    prediction = predict_fused(request.file, predictor=predictor, fs=request.fs)
+    if request.csv is not None:
+        write_output(request.csv, prediction.table().to_csv(index=False).encode(), option="--csv")
+    if request.as_json:
+        print_json(prediction.document())
+    else:
+        _print_fused(prediction)
+
+
+def _print_fused(prediction: FusedPrediction) -> None:
+    out, predictor = console(), prediction.predictor
+    inputs = " and ".join(part.name for part in predictor.inputs.values())
+    folds = len(predictor.classifiers)
+    facts = {
+        "file": f"{prediction.file}: {len(prediction.starts)} segments of {prediction.seconds:g} s with ECG and EEG",
+        "standardised": STANDARDISED,
+        f"{predictor.target} by": f"{predictor.name}, a fusion of {inputs}, the mean of {folds} folds",
+        "probability": f"of {predictor.class_names[1]}",
+    }
+    out.print(facts_table(facts))
+    out.print()
+    names = list(prediction.probabilities)
+    table = plain_table("from", "to", *names, predictor.target, numbers=("from", "to", *names))
+    for row in itertools.islice(prediction.table().itertuples(index=False), MAX_ROWS):
+        start, end, *values, label = row
+        table.add_row(f"{start:g}", f"{end:g}", *(f"{value:.3f}" for value in values), str(label))
+    if len(prediction.starts) > MAX_ROWS:
+        table.add_row(f"{len(prediction.starts) - MAX_ROWS} more (all with --csv or --json)")
+    means = [float(values.mean()) for values in prediction.probabilities.values()]
+    label = label_of(means[-1:], names=predictor.class_names)
+    table.add_row("mean", "", *(f"{mean:.3f}" for mean in means), label)
+    out.print(table)
+    if prediction.left_out:
+        message_console().print(reasons_table(prediction.left_out))
 
 
 def _find_predictors(request: PredictRequest) -> list[Predictor]:
@@ -87,9 +158,7 @@ def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, 
     facts = {
         "file": f"{prediction.file}: {len(prediction.leads)} segments of {preparation.seconds:g} s {modality}{named}",
         "standardised": (
-            "each segment by itself, as the training data"
-            if preparation.normalise == "segment"
-            else "over this file alone; training data were standardised over all recordings of a person"
+            "each segment by itself, as the training data" if preparation.normalise == "segment" else STANDARDISED
         ),
     }
     for predictor in predictors:
@@ -115,6 +184,12 @@ def _describe(predictor: Predictor) -> str:
             max(getattr(part, name) for part in predictor.calibrations) for name in ("error_before", "error")
         )
         segments = sum(part.segments for part in predictor.calibrations)
+        if all(part.slope == 0 for part in predictor.calibrations):
+            parts.append(
+                f"no better than chance on {segments} validation segments: every probability is the share of "
+                f"{predictor.class_names[1]} among them"
+            )
+            return "; ".join(parts)
         parts.append(
             f"calibrated on {segments} validation segments: expected calibration error on them {after:.3f}, "
             f"{before:.3f} without"

@@ -34,6 +34,8 @@ class ReportRequest:
     signals: bool
     """Whether held-out segments are drawn."""
     storage: str
+    price_per_hour: float | None = None
+    """Price of an hour of a GPU or CPU; None: the page has no prices."""
     announce: bool = True
     """Whether the path of the page is printed."""
 
@@ -88,6 +90,7 @@ def _sources(request: ReportRequest) -> list[Source]:
             storage=request.storage,
             trials_per_gpu=share if isinstance(share, int) else 1,
             draw_signals=request.signals,
+            price_per_hour=request.price_per_hour,
         )
         sources.append(source)
     return sources

@@ -1,80 +1,144 @@
-"""``emotune reproduce``: run the stages of a table, and write the table."""
+"""``emotune reproduce``: prepare the stores of a table, run its stages, and write the table."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import get_args
 
 import click
+import pandas as pd
+import psutil
 
-from emotune.cli.actions.consoles import console
 from emotune.cli.actions.crossval import RESULT_FILE, cross_validate, load_result
 from emotune.cli.actions.experiment_run import open_store, run
 from emotune.cli.actions.folders import store_path
+from emotune.cli.actions.prepare import progress_bar
+from emotune.cli.actions.reproduce_plan import Plan, print_plan
 from emotune.cli.actions.run import Destination
 from emotune.cli.actions.single_run import single_run
-from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_message
 from emotune.cli.reproduce import ReproduceRequest
-from emotune.data.corpora.synthetic import Synthetic
-from emotune.data.prepare.prepare import prepare
-from emotune.data.prepare.segments import PrepareSettings
-from emotune.durations import HOUR_S, duration
-from emotune.errors import SettingsError
+from emotune.data.prepare.prepare import PrepareOptions
+from emotune.errors import DataError, SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
 from emotune.evaluation.fusion import build_features
 from emotune.experiment import Start
-from emotune.reproduce.published import PaperTable, Recipe, find_table
-from emotune.reproduce.recipes import SCALES, SMOKE, Scale, StoreKind, store_name
-from emotune.reproduce.render import Results, as_latex, as_markdown, frame_of, pretext_frame
-from emotune.reproduce.stages import Stage, TableCell, cells_of, cost_of, execution_order, missing_stores, pretext_stage
+from emotune.reproduce.corpora import LABELLED, find_corpora
+from emotune.reproduce.published import PaperTable, find_table
+from emotune.reproduce.recipes import SCALES, Scale, rehearsal_on_raw
+from emotune.reproduce.render import Results, as_latex, as_markdown, difference_frame, frame_of, pretext_frame
+from emotune.reproduce.stages import Stage, cells_of, execution_order, pretext_stage
+from emotune.reproduce.stores import (
+    SYNTHETIC,
+    Preparation,
+    check_raw,
+    check_stores,
+    corpora_of,
+    describe_composition,
+    preparations,
+    prepare_rehearsal,
+    stores_of,
+)
 from emotune.runtime.options import RunOptions
 from emotune.storage import Storage, open_storage
 from emotune.study.definition import StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
-from emotune.study.results import last_metrics, search_state
+from emotune.study.results import last_metrics, opened, search_state
 from emotune.study.study import Study
 
 
 def reproduce_table(request: ReproduceRequest) -> int:
     """Carry out ``emotune reproduce``; returns the exit code."""
-    table, scale, stores = find_table(request.table), SCALES[request.scale], store_path(request.stores)
-    if request.scale == "smoke" and not request.dry_run:
-        make_smoke_stores(stores)
-    table_cells = cells_of(table, scale=scale, stores=stores)
-    stages = execution_order([cell.stage for cell in table_cells] or [pretext_stage(scale=scale, stores=stores)])
     if request.dry_run:
-        _print_plan(stages, table_cells, scale=scale, as_json=request.as_json)
+        print_plan(_make_plan(request), as_json=request.as_json)
         return 0
-    missing = list(missing_stores(stages))
-    if missing:
-        raise SettingsError(
-            f"--stores {request.stores}: there is no store {', '.join(missing)}; create them with "
-            "`emotune data prepare` (--append adds a corpus to a store), or rehearse with --scale smoke"
-        )
-    runner = StageRunner(
-        open_storage(request.storage),
-        tracking_uri=request.tracking_uri,
-        concurrency=request.concurrency,
-        scale=scale,
-    )
-    for number, stage in enumerate(stages, start=1):
-        print_message(f"run {number} of {len(stages)}: {stage.name}")
+    plan = _make_plan(request)
+    _provide_stores(plan, request=request)
+    plan = _make_plan(request)  # the names of the runs depend on the stores' content
+    _check_stores(plan, request=request)
+    runner = StageRunner(open_storage(request.storage), request=request, scale=plan.scale)
+    for number, stage in enumerate(plan.stages, start=1):
+        print_message(f"run {number} of {len(plan.stages)}: {stage.name}")
         code = runner.run(stage)
         if code:
             return code
-    _write(table, table_cells, stages, runner=runner, as_json=request.as_json)
+    _write(find_table(request.table), plan, runner=runner, as_json=request.as_json)
     return 0
 
 
-def make_smoke_stores(stores: Path) -> None:
-    """Prepare the stores of the scale smoke: synthetic ECG and EEG of the same subjects, as pool and as corpus."""
-    corpus = Synthetic(subjects=6, seconds_per_state=80.0)
-    for recipe in (Recipe(), Recipe(seconds=20), Recipe(seconds=40), Recipe("eeg")):
-        settings = PrepareSettings.model_validate({"modality": recipe.signal, "seconds": recipe.seconds})
-        for kind in get_args(StoreKind):
-            path = stores / store_name(recipe, scale=SMOKE, kind=kind)
-            prepare("synthetic", folder=None, store=path, settings=settings, corpus_settings=corpus)
+def _make_plan(request: ReproduceRequest) -> Plan:
+    table, folder = find_table(request.table), store_path(request.stores)
+    scale = SCALES[request.scale] if request.raw is None or request.scale == "full" else rehearsal_on_raw()
+    cells = cells_of(table, scale=scale, stores=folder)
+    stages = execution_order([cell.stage for cell in cells] or [pretext_stage(scale=scale, stores=folder)])
+    stores = stores_of(stages, scale=scale)
+    raw = None if request.raw is None else find_corpora(request.raw, names=corpora_of(stores))
+    complete_people = request.scale == "full"
+    shortcomings = (
+        check_raw(raw, stores=stores, complete_people=complete_people)
+        if raw is not None
+        else check_stores(stores, complete_people=complete_people)
+    )
+    return Plan(stages, cells, stores, scale, shuffled=request.shuffled, raw=raw, shortcomings=shortcomings)
+
+
+def _provide_stores(plan: Plan, *, request: ReproduceRequest) -> None:
+    """Prepare the stores that are missing.
+
+    Raises:
+        SettingsError: The corpora are incomplete, and ``--incomplete`` was not given.
+        DataError: A corpus cannot be used.
+    """
+    if plan.scale.corpus == SYNTHETIC:
+        prepare_rehearsal(plan.stores)
+    if plan.raw is None:
+        return
+    needed = {name for store in plan.stores for name in store.lacking()}
+    for name in needed.intersection(LABELLED, plan.raw.missing):
+        raise SettingsError(f"--raw {request.raw}: {name}, the corpus with labels: {plan.raw.missing[name]}")
+    if not request.incomplete:
+        _refuse(plan.shortcomings, option=f"--raw {request.raw}")
+    for preparation in preparations(plan.stores, plan.raw):
+        _prepare(preparation, skip_unusable=request.incomplete and preparation.store.is_pool)
+
+
+def _prepare(preparation: Preparation, *, skip_unusable: bool) -> None:
+    store, corpus = preparation.store.path.name, preparation.corpus.name
+    cores = len(psutil.Process().cpu_affinity() or [0])
+    try:
+        with progress_bar(f"{store}: {corpus}") as progress:
+            source = preparation.run(PrepareOptions(workers=cores, progress=progress)).source
+    except DataError as error:
+        if not (skip_unusable or preparation.may_be_absent):
+            raise
+        print_message(f"{store}: {corpus} is left out: {error}")
+        return
+    print_message(
+        f"{store}: {corpus}, {source.subjects} people, {source.segments} segments, {source.hours:.2f} h of recordings, "
+        f"{len(source.left_out)} items left out"
+    )
+
+
+def _check_stores(plan: Plan, *, request: ReproduceRequest) -> None:
+    """Check that all stores exist, and hold the corpora of the papers.
+
+    Raises:
+        SettingsError: A store is missing; or one is incomplete, and ``--incomplete`` was not given.
+    """
+    missing = [str(store.path) for store in plan.stores if store.about() is None]
+    if missing:
+        raise SettingsError(
+            f"--stores {request.stores}: there is no store {', '.join(missing)}; create them from the raw corpora with "
+            "--raw FOLDER, or rehearse with --scale smoke"
+        )
+    if not request.incomplete:
+        _refuse(check_stores(plan.stores, complete_people=request.scale == "full"), option=f"--stores {request.stores}")
+
+
+def _refuse(shortcomings: Sequence[str], *, option: str) -> None:
+    if shortcomings:
+        raise SettingsError(
+            f"{option}: the data are not those of the papers: {'; '.join(shortcomings)}. Add what is missing, or type "
+            "--incomplete to run without it, which the table will state"
+        )
 
 
 class StageRunner:
@@ -82,15 +146,13 @@ class StageRunner:
 
     Args:
         storage: Storage of all runs.
-        tracking_uri: The MLflow server or database.
-        concurrency: Folds that run at the same time.
+        request: The options: MLflow, workers of a pre-training, folds at the same time, shuffled labels.
         scale: Sizes of networks, data and runs.
     """
 
-    def __init__(self, storage: Storage, *, tracking_uri: str | None, concurrency: int | None, scale: Scale) -> None:
+    def __init__(self, storage: Storage, *, request: ReproduceRequest, scale: Scale) -> None:
         self.storage = storage
-        self.tracking_uri = tracking_uri
-        self.concurrency = concurrency
+        self.request = request
         self.scale = scale
 
     def folder(self, stage: Stage) -> SearchFolder:
@@ -106,19 +168,20 @@ class StageRunner:
         """Run a stage, or resume it; returns the exit code."""
         if self.is_finished(stage) and (stage.kind == "pretraining" or self._has_result(stage)):
             return 0
-        destination = Destination(stage.name, self.storage, self.tracking_uri)
+        destination = Destination(stage.name, self.storage, self.request.tracking_uri)
         if stage.kind == "pretraining":
             study = single_run(stage.experiment, objective=StudyObjective(metric="train/loss", mode="min"))
             study, store = open_store(study, destination.folder)
-            options = RunOptions(concurrency=1, purpose="pretrain", measure_test=True)
+            options = RunOptions(concurrency=1, purpose="pretrain", measure_test=True, workers=self.request.workers)
             return run(study, destination, store=store, options=options)
-        code, _ = cross_validate(self._study(stage), destination, concurrency=self.concurrency)
+        code, _ = cross_validate(self.study_of(stage), destination, concurrency=self.request.concurrency)
         return code
 
     def _has_result(self, stage: Stage) -> bool:
         return self.folder(stage).storage.read(RESULT_FILE) is not None
 
-    def _study(self, stage: Stage) -> Study:
+    def study_of(self, stage: Stage) -> Study:
+        """Return the study of a cross-validation; the features of a fusion are computed."""
         experiment = stage.experiment
         if stage.kind == "fusion":
             features = self.storage.local(f"features/{stage.name}")
@@ -128,73 +191,66 @@ class StageRunner:
             first, second = stage.requires
             start = Start(encoder=first.name, second=second.name)
             experiment = experiment.model_copy(update={"start": start})
-        return cross_validation_study(experiment, protocol="paper", folds=self.scale.folds)
+        return cross_validation_study(
+            experiment, protocol="paper", folds=self.scale.folds, shuffled=self._has_controls(stage)
+        )
+
+    def _has_controls(self, stage: Stage) -> bool:
+        """Return whether folds have shuffled controls: as the run was started, otherwise as the option says."""
+        folder, wanted = self.folder(stage), self.request.shuffled
+        records = read_journal(folder.journal) if folder.begun else []
+        if not records:
+            return wanted
+        started = any(point.get("task.shuffled") for point in Study.recorded(opened(records).study).earlier)
+        if started != wanted and stage.kind == "folds":
+            kind = "with" if started else "without"
+            print_message(f"{stage.name} was started {kind} shuffled labels, and resumes {kind} them")
+        return started
 
 
-def _print_plan(stages: Sequence[Stage], table_cells: Sequence[TableCell], *, scale: Scale, as_json: bool) -> None:
-    costs = [cost_of(stage, scale=scale) for stage in stages]
-    rows = [
-        {
-            "run": stage.name,
-            "store": Path(stage.experiment.store).name,
-            "trainings": cost.runs,
-            "epochs": cost.epochs,
-            "segments": cost.segments,
-            "operations": cost.operations,
-            "gpu_hours": round(cost.gpu_hours, 2),
-        }
-        for stage, cost in zip(stages, costs, strict=True)
-    ]
-    if as_json:
-        documents = [{"row": cell.row.name, "target": cell.target, "run": cell.stage.name} for cell in table_cells]
-        print_json({"cells": documents, "runs": rows})
-        return
-    titles = ("trainings", "epochs", "segments", "operations", "GPU hours")
-    table = plain_table("run", "store", *titles, numbers=titles)
-    for row in rows:
-        numbers = (row["trainings"], row["epochs"], row["segments"], f"{row['operations']:.2e}", row["gpu_hours"])
-        table.add_row(row["run"], row["store"], *map(str, numbers))
-    console().print(table)
-    epochs = sum(cost.runs * cost.epochs for cost in costs)
-    hours = sum(cost.gpu_hours for cost in costs)
-    click.echo(
-        f"\n{len(table_cells)} cells, {len(stages)} runs, {epochs} epochs, "
-        f"{sum(cost.operations for cost in costs):.2e} operations, about {duration(hours * HOUR_S)} on one H200 "
-        "at 39 % of its peak (without the folds with shuffled labels)"
-    )
-
-
-def _write(
-    table: PaperTable, table_cells: Sequence[TableCell], stages: Sequence[Stage], *, runner: StageRunner, as_json: bool
-) -> None:
-    if table_cells:
-        results: Results = {
-            (cell.row.name, cell.target): load_result(runner.folder(cell.stage)) for cell in table_cells
-        }
-        frame, notes = frame_of(table, results), _notes(list(results.values()), scale=runner.scale)
+def _write(table: PaperTable, plan: Plan, *, runner: StageRunner, as_json: bool) -> None:
+    tests = pd.DataFrame()
+    if plan.cells:
+        results: Results = {(cell.row.name, cell.target): load_result(runner.folder(cell.stage)) for cell in plan.cells}
+        frame, tests = frame_of(table, results), difference_frame(table, results)
+        notes = _notes(list(results.values()), plan=plan)
     else:
-        frame = pretext_frame(last_metrics(read_journal(runner.folder(stages[-1]).journal), 0))
+        frame = pretext_frame(last_metrics(read_journal(runner.folder(plan.stages[-1]).journal), 0))
         notes = ["Our numbers are measured on subjects that are not in the training data."]
+    shortcomings, composition = _data_notes(plan)
+    notes = [*shortcomings, *notes, *composition]
+    title = f"{table.title} (incomplete data)" if shortcomings else table.title
     folder = runner.storage / f"{table.name}-{runner.scale.name}"
     texts: Mapping[str, str] = {
-        "table.md": as_markdown(frame, title=table.title, notes=notes),
+        "table.md": as_markdown(frame, title=title, notes=notes, tests=tests),
         "table.csv": frame.to_csv(index=False),
-        "table.tex": as_latex(frame, title=table.title),
+        "table.tex": as_latex(frame, title=title),
+        "differences.csv": tests.to_csv(index=False),
     }
     for name, text in texts.items():
         folder.write(name, text.encode())
     if as_json:
-        print_json({"table": table.name, "folder": str(folder), "rows": frame.to_dict("records"), "notes": notes})
+        rows = {"rows": frame.to_dict("records"), "tests": tests.to_dict("records"), "notes": notes}
+        print_json({"table": table.name, "folder": str(folder), **rows})
         return
     click.echo(texts["table.md"])
     click.echo(f"written to {folder}: {', '.join(texts)}")
 
 
-def _notes(results: Sequence[CrossValidation], *, scale: Scale) -> list[str]:
-    notes = [
-        f"Mean and half the width of the 95 % interval over {scale.folds} folds "
-        f"(t, {scale.folds - 1} degrees of freedom)."
-    ]
-    if scale.name == "smoke":
-        notes.append("A rehearsal on synthetic signals with tiny networks: the numbers have no meaning.")
+def _data_notes(plan: Plan) -> tuple[list[str], list[str]]:
+    """Return what the data lack, and their composition beside that of the papers."""
+    if plan.scale.corpus == SYNTHETIC:
+        return [], []
+    shortcomings = check_stores(plan.stores, complete_people=True)
+    lines = [f"Incomplete: {'; '.join(shortcomings)}."] if shortcomings else []
+    return lines, describe_composition(plan.stores, stages=plan.stages, scale=plan.scale)
+
+
+def _notes(results: Sequence[CrossValidation], *, plan: Plan) -> list[str]:
+    folds = plan.scale.folds
+    notes = [f"Mean and half the width of the 95 % interval over {folds} folds (t, {folds - 1} degrees of freedom)."]
+    notes.append("p: two-sided paired t-test of the macro F1 over the folds.")
+    if plan.scale.name == "smoke":
+        signals = "generated signals" if plan.scale.corpus == SYNTHETIC else "a part of the data"
+        notes.append(f"A rehearsal on {signals} with tiny networks: the numbers have no meaning.")
     return notes + list(dict.fromkeys(note for result in results for note in result.notes))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from emotune.cli.actions.display import Display, follow
-from emotune.cli.actions.folders import mlflow_link, tracking_uri_or_default
+from emotune.cli.actions.folders import mlflow_link, report_command, tracking_uri_or_default
 from emotune.cli.actions.notify import notified
 from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
@@ -217,6 +217,7 @@ def summarise(
         *([warning] if warning else []),
         f"results: {folder.storage}",
         f"MLflow: {tracking}",
+        *([f"report: `{report_command(folder)}`"] if opened(records).purpose == "configuration" else []),
     ]
     print_message("\n".join(lines))
     failed = any(result.status == "failed" for result in evaluation_results(records))

@@ -1,6 +1,7 @@
 """``emotune scores``: the scores of held-out predictions as tables, JSON or CSV."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,10 @@ from emotune.cli.actions.folders import existing_records
 from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_line, print_message
+from emotune.data.modality import Modality
 from emotune.evaluation.baselines import baseline_tables, titles_of
 from emotune.evaluation.class_scores import ClassLevelScores, class_document, class_level_scores, is_of_classes
+from emotune.evaluation.fused_moment import find_moment
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.evaluation.held_out_scores import (
     LEVELS,
@@ -24,6 +27,7 @@ from emotune.evaluation.held_out_scores import (
     document_of,
     level_scores,
 )
+from emotune.evaluation.moment_plot import check_figure, write_moment
 from emotune.evaluation.statistics import Interval
 from emotune.files import check_output, write_output
 
@@ -35,20 +39,37 @@ TITLES: dict[Level, str] = {
 """Name of each level in a table."""
 
 
-def print_scores(name: str, *, csv: Path | None, storage: str, as_json: bool) -> None:
+@dataclass(frozen=True)
+class FigureRequest:
+    """The options ``--figure`` and ``--wrong``."""
+
+    file: Path
+    wrong: Modality
+
+
+def print_scores(name: str, *, csv: Path | None, figure: FigureRequest | None, storage: str, as_json: bool) -> None:
     """Carry out ``emotune scores``."""
     if csv is not None:
         check_output(csv, option="--csv")
+    if figure is not None:
+        check_figure(figure.file, option="--figure")
+        check_output(figure.file, option="--figure")
     folder, _ = existing_records(name, storage=storage)
     with progress_bar("predictions") as progress:
         table = predictions_of(folder, progress=progress)
+        moment = None if figure is None else find_moment(folder, wrong=figure.wrong, progress=progress)
     if csv is not None:
         write_output(csv, table.to_csv(index=False).encode(), option="--csv")
+    if figure is not None and moment is not None:
+        write_moment(moment, file=figure.file, option="--figure")
     if as_json:
-        print_json({"name": name, "predictions": str(folder.storage / PREDICTIONS_FILE), **scores_document(table)})
-    else:
-        print_table(table)
-        print_message(f"predictions: {folder.storage / PREDICTIONS_FILE}")
+        content = {"name": name, "predictions": str(folder.storage / PREDICTIONS_FILE), **scores_document(table)}
+        print_json(content if moment is None else content | {"moment": moment.document()})
+        return
+    print_table(table)
+    print_message(f"predictions: {folder.storage / PREDICTIONS_FILE}")
+    if moment is not None:
+        print_line(f"\n{moment.text}")
 
 
 def scores_document(table: pd.DataFrame) -> dict[str, object]:

@@ -107,7 +107,7 @@ const CHARTS = {
       x: people.map((person) => person.accuracy), y: people.map((_, row) => row),
       size: people.map((person) => 6 + 6 * Math.sqrt(person.segments / Math.max(...people.map((other) => other.segments)))),
     } });
-    const plot = figure({ height: 90 + Math.max(2, people.length) * (people.length > 40 ? 8 : 20), x: "accuracy", xRange: new Bokeh.Range1d({ start: -0.02, end: 1.02 }) });
+    const plot = figure({ height: 90 + Math.max(2, people.length) * (people.length > 40 ? 8 : 20), x: "accuracy", xRange: new Bokeh.Range1d({ start: -0.02, end: 1.02 }), yRange: new Bokeh.Range1d({ start: -0.7, end: people.length - 0.3 }) });
     const step = people.length > 40 ? Math.ceil(people.length / 30) : 1;
     putTicks(plot.yaxes[0], people.map((person, row) => ({ position: row, label: person.person })).filter((_, row) => row % step === 0));
     if (result.accuracy.half_width !== null) {
@@ -359,6 +359,10 @@ async function drawMasked(node, segment, colours) {
   });
   plot.line(x, segment.signal, { line_color: colours.dim, line_width: 1.2 });
   plot.line(x, segment.predicted.map((value) => value ?? NaN), { line_color: colours.accent, line_width: 1.8 });
+  if (segment.peaks.length) {
+    const top = Math.max(...segment.signal), margin = 0.12 * (top - Math.min(...segment.signal));
+    plot.scatter(segment.peaks, segment.peaks.map(() => top + margin), { marker: "inverted_triangle", size: 7, fill_color: colours.mark, line_color: null });
+  }
   await show(plot, node, [[colours.dim, `${segment.person}, ${segment.channel}`], [colours.accent, `prediction, loss ${format(segment.loss)}`]]);
 }
 
