@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from emotune.base import Settings
@@ -24,10 +24,11 @@ from emotune.models.features import check_features
 from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
+from emotune.tasks.aggregation import NARROWED_WIDTH
 from emotune.training.checkpoints import read_weights
 from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
 from emotune.training.loop import TrainingData, TrainingPlan, TrainState
-from emotune.training.optim import FALLING_TO_ZERO, Optim
+from emotune.training.optim import FALLING_TO_ZERO, SETTINGS_OF_SGD, Optim
 
 COST_INPUT = (1, 1280)
 """Channels and samples of the signal that `Experiment.cost` counts operations for: one ECG lead, 10 s at 128 Hz."""
@@ -233,18 +234,25 @@ class Experiment(Settings):
         """
         _check_fingerprint(store, self.fingerprint)
         self._check_modality(store)
-        among = None
-        if self.partner:
-            partner = SegmentStore.open(Path(self.partner))
-            _check_fingerprint(partner, self.partner_fingerprint)
-            among = shared_moments(store, partner)
-        labels = self.task.labels(store.index)
+        labels, among = self.task.labels(store.index), self._among(store)
         fold = split(store.index, self.folds, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
         labels = self.task.labels(store.index, train=fold.train)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _permuted(labels, rows=fold.train, folds=self.folds)
         return TrainingData(store=store, fold=fold, labels=labels)
+
+    def rows(self, store: SegmentStore, *, folds: Folds) -> Int64[np.ndarray, " row"]:
+        """Return the rows that train in a division without test and validation segments: all that can be used."""
+        return split(store.index, folds, labels=self.task.labels(store.index), among=self._among(store)).train
+
+    def _among(self, store: SegmentStore) -> Bool[np.ndarray, " segment"] | None:
+        """Return the mask of the segments whose moments the partner has as well; None without a partner."""
+        if not self.partner:
+            return None
+        partner = SegmentStore.open(Path(self.partner))
+        _check_fingerprint(partner, self.partner_fingerprint)
+        return shared_moments(store, partner)
 
     def _check_modality(self, store: SegmentStore) -> None:
         if self.modality in {None, store.modality}:
@@ -317,14 +325,39 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
     if content.get("keep") == "last":
         del content["keep"]
     absent = {name for name in ("test", "train") if content["folds"].get(name) is None}
-    content["folds"] = {key: value for key, value in content["folds"].items() if key not in absent}
+    content["folds"] = {
+        key: {name: entry for name, entry in value.items() if (name, entry) != ("corpora", [])}
+        if key in ("test", "train")
+        else value
+        for key, value in content["folds"].items()
+        if key not in absent
+    }
     task = dict(content["task"])
     if task.get("class_weight") == "balanced":
         del task["class_weight"]
+    _leave_out(task, ADDED_TO_TASK)
     own = {name: task.get(name) for name in ("start_probability", "span")}
     if task.get("validation", own) in (None, own):
         task.pop("validation", None)
-    return content | {"task": task}
+    optim, model = dict(content["optim"]), dict(content["model"])
+    if optim.get("kind") != "sgd":
+        optim = {name: value for name, value in optim.items() if name not in SETTINGS_OF_SGD}
+    _leave_out(model, ADDED_TO_MODEL)
+    _leave_out(optim, ADDED_TO_OPTIM)
+    return content | {"task": task, "optim": optim, "model": model}
+
+
+ADDED_TO_TASK: dict[str, Any] = {"classes": [], "groups": None, "narrowed": NARROWED_WIDTH}
+ADDED_TO_OPTIM: dict[str, Any] = {"encoder_factor": 1.0, "layer_decay": 1.0}
+ADDED_TO_MODEL: dict[str, Any] = {"groups": 1, "norm": "none"}
+"""Settings that newer versions added, at the value that means what older versions did."""
+
+
+def _leave_out(section: dict[str, Any], added: Mapping[str, Any]) -> None:
+    """Remove settings that a newer version added from a section, where they mean what older versions did."""
+    for name, value in added.items():
+        if section.get(name, value) == value:
+            section.pop(name, None)
 
 
 def _check_fingerprint(store: SegmentStore, expected: str | None) -> None:

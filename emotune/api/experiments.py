@@ -77,6 +77,7 @@ def finetune(  # noqa: PLR0913 (the options of the command, all by name)
     *,
     encoder: str | Path | None = None,
     scratch: bool = False,
+    adapt: Literal["all", "frozen", "linear"] | None = None,
     name: str | None = None,
     store: str | Path | None = None,
     storage: str | Path | None = None,
@@ -94,6 +95,7 @@ def finetune(  # noqa: PLR0913 (the options of the command, all by name)
         experiment: File of the experiment, or the name of an example.
         encoder: Search, checkpoint folder or MLflow run whose encoder is fine-tuned.
         scratch: Train the same network from random weights, for comparison.
+        adapt: What is trained: all weights, the classifier on a ``frozen`` encoder, or a ``linear`` one.
         name: Name of the run; by default that of the experiment.
         store: Segment store; replaces the store of the experiment.
         storage: Folder of the results, or ``s3://BUCKET/PREFIX``; by default ``$EMOTUNE_STORAGE`` or ``results``.
@@ -133,11 +135,13 @@ def finetune(  # noqa: PLR0913 (the options of the command, all by name)
 def crossval(  # noqa: PLR0913 (the options of the command, all by name)
     experiment: str | Path,
     *,
-    protocol: Literal["paper", "trial", "video", "subject"],
-    folds: int = 10,
+    protocol: Literal["paper", "trial", "video", "subject", "corpus", "people"],
+    folds: int | Literal["all"] | None = None,
     encoder: str | Path | Sequence[str | Path] = (),
     scratch: bool = False,
+    adapt: Literal["all", "frozen", "linear"] | None = None,
     shuffled: bool = True,
+    baselines: bool = False,
     name: str | None = None,
     store: str | Path | None = None,
     partner: str | Path | None = None,
@@ -151,11 +155,14 @@ def crossval(  # noqa: PLR0913 (the options of the command, all by name)
 
     Args:
         experiment: File of the experiment, or the name of an example.
-        protocol: What is never split between training and test segments; ``paper``: nothing.
-        folds: Number of folds.
+        protocol: What is never split between training and test segments; ``paper``: nothing; ``people``: the test
+            people that ``folds.test`` names.
+        folds: Number of folds, 10 by default; ``all``: one for each person, trial, video or corpus.
         encoder: Search, checkpoint folder or MLflow run whose encoder is fine-tuned; two for the protocol ``paper``.
         scratch: Train the same network from random weights, for comparison.
+        adapt: What is trained: all weights, the classifier on a ``frozen`` encoder, or a ``linear`` one.
         shuffled: Repeat each fold with shuffled labels.
+        baselines: Also train classifiers of scikit-learn on features in the same folds.
         name: Name of the cross-validation; by default that of the experiment and the protocol.
         store: Segment store; replaces the store of the experiment.
         partner: Second store: only moments that are in both stores are used.

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from emotune.cli.options import (
     INPUT_PATH,
     RunRequest,
+    adapt_option,
     folds_at_a_time_option,
     fresh_option,
     json_option,
@@ -21,11 +22,23 @@ from emotune.cli.options import (
     tracking_option,
 )
 
-PROTOCOLS = ("paper", "trial", "video", "subject", "people")
+PROTOCOLS = ("paper", "trial", "video", "subject", "corpus", "people")
 """Choices of ``--protocol``: `emotune.evaluation.crossval.ProtocolName`, which is slow to import."""
 
 DEFAULT_FOLDS = 10
 """Folds without ``--folds``."""
+
+
+class FoldCount(click.ParamType):
+    """A number of folds from 2, or ``all``."""
+
+    name = "integer or all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or ``all``."""
+        if value == "all":
+            return "all"
+        return click.IntRange(min=2).convert(value, param, ctx)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +48,14 @@ class CrossValidationRequest(RunRequest):
     experiment: Path
     """File of the experiment."""
 
-    protocol: Literal["paper", "trial", "video", "subject", "people"]
+    protocol: Literal["paper", "trial", "video", "subject", "corpus", "people"]
     """What is kept in one part of a fold."""
 
-    folds: int | None
-    """Number of folds; None: `DEFAULT_FOLDS`, or 1 with the protocol people."""
+    folds: int | Literal["all"] | None
+    """Number of folds; ``all``: one for each unit of the protocol; None: `DEFAULT_FOLDS`, or 1 with people."""
+
+    adapt: Literal["all", "frozen", "linear"] | None
+    """What of the network is trained, in the place of the experiment's settings."""
 
     encoder: tuple[str, ...]
     """Searches, checkpoint folders or MLflow runs of the encoders, at most two."""
@@ -49,6 +65,9 @@ class CrossValidationRequest(RunRequest):
 
     shuffled: bool
     """Repeat each fold with shuffled labels."""
+
+    baselines: bool
+    """Also train baselines on features in the same folds."""
 
     partner: str | None
     """Path of the second store."""
@@ -66,7 +85,10 @@ class CrossValidationRequest(RunRequest):
         "people: one fold, whose test people folds.test names.",
     ),
     click.option(
-        "--folds", type=click.IntRange(min=2), help=f"Number of folds.  [default: {DEFAULT_FOLDS}; people has one]"
+        "--folds",
+        type=FoldCount(),
+        help="Number of folds; all: one for each unit, for example to leave one subject out at a time.  "
+        f"[default: {DEFAULT_FOLDS}; people has one]",
     ),
     click.option(
         "--encoder",
@@ -74,7 +96,14 @@ class CrossValidationRequest(RunRequest):
         help="Search, checkpoint folder or MLflow run whose encoder is fine-tuned; two for the protocol paper.",
     ),
     scratch_option,
+    adapt_option,
     click.option("--shuffled/--no-shuffled", default=True, help="Repeat each fold with shuffled labels."),
+    click.option(
+        "--baselines",
+        is_flag=True,
+        help="Also train classifiers of scikit-learn on features in the same folds: heart-rate variability, the heart "
+        "rate, band power.",
+    ),
     store_option("experiment"),
     click.option(
         "--partner", help="Second store: use only moments that are in both stores (required for late fusion)."
@@ -92,11 +121,13 @@ def crossval(request: CrossValidationRequest) -> int:
 
     Prints means with 95 % intervals (t, folds - 1 degrees of freedom), the same for the majority label
     and for training on shuffled labels, and how many people and videos are on both sides of the folds.
+    With --baselines there is a row for each baseline, and the network minus the baseline.
 
     \b
     Example:
       emotune crossval ecg.yaml --protocol subject --encoder first
       emotune crossval ecg.yaml --protocol paper --encoder without-first --encoder without-second
+      emotune crossval ecg.yaml --protocol subject --folds all --adapt linear --encoder first
       emotune crossval ecg.yaml --protocol people --set "folds.test.subjects=[P31,P32,P33]"
     """
     from emotune.cli.actions.crossval import run_and_print

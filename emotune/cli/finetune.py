@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -9,6 +10,7 @@ from emotune.cli.options import (
     INPUT_PATH,
     WORKERS,
     RunRequest,
+    adapt_option,
     encoder_option,
     fresh_option,
     json_option,
@@ -38,6 +40,9 @@ class FinetuneRequest(RunRequest):
     scratch: bool
     """Train from random weights."""
 
+    adapt: Literal["all", "frozen", "linear"] | None
+    """What of the network is trained, in the place of the experiment's settings."""
+
 
 @click.command()
 @click.argument("experiment", type=INPUT_PATH)
@@ -45,6 +50,7 @@ class FinetuneRequest(RunRequest):
     FinetuneRequest,
     encoder_option,
     scratch_option,
+    adapt_option,
     store_option("experiment"),
     name_option("run", default="the name of the experiment"),
     click.option(
@@ -69,6 +75,7 @@ def finetune(request: FinetuneRequest) -> int:
     Example:
       emotune finetune finetune.yaml --encoder first --name first-arousal
       emotune finetune finetune.yaml --encoder first --scratch --name scratch-arousal
+      emotune finetune finetune.yaml --encoder first --adapt linear --name probe-arousal
     """
     from emotune.cli.actions.single_run import finetune_once
 

@@ -230,9 +230,22 @@ folds_at_a_time_option = click.option(
     help="Folds that run at the same time.  [default: the number of CPUs of the cluster]",
 )
 encoder_option = click.option("--encoder", help="Search, checkpoint folder or MLflow run whose encoder is fine-tuned.")
+adapt_option = click.option(
+    "--adapt",
+    type=click.Choice(["all", "frozen", "linear"]),
+    help="What is trained: all weights; frozen: the classifier only, on the encoder as it is; linear: a linear "
+    "classifier on the encoder as it is (linear probe).  [default: as the experiment says]",
+)
 scratch_option = click.option(
     "--scratch", is_flag=True, help="Train the same network from random weights, for comparison."
 )
+
+
+def adapt_settings(adapt: str | None) -> dict[str, object]:
+    """Return the settings of an experiment that ``--adapt`` stands for."""
+    if adapt is None:
+        return {}
+    return {"task.frozen": str(adapt != "all").lower(), **({"task.hidden": "[]"} if adapt == "linear" else {})}
 
 
 def store_option(document: Literal["study", "experiment"]) -> Decorator:

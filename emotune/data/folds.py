@@ -17,7 +17,7 @@ from emotune.randomness import stream
 RowNumbers = Int64[np.ndarray, " row"]
 
 
-FoldUnit = Literal["subject", "trial", "video", "moment"]
+FoldUnit = Literal["subject", "trial", "video", "moment", "corpus"]
 
 
 class HeldOutMoments(Settings):
@@ -31,13 +31,16 @@ class HeldOutMoments(Settings):
 
 
 class NamedPeople(Settings):
-    """People of a store, by name or by the column ``split`` of the manifest."""
+    """People of a store: by name, by the column ``split`` of the manifest, or all people of a corpus."""
 
     subjects: tuple[str, ...] = ()
     """Names of subjects, as ``SUBJECT`` or, where several corpora have a subject of that name, ``CORPUS/SUBJECT``."""
 
     split: str = ""
     """In the place of names: the people whose recordings have this text in the column ``split`` of the manifest."""
+
+    corpora: tuple[str, ...] = ()
+    """In the place of names: all people of these corpora, for example to train on one corpus and test on another."""
 
     @field_validator("subjects", mode="before")
     @classmethod
@@ -53,9 +56,10 @@ class NamedPeople(Settings):
 
     @model_validator(mode="after")
     def _check_given(self) -> "NamedPeople":
-        if bool(self.subjects) == bool(self.split):
+        if bool(self.subjects) + bool(self.split) + bool(self.corpora) != 1:
+            corpora = f", corpora: {list(self.corpora)}" if self.corpora else ""
             raise ValueError(
-                f"subjects: {list(self.subjects)} and split: {self.split!r} were given, expected one of them"
+                f"subjects: {list(self.subjects)} and split: {self.split!r}{corpora} were given, expected one of them"
             )
         return self
 
@@ -65,7 +69,7 @@ class Folds(Settings):
 
     by: FoldUnit = "subject"
     """What is never split between parts: a subject; a trial (a subject's session or video); a video of all subjects;
-    or a moment (both arms, and ECG and EEG, of the same seconds)."""
+    a moment (both arms, and ECG and EEG, of the same seconds); or a corpus."""
 
     count: int = Field(default=5, ge=2)
     """Number of folds; each is the test set once."""
@@ -182,6 +186,7 @@ KEY_COLUMNS: dict[FoldUnit, tuple[str, ...]] = {
     "subject": ("corpus", "subject"),
     "trial": ("corpus", "subject", "session"),
     "video": ("corpus", "session"),
+    "corpus": ("corpus",),
     "moment": ("corpus", "subject", "session"),
 }
 
@@ -256,13 +261,15 @@ def _resolve(people: NamedPeople, *, setting: str, index: pd.DataFrame, used: np
         used: The person of each row that can be used.
     """
     known = unit_keys(index, by="subject")
-    if people.split:
+    if people.corpora:
+        resolved = _of_corpora(people.corpora, setting=f"{setting}.corpora", index=index, known=known)
+    elif people.split:
         resolved = _of_split(people.split, setting=f"{setting}.split", index=index, known=known)
     else:
         everybody = [str(name) for name in np.unique(known)]
         resolved = {_person_named(name, setting=setting, everybody=everybody) for name in people.subjects}
     without = sorted(resolved - set(used.tolist()))
-    if len(without) == len(resolved) or (without and not people.split):
+    if len(without) == len(resolved) or (without and people.subjects):
         raise SettingsError(
             f"{setting}: no segment of {_list_names(without)} can be used: none has a label, a chosen channel and, "
             "with a partner, the same moment in it; name other people"
@@ -281,6 +288,17 @@ def _person_named(name: str, *, setting: str, everybody: Sequence[str]) -> str:
             f"{setting}: {name!r} was given, but several people have that name; type one of {', '.join(matches)}"
         )
     return matches[0]
+
+
+def _of_corpora(corpora: Sequence[str], *, setting: str, index: pd.DataFrame, known: np.ndarray) -> set[str]:
+    """Return the people of corpora."""
+    corpus_of = index["corpus"].astype(str).to_numpy()
+    names = sorted({str(name) for name in corpus_of})
+    for corpus in corpora:
+        if corpus not in names:
+            hint = suggestion(corpus, among=names) or f"; they have {', '.join(names)}"
+            raise SettingsError(f"{setting}: the data have no corpus {corpus!r}{hint}")
+    return set(known[np.isin(corpus_of, corpora)].tolist())
 
 
 def _of_split(split: str, *, setting: str, index: pd.DataFrame, known: np.ndarray) -> set[str]:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from emotune.data.modality import MODALITIES
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import ALL_CHANNELS, SegmentStore
 from emotune.errors import SettingsError
 from emotune.files import check_output, write_output
@@ -149,10 +150,11 @@ def describe_segment(row: Mapping[str, Any]) -> str:
 
 
 def _heading(store: SegmentStore) -> str:
-    low, high = store.about.settings["band"]
+    settings = PrepareSettings.model_validate(store.about.settings)
+    scale = "of each subject's channel" if settings.normalise == "subject" else "of each segment's channel"
     return (
         f"{store.path.name}: {len(store)} segments of {store.seconds:g} s {MODALITIES[store.modality].label}, "
-        f"{store.rate} Hz, {low:g} to {high:g} Hz, in standard deviations of each subject's channel; "
+        f"{store.rate} Hz, {settings.band_text}, in standard deviations {scale}; "
         f"fingerprint {store.fingerprint[:12]}"
     )
 

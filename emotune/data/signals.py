@@ -52,12 +52,16 @@ def check_band(*, fs: float, high: float) -> None:
 
 
 def band_pass(
-    signal: Signal, *, fs: float, low: float = 0.8, high: float = 50.0, order: int = 8
+    signal: Signal, *, fs: float, low: float = 0.8, high: float = 50.0, order: int = 8, causal: bool = False
 ) -> Float[np.ndarray, "channel time"]:
-    """Keep the frequencies between two edges, without shifting anything in time.
+    """Keep the frequencies between two edges, by default without shifting anything in time.
 
     A Butterworth filter of ``order`` at each edge, run forwards and backwards over the whole
     signal: its response is the square of a single pass, 1/2 (-6 dB) at both edges.
+
+    With ``causal`` it is run forwards only, so that a sample depends on no later one: its response is 0.71 (-3 dB) at
+    both edges, and it delays the signal. It starts in the state that a constant signal of the first sample's value
+    would have left.
 
     Args:
         signal: The samples of each channel.
@@ -65,6 +69,7 @@ def band_pass(
         low: Lower edge, in Hz.
         high: Upper edge, in Hz; below half the sampling rate.
         order: Order at each edge, so the filter has ``2 * order`` poles.
+        causal: Whether to filter forwards only.
 
     Raises:
         DataError: The upper edge is not below half the sampling rate. Such a signal does not contain the whole
@@ -76,8 +81,12 @@ def band_pass(
     """
     check_band(fs=fs, high=high)
     sections = scipy.signal.butter(order, [low, high], btype="bandpass", fs=fs, output="sos")
+    samples = np.asarray(signal, dtype=np.float64)
+    if causal:
+        state = scipy.signal.sosfilt_zi(sections)[:, None] * samples[None, :, :1]
+        return scipy.signal.sosfilt(sections, samples, axis=1, zi=state)[0]
     padding = min(signal.shape[1] - 1, round(PADDING_S * fs))
-    return scipy.signal.sosfiltfilt(sections, np.asarray(signal, dtype=np.float64), axis=1, padlen=padding)
+    return scipy.signal.sosfiltfilt(sections, samples, axis=1, padlen=padding)
 
 
 def resample(signal: Signal, *, fs: float, rate: int) -> Float[np.ndarray, "channel new_time"]:
@@ -181,6 +190,31 @@ def _qrs_energy(sample: Float[np.ndarray, " time"], *, fs: float) -> Float[np.nd
     power = scipy.signal.sosfiltfilt(sections, sample) ** 2
     window = round(0.1 * fs)
     return np.sqrt(scipy.signal.oaconvolve(power, np.full(window, 1 / window), mode="same").clip(min=0))
+
+
+def beat_times(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.ndarray, " beat"]:
+    """Return the times of the beats of one ECG channel (s), at the peaks of the energy of QRS complexes.
+
+    A peak is at least 0.4 of the median of the largest energies in 2 s, and 0.25 s from the next. Its time is that of
+    the vertex of a parabola through three samples, so that it is not limited to the sampling interval.
+
+    Args:
+        channel: The samples, in any unit.
+        fs: Samples per second.
+
+    Returns:
+        The times; none where the signal is too short, or its sampling rate too low to detect a beat.
+    """
+    energy = _beat_energy(channel, fs=fs)
+    if energy is None:
+        return np.zeros(0)
+    window = round(BEAT_WINDOW_S * fs)
+    tops = energy[: len(energy) // window * window].reshape(-1, window).max(axis=1)
+    peaks, _ = scipy.signal.find_peaks(energy, height=0.4 * np.median(tops), distance=max(1, round(0.25 * fs)))
+    before, at, after = energy[peaks - 1], energy[peaks], energy[peaks + 1]
+    curvature = before - 2 * at + after
+    shift = np.where(curvature < 0, (before - after) / (2 * np.where(curvature < 0, curvature, 1.0)), 0.0)
+    return (peaks + np.clip(shift, -0.5, 0.5)) / fs
 
 
 def _rate_of_peaks(energy: Float[np.ndarray, " time"], *, fs: float) -> float:

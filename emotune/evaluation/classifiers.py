@@ -16,7 +16,7 @@ from emotune.search.records import Evaluation, Record
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened, search_state
-from emotune.tasks.classify import Classify, ClassifyObjective
+from emotune.tasks.classify import ClassifierObjective, Classify
 from emotune.training.checkpoints import newest_checkpoint, read_state, read_weights
 
 
@@ -37,14 +37,14 @@ class Classifier:
         assert isinstance(self.experiment.task, Classify)
         return self.experiment.task
 
-    def load(self, store: SegmentStore) -> ClassifyObjective:
+    def load(self, store: SegmentStore) -> ClassifierObjective:
         """Build the network with the weights of the checkpoint, in evaluation mode.
 
         Raises:
             DamageError: The checkpoint was changed after it was written.
         """
         objective = self.experiment.begin_untrained(self.experiment.training_data(store)).objective
-        assert isinstance(objective, ClassifyObjective)
+        assert isinstance(objective, ClassifierObjective)
         objective.load_state_dict(read_weights(self.checkpoint))
         return objective.eval()
 

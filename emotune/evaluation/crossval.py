@@ -6,14 +6,14 @@ The folds run, resume and are tracked as the configurations of a search.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from emotune.base import Settings
-from emotune.data.folds import Folds, FoldUnit, HeldOutMoments, unit_keys
-from emotune.data.people import Overlap, People, overlap, people_of
+from emotune.data.folds import FoldUnit, unit_keys
+from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, corrected_t_test, mean_interval, paired_t_test
 from emotune.experiment import Experiment
@@ -21,10 +21,10 @@ from emotune.search.records import Record, Value
 from emotune.study.definition import Budget, StudyObjective
 from emotune.study.results import evaluation_results, last_metrics, opened
 from emotune.study.study import Study
-from emotune.tasks.scores import classification_scores
+from emotune.tasks.scores import label_scores, majority_label
 from emotune.training.loop import TrainingData
 
-ProtocolName = Literal["paper", "trial", "video", "subject", "people"]
+ProtocolName = Literal["paper", "trial", "video", "subject", "corpus", "people"]
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """Metrics of the test segments that are summarised over the folds (0 to 1)."""
 
@@ -60,6 +60,10 @@ PROTOCOLS: dict[ProtocolName, Protocol] = {
         "subject",
         "Folds by subject: a test subject is not trained on.",
     ),
+    "corpus": Protocol(
+        "corpus",
+        "Folds by corpus: no segment of a test corpus is trained on. Its labels are those of its own thresholds.",
+    ),
     "people": Protocol(
         "subject",
         "One fold with the test people that folds.test names: they are not trained on.",
@@ -94,6 +98,8 @@ class CrossValidation(Settings):
     """Folds trained on shuffled labels of the training segments."""
     majority: tuple[FoldResult, ...] = ()
     """Baseline: predict the more frequent label of the training segments."""
+    baselines: dict[str, tuple[FoldResult, ...]] = Field(default={})
+    """Folds of each baseline (`emotune.evaluation.baselines`), by its name."""
     notes: tuple[str, ...] = Field(default=())
     """What the result does and does not show, in sentences for the reader."""
 
@@ -113,7 +119,27 @@ class CrossValidation(Settings):
             }
             for series in ("folds", "shuffled", "majority")
         }
-        return {**self.model_dump(mode="json"), "summary": summary}
+        content = self.model_dump(mode="json")
+        if not self.baselines:
+            del content["baselines"]
+            return {**content, "summary": summary}
+        return {**content, "summary": summary, "summary_of_baselines": self._summary_of_baselines()}
+
+    def baseline_interval(self, name: str, metric: str) -> Interval:
+        """Return mean and interval of a metric of a baseline over the folds."""
+        return mean_interval([fold.metrics[metric] for fold in self.baselines[name]])
+
+    def _summary_of_baselines(self) -> dict[str, object]:
+        return {
+            name: {metric: self.baseline_interval(name, metric).model_dump() for metric in METRICS}
+            for name in self.baselines
+        }
+
+    def minus_baseline(self, name: str, *, metric: str) -> Comparison:
+        """Return the corrected paired t-test of the network minus a baseline over the folds (`corrected_t_test`)."""
+        other = {fold.fold: fold.metrics[metric] for fold in self.baselines[name]}
+        pairs = [(other[fold.fold], fold.metrics[metric]) for fold in self.folds if fold.fold in other]
+        return corrected_t_test(*zip(*pairs, strict=True), test_ratio=1 / max(1, self.count - 1))
 
     def compare(self, other: "CrossValidation", *, metric: str, corrected: bool = False) -> Comparison:
         """Compare with another cross-validation by a paired t-test over the folds.
@@ -188,6 +214,29 @@ def cross_validation_study(
     )
 
 
+def unit_count(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolName) -> int:
+    """Return the number of people, trials, videos or corpora that can be left out one at a time.
+
+    Args:
+        experiment: The experiment of each fold.
+        store: Its store.
+        protocol: What is left out.
+
+    Raises:
+        SettingsError: The protocol has no such units.
+        DataError: The store has no labels for the task.
+    """
+    if protocol in ("paper", "people"):
+        raise SettingsError(
+            f"--folds all was given with --protocol {protocol}; expected a number of folds"
+            if protocol == "paper"
+            else "--folds all was given with --protocol people, which has one fold; remove --folds"
+        )
+    by = PROTOCOLS[protocol].by
+    everything = experiment.folds.model_copy(update={"by": by, "index": None, "validation": 0.0})
+    return len(np.unique(unit_keys(store.index.iloc[experiment.rows(store, folds=everything)], by=by)))
+
+
 def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: int | None) -> None:
     named, start = experiment.folds.test is not None, experiment.start
     if protocol != "people" and named:
@@ -200,7 +249,7 @@ def _check_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: in
     if not named:
         raise SettingsError(
             "--protocol people needs the names of the test people; give folds: {test: {subjects: [...]}} or "
-            "folds: {test: {split: NAME}} in the experiment (--set folds.test.subjects=[NAME,NAME])"
+            "{split: NAME} or {corpora: [NAME]} in its place, in the experiment (--set folds.test.subjects=[NAME,NAME])"
         )
     if folds is not None:
         raise SettingsError(f"--folds {folds} was given, but --protocol people has one fold; remove --folds")
@@ -270,12 +319,8 @@ def majority_baseline(training_data: TrainingData, *, fold: int) -> FoldResult:
     """
     assert training_data.labels is not None
     train, test = training_data.labels[training_data.fold.train], training_data.labels[training_data.fold.test]
-    high = bool(train.mean() > 0.5)
-    right = float(np.sum(test == high))
-    right_name, wrong_name = ("true_high", "false_high") if high else ("true_low", "false_low")
-    counts = {"true_high": 0.0, "false_high": 0.0, "true_low": 0.0, "false_low": 0.0}
-    counts |= {right_name: right, wrong_name: len(test) - right}
-    return FoldResult(fold=fold, config_id=-1, metrics=classification_scores(counts))
+    predicted = np.full(len(test), majority_label(train))
+    return FoldResult(fold=fold, config_id=-1, metrics=label_scores(predicted, truth=test))
 
 
 def describe_sides(training_data: Mapping[int, TrainingData]) -> list[str]:
@@ -335,93 +380,3 @@ def significance(difference: Interval) -> str:
     """Return ``within noise`` if the interval of a difference includes 0, otherwise ``beyond noise``."""
     width = difference.half_width
     return "within noise" if width is None or abs(difference.mean) <= width else "beyond noise"
-
-
-def check_encoders(
-    training_data: Mapping[int, TrainingData],
-    *,
-    folds: Folds,
-    descriptions: Mapping[str, Mapping[str, Any]],
-) -> list[str]:
-    """Check that pre-trained encoders were not pre-trained on their test segments.
-
-    People are compared, not names of corpora, see `emotune.data.people`.
-
-    Args:
-        training_data: Training data of the cross-validation, by fold.
-        folds: The folds of the cross-validation.
-        descriptions: The description (``about``) in each encoder's checkpoint, by ``encoder`` and ``second``.
-
-    Returns:
-        One sentence per encoder about its pre-training, for the reader of the result.
-
-    Raises:
-        SettingsError: By the papers' protocol, an encoder was pre-trained on its test moments.
-    """
-    store = next(iter(training_data.values())).store
-    rows = np.unique(np.concatenate([data.fold.test for data in training_data.values()]))
-    tested, corpora = people_of(store, rows), sorted(store.index["corpus"].iloc[rows].unique())
-    notes = []
-    for role, about in descriptions.items():
-        name = f"The {_adjective(role, descriptions)} encoder"
-        shared = _shared_people(tested, about=about, corpora=corpora)
-        if shared is None or shared.same:
-            seen = sorted(set(corpora) & set(about.get("corpora", ())))
-            if folds.by == "moment":
-                notes += _check_half(folds, role=role, about=about, corpora=seen, alone=len(descriptions) == 1)
-            else:
-                notes.append(_describe_shared(name, shared, corpora=seen))
-        elif shared.namesakes:
-            notes.append(
-                f"{name} was pre-trained on {shared.namesakes} people with the same names as test people, from a "
-                "folder with other files. If they are the same people, the result is not one for new people: prepare "
-                "both stores with the same --collection NAME, and with different ones otherwise."
-            )
-        else:
-            notes.append(f"{name} was pre-trained on other people.")
-    return notes
-
-
-def _shared_people(tested: People, *, about: Mapping[str, Any], corpora: Sequence[str]) -> Overlap | None:
-    """Return what test people and those of a pre-training have in common.
-
-    None: the encoder's description does not list its people, since an older version wrote it, but it was pre-trained
-    on a corpus of the same name.
-    """
-    if "people" in about:
-        return overlap(tested, People.model_validate(about["people"]))
-    return None if set(corpora) & set(about.get("corpora", ())) else Overlap(0, 0, len(tested.identities))
-
-
-def _describe_shared(name: str, shared: Overlap | None, *, corpora: Sequence[str]) -> str:
-    signals = (
-        f"signals of {', '.join(corpora)}, perhaps including those of test people"
-        if shared is None
-        else f"signals of {shared.same} of the {shared.count} test people"
-    )
-    return (
-        f"{name} was pre-trained, without labels, on {signals}. A result for new people needs an encoder that was not "
-        "pre-trained on them."
-    )
-
-
-def _adjective(role: str, descriptions: Mapping[str, object]) -> str:
-    return "pre-trained" if len(descriptions) == 1 else {"encoder": "first", "second": "second"}[role]
-
-
-def _check_half(folds: Folds, *, role: str, about: Mapping[str, Any], corpora: Sequence[str], alone: bool) -> list[str]:
-    pretraining = Experiment.model_validate(about["experiment"]).folds
-    half: Literal["first", "second"] = "first" if role == "encoder" else "second"
-    needed = HeldOutMoments(corpus=", ".join(corpora), half=half)
-    same = (pretraining.count, pretraining.seed) == (folds.count, folds.seed)
-    if alone or pretraining.without != needed or not same:
-        expected = (
-            f"count: {folds.count}, seed: {folds.seed}, index: null, validation: 0, "
-            f"without: {{corpus: {needed.corpus}, half: {half}}}"
-        )
-        raise SettingsError(
-            f"with --protocol paper, the {half} encoder must be pre-trained with folds: {{{expected}}} "
-            f"(examples/pretrain_without_{half}.yaml), because it is tested on that half; give two: --encoder FIRST "
-            "--encoder SECOND"
-        )
-    return [f"The {half} encoder was not pre-trained on the {half} half of the moments."]

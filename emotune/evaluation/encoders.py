@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ class Classes(Settings):
     low: ClassCount
     high: ClassCount
 
+    @property
+    def in_order(self) -> tuple[ClassCount, ...]:
+        """The classes in the order of their labels, from 0."""
+        return self.low, self.high
+
+
+class NamedClasses(Settings):
+    """The classes of a classifier that were named by ``task.classes``."""
+
+    classes: tuple[ClassCount, ...]
+
+    @property
+    def in_order(self) -> tuple[ClassCount, ...]:
+        """The classes in the order of their labels, from 0."""
+        return self.classes
+
 
 @dataclass(frozen=True)
 class NetworkDescription:
@@ -106,7 +123,7 @@ class NetworkDescription:
     """Preparation of the training signals."""
     channels: tuple[str, ...]
     """Channels of the training signals."""
-    classes: Classes | None = None
+    classes: Classes | NamedClasses | None = None
     """Classes of a classifier; None: the task has none, or an older version wrote the checkpoint."""
     calibration: Calibration | None = None
     """Calibration of a classifier on its validation segments; None: there were none."""
@@ -132,12 +149,16 @@ def read_network_description(checkpoint: Path) -> NetworkDescription:
             experiment=Experiment.model_validate(about["experiment"]),
             preparation=PrepareSettings.model_validate(about["preparation"]),
             channels=tuple(about["channels"]),
-            classes=Classes.model_validate(about["classes"]) if about.get("classes") else None,
+            classes=_read_classes(about["classes"]) if about.get("classes") else None,
             calibration=Calibration.model_validate(about["calibration"]) if about.get("calibration") else None,
             people=People.model_validate(about["people"]) if about.get("people") else None,
         )
     except (KeyError, TypeError, ValidationError) as error:
         raise DamageError(f"{checkpoint} has no valid description of a network; give another") from error
+
+
+def _read_classes(about: Mapping[str, Any]) -> Classes | NamedClasses:
+    return (NamedClasses if "classes" in about else Classes).model_validate(about)
 
 
 class PretrainedEncoder(nn.Module):

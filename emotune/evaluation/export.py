@@ -40,7 +40,7 @@ OPSET = 18
 
 
 class Classifier(nn.Module):
-    """A classifier whose output is the probability of the high class, as `emotune predict` prints it."""
+    """A classifier whose output is the probability that `emotune predict` prints: of the high class, or of each."""
 
     def __init__(self, classifier: FoldClassifier) -> None:
         super().__init__()
@@ -49,9 +49,11 @@ class Classifier(nn.Module):
         self.slope = 1.0 if calibration is None else calibration.slope
         self.intercept = 0.0 if calibration is None else calibration.intercept
 
-    def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
-        """Return the probability of the high class of prepared segments."""
+    def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch ..."]:
+        """Return the probability of the high class, or of each class, of prepared segments."""
         logits = self.objective.unweighted(self.objective.logits(signals))
+        if logits.ndim == 2:
+            return torch.softmax(logits, dim=1)
         return torch.sigmoid(self.slope * logits + self.intercept)
 
 

@@ -53,7 +53,7 @@ class FusedPredictor:
     def probabilities(self, features: Float32[np.ndarray, "segment fold width"]) -> Float[np.ndarray, " segment"]:
         """Return the probability of the high class for each segment, averaged over the folds."""
         batches = torch.from_numpy(features).split(BATCH_SEGMENTS)
-        return np.mean([part.probabilities(part.logits(batches)) for part in self.classifiers], axis=0)
+        return np.mean([part.probabilities(batches)[0] for part in self.classifiers], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class FusedPrediction:
         target, names = self.predictor.target, self.predictor.class_names
         columns: dict[str, Any] = {"start": self.starts, "end": np.round(self.starts + self.seconds, 6)}
         columns |= {f"{target}_probability_{name}": values for name, values in self.probabilities.items()}
-        columns[target] = [label_of(float(value), names=names) for value in self.probabilities["fused"]]
+        columns[target] = [label_of([float(value)], names=names) for value in self.probabilities["fused"]]
         return pd.DataFrame(columns)
 
     def document(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class FusedPrediction:
             "segments": self.table().to_dict("records"),
             "mean": {
                 **{f"{target}_probability_{name}": mean for name, mean in means.items()},
-                target: label_of(means["fused"], names=self.predictor.class_names),
+                target: label_of([means["fused"]], names=self.predictor.class_names),
             },
             "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
         }

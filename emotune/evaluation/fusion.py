@@ -43,7 +43,7 @@ from emotune.evaluation.classifiers import Classifiers, FoldMembership, fold_mem
 from emotune.files import new_folder, restore_replaced
 from emotune.models.features import TRAINED_ON, fold_name
 from emotune.study.folder import SearchFolder
-from emotune.tasks.classify import Classify, ClassifyObjective
+from emotune.tasks.classify import ClassifierObjective, Classify
 
 BATCH_SEGMENTS = 128
 """Segments in one forward pass."""
@@ -212,6 +212,7 @@ def _settings_to_compare(classifiers: Classifiers) -> dict[str, Any]:
     return {
         "task.target": first.task.target,
         "task.high": first.task.high,
+        "task.classes": list(first.task.classes),
         "task.threshold": first.task.threshold,
         **{f"folds.{name}": getattr(first.experiment.folds, name) for name in SHARED_FOLD_SETTINGS},
         "folds": len(classifiers.members),
@@ -325,7 +326,7 @@ def _compute_folds(moments: SharedMoments, *, scratch: Path, progress: Callable[
     return files
 
 
-def _activations(objective: ClassifyObjective, part: FusionInput) -> Float32[np.ndarray, "moment hidden"]:
+def _activations(objective: ClassifierObjective, part: FusionInput) -> Float32[np.ndarray, "moment hidden"]:
     """Return the last hidden activations of the shared moments, averaged over the leads of a moment."""
     membership, shared = part.membership, part.shared
     position_of = np.full(len(membership.moments), -1)

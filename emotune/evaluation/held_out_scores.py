@@ -9,7 +9,7 @@ This module reads no files and computes no networks.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -244,7 +244,16 @@ def calibration_error(probabilities: Float[np.ndarray, " row"], *, labels: Bool[
     return sum(part.segments * abs(part.probability - part.high_share) for part in bins) / len(labels)
 
 
-def compare_people(first: LevelScores, second: LevelScores, *, score: str) -> PeopleComparison | None:
+@runtime_checkable
+class ScoresByPerson(Protocol):
+    """Scores of a level: of low and high, or of several classes."""
+
+    def values(self, score: str) -> dict[str, float]:
+        """Return a score by person, of those who have it."""
+        ...
+
+
+def compare_people(first: ScoresByPerson, second: ScoresByPerson, *, score: str) -> PeopleComparison | None:
     """Return the paired t-test of a score over people, second minus first.
 
     People are independent samples; folds share training data. None if no person is in both results.

@@ -9,6 +9,7 @@ import yaml
 from emotune.base import Settings
 from emotune.data.corpora.table import CORPORA
 from emotune.data.modality import MODALITIES
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import DataError
 
@@ -142,17 +143,14 @@ def _introduction(facts: CardFacts, *, about: Mapping[str, Any], part: str) -> s
 
 
 def _input(about: Mapping[str, Any]) -> str:
-    preparation = about["preparation"]
-    low, high = preparation["band"]
-    samples = round(preparation["seconds"] * preparation["rate"])
+    preparation = PrepareSettings.model_validate(about["preparation"])
+    over = "all recordings of a person" if preparation.normalise == "subject" else "each segment"
     spec = MODALITIES[about["modality"]]
     return (
-        f"An array (batch, {len(about['channels'])}, {samples}) of float32: {preparation['seconds']:g} s at "
-        f"{preparation['rate']} Hz of {', '.join(about['channels'])}. Recordings in {spec.unit} are filtered from "
-        f"{low:g} to {high:g} Hz (Butterworth, order {preparation['order']} at each edge, zero phase), resampled, and "
-        "standardised: "
-        "each channel has zero mean and unit variance over all recordings of a person. `preprocessor_config.json` has "
-        "these settings."
+        f"An array (batch, {len(about['channels'])}, {preparation.samples}) of float32: {preparation.seconds:g} s at "
+        f"{preparation.rate} Hz of {', '.join(about['channels'])}. Recordings in {spec.unit} are "
+        f"{preparation.filter_text}, resampled, and standardised: "
+        f"each channel has zero mean and unit variance over {over}. `preprocessor_config.json` has these settings."
     )
 
 

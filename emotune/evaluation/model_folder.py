@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emotune.data.prepare.segments import PrepareSettings
+from emotune.data.prepare.segments import ADDED_SETTINGS, PrepareSettings
 from emotune.errors import DamageError, SettingsError, StorageError
 from emotune.evaluation.model_card import CardFacts, render_card
 from emotune.files import new_folder, sha256_of
@@ -129,7 +129,8 @@ def read_model_document(folder: Path) -> ModelDocument:
         (architecture,) = config["architectures"]
         part = parts[architecture]
         digest = config["sha256"][WEIGHTS]
-        fields = {name: preparation[name] for name in PrepareSettings.model_fields}
+        present = [name for name in PrepareSettings.model_fields if name in preparation or name not in ADDED_SETTINGS]
+        fields = {name: preparation[name] for name in present}
         about = {**config["about"], "preparation": fields}
         facts = CardFacts.model_validate(config["card"])
     except (KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Predictions of trained classifiers for one recording: high or low, segment by segment."""
+"""Predictions of trained classifiers for one recording: high or low, or one of several classes, by segment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import Exclusion, Note
 from emotune.errors import DataError, SettingsError
-from emotune.evaluation.encoders import Classes, NetworkDescription, read_network_description
+from emotune.evaluation.encoders import Classes, NamedClasses, NetworkDescription, read_network_description
 from emotune.evaluation.networks import read_network_weights
 from emotune.experiment import Experiment
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened
-from emotune.tasks.calibration import Calibration, apply_sigmoid
-from emotune.tasks.classify import Classify, ClassifyObjective
+from emotune.tasks.calibration import Calibration
+from emotune.tasks.classify import ClassifierObjective, Classify
 from emotune.training.checkpoints import newest_checkpoint
 
 BATCH_SEGMENTS = 64
@@ -35,6 +35,10 @@ UNDECIDED = "undecided"
 
 UNDECIDED_MARGIN = 0.1
 """Difference of a probability from 0.5 below which a segment is undecided."""
+
+
+Probabilities = Float[np.ndarray, "segment ..."]
+"""Probability of the high class of each segment, or of each of several classes (a column each)."""
 
 
 @runtime_checkable
@@ -50,25 +54,19 @@ class FindCheckpoint(Protocol):
 class FoldClassifier:
     """A trained classifier with what turns its logits into probabilities."""
 
-    objective: ClassifyObjective
+    objective: ClassifierObjective
     calibration: Calibration | None
     """Platt's calibration on its validation segments; None: the logit without the weight of the classes is used."""
 
-    def logits(self, batches: Sequence[Tensor]) -> Float[np.ndarray, " segment"]:
-        """Return the logit of the high class of each segment, with the classes weighted as in the loss."""
+    def probabilities(self, batches: Sequence[Tensor]) -> tuple[Probabilities, Probabilities]:
+        """Return the probabilities of each segment, see `ClassifierObjective.probabilities`."""
         with torch.no_grad():
-            return torch.cat([self.objective.logits(batch) for batch in batches]).double().numpy()
-
-    def probabilities(self, logits: Float[np.ndarray, " segment"]) -> Float[np.ndarray, " segment"]:
-        """Return the probability of the high class of each segment, in data such as the training segments."""
-        slope, intercept = (
-            (1.0, 0.0) if self.calibration is None else (self.calibration.slope, self.calibration.intercept)
-        )
-        return apply_sigmoid(logits - self.objective.log_weight, slope=slope, intercept=intercept)
+            logits = torch.cat([self.objective.logits(batch) for batch in batches]).double().numpy()
+        return self.objective.probabilities(logits, calibration=self.calibration)
 
 
 class Predictor:
-    """A classifier of high and low, or the average of the classifiers of a cross-validation.
+    """A classifier, or the average of the classifiers of a cross-validation.
 
     Attributes:
         name: The name that was given for it.
@@ -76,8 +74,9 @@ class Predictor:
         task: The settings of the task of the first classifier.
         people: People that each classifier was trained or validated on; None where its folder does not list them.
         pretrained: Whether training started from a pre-trained encoder.
-        class_names: Names of the low and of the high class: ``low`` and ``high``, or those of conditions.
-        high_share: Share of high labels among the training segments (0 to 1); None: an older version wrote the
+        class_names: Names of the low and of the high class (``low`` and ``high``, or those of conditions), or of
+            ``task.classes``.
+        shares: Share of each class among the training segments (0 to 1); None: an older version wrote the
             checkpoint without it, and probabilities are those of equally frequent classes.
         preparation: Preparation of the training signals.
         channels: Channels of the training signals.
@@ -105,9 +104,9 @@ class Predictor:
         self.pretrained = first.experiment.start is not None and first.experiment.start.weights == "pretrained"
         self.preparation, self.channels = first.preparation, first.channels
         self.class_names = (
-            task.class_names(()) if first.classes is None else (first.classes.low.name, first.classes.high.name)
+            task.class_names(()) if first.classes is None else tuple(part.name for part in first.classes.in_order)
         )
-        self.high_share = _high_share(descriptions)
+        self.shares = _shares(descriptions)
         self.classifiers = [load_classifier(checkpoint) for checkpoint in checkpoints]
 
     @property
@@ -115,30 +114,34 @@ class Predictor:
         """The calibrations of the classifiers that have one."""
         return [part.calibration for part in self.classifiers if part.calibration is not None]
 
-    def probabilities(self, signals: Float32[np.ndarray, "segment channel time"]) -> Float[np.ndarray, " segment"]:
-        """Return the probability of the high class for each segment, averaged over the classifiers."""
+    def probabilities(self, signals: Float32[np.ndarray, "segment channel time"]) -> Probabilities:
+        """Return the probability of the high class, or of each class, by segment, averaged over the classifiers."""
         return self.both_probabilities(signals)[0]
 
     def both_probabilities(
         self, signals: Float32[np.ndarray, "segment channel time"]
-    ) -> tuple[Float[np.ndarray, " segment"], Float[np.ndarray, " segment"]]:
-        """Return the probability of the high class for each segment, averaged over the classifiers, in two ways.
+    ) -> tuple[Probabilities, Probabilities]:
+        """Return the probability of the high class, or of each class, averaged over the classifiers, in two ways.
 
         Returns:
             The probability in data such as the training segments; and that with the classes weighted as in the loss,
-            by which the scores of a training classify a segment (above 0.5: high).
+            by which the scores of a training classify a segment (above 0.5: high; or the largest of the classes).
         """
         batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
-        logits = [part.logits(batches) for part in self.classifiers]
-        own = [part.probabilities(values) for part, values in zip(self.classifiers, logits, strict=True)]
-        weighted = [apply_sigmoid(values, slope=1.0, intercept=0.0) for values in logits]
+        own, weighted = zip(*(part.probabilities(batches) for part in self.classifiers), strict=True)
         return np.mean(own, axis=0), np.mean(weighted, axis=0)
 
 
-def _high_share(descriptions: Sequence[NetworkDescription]) -> float | None:
-    counts = [description.classes for description in descriptions if description.classes is not None]
-    high, low = (sum(getattr(count, name).segments for count in counts) for name in ("high", "low"))
-    return high / (high + low) if len(counts) == len(descriptions) and high + low else None
+def _shares(descriptions: Sequence[NetworkDescription]) -> tuple[float, ...] | None:
+    counts = [
+        [part.segments for part in description.classes.in_order]
+        for description in descriptions
+        if description.classes is not None
+    ]
+    total = sum(map(sum, counts))
+    if len(counts) < len(descriptions) or not total:
+        return None
+    return tuple(sum(numbers) / total for numbers in zip(*counts, strict=True))
 
 
 def load_classifier(checkpoint: Path) -> FoldClassifier:
@@ -163,7 +166,7 @@ def build_classifier(
     *,
     experiment: Experiment,
     channels: int,
-    classes: Classes | None,
+    classes: Classes | NamedClasses | None,
     calibration: Calibration | None,
 ) -> FoldClassifier:
     """Build a classifier with the weights of a checkpoint, in evaluation mode.
@@ -176,10 +179,11 @@ def build_classifier(
         calibration: Its calibration, if there is one.
     """
     encoder = experiment.model.build(channels=channels)
-    # labels with the numbers of both classes give the weight of the loss, which probabilities are corrected for
-    numbers = (1, 1) if classes is None else (classes.low.segments, classes.high.segments)
-    objective = experiment.task.build(encoder, channels=channels, labels=np.repeat([0.0, 1.0], numbers))
-    assert isinstance(objective, ClassifyObjective)
+    # labels with the numbers of the classes give the weights of the loss, which probabilities are corrected for
+    numbers = [1, 1] if classes is None else [part.segments for part in classes.in_order]
+    labels = np.repeat(np.arange(len(numbers), dtype=float), numbers)
+    objective = experiment.task.build(encoder, channels=channels, labels=labels)
+    assert isinstance(objective, ClassifierObjective)
     objective.load_state_dict(read_network_weights(checkpoint))
     objective.eval()
     return FoldClassifier(objective, calibration=calibration)
@@ -233,8 +237,8 @@ class Prediction:
     file: Path
     models: dict[str, str]
     """Name of the predictor by target."""
-    class_names: dict[str, tuple[str, str]]
-    """Names of the low and of the high class by target."""
+    class_names: dict[str, tuple[str, ...]]
+    """Names of the low and of the high class, or of several classes, by target."""
     preparation: PrepareSettings
     names: tuple[str, ...]
     """The leads of an ECG, or the channels of an EEG."""
@@ -242,8 +246,8 @@ class Prediction:
     """Lead of each segment; ``all`` for an EEG."""
     starts: Float[np.ndarray, " segment"]
     """Start of each segment, in seconds from the beginning of the recording."""
-    probabilities: dict[str, Float[np.ndarray, " segment"]]
-    """Probability of the high class by target."""
+    probabilities: dict[str, Probabilities]
+    """Probability of the high class, or of each of several classes, by target."""
     signals: Float32[np.ndarray, "segment channel time"]
     """The prepared segments."""
     left_out: tuple[Exclusion, ...]
@@ -256,52 +260,80 @@ class Prediction:
         """End of each segment, in seconds from the beginning of the recording."""
         return np.round(self.starts + self.preparation.seconds, 6)
 
-    @property
-    def means(self) -> dict[str, float]:
-        """Mean probability of the high class over all segments, by target."""
-        return {target: float(probabilities.mean()) for target, probabilities in self.probabilities.items()}
+    def by_class(self, target: str) -> dict[str, Float[np.ndarray, " segment"]]:
+        """Return the probabilities of a target by class: of the high class, or of each of several classes."""
+        names, values = self.class_names[target], self.probabilities[target]
+        if values.ndim == 1:
+            return {names[-1]: values}
+        return {name: values[:, number] for number, name in enumerate(names)}
 
-    def label(self, target: str, probability: float) -> str:
-        """Return the name of the more probable class of a target, or `UNDECIDED`."""
-        return label_of(probability, names=self.class_names[target])
+    def means(self, target: str) -> dict[str, float]:
+        """Return the mean probability over all segments by class: of the high class, or of each of several classes."""
+        return {name: float(values.mean()) for name, values in self.by_class(target).items()}
+
+    def label(self, target: str, probabilities: Sequence[float]) -> str:
+        """Return the name of the most probable class of a target, or `UNDECIDED`.
+
+        Args:
+            target: The target.
+            probabilities: Of the high class, or of each of several classes.
+        """
+        return label_of(probabilities, names=self.class_names[target])
 
     def table(self) -> pd.DataFrame:
-        """Return a row for each segment: ``channel``, ``start``, ``end``, and probability and label of each target."""
+        """Return a row for each segment: ``channel``, ``start``, ``end``, and probability and label of each target.
+
+        With several classes there is a column ``TARGET_probability_CLASS`` for each.
+        """
         columns: dict[str, Any] = {"channel": self.leads, "start": self.starts, "end": self.ends}
-        for target, probabilities in self.probabilities.items():
-            columns[f"{target}_probability"] = probabilities
-            columns[target] = [self.label(target, probability) for probability in probabilities]
+        for target in self.probabilities:
+            values = self.by_class(target)
+            columns |= dict(zip(self._columns(target), values.values(), strict=True))
+            columns[target] = [self.label(target, segment) for segment in zip(*values.values(), strict=True)]
         return pd.DataFrame(columns)
+
+    def _columns(self, target: str) -> list[str]:
+        if self.probabilities[target].ndim == 1:
+            return [f"{target}_probability"]
+        return [f"{target}_probability_{name}" for name in self.class_names[target]]
+
+    def _mean_columns(self, target: str) -> dict[str, Any]:
+        means = [*self.means(target).values()]
+        return {**dict(zip(self._columns(target), means, strict=True)), target: self.label(target, means)}
 
     def document(self) -> dict[str, Any]:
         """Return the prediction as a JSON document, without the signals."""
         return {
             "file": str(self.file),
             "models": self.models,
-            "probability_of": {target: high for target, (_, high) in self.class_names.items()},
+            "probability_of": {
+                target: names[-1] if self.probabilities[target].ndim == 1 else list(names)
+                for target, names in self.class_names.items()
+            },
             "preparation": self.preparation.model_dump(mode="json"),
-            "standardised_over": "this file",
+            "standardised_over": "each segment" if self.preparation.normalise == "segment" else "this file",
             "segments": self.table().to_dict("records"),
             "mean": {
-                name: value
-                for target, mean in self.means.items()
-                for name, value in ((f"{target}_probability", mean), (target, self.label(target, mean)))
+                name: value for target in self.probabilities for name, value in self._mean_columns(target).items()
             },
             "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
             "notes": [note.reason for note in self.notes],
         }
 
 
-def label_of(probability: float, *, names: tuple[str, str] = ("low", "high")) -> str:
-    """Return the name of the more probable class; `UNDECIDED` within `UNDECIDED_MARGIN` of 0.5.
+def label_of(probabilities: Sequence[float], *, names: Sequence[str] = ("low", "high")) -> str:
+    """Return the name of the most probable class; `UNDECIDED` if the next one is nearly as probable.
 
     Args:
-        probability: Probability of the high class.
-        names: Names of the low and of the high class.
+        probabilities: Probability of the high class, which is undecided within `UNDECIDED_MARGIN` of 0.5; or of each
+            of several classes, where the difference of the two largest is less than twice the margin.
+        names: Names of the low and of the high class, or of the classes.
     """
-    if abs(probability - 0.5) < UNDECIDED_MARGIN:
-        return UNDECIDED
-    return names[int(probability > 0.5)]
+    if len(probabilities) == 1:
+        (high,) = probabilities
+        return UNDECIDED if abs(high - 0.5) < UNDECIDED_MARGIN else names[int(high > 0.5)]
+    second, first = sorted(probabilities)[-2:]
+    return UNDECIDED if first - second < 2 * UNDECIDED_MARGIN else names[int(np.argmax(probabilities))]
 
 
 def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = None) -> Prediction:

@@ -1,6 +1,7 @@
 """A plot of a recording with the predicted probabilities below it (PNG)."""
 
 import io
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,8 +71,10 @@ def draw_plot(prediction: Prediction) -> bytes:
 
 def _heading(prediction: Prediction) -> str:
     means = "; ".join(
-        f"{target}: {prediction.label(target, mean)}, mean probability of {high} {mean:.2f}"
-        for (target, mean), (_, high) in zip(prediction.means.items(), prediction.class_names.values(), strict=True)
+        f"{target}: {prediction.label(target, [*by_class.values()])}, mean probability of "
+        + ", ".join(f"{name} {mean:.2f}" for name, mean in by_class.items())
+        for target in prediction.models
+        if (by_class := prediction.means(target))
     )
     return f"{prediction.file.name}: {means}"
 
@@ -87,10 +90,11 @@ def _draw_signal(axes: Axes, prediction: Prediction) -> None:
             axes.plot(seconds, heights, color="0.25", linewidth=0.5, label=name)
     axes.set_yticks(range(len(shown)), shown[::-1], parse_math=False)
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    low, high = prediction.preparation.band
     hidden = len(prediction.names) - len(shown)
     omission = f"; {hidden} more leads are not drawn" if hidden else ""
-    axes.set_title(f"{low:g} to {high:g} Hz, standardised over this file alone; each row has its own scale{omission}")
+    preparation = prediction.preparation
+    over = "segment by segment" if preparation.normalise == "segment" else "over this file alone"
+    axes.set_title(f"{preparation.band_text}, standardised {over}; each row has its own scale{omission}")
 
 
 def _contiguous_runs(prediction: Prediction, *, number: int) -> Iterator[tuple[float, Float[np.ndarray, " time"]]]:
@@ -119,9 +123,9 @@ def _draw_probabilities(axes: Axes, prediction: Prediction) -> None:
     axes.axhline(0.5, color="0.6", linewidth=0.8, linestyle=":")
     starts, moment_of = np.unique(prediction.starts, return_inverse=True)
     has_leads = len(starts) < len(prediction.starts)
-    for (target, probabilities), colour in zip(prediction.probabilities.items(), COLOURS, strict=False):
-        high = prediction.class_names[target][1]
-        label = f"{high} {target}" if high == "high" else high
+    drawn = [(target, *part) for target in prediction.models for part in prediction.by_class(target).items()]
+    for (target, name, probabilities), colour in zip(drawn, itertools.cycle(COLOURS), strict=False):
+        label = f"{name} {target}" if name == "high" else name
         if has_leads:
             axes.hlines(probabilities, prediction.starts, prediction.ends, color=colour, alpha=0.3, linewidth=1)
         means = np.bincount(moment_of, weights=probabilities) / np.bincount(moment_of)
@@ -131,4 +135,4 @@ def _draw_probabilities(axes: Axes, prediction: Prediction) -> None:
     axes.set_title(
         "Predicted probability per segment" + (", by lead (thin) and averaged over the leads" if has_leads else "")
     )
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=len(prediction.models))
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=len(drawn))

@@ -10,7 +10,7 @@ from emotune.data.people import overlap, people_of
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
-from emotune.evaluation.held_out import prediction_table
+from emotune.evaluation.held_out import prediction_table, with_probabilities
 from emotune.evaluation.prediction import Predictor
 
 CHUNK_SEGMENTS = 1024
@@ -25,7 +25,7 @@ class StorePrediction:
     """The predictions of one classifier, or of the mean of a cross-validation's classifiers, for a store."""
 
     table: pd.DataFrame
-    """A row per labelled segment, with `emotune.evaluation.held_out_scores.COLUMNS`; ``fold`` is -1."""
+    """A row per labelled segment, with the columns of `emotune.evaluation.held_out.predictions_of`; ``fold`` is -1."""
     unlabelled: int
     """Segments without a label, which are left out."""
     notes: tuple[str, ...]
@@ -58,7 +58,8 @@ def predict_store(
         progress(begin / len(rows), predictor.target)
         parts.append(predictor.both_probabilities(np.array(store.signal[rows[begin : begin + CHUNK_SEGMENTS]])))
     own, weighted = (np.concatenate(values) for values in zip(*parts, strict=True))
-    table = prediction_table(store, rows=rows, labels=labels[rows], fold=NO_FOLD, probabilities=(own, weighted))
+    table = prediction_table(store, rows=rows, labels=labels[rows], fold=NO_FOLD)
+    table = with_probabilities(table, (own, weighted), classes=predictor.task.classes)
     return StorePrediction(table, unlabelled=len(store) - len(rows), notes=tuple(notes))
 
 

@@ -17,6 +17,13 @@ class Encoder(nn.Module, ABC):
     width: int
     """Number of features of a representation."""
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return all parameters by layer, from the signal to the representation; by default one layer.
+
+        ``optim.layer_decay`` gives each layer a learning rate of its own.
+        """
+        return [list(self.parameters())]
+
     @abstractmethod
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
         """Return one representation of each whole signal."""

@@ -2,14 +2,17 @@
 
     signals -> [conv k, leaky ReLU, dropout] x 2 -> max-pool -> ... -> maximum over time (global max-pooling)
 
+With ``norm: batch`` each convolution is followed by a batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167).
+
 Source: Sarkar & Etemad, "Self-Supervised ECG Representation Learning for Emotion Recognition",
 IEEE Transactions on Affective Computing 2020 (arXiv:2002.03898), as in its authors' published
 TensorFlow code. Not confirmed: the slope of the leaky ReLU. That code leaves it to TensorFlow's
 default, taken here to be 0.2.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -18,6 +21,8 @@ from torch.nn import functional
 from emotune.errors import SettingsError
 from emotune.models.base import Encoder, ModelSettings
 from emotune.models.dropout import Dropout
+
+Samples = Annotated[int, Field(ge=1)]
 
 
 class ConvNet(ModelSettings):
@@ -34,11 +39,19 @@ class ConvNet(ModelSettings):
     kernels: tuple[int, ...] = Field(default=(32, 16, 8), min_length=1)
     """Kernel size of each pair of convolutions, in samples."""
 
-    pool: int = Field(default=8, ge=1)
-    """Window of the max-pooling between two pairs, in samples."""
+    pool: Samples | tuple[Samples, ...] = 8
+    """Window of the max-pooling between two pairs, in samples; a list has one for each gap between pairs."""
 
-    pool_stride: int = Field(default=2, ge=1)
-    """Stride of the max-pooling, in samples."""
+    pool_stride: Samples | tuple[Samples, ...] = 2
+    """Stride of the max-pooling, in samples; a list has one for each gap between pairs."""
+
+    groups: int = Field(default=1, ge=1)
+    """Groups of equal length in time at the end, each of which gives its maximum of every channel; 1: one maximum over
+    all of the signal, as published. The representation has ``groups`` times the last number of ``channels``."""
+
+    norm: Literal["none", "batch"] = "none"
+    """Normalisation after each convolution: ``none``, as published, or ``batch``. Batch normalisation makes the loss of
+    a segment depend on the others of its batch, so that several workers (``--workers``) give other numbers than one."""
 
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of the leaky ReLU for negative inputs; 0 gives the plain ReLU."""
@@ -49,7 +62,16 @@ class ConvNet(ModelSettings):
     @property
     def width(self) -> int:
         """Number of features of a representation."""
-        return self.channels[-1]
+        return self.groups * self.channels[-1]
+
+    @property
+    def pools(self) -> list[tuple[int, int]]:
+        """Window and stride of the max-pooling between each two pairs, in samples."""
+        gaps = len(self.channels) - 1
+        windows, strides = (
+            [given] * gaps if isinstance(given, int) else list(given) for given in (self.pool, self.pool_stride)
+        )
+        return list(zip(windows, strides, strict=True))
 
     @model_validator(mode="after")
     def _check_shapes(self) -> "ConvNet":
@@ -59,6 +81,13 @@ class ConvNet(ModelSettings):
             )
         if min(*self.channels, *self.kernels) < 1:
             raise ValueError(f"channels {self.channels} and kernels {self.kernels} must be positive")
+        for name in ("pool", "pool_stride"):
+            given = getattr(self, name)
+            if not isinstance(given, int) and len(given) != len(self.channels) - 1:
+                raise ValueError(
+                    f"{name}: {list(given)} was given, expected one number, or {len(self.channels) - 1} for the gaps "
+                    f"between {len(self.channels)} pairs"
+                )
         return self
 
     def flops(self, *, channels: int, samples: int) -> float:
@@ -78,8 +107,8 @@ class ConvNet(ModelSettings):
         Max-pooling without padding makes ``floor((length - pool) / stride) + 1`` of a length.
         """
         lengths = [samples]
-        for _ in self.channels[1:]:
-            lengths.append((lengths[-1] - self.pool) // self.pool_stride + 1)
+        for window, stride in self.pools:
+            lengths.append((lengths[-1] - window) // stride + 1)
         return lengths
 
     def build(self, *, channels: int) -> "ConvNetEncoder":
@@ -109,8 +138,21 @@ class ConvNetEncoder(Encoder):
             for before, after, kernel in zip(sizes[:-1], sizes[1:], settings.kernels, strict=True)
             for inputs in (before, after)
         )
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(convolution.out_channels)
+            for convolution in self.convolutions
+            if settings.norm == "batch" and isinstance(convolution, nn.Conv1d)
+        )
         self.dropout = Dropout(settings.dropout, channels=True)
         draw_like_tensorflow(self)
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each pair of convolutions."""
+        by_layer: list[list[nn.Parameter]] = [[] for _ in self.settings.channels]
+        for modules in (self.convolutions, self.norms):
+            for number, module in enumerate(modules):
+                by_layer[number // 2] += module.parameters()
+        return by_layer
 
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
         """Return the maximum over time of every channel of the last pair.
@@ -119,26 +161,33 @@ class ConvNetEncoder(Encoder):
             SettingsError: The signals are too short for the pooling.
         """
         settings = self.settings
-        if min(settings.lengths(signals.shape[2])) < 1:
+        lengths = settings.lengths(signals.shape[2])
+        if min(lengths) < 1 or lengths[-1] < settings.groups:
             raise SettingsError(
                 f"signals of {signals.shape[2]} samples are too short for {len(settings.channels)} pairs of "
-                f"convolutions with model.pool {settings.pool} between them. Use longer segments or a smaller pool"
+                f"convolutions with model.pool {settings.pool} between them and model.groups {settings.groups}. Use "
+                "longer segments, a smaller pool or fewer groups"
             )
         features = signals
-        for number, convolution in enumerate(self.convolutions):
+        for number in range(len(self.convolutions)):
             # convolutions 2, 4, ... begin a new pair
             if number and number % 2 == 0:
-                features = functional.max_pool1d(features, settings.pool, settings.pool_stride)
-            features = self._convolve(convolution, features)
-        return features.amax(dim=2)
+                window, stride = settings.pools[number // 2 - 1]
+                features = functional.max_pool1d(features, window, stride)
+            features = self._convolve(number, features)
+        if settings.groups == 1:
+            return features.amax(dim=2)
+        return torch.cat([part.amax(dim=2) for part in features.tensor_split(settings.groups, dim=2)], dim=1)
 
-    def _convolve(
-        self, convolution: nn.Module, features: Float[Tensor, "batch before time"]
-    ) -> Float[Tensor, "batch after time"]:
+    def _convolve(self, number: int, features: Float[Tensor, "batch before time"]) -> Float[Tensor, "batch after time"]:
+        convolution = self.convolutions[number]
         assert isinstance(convolution, nn.Conv1d)
         zeros = convolution.kernel_size[0] - 1
         padded = functional.pad(features, (zeros // 2, zeros - zeros // 2))
-        return self.dropout(functional.leaky_relu(convolution(padded), self.settings.slope))
+        convolved = convolution(padded)
+        if self.norms:
+            convolved = self.norms[number](convolved)
+        return self.dropout(functional.leaky_relu(convolved, self.settings.slope))
 
 
 def draw_like_tensorflow(module: nn.Module) -> None:

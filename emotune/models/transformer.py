@@ -266,6 +266,13 @@ class TransformerEncoder(Encoder):
             states = block(states)
         return last(states, rows)
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each convolution, and of each block; token and norms are with their neighbours."""
+        stem = [list(convolution.parameters()) for convolution in self.stem.convolutions]
+        stem[0] += self.stem.first_norm.parameters()
+        stem[-1] += [*self.stem.last_norm.parameters(), self.class_token, *self.position_norm.parameters()]
+        return [*stem, *(list(block.parameters()) for block in self.blocks)]
+
     def summarise(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch width"]:
         """Return ``e_CLS``; the last block is computed for one row."""
         rows = torch.zeros(signals.shape[0], 1, dtype=torch.int64, device=signals.device)

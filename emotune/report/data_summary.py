@@ -120,8 +120,9 @@ def _divide(study: Mapping[str, Any], store: SegmentStore) -> tuple[Fold, np.nda
         return split(store.index, Folds.model_validate(base.get("folds") or {})), None
     from emotune.study.study import Study
 
-    data = Study.recorded(study).base.select(store)
-    return data.fold, data.labels
+    experiment = Study.recorded(study).base
+    data = experiment.select(store)
+    return data.fold, None if getattr(experiment.task, "classes", ()) else data.labels
 
 
 def _part(name: str, *, store: SegmentStore, rows: np.ndarray, labels: np.ndarray | None) -> PartRow:

@@ -25,9 +25,8 @@ from emotune.report.waves import WaveErrors, peak_times, wave_errors
 from emotune.search.records import Record
 from emotune.study.folder import SearchFolder
 from emotune.study.results import evaluation_results, opened
-from emotune.tasks.calibration import apply_sigmoid
 from emotune.tasks.masked_values import MaskedValueObjective, MaskedValues, interpolate_linearly
-from emotune.tasks.scores import classification_scores
+from emotune.tasks.scores import confusion_scores
 from emotune.training.checkpoints import newest_checkpoint, read_weights
 from emotune.training.loop import collect_logits
 
@@ -65,8 +64,8 @@ class PersonScore(Settings):
     person: str
     segments: int
     accuracy: float
-    high_share: float
-    """Share of high labels."""
+    high_share: float | None
+    """Share of high labels; None with several classes."""
 
 
 class ClassificationResult(Settings):
@@ -77,10 +76,10 @@ class ClassificationResult(Settings):
     segments: int
     of: int
     """Held-out segments in all."""
-    names: tuple[str, str]
-    """Names of the low and the high class."""
-    counts: dict[str, int]
-    """``true_high``, ``false_high``, ``true_low``, ``false_low``."""
+    names: tuple[str, ...]
+    """Names of the low and the high class, or of several classes."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Number of segments by label (row) and predicted class (column)."""
     scores: dict[str, float]
     majority: dict[str, float]
     """Scores of the more frequent label of the training segments; those of a cross-validation are means over folds."""
@@ -88,6 +87,7 @@ class ClassificationResult(Settings):
     accuracy: Interval
     """Mean and 95 % interval of the accuracy over people."""
     bins: tuple[CalibrationBin, ...]
+    """Of the probability of the high class; with several classes, of the likeliest class, which is right or wrong."""
 
 
 class MaskedPrediction(Settings):
@@ -199,12 +199,14 @@ class _Part:
     rows: Int64[np.ndarray, " row"]
     of: int
     labels: np.ndarray
-    logits: np.ndarray
-    """Of the high class; above 0 the segment is classified as high."""
+    predicted: np.ndarray
+    """Number of the class that each segment is classified as."""
     probabilities: np.ndarray
-    """Calibrated, of the high class."""
+    """Calibrated, of the high class; with several classes, of the likeliest class."""
+    happened: np.ndarray
+    """Whether what the probability is of was so."""
     majority: dict[str, float]
-    names: tuple[str, str]
+    names: tuple[str, ...]
 
 
 def classify_held_out(records: Sequence[Record], *, folder: SearchFolder) -> ClassificationResult:
@@ -242,17 +244,18 @@ def _measure(checkpoint: Path, *, store: SegmentStore, part: str, count: int) ->
     execution = description.experiment.execution(store)  # as in training, so that scores are those of the journal
     execution.prepare(classifier.objective)
     logits = collect_logits(classifier.objective, data, rows, execution=execution)
-    unweighted, calibration = logits - classifier.objective.log_weight, classifier.calibration
-    slope, intercept = (1.0, 0.0) if calibration is None else (calibration.slope, calibration.intercept)
+    probabilities, _ = classifier.objective.probabilities(logits, calibration=classifier.calibration)
+    labels, several = data.labels[rows], logits.ndim == 2
     classes = description.classes
     return _Part(
         rows=rows,
         of=len(held_out),
-        labels=data.labels[rows],
-        logits=logits,
-        probabilities=apply_sigmoid(unweighted, slope=slope, intercept=intercept),
+        labels=labels,
+        predicted=logits.argmax(axis=1) if several else (logits > 0).astype(np.int64),
+        probabilities=probabilities.max(axis=1) if several else probabilities,
+        happened=probabilities.argmax(axis=1) == labels if several else labels > 0.5,
         majority=majority_baseline(replace(data, fold=replace(data.fold, test=rows)), fold=0).metrics,
-        names=("low", "high") if classes is None else (classes.low.name, classes.high.name),
+        names=("low", "high") if classes is None else tuple(part.name for part in classes.in_order),
     )
 
 
@@ -279,21 +282,17 @@ def _result(name: str, *, parts: Sequence[_Part], people: np.ndarray) -> Classif
         parts: Their held-out segments.
         people: The person of each segment of the store.
     """
-    high = np.concatenate([part.logits for part in parts]) > 0
-    truth = np.concatenate([part.labels for part in parts]) > 0.5
-    person_of, right = people[np.concatenate([part.rows for part in parts])], high == truth
-    counts = {
-        "true_high": int((high & truth).sum()),
-        "false_high": int((high & ~truth).sum()),
-        "true_low": int((~high & ~truth).sum()),
-        "false_low": int((~high & truth).sum()),
-    }
+    names = parts[0].names
+    predicted = np.concatenate([part.predicted for part in parts])
+    truth = np.concatenate([part.labels for part in parts]).astype(np.int64)
+    person_of, right = people[np.concatenate([part.rows for part in parts])], predicted == truth
+    cells = np.bincount(truth * len(names) + predicted, minlength=len(names) ** 2).reshape(len(names), len(names))
     scores = [
         PersonScore(
             person=str(person),
             segments=int((person_of == person).sum()),
             accuracy=float(right[person_of == person].mean()),
-            high_share=float(truth[person_of == person].mean()),
+            high_share=float(truth[person_of == person].mean()) if len(names) == 2 else None,
         )
         for person in np.unique(person_of)
     ]
@@ -302,11 +301,14 @@ def _result(name: str, *, parts: Sequence[_Part], people: np.ndarray) -> Classif
         classifiers=len(parts),
         segments=len(truth),
         of=sum(part.of for part in parts),
-        names=parts[0].names,
-        counts=counts,
-        scores=classification_scores({name: float(count) for name, count in counts.items()}),
+        names=names,
+        confusion=tuple(tuple(map(int, row)) for row in cells),
+        scores=confusion_scores(cells.astype(float)),
         majority={metric: float(np.mean([part.majority[metric] for part in parts])) for metric in parts[0].majority},
         people=tuple(sorted(scores, key=lambda score: -score.accuracy)),
         accuracy=mean_interval([score.accuracy for score in scores]),
-        bins=calibration_bins(np.concatenate([part.probabilities for part in parts]), labels=truth),
+        bins=calibration_bins(
+            np.concatenate([part.probabilities for part in parts]),
+            labels=np.concatenate([part.happened for part in parts]),
+        ),
     )

@@ -1,6 +1,6 @@
 """The tables and sentences of a page about one search, from its content."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emotune.durations import duration
@@ -230,11 +230,7 @@ def _classification(content: Document) -> Document:
     result = content["predictions"]["classification"]
     if result is None:
         return {"confusion": [], "class_scores": []}
-    counts, (low, high) = result["counts"], result["names"]
-    rows = [
-        (low, (counts["true_low"], counts["false_high"])),
-        (high, (counts["false_low"], counts["true_high"])),
-    ]
+    rows = zip(result["names"], result["confusion"], strict=True)
     scores = [
         {"score": name.replace("_", " "), "network": value, "more frequent label": result["majority"].get(name)}
         for name, value in result["scores"].items()
@@ -247,7 +243,7 @@ def _classification(content: Document) -> Document:
     return {"confusion": [(name, _shares(cells)) for name, cells in rows], "class_scores": scores}
 
 
-def _shares(cells: tuple[int, int]) -> list[tuple[int, int, int]]:
+def _shares(cells: Sequence[int]) -> list[tuple[int, int, int]]:
     """Return count, percentage of the row, and strength of the colour (%) of each cell of a row."""
     total = sum(cells) or 1
     return [(count, round(100 * count / total), round(60 * count / total)) for count in cells]

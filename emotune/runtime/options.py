@@ -34,6 +34,8 @@ class RunOptions:
     """Evaluations that share a GPU, if the cluster has GPUs and an evaluation has one worker."""
     hours: Hours | None = None
     """Running time after which no evaluation is started; None: the recorded limit, if there is one."""
+    baselines: bool = False
+    """Whether the cross-validation that runs it also trains baselines, for its resumption."""
     keep: int | None = None
     """Number of the best configurations that keep their checkpoints when they are out of the race; None: all."""
 

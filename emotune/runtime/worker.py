@@ -22,7 +22,7 @@ from emotune.storage import StorageField
 from emotune.storage.generations import fetch_generation, forget_unshared
 from emotune.tasks import Classify
 from emotune.tasks.classify import ClassifyObjective
-from emotune.tasks.scores import interval_half_width
+from emotune.tasks.scores import interval_half_width, majority_label
 from emotune.training.calibration import calibrate
 from emotune.training.checkpoints import (
     newest_checkpoint,
@@ -175,7 +175,7 @@ class Worker:
         accuracies = [self._evaluate(part)["test/accuracy"] for part in parts]
         labels = self.training_data.labels
         assert labels is not None
-        majority = float(labels[self.training_data.fold.train].mean() > 0.5)
+        majority = majority_label(labels[self.training_data.fold.train])
         baseline = [float(np.mean(labels[part] == majority)) for part in parts]
         widths = {
             "test/accuracy_half_width": interval_half_width(accuracies),
@@ -285,14 +285,14 @@ def describe(experiment: Experiment, training_data: TrainingData) -> dict[str, A
 
 
 def _describe_classes(experiment: Experiment, training_data: TrainingData) -> dict[str, Any] | None:
-    """Return names and numbers of training segments of both classes; None if the task has no classes."""
+    """Return names and numbers of training segments of the classes; None if the task has no classes."""
     task, labels = experiment.task, training_data.labels
     if not isinstance(task, Classify) or labels is None:
         return None
     conditions = training_data.store.index["condition"].astype(str).to_numpy()[~np.isnan(labels)]
-    low, high = task.class_names(sorted(set(conditions)))
     train = labels[training_data.fold.train]
-    return {
-        "low": {"name": low, "segments": int((train == 0).sum())},
-        "high": {"name": high, "segments": int((train == 1).sum())},
-    }
+    counts = [
+        {"name": name, "segments": int((train == number).sum())}
+        for number, name in enumerate(task.class_names(sorted(set(conditions))))
+    ]
+    return {"classes": counts} if task.classes else {"low": counts[0], "high": counts[1]}

@@ -32,6 +32,9 @@ class Invocation(Settings):
     tracking_uri: str | None = None
     """MLflow server or database; None: the default, or one whose URI contains a password."""
 
+    baselines: bool = False
+    """Whether a cross-validation also trains baselines."""
+
     register_as: str | None = None
     """Name of the model in MLflow's registry; None: the model is not registered."""
 

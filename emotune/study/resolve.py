@@ -65,7 +65,11 @@ def check_signals(about: Mapping[str, Any], *, store: SegmentStore, source: str)
 
 
 def _with_encoders(base: Experiment, start: Start, *, encoders: Encoders) -> Experiment:
-    models = {name: read_state(path)["about"]["experiment"]["model"] for name, path in encoders.items()}
+    # as settings: an older version may have written one of them, without the settings that were added since
+    models = {
+        name: Experiment.model_validate(read_state(path)["about"]["experiment"]).model.model_dump(mode="json")
+        for name, path in encoders.items()
+    }
     if any(model != models["encoder"] for model in models.values()):
         raise SettingsError(
             f"the encoders {start.encoder} and {start.second} differ in size; give two encoders of the same model"

@@ -19,14 +19,11 @@ from emotune.models.transformer import TransformerEncoder
 
 Aggregate = Literal["class", "last", "max", "average", "max-groups", "average-groups"]
 
-MAX_GROUPS = 2
-"""Groups in time of ``max-groups``."""
-
-AVERAGE_GROUPS = 4
-"""Groups in time of ``average-groups``."""
+GROUPS: dict[Aggregate, int] = {"max-groups": 2, "average-groups": 4}
+"""Published number of groups in time, of the pools that have groups."""
 
 NARROWED_WIDTH = 64
-"""Features per representation after the linear layer of ``max-groups``."""
+"""Published number of features per representation after the linear layer of ``max-groups``."""
 
 
 class Aggregation(nn.Module):
@@ -37,6 +34,8 @@ class Aggregation(nn.Module):
 
     Args:
         kind: Which representation or which pool.
+        groups: Groups in time of ``max-groups`` and ``average-groups``; None: the published number.
+        narrowed: Features per representation after the linear layer of ``max-groups``.
         encoder: The encoder that will be passed to `forward`; it does not become a submodule, since the objective
             has it already.
 
@@ -44,7 +43,9 @@ class Aggregation(nn.Module):
         SettingsError: The kind needs a representation per sample, and the encoder has only one per signal.
     """
 
-    def __init__(self, kind: Aggregate, *, encoder: Encoder) -> None:
+    def __init__(
+        self, kind: Aggregate, *, encoder: Encoder, groups: int | None = None, narrowed: int = NARROWED_WIDTH
+    ) -> None:
         super().__init__()
         if kind != "class" and not isinstance(encoder, TransformerEncoder):
             raise SettingsError(
@@ -52,10 +53,9 @@ class Aggregation(nn.Module):
                 "use 'class', or model.kind: transformer"
             )
         self.kind: Aggregate = kind
-        self.narrow = nn.Linear(encoder.width, NARROWED_WIDTH) if kind == "max-groups" else nn.Identity()
-        self.width = {"max-groups": MAX_GROUPS * NARROWED_WIDTH, "average-groups": AVERAGE_GROUPS * encoder.width}.get(
-            kind, encoder.width
-        )
+        self.groups = groups or GROUPS.get(kind, 1)
+        self.narrow = nn.Linear(encoder.width, narrowed) if kind == "max-groups" else nn.Identity()
+        self.width = self.groups * (narrowed if kind == "max-groups" else encoder.width)
 
     def forward(
         self, signals: Float[Tensor, "batch channel time"], *, encoder: Encoder
@@ -74,8 +74,8 @@ class Aggregation(nn.Module):
             case "average":
                 return states.mean(dim=1)
             case "max-groups":
-                groups = self.narrow(states).tensor_split(MAX_GROUPS, dim=1)
+                groups = self.narrow(states).tensor_split(self.groups, dim=1)
                 return torch.cat([group.amax(dim=1) for group in groups], dim=1)
             case "average-groups":
-                groups = states.tensor_split(AVERAGE_GROUPS, dim=1)
+                groups = states.tensor_split(self.groups, dim=1)
                 return torch.cat([group.mean(dim=1) for group in groups], dim=1)

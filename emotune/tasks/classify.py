@@ -1,4 +1,4 @@
-"""Fine-tuning: high or low arousal or valence, from an encoder's representations.
+"""Fine-tuning: high or low ratings, or one of several conditions, from an encoder's representations.
 
 For a signal with label y (1: high, 0: low) and the output o of the network, with s the logistic function (equation 4):
 
@@ -7,6 +7,14 @@ For a signal with label y (1: high, 0: low) and the output o of the network, wit
 The weight w_p gives both classes the same total weight. With it s(o) is the probability of the high class in data with
 as many high as low segments; the probability in data such as the training segments is s(o - log w_p).
 
+For k classes (``classes``), with the outputs o_1 ... o_k, of which o_y is that of the label's class:
+
+    loss = -w_y log softmax(o)_y,    w_c = n / (k n_c), with n_c of the n training segments in class c
+
+The weights give all classes the same total weight, and have the mean 1 over the training segments. For two classes this
+is equation 4 times a constant. ``softmax(o)`` is the probability in data with equally frequent classes;
+``softmax(o - log w)`` is that in data such as the training segments.
+
 Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), sections III-D and IV-D;
 the EEG classifier (64 hidden units, dropout 0.6): Vazquez-Rodriguez et al. 2022 (hal-03897400), section 4.3.
 """
@@ -14,6 +22,7 @@ the EEG classifier (64 hidden units, dropout 0.6): Vazquez-Rodriguez et al. 2022
 import itertools
 import math
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,6 +31,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, field_validator, model_validator
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,23 +39,41 @@ from emotune.data.batches import Batch
 from emotune.errors import DataError
 from emotune.models import Encoder
 from emotune.models.dropout import Dropout
-from emotune.tasks.aggregation import Aggregate, Aggregation
+from emotune.tasks.aggregation import GROUPS, NARROWED_WIDTH, Aggregate, Aggregation
 from emotune.tasks.base import Objective, Sums, TaskSettings
-from emotune.tasks.scores import BIN_SUMS, bin_sums, classification_scores, expected_calibration_error
-from emotune.tasks.thresholds import Threshold, thresholds
+from emotune.tasks.calibration import Calibration, apply_sigmoid
+from emotune.tasks.labels import label_classes, label_condition, label_ratings
+from emotune.tasks.scores import (
+    BIN_SUMS,
+    bin_sums,
+    class_scores,
+    classification_scores,
+    confusion_scores,
+    expected_calibration_error,
+)
+from emotune.tasks.thresholds import Threshold
 
 
 class Classify(TaskSettings):
-    """Classification of ratings as high or low; the defaults are the published ECG classifier."""
+    """Classification of ratings as high or low, or of conditions; the defaults are the published ECG classifier."""
 
     kind: Literal["classify"] = "classify"
 
-    target: Literal["arousal", "valence", "dominance", "liking", "condition"] = "arousal"
-    """What is predicted: the rating of arousal, valence, dominance or liking, or whether the condition equals
-    ``high``."""
+    target: Literal[
+        "arousal", "valence", "dominance", "liking", "familiarity",
+        "neutral", "disgust", "happiness", "surprise", "anger", "fear", "sadness",
+        "condition",
+    ] = "arousal"  # fmt: skip
+    """What is predicted: a rating, of those that the corpus has (`emotune data describe` lists them), or the condition.
+    AMIGOS has all of them, DREAMER arousal, valence and dominance, DEAP these and liking."""
 
     high: str = ""
     """With target ``condition``: the condition that counts as high; all others count as low."""
+
+    classes: tuple[str, ...] = ()
+    """With target ``condition``, in the place of ``high``: the conditions that are the classes, at least two, such as
+    ``[baseline, stress, amusement]``. The loss is the categorical cross-entropy. Segments with another condition are
+    not used."""
 
     threshold: float | Literal["mean"] | Threshold = Threshold()
     """Ratings above the threshold are high: a number; ``{of: corpus}`` (the mean of each corpus), ``{of: subject}``,
@@ -53,12 +81,19 @@ class Classify(TaskSettings):
 
     class_weight: Literal["balanced", "none"] = "balanced"
     """Weight of the high class in the loss: ``balanced`` (w_p, negatives / positives, as published for ECG) or ``none``
-    (1: plain cross-entropy; the paper on ECG and EEG mentions no weight)."""
+    (1: plain cross-entropy; the paper on ECG and EEG mentions no weight). With ``classes``, ``balanced`` gives each
+    class the same total weight."""
 
     aggregate: Aggregate = "class"
     """What is classified: the representation of the class token (``class``) or of the ``last`` sample, or a pool over
     all samples: ``max`` (max-pool 1), ``average`` (avg-pool 1), ``max-groups`` (max-pool 2: 64 features, maximum of
     each half) or ``average-groups`` (avg-pool 2: average of each quarter)."""
+
+    groups: int | None = Field(default=None, ge=1)
+    """Groups in time of ``max-groups`` and ``average-groups``; null: the published 2 and 4."""
+
+    narrowed: int = Field(default=NARROWED_WIDTH, ge=1)
+    """Features of each sample after the linear layer of ``max-groups``."""
 
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (1024, 512)
     """Hidden units of each layer of the classifier, as a list or, in a search space, as text such as ``1024-512``."""
@@ -74,16 +109,40 @@ class Classify(TaskSettings):
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1", "balanced_accuracy", "ece")
     selection: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/macro_f1", "max")
-    network: ClassVar[frozenset[str]] = frozenset({"aggregate", "hidden", "dropout", "frozen"})
+    network: ClassVar[frozenset[str]] = frozenset({"aggregate", "groups", "narrowed", "hidden", "dropout", "frozen"})
 
     @model_validator(mode="after")
     def _refuse_what_has_no_effect(self) -> "Classify":
-        if bool(self.high) != (self.target == "condition"):
+        if self.classes:
+            self._check_classes()
+        elif bool(self.high) != (self.target == "condition"):
             raise ValueError(
                 f"high: {self.high!r} with target: {self.target}; with target: condition give a condition as high, "
-                "and with other targets remove it"
+                "or several as classes, and with other targets remove it"
             )
         return self
+
+    @model_validator(mode="after")
+    def _refuse_pools_without_effect(self) -> "Classify":
+        if self.groups is not None and self.aggregate not in GROUPS:
+            raise ValueError(
+                f"groups has no effect with aggregate: {self.aggregate}. Remove it or set aggregate: "
+                f"{' or '.join(GROUPS)}"
+            )
+        if self.narrowed != NARROWED_WIDTH and self.aggregate != "max-groups":
+            raise ValueError(
+                f"narrowed has no effect with aggregate: {self.aggregate}. Remove it or set aggregate: max-groups"
+            )
+        return self
+
+    def _check_classes(self) -> None:
+        if self.target != "condition" or self.high:
+            raise ValueError(
+                f"classes: {list(self.classes)} with target: {self.target} and high: {self.high!r}; classes need "
+                "target: condition and no high"
+            )
+        if len(set(map(_in_metric, self.classes))) < max(2, len(self.classes)) or "" in self.classes:
+            raise ValueError(f"classes: {list(self.classes)} was given, expected at least two different conditions")
 
     @field_validator("hidden", mode="before")
     @classmethod
@@ -94,7 +153,7 @@ class Classify(TaskSettings):
 
     def yardstick(self, metric: str) -> dict[str, str]:
         """Return the settings that decide the labels, and for a loss those of its weights."""
-        names = ["target", "high", "threshold"]
+        names = ["target", "high", "classes", "threshold"]
         names += ["shuffled"] if metric.startswith("train/") else []
         names += ["class_weight"] if metric.endswith(("/loss", "/ece")) else []
         remedies = dict.fromkeys(names, "")
@@ -105,7 +164,7 @@ class Classify(TaskSettings):
     def labels(
         self, index: pd.DataFrame, *, train: Int64[np.ndarray, " row"] | None = None
     ) -> Float[np.ndarray, " segment"]:
-        """Return 1 (high), 0 (low) or NaN (not rated) for each segment.
+        """Return 1 (high), 0 (low) or NaN (not rated) for each segment; with ``classes``, the number of its class.
 
         Args:
             index: The store's index, a row per segment.
@@ -113,44 +172,38 @@ class Classify(TaskSettings):
                 division into folds, for which that threshold is the mean of each corpus.
 
         Raises:
-            DataError: No recording is rated, or all ratings are on one side of the threshold.
+            DataError: No recording is rated, all ratings are on one side of the threshold, or no segment has a
+                condition that is named.
         """
+        if self.classes:
+            return label_classes(index, classes=self.classes)
         if self.target == "condition":
-            return _by_condition(index, high=self.high)
-        column = f"rating_{self.target}"
-        if column not in _rated_columns(index):
-            raise DataError(_no_ratings(index, target=self.target))
-        ratings = index[column].to_numpy(dtype=float)
-        limits = thresholds(index, rating=self.target, threshold=self.threshold, train=train)
-        labels = np.where(np.isnan(ratings), np.nan, (ratings > limits).astype(float))
-        if len(np.unique(labels[~np.isnan(labels)])) < 2:
-            known = np.unique(limits[~np.isnan(labels)])
-            side = f"{known[0]:g}" if len(known) == 1 else f"its threshold ({known[0]:g} to {known[-1]:g})"
-            raise DataError(
-                f"every rating of {self.target} lies on one side of {side}; set task.threshold so that "
-                f"ratings between {np.nanmin(ratings):g} and {np.nanmax(ratings):g} fall on both sides"
-            )
-        return labels
+            return label_condition(index, high=self.high)
+        return label_ratings(index, rating=self.target, threshold=self.threshold, train=train)
 
-    def class_names(self, conditions: Sequence[str]) -> tuple[str, str]:
-        """Return the names of the low and of the high class.
+    def class_names(self, conditions: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the low and of the high class, or of the ``classes``; the label is the position.
 
         Args:
             conditions: The conditions of the labelled segments.
         """
+        if self.classes:
+            return self.classes
         if self.target != "condition":
             return "low", "high"
         others = sorted(set(conditions) - {"", self.high})
         return (others[0] if len(others) == 1 else f"not {self.high}"), self.high
 
-    def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "ClassifyObjective":
-        """Return the objective; the weight w_p of the positive class is negatives / positives of the labels.
+    def build(self, encoder: Encoder, *, channels: int, labels: np.ndarray | None) -> "ClassifierObjective":
+        """Return the objective; the weights of the classes follow from the labels.
 
         Raises:
             DataError: One of the classes has no training segment.
         """
         del channels
         assert labels is not None
+        if self.classes:
+            return CategoricalObjective(self, encoder, weights=self._weights(labels))
         positive = float((labels == 1).sum())
         negative = float((labels == 0).sum())
         if not positive or not negative:
@@ -161,67 +214,76 @@ class Classify(TaskSettings):
         weight = negative / positive if self.class_weight == "balanced" else 1.0
         return ClassifyObjective(self, encoder, positive_weight=weight)
 
-
-def _no_ratings(index: pd.DataFrame, *, target: str) -> str:
-    """Return the refusal of a store without the target's ratings, with the settings that use what it has."""
-    rated = [column.removeprefix("rating_") for column in _rated_columns(index)]
-    conditions = _conditions_of(index)
-    remedies = [f"it has ratings of {', '.join(rated)}: set task.target to one of them"] if rated else []
-    if len(conditions) > 1:
-        remedies.append(
-            f"it has the conditions {', '.join(map(repr, conditions))}: set task.target: condition and task.high to "
-            "one of them"
-        )
-    return f"the store has no ratings of {target}; {'; '.join(remedies) or 'task.target needs a rated corpus'}"
-
-
-def _rated_columns(index: pd.DataFrame) -> list[str]:
-    return [str(column) for column in index.filter(regex="^rating_").dropna(axis="columns", how="all")]
+    def _weights(self, labels: np.ndarray) -> list[float]:
+        """Return the weight of each class in the loss."""
+        counts = [int((labels == number).sum()) for number in range(len(self.classes))]
+        absent = [name for name, count in zip(self.classes, counts, strict=True) if not count]
+        if absent:
+            raise DataError(
+                f"no training segment has the condition {', '.join(map(repr, absent))}; all of task.classes are "
+                "needed. Use another fold or another seed"
+            )
+        if self.class_weight == "none":
+            return [1.0] * len(counts)
+        return [sum(counts) / (len(counts) * count) for count in counts]
 
 
-def _conditions_of(index: pd.DataFrame) -> list[str]:
-    return sorted(set(index["condition"].astype(str)) - {""}) if "condition" in index else []
+def _in_metric(name: str) -> str:
+    """Return the name of a class in the name of a metric: MLflow allows letters, digits and few other signs."""
+    return re.sub(r"[^\w. -]", "_", name)
 
 
-def _by_condition(index: pd.DataFrame, *, high: str) -> Float[np.ndarray, " segment"]:
-    known = _conditions_of(index)
-    if high not in known or len(known) < 2:
-        raise DataError(
-            f"task.high: {high!r} was given, but the conditions of the store are "
-            f"{', '.join(map(repr, known)) or 'none'}; name one of at least two"
-        )
-    conditions = index["condition"].astype(str).to_numpy()
-    return np.where(conditions == "", np.nan, (conditions == high).astype(float))
+class ClassifierObjective(Objective):
+    """A fully connected network on the aggregated representations (``e_CLS``); its outputs are logits of classes."""
 
-
-class ClassifyObjective(Objective):
-    """Weighted binary cross-entropy of a fully connected network on the aggregated representations (``e_CLS``)."""
-
-    def __init__(self, settings: Classify, encoder: Encoder, *, positive_weight: float) -> None:
+    def __init__(self, settings: Classify, encoder: Encoder, *, outputs: int) -> None:
         super().__init__()
         self.settings = settings
         self.encoder = encoder
-        self.aggregation = Aggregation(settings.aggregate, encoder=encoder)
+        self.aggregation = Aggregation(
+            settings.aggregate, encoder=encoder, groups=settings.groups, narrowed=settings.narrowed
+        )
         sizes = [self.aggregation.width, *settings.hidden]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), Dropout(settings.dropout)]
-        self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
-        self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
-        self.log_weight = math.log(positive_weight)
+        self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
         if settings.frozen:
             encoder.requires_grad_(requires_grad=False)
 
-    def train(self, mode: bool = True) -> "ClassifyObjective":  # noqa: FBT001, FBT002 (torch's signature)
+    def train(self, mode: bool = True) -> "ClassifierObjective":  # noqa: FBT001, FBT002 (torch's signature)
         """Set training mode; a frozen encoder stays in evaluation mode, without dropout."""
         super().train(mode)
         if self.settings.frozen:
             self.encoder.eval()
         return self
 
-    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
-        """Return the logit of the high class, in float32."""
-        return self.head(self._aggregated(signals))[:, 0].float()
+    @abstractmethod
+    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch ..."]:
+        """Return the logit of the high class, or the logit of each class, in float32."""
+
+    @abstractmethod
+    def unweighted(self, logits: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Return logits without the weights of the classes: their probabilities are those in the training segments."""
+
+    @abstractmethod
+    def probabilities(
+        self, logits: Float[np.ndarray, "segment ..."], *, calibration: Calibration | None
+    ) -> tuple[Float[np.ndarray, "segment ..."], Float[np.ndarray, "segment ..."]]:
+        """Return probabilities of the high class, or of each class, from logits.
+
+        Args:
+            logits: Logits of segments, from `logits`.
+            calibration: Calibration of the unweighted logit of the high class; None: there is none.
+
+        Returns:
+            The probability in data such as the training segments; and that with the classes weighted as in the loss,
+            by which the scores of a training classify a segment.
+        """
+
+    @abstractmethod
+    def _cross_entropy(self, logits: Float[Tensor, "batch ..."], batch: Batch) -> Float[Tensor, ""]:
+        """Return the summed weighted cross-entropy of a batch."""
 
     def _aggregated(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch aggregated"]:
         return self.aggregation(signals, encoder=self.encoder)
@@ -240,9 +302,22 @@ class ClassifyObjective(Objective):
             self.train(training)
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
-        """Return this batch's part of equation 4, averaged over the joint batch."""
+        """Return this batch's part of the weighted cross-entropy, averaged over the joint batch."""
         del generator
         return self._cross_entropy(self.logits(batch.signals), batch) / batch.joint_size
+
+
+class ClassifyObjective(ClassifierObjective):
+    """Weighted binary cross-entropy, equation 4."""
+
+    def __init__(self, settings: Classify, encoder: Encoder, *, positive_weight: float) -> None:
+        super().__init__(settings, encoder, outputs=1)
+        self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
+        self.log_weight = math.log(positive_weight)
+
+    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
+        """Return the logit of the high class, in float32."""
+        return self.head(self._aggregated(signals))[:, 0].float()
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed loss, the four counts of the confusion matrix, and the sums of the calibration error."""
@@ -278,8 +353,92 @@ class ClassifyObjective(Objective):
         """Return logits whose logistic function is the probability of the high class: ``logit - log w_p``."""
         return logits - self.log_weight
 
+    def probabilities(
+        self, logits: Float[np.ndarray, " segment"], *, calibration: Calibration | None
+    ) -> tuple[Float[np.ndarray, " segment"], Float[np.ndarray, " segment"]]:
+        """Return the probability of the high class in two ways, see `ClassifierObjective.probabilities`."""
+        slope, intercept = (1.0, 0.0) if calibration is None else (calibration.slope, calibration.intercept)
+        own = apply_sigmoid(logits - self.log_weight, slope=slope, intercept=intercept)
+        return own, apply_sigmoid(logits, slope=1.0, intercept=0.0)
+
     def _cross_entropy(self, logits: Float[Tensor, " batch"], batch: Batch) -> Float[Tensor, ""]:
         assert batch.label is not None
         return functional.binary_cross_entropy_with_logits(
             logits, batch.label, pos_weight=self.get_buffer("positive_weight"), reduction="sum"
         )
+
+
+class CategoricalObjective(ClassifierObjective):
+    """Weighted categorical cross-entropy of the classes of a task.
+
+    Args:
+        settings: The task.
+        encoder: The network below.
+        weights: Weight of each class in the loss.
+    """
+
+    def __init__(self, settings: Classify, encoder: Encoder, *, weights: Sequence[float]) -> None:
+        super().__init__(settings, encoder, outputs=len(weights))
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self.log_weights = np.log(np.asarray(weights, dtype=np.float64))
+
+    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch label"]:
+        """Return the logit of each class, in float32."""
+        return self.head(self._aggregated(signals)).float()
+
+    def unweighted(self, logits: Float[Tensor, "batch label"]) -> Float[Tensor, "batch label"]:
+        """Return logits whose softmax is the probability in data such as the training segments."""
+        return logits - self.get_buffer("weights").log()
+
+    def probabilities(
+        self, logits: Float[np.ndarray, "segment label"], *, calibration: Calibration | None
+    ) -> tuple[Float[np.ndarray, "segment label"], Float[np.ndarray, "segment label"]]:
+        """Return the probability of each class in two ways, see `ClassifierObjective.probabilities`."""
+        assert calibration is None, "classes have no calibration"
+        return softmax(logits - self.log_weights, axis=1), softmax(logits, axis=1)
+
+    def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
+        """Return the summed loss, the cells of the confusion matrix, and the sums of the calibration error."""
+        del generator
+        assert batch.label is not None
+        logits, count = self.logits(batch.signals), len(self.log_weights)
+        truth, predicted = batch.label.long(), logits.argmax(dim=1)
+        cells = torch.bincount(truth * count + predicted, minlength=count**2).tolist()
+        confidence, likeliest = self.unweighted(logits).softmax(dim=1).max(dim=1)
+        return {
+            **bin_sums(confidence, (likeliest == truth).to(confidence)),
+            "error": self._cross_entropy(logits, batch).item(),
+            **{name: float(cell) for name, cell in zip(_cell_names(count), cells, strict=True)},
+        }
+
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Return loss, accuracy, macro F1, balanced accuracy, calibration error, and recall and F1 of each class.
+
+        A segment is classified as the class with the largest logit: as the loss does, this gives all classes the same
+        weight. The calibration error (``ece``) is that of the probability of the likeliest class of `unweighted`
+        logits. A class without a segment has no recall and no F1.
+        """
+        count = len(self.log_weights)
+        matrix = np.array([sums[name] for name in _cell_names(count)]).reshape(count, count)
+        by_class = zip(self.settings.classes, class_scores(matrix), matrix.sum(axis=1), strict=True)
+        return {
+            "loss": sums["error"] / float(matrix.sum()),
+            **confusion_scores(matrix),
+            "ece": expected_calibration_error({name: sums[name] for name in BIN_SUMS}),
+            **{
+                f"{score}_{_in_metric(name)}": scores[score]
+                for name, scores, segments in by_class
+                if segments
+                for score in ("recall", "f1")
+            },
+        }
+
+    def _cross_entropy(self, logits: Float[Tensor, "batch label"], batch: Batch) -> Float[Tensor, ""]:
+        assert batch.label is not None
+        weights, labels = self.get_buffer("weights"), batch.label.long()
+        return (functional.cross_entropy(logits, labels, reduction="none") * weights[labels]).sum()
+
+
+def _cell_names(count: int) -> list[str]:
+    """Return the names of the cells of a confusion matrix, row by row; a row is a label."""
+    return [f"label{label}_as{predicted}" for label in range(count) for predicted in range(count)]

@@ -1,4 +1,4 @@
-"""Scores of a binary classification, from counts that can be added over batches and workers.
+"""Scores of a classification, from counts that can be added over batches and workers.
 
 Accuracy, macro F1 and balanced accuracy are those of scikit-learn, also where a class does not occur: the macro F1 is
 the mean over the classes that occur among the labels or the predictions, and the balanced accuracy the mean recall
@@ -45,6 +45,53 @@ def classification_scores(counts: Counts) -> dict[str, float]:
     }
 
 
+def majority_label(labels: Float[np.ndarray, " segment"]) -> float:
+    """Return the most frequent label, or the smallest of several that are equally frequent."""
+    values, counts = np.unique(labels, return_counts=True)
+    return float(values[counts.argmax()])
+
+
+def confusion_scores(matrix: Float[np.ndarray, "label predicted"]) -> dict[str, float]:
+    """Return ``accuracy``, ``macro_f1`` and ``balanced_accuracy`` (0 to 1) of several classes.
+
+    Args:
+        matrix: Number of segments by label (row) and predicted class (column).
+    """
+    right, labels, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    occurs = labels + predicted > 0
+    f1 = 2 * right[occurs] / (labels + predicted)[occurs]
+    recalls = right[labels > 0] / labels[labels > 0]
+    return {
+        "accuracy": float(right.sum() / matrix.sum()),
+        "macro_f1": float(f1.mean()),
+        "balanced_accuracy": float(recalls.mean()),
+    }
+
+
+def label_scores(predicted: Float[np.ndarray, " segment"], *, truth: Float[np.ndarray, " segment"]) -> dict[str, float]:
+    """Return ``accuracy``, ``macro_f1`` and ``balanced_accuracy`` (0 to 1) of predicted labels, 0, 1, 2 and so on."""
+    count = 1 + int(max(predicted.max(initial=0), truth.max(initial=0)))
+    cells = np.bincount(truth.astype(int) * count + predicted.astype(int), minlength=count**2)
+    return confusion_scores(cells.reshape(count, count).astype(float))
+
+
+def class_scores(matrix: Float[np.ndarray, "label predicted"]) -> list[dict[str, float]]:
+    """Return ``precision``, ``recall`` and ``f1`` of each class (0 to 1); 0 where there is nothing to divide by.
+
+    Args:
+        matrix: Number of segments by label (row) and predicted class (column).
+    """
+    right, labels, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    return [
+        {
+            "precision": float(right[number] / max(predicted[number], 1)),
+            "recall": float(right[number] / max(labels[number], 1)),
+            "f1": float(2 * right[number] / max(labels[number] + predicted[number], 1)),
+        }
+        for number in range(len(matrix))
+    ]
+
+
 def interval_half_width(values: Sequence[float]) -> float | None:
     """Return the half width of the mean's t interval, ``t(0.975, n - 1) * s / sqrt(n)``; None for a single value.
 
@@ -64,6 +111,13 @@ def bin_sums(probabilities: Float[Tensor, " batch"], truth: Shaped[Tensor, " bat
     sums = torch.zeros(3, CALIBRATION_BINS, dtype=torch.float64, device=probabilities.device)
     sums.index_add_(1, bins, rows.double())
     return dict(zip(BIN_SUMS, sums.T.flatten().tolist(), strict=True))
+
+
+def bin_sums_of(
+    probabilities: Float[np.ndarray, " segment"], truth: Shaped[np.ndarray, " segment"]
+) -> dict[str, float]:
+    """Return `bin_sums` of arrays."""
+    return bin_sums(torch.from_numpy(probabilities), torch.from_numpy(truth))
 
 
 def expected_calibration_error(sums: Mapping[str, float]) -> float:

@@ -1,11 +1,10 @@
 """Calibration of a trained classifier on its validation segments."""
 
 import numpy as np
-import torch
 
 from emotune.tasks.calibration import Calibration, apply_sigmoid, fit_sigmoid
 from emotune.tasks.classify import ClassifyObjective
-from emotune.tasks.scores import bin_sums, expected_calibration_error
+from emotune.tasks.scores import bin_sums_of, expected_calibration_error
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.loop import TrainingData, collect_logits
 
@@ -38,4 +37,4 @@ def calibrate(
 
 
 def _error(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    return expected_calibration_error(bin_sums(torch.from_numpy(probabilities), torch.from_numpy(truth)))
+    return expected_calibration_error(bin_sums_of(probabilities, truth))

@@ -24,7 +24,7 @@ from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.base import Sums
-from emotune.tasks.classify import ClassifyObjective
+from emotune.tasks.classify import ClassifierObjective
 from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
@@ -200,7 +200,7 @@ def train_epoch(
         metrics |= evaluate(
             state.objective, training_data, training_data.fold.val, prefix="val", group=group, execution=state.execution
         )
-    metrics["train/lr"] = state.optimiser.param_groups[0]["lr"]
+    metrics["train/lr"] = state.optimiser.param_groups[0]["lr"] / state.optimiser.param_groups[0]["factor"]
     metrics["train/segments_per_second"] = len(training_data.fold.train) / max(state.progress.seconds, 1e-9)
     report = EpochReport(state.epoch + 1, metrics)
     state.history.append(report)
@@ -246,7 +246,7 @@ class _Seeds:
 def _step(state: TrainState, batch: Batch, *, rate: float, seeds: _Seeds, group: WorkerGroup) -> Tensor:
     """Make one optimiser step, and return this worker's part of the mean loss times the joint batch's segments."""
     for parameters in state.optimiser.param_groups:
-        parameters["lr"] = rate
+        parameters["lr"] = rate * parameters["factor"]
     generator = torch.Generator(state.execution.device).manual_seed(seeds.of("mask"))
     seed_dropout(state.objective, seed=seeds.of("dropout"), first=batch.offset, count=len(batch.rows))
     network = state.objective if state.network is None else state.network
@@ -308,9 +308,9 @@ def evaluate(
 
 @torch.no_grad()
 def collect_logits(
-    objective: ClassifyObjective, training_data: TrainingData, rows: np.ndarray, *, execution: ExecutionPlan = PLAIN
+    objective: ClassifierObjective, training_data: TrainingData, rows: np.ndarray, *, execution: ExecutionPlan = PLAIN
 ) -> np.ndarray:
-    """Return the logit of the high class for each of the rows, in their order; classes are weighted as in training.
+    """Return the logit of the high class, or of each class, for each of the rows; classes are weighted as in training.
 
     Args:
         objective: The classifier, which is left in evaluation mode.

@@ -1,13 +1,14 @@
 """The optimiser and its learning-rate schedule."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from emotune.base import Settings
+from emotune.models import Encoder
 
 Schedule = Literal["linear", "step", "none", "decay", "staircase", "cosine_restarts", "cosine_as_reported"]
 FALLING_TO_ZERO: tuple[Schedule, ...] = ("linear", "cosine_restarts")
@@ -24,21 +25,38 @@ SCHEDULES_WITH: dict[str, tuple[Schedule, ...]] = {
 """The schedules that each setting has an effect on."""
 
 
+SETTINGS_OF_SGD = ("momentum", "nesterov")
+"""Settings that only ``sgd`` has an effect of."""
+
+
 class Optim(Settings):
-    """Adam and its learning-rate schedule; the defaults are those of the published ECG pre-training.
+    """The optimiser and its learning-rate schedule; the defaults are those of the published ECG pre-training.
 
     Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-C. The paper gives the schedule in epochs;
     here the linear and cosine schedules and the warm-up change the learning rate at every optimiser step.
     """
 
-    kind: Literal["adam", "adamw"] = "adam"
-    """Optimiser: ``adam`` adds the weight decay to the gradient (L2, as published), ``adamw`` decouples it."""
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    """Optimiser: ``adam`` adds the weight decay to the gradient (L2, as published), ``adamw`` decouples it; ``sgd`` is
+    stochastic gradient descent with ``momentum``, which adds the weight decay to the gradient."""
 
     lr: float = Field(default=1e-3, gt=0, le=10)
     """Peak learning rate."""
 
+    encoder_factor: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate of the encoder; that of the task's head is ``lr``."""
+
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of the learning rate of each layer of the encoder over that of the layer above it."""
+
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's running averages of the gradient and of its square."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step that each step of ``sgd`` repeats."""
+
+    nesterov: bool = False
+    """Nesterov's momentum of ``sgd``: the gradient is corrected by the momentum of the coming step."""
 
     weight_decay: float = Field(default=0.005, ge=0)
     """Weight decay (L2 coefficient) of all trained parameters."""
@@ -80,6 +98,12 @@ class Optim(Settings):
                 raise ValueError(
                     f"{name} has no effect with schedule: {self.schedule}. Remove it or set schedule: {others}"
                 )
+        for name in ("betas",) if self.kind == "sgd" else SETTINGS_OF_SGD:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                kinds = "adam or adamw" if name == "betas" else "sgd"
+                raise ValueError(f"{name} has no effect with kind: {self.kind}. Remove it or set kind: {kinds}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: true was given with momentum: 0; give a momentum above 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas {self.betas}: give numbers from 0 to 1 (1 excluded)")
         return self
@@ -91,9 +115,35 @@ class Optim(Settings):
             module: The module whose parameters are trained.
             fused: Whether a step is one kernel over all parameters.
         """
-        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        trained = self.parameter_groups(module)
+        shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": fused}
+        if self.kind == "sgd":
+            return torch.optim.SGD(trained, momentum=self.momentum, nesterov=self.nesterov, **shared)
         optimiser = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.kind]
-        return optimiser(trained, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused)
+        return optimiser(trained, betas=self.betas, **shared)
+
+    def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        """Return the parameters that require gradients, in groups with equal learning rates.
+
+        A group has the ``factor`` of its learning rate: 1 for the head, which comes first, and for the layer of the
+        encoder with n layers above it ``encoder_factor * layer_decay^n``. Without factors there is one group.
+
+        Source: Howard and Ruder 2018 (arXiv:1801.06146), section 3.2; Clark et al. 2020 (arXiv:2003.10555).
+        """
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if self.encoder_factor == self.layer_decay == 1:
+            return [{"params": trained, "factor": 1.0}]
+        encoder = module.get_submodule("encoder")
+        assert isinstance(encoder, Encoder)
+        layers = [[parameter for parameter in layer if parameter.requires_grad] for layer in encoder.layers()]
+        inside = {id(parameter) for layer in layers for parameter in layer}
+        head = [parameter for parameter in trained if id(parameter) not in inside]
+        groups = [{"params": head, "factor": 1.0}]
+        groups += [
+            {"params": layer, "factor": self.encoder_factor * self.layer_decay**above}
+            for above, layer in enumerate(reversed(layers))
+        ]
+        return [group for group in groups if group["params"]]
 
     def learning_rate(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
         """Return the learning rate of one optimiser step.

@@ -73,8 +73,17 @@ def test_eeg_is_ten_channels_by_name(tmp_path: Path, content: dict[str, Any]) ->
 def test_arousal_is_the_first_question_and_valence_the_second(tmp_path: Path, content: dict[str, Any]) -> None:
     content["labels_selfassessment"][0][7][0, :2] = 2.5, 8.25
     rated = recordings(read_subject(tmp_path, content))[content["VideoIDs"][0][7]]
-    assert rated.ratings == {"arousal": 2.5, "valence": 8.25}
-    assert rated.scales == {"arousal": (1, 9), "valence": (1, 9)}
+    assert (rated.ratings["arousal"], rated.ratings["valence"]) == (2.5, 8.25)
+    assert (rated.scales["arousal"], rated.scales["valence"]) == ((1, 9), (1, 9))
+
+
+def test_the_other_questions_are_ratings_in_the_order_of_the_file(tmp_path: Path, content: dict[str, Any]) -> None:
+    content["labels_selfassessment"][0][7][0] = [1, 2, 3, 4, 5, 0, 1, 0, 1, 0, 1, 0]
+    rated = recordings(read_subject(tmp_path, content))[content["VideoIDs"][0][7]]
+    felt = {"neutral": 0, "disgust": 1, "happiness": 0, "surprise": 1, "anger": 0, "fear": 1, "sadness": 0}
+    assert rated.ratings == {"arousal": 1, "valence": 2, "dominance": 3, "liking": 4, "familiarity": 5, **felt}
+    assert {rated.scales[name] for name in felt} == {(0, 1)}
+    assert {rated.scales[name] for name in ("dominance", "liking", "familiarity")} == {(1, 9)}
 
 
 def test_without_long_videos_their_cells_are_empty(tmp_path: Path, content: dict[str, Any]) -> None:
@@ -110,7 +119,7 @@ def test_a_rating_outside_its_scale_is_left_out(tmp_path: Path, content: dict[st
         (f"{SOURCE}, video {video}, arousal 0", "a rating is outside its scale, 1 to 9; the recording is kept"),
         (f"{SOURCE}, video {video}, valence", "a rating is missing; the recording is kept"),
     ]
-    assert recordings(items)[video].ratings == {}
+    assert not {"arousal", "valence"} & set(recordings(items)[video].ratings)
 
 
 def test_a_channel_of_nan_is_handed_over_as_it_is(tmp_path: Path, content: dict[str, Any]) -> None:

@@ -70,9 +70,10 @@ def test_eeg_is_ten_channels_by_the_names_in_the_file(tmp_path: Path, content: d
 def test_clips_have_ratings_from_1_to_5_and_baselines_none(tmp_path: Path, content: dict[str, Any]) -> None:
     subject(content, 1)["ScoreArousal"][6, 0] = 4
     subject(content, 1)["ScoreValence"][6, 0] = 2
+    subject(content, 1)["ScoreDominance"][6, 0] = 5
     clips = recordings(read_content(tmp_path, content))
-    assert clips["S01", "7"].ratings == {"arousal": 4, "valence": 2}
-    assert clips["S01", "7"].scales == {"arousal": (1, 5), "valence": (1, 5)}
+    assert clips["S01", "7"].ratings == {"arousal": 4, "valence": 2, "dominance": 5}
+    assert clips["S01", "7"].scales == dict.fromkeys(("arousal", "valence", "dominance"), (1, 5))
     assert not clips["S01", "7-baseline"].ratings
     assert clips["S01", "7-baseline"].condition == "baseline"
 
@@ -115,14 +116,14 @@ def test_a_rating_that_cannot_be_is_left_out(tmp_path: Path, content: dict[str, 
     items = read_content(tmp_path, content)
     (left_out,) = (item for item in items if isinstance(item, ExcludedData))
     assert left_out.source.startswith("DREAMER.mat, subject 2, video 1, arousal")
-    assert recordings(items)["S02", "1"].ratings == {"valence": 3}
+    assert recordings(items)["S02", "1"].ratings == {"valence": 3, "dominance": 3}
 
 
 def test_without_scores_signals_are_kept(tmp_path: Path, content: dict[str, Any]) -> None:
     del subject(content, 1)["ScoreValence"]
     items = read_content(tmp_path, content)
     assert len(recordings(items)) == 72
-    assert recordings(items)["S01", "1"].ratings == {"arousal": 5}
+    assert recordings(items)["S01", "1"].ratings == {"arousal": 5, "dominance": 3}
     assert len([item for item in items if isinstance(item, ExcludedData)]) == 18
 
 

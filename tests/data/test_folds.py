@@ -293,9 +293,33 @@ def test_a_name_in_two_corpora_needs_the_corpus() -> None:
     assert set(index["corpus"].iloc[test]) == {"dreamer"}
 
 
+def test_all_people_of_a_corpus_test_and_those_of_another_train() -> None:
+    index = pd.concat([two_arms().assign(corpus=name) for name in ("amigos", "case", "dreamer")], ignore_index=True)
+    folds = Folds.model_validate({"test": {"corpora": ["dreamer"]}, "train": {"corpora": ["amigos"]}})
+    parts = split(index, folds)
+    for rows, corpus in ((parts.train, "amigos"), (parts.val, "amigos"), (parts.test, "dreamer")):
+        assert set(index["corpus"].iloc[rows]) == {corpus}
+    everybody_else = split(index, Folds.model_validate({"test": {"corpora": ["dreamer"]}}))
+    assert set(index["corpus"].iloc[everybody_else.train]) == {"amigos", "case"}
+    with pytest.raises(SettingsError, match=r"folds\.test\.corpora: the data have no corpus 'dreamr'.*dreamer"):
+        split(index, Folds.model_validate({"test": {"corpora": ["dreamr"]}}))
+
+
+def test_a_corpus_is_on_one_side_of_every_fold_by_corpus() -> None:
+    index = pd.concat([two_arms().assign(corpus=name) for name in ("amigos", "case", "dreamer")], ignore_index=True)
+    tested = []
+    for number in range(3):
+        fold = split(index, Folds(by="corpus", count=3, index=number, validation=0.0))
+        train, test = (set(index["corpus"].iloc[rows]) for rows in (fold.train, fold.test))
+        assert not train & test
+        tested += test
+    assert sorted(tested) == ["amigos", "case", "dreamer"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"test": {"corpora": ["a"], "subjects": ["a"]}}, "were given, expected one of them"),
         ({"train": {"subjects": ["a"]}}, "train was given without test"),
         ({"test": {"subjects": ["a"]}, "index": 2}, "index: 2 was given with test"),
         ({"test": {"subjects": ["a"]}, "index": None}, "index: null was given with test"),

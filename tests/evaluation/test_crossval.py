@@ -21,14 +21,15 @@ from emotune.evaluation.crossval import (
     CrossValidation,
     FoldResult,
     ProtocolName,
-    check_encoders,
     cross_validation_study,
     describe_classes,
     describe_gain,
     describe_sides,
     majority_baseline,
     protocol_of,
+    unit_count,
 )
+from emotune.evaluation.encoder_overlap import check_encoders
 from emotune.experiment import Experiment, deciding_settings
 from emotune.search.optimizer import Optimizer
 from emotune.study.resume import make_optimizer
@@ -167,9 +168,43 @@ def test_labels_that_name_the_subjects_score_at_chance_by_subject_and_high_by_se
         scores(tiny(epochs=20, batch_size=8, folds={"test": {"subjects": pair}}), marked, protocol="people", folds=None)
         for pair in (["s001", "s002"], ["s003", "s004"], ["s005", "s006"])
     ]
+    one_out = scores(experiment, marked, protocol="subject", folds=unit_count(experiment, marked, protocol="subject"))
+    corpora = replace(marked, index=marked.index.assign(corpus=np.where(number <= 3, "one", "two")))
+    by_corpus = scores(experiment, corpora, protocol="corpus", folds=2)
+    probe = tiny(epochs=20, batch_size=8, task={**TINY["task"], "frozen": True, "hidden": []})
+    by_probe = scores(probe, marked, protocol="subject", folds=3)
+    assert len(one_out) == 6
+    assert np.mean(one_out) < 0.7
+    assert np.mean(by_corpus) < 0.7
+    assert np.mean(by_probe) < 0.7
     assert np.mean(by_name) < 0.7
     assert np.mean(by_subject) < 0.7
     assert np.mean(by_segment) > 0.9
+
+
+@pytest.mark.parametrize(("protocol", "count"), [("subject", 6), ("trial", 24), ("video", 4), ("corpus", 1)])
+def test_all_folds_are_as_many_as_there_are_units_with_labels(
+    store: SegmentStore, protocol: ProtocolName, count: int
+) -> None:
+    assert unit_count(tiny(), store, protocol=protocol) == count
+    half = replace(store, index=store.index.assign(rating_valence=store.index["rating_valence"].where(
+        store.index["subject"] <= "s003")))  # fmt: skip
+    assert unit_count(tiny(), half, protocol=protocol) == {"subject": 3, "trial": 12}.get(protocol, count)
+
+
+def test_one_subject_is_tested_in_each_fold_if_there_are_as_many_folds_as_subjects(store: SegmentStore) -> None:
+    study = cross_validation_study(tiny(), protocol="subject", folds=6)
+    tested = [
+        store.index["subject"].iloc[study.base.in_fold(fold).training_data(store).fold.test].unique().tolist()
+        for fold in range(6)
+    ]
+    assert sorted(tested) == [[f"s{number:03d}"] for number in range(1, 7)]
+
+
+@pytest.mark.parametrize("protocol", ["paper", "people"])
+def test_all_folds_need_units(store: SegmentStore, protocol: ProtocolName) -> None:
+    with pytest.raises(SettingsError, match=f"--folds all was given with --protocol {protocol}"):
+        unit_count(tiny(), store, protocol=protocol)
 
 
 def test_shuffled_labels_are_those_of_the_training_segments_only(store: SegmentStore) -> None:

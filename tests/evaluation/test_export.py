@@ -129,7 +129,7 @@ def test_a_classifier_predicts_the_same_from_its_folder(classifier: Path, store:
     export_network(classifier, to=tmp_path / "model", format="hf", name="ours")
     first, second = (Predictor("ours", checkpoints=[folder]) for folder in (classifier, tmp_path / "model"))
     assert np.array_equal(first.probabilities(segments(store)), second.probabilities(segments(store)))
-    assert (first.class_names, first.high_share) == (second.class_names, second.high_share)
+    assert (first.class_names, first.shares) == (second.class_names, second.shares)
     with torch.no_grad():
         exported = Classifier(load_classifier(tmp_path / "model"))(torch.from_numpy(segments(store))).numpy()
     assert exported == pytest.approx(first.probabilities(segments(store)), abs=1e-6)

@@ -124,11 +124,11 @@ def test_what_has_no_test_segments_is_refused(pair: Pair, tmp_path: Path, stores
 def test_a_cross_validation_keeps_its_predictions_and_its_result_without_them(
     copied: SearchFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    crossval._keep_predictions(copied)
+    crossval._keep_predictions(copied, baselines=None)
     assert "scores by person and by trial: emotune scores ecg-cv" in capsys.readouterr().err
     assert kept_predictions(copied) is not None
     (copied.path / PREDICTIONS_FILE).unlink()
     shutil.rmtree(copied.path / "configurations" / "00001")
-    crossval._keep_predictions(copied)
+    crossval._keep_predictions(copied, baselines=None)
     assert "predictions.parquet was not written: 'ecg-cv' has no undamaged checkpoint" in capsys.readouterr().err
     assert crossval.load_result(copied).count == 3

@@ -8,7 +8,7 @@ from torch import nn
 
 from emotune.documents import Document, parse
 from emotune.errors import SettingsError
-from emotune.experiment import Experiment
+from emotune.experiment import ADDED_TO_MODEL, Experiment, deciding_settings
 from emotune.models import ConvNet, Transformer
 from emotune.tasks import Classify
 
@@ -126,3 +126,55 @@ def test_published_classifier_on_frozen_features() -> None:
     assert len(trained) == 8
     assert all(name.startswith("head.") for name in trained)
     assert objective.logits(torch.randn(2, 1, 128)).shape == (2,)
+
+
+def test_every_gap_has_its_own_pool() -> None:
+    settings = ConvNet(channels=(2, 3, 4), kernels=(3, 3, 3), pool=(4, 2), pool_stride=(3, 2))
+    assert settings.lengths(100) == [100, 33, 16]
+    assert settings.build(channels=1).summarise(torch.randn(2, 1, 100)).shape == (2, 4)
+    assert ConvNet(pool=(8, 8), pool_stride=(2, 2)).lengths(1280) == ConvNet().lengths(1280)
+    with pytest.raises(
+        ValidationError, match=r"pool: \[4\] was given, expected one number, or 2 for the gaps between 3"
+    ):
+        ConvNet(channels=(2, 3, 4), kernels=(3, 3, 3), pool=(4,))
+
+
+def test_groups_have_a_maximum_each() -> None:
+    torch.manual_seed(0)
+    one = SMALL.build(channels=1)
+    two = SMALL.model_copy(update={"groups": 2}).build(channels=1)
+    two.load_state_dict(one.state_dict())
+    signals = torch.randn(3, 1, 60)
+    halves = two.summarise(signals)
+    assert halves.shape == (3, two.width) == (3, 8)
+    torch.testing.assert_close(halves.reshape(3, 2, 4).amax(dim=1), one.summarise(signals))
+    with pytest.raises(SettingsError, match=r"model\.groups 30"):
+        SMALL.model_copy(update={"groups": 30}).build(channels=1).summarise(signals)
+
+
+def test_batch_normalisation_is_between_convolution_and_activation() -> None:
+    torch.manual_seed(0)
+    encoder = ConvNet(channels=(3,), kernels=(1,), norm="batch").build(channels=1).train()
+    signals = 5 + 2 * torch.randn(16, 1, 50)
+    seen: list[torch.Tensor] = []
+    for norm in encoder.norms:
+        norm.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    encoder.summarise(signals)
+    for output in seen:
+        assert output.mean(dim=(0, 2)).abs().max() < 1e-5
+        torch.testing.assert_close(output.std(dim=(0, 2)), torch.ones(3), atol=0.01, rtol=0)
+    first = encoder.eval().summarise(signals)
+    # in evaluation a segment depends on itself alone
+    torch.testing.assert_close(encoder.summarise(signals[:4]), first[:4])
+
+
+def test_the_published_network_keeps_its_hash() -> None:
+    content = Experiment(model=ConvNet(), task=Classify()).model_dump(mode="json")
+    old = {
+        **content,
+        "model": {name: content["model"][name] for name in content["model"] if name not in ADDED_TO_MODEL},
+    }
+    assert deciding_settings(content) == deciding_settings(old)
+    assert (
+        Experiment(model=ConvNet(norm="batch"), task=Classify()).digest() != Experiment.model_validate(content).digest()
+    )

@@ -123,7 +123,7 @@ def test_the_confusion_matrix_has_the_scores_of_the_journal(finetuning: SearchFo
     result = classify_held_out(records, folder=finetuning)
     metrics = last_metrics(records, 0)
     assert result.part == "test"
-    assert result.segments == result.of == sum(result.counts.values())
+    assert result.segments == result.of == sum(map(sum, result.confusion))
     for name in ("accuracy", "macro_f1", "balanced_accuracy"):
         assert result.scores[name] == pytest.approx(metrics[f"test/{name}"])
     assert sum(person.segments for person in result.people) == result.segments

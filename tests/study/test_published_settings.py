@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from emotune.data.corpora.wesad import Wesad
 from emotune.documents import load_document, parse
 from emotune.experiment import Experiment
 from emotune.models import Transformer
 from emotune.study.bundled import find_study
+from emotune.study.resume import make_optimizer
 from emotune.study.study import load_study
 from emotune.tasks import Classify, MaskedValues
 
@@ -49,3 +51,24 @@ def test_fine_tuning_and_its_cross_validation(modality: str, hidden: tuple[int, 
 def test_every_example_says_what_it_is_and_how_it_is_used(path: Path) -> None:
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("emotune " in line and path.name in line for line in comments[1:])
+
+
+def test_the_configurations_of_the_reports_log_have_its_learning_rates() -> None:
+    study = load_study(EXAMPLES / "report_configurations.yaml")
+    optimizer = make_optimizer(study, records=[], concurrency=1)
+    tried = []
+    while (evaluation := optimizer.ask()) is not None:
+        tried.append(study.base.with_values(evaluation.values))
+        optimizer.tell(evaluation.id, 1.0)
+    assert [experiment.batch_size for experiment in tried] == [64, 32]
+    rates = [
+        experiment.optim.learning_rate(epoch, steps_per_epoch=1, epochs=100)
+        for experiment, epoch in zip(tried, (72, 54), strict=True)
+    ]
+    assert rates == pytest.approx([0.0002698912820721283, 0.0024396003748203415], rel=1e-9)
+
+
+def test_the_example_of_three_classes_names_those_of_wesad() -> None:
+    task = example("finetune_three_classes").task
+    assert isinstance(task, Classify)
+    assert task.classes == Wesad().conditions

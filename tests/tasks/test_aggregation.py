@@ -6,6 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from emotune.errors import SettingsError
 from emotune.models import ConvNet, Transformer
@@ -88,3 +89,27 @@ def test_an_encoder_without_a_sequence_has_only_its_summary() -> None:
     assert Aggregation("class", encoder=encoder).width == encoder.width
     with pytest.raises(SettingsError, match=r"task\.aggregate: 'last' was given, but this model gives one"):
         Aggregation("last", encoder=encoder)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "settings", "width"),
+    [
+        ("max-groups", {}, 128),
+        ("max-groups", {"groups": 5, "narrowed": 3}, 15),
+        ("average-groups", {}, 32),
+        ("average-groups", {"groups": 3}, 24),
+    ],
+)
+def test_groups_and_their_width_are_settings(aggregate: str, settings: dict, width: int) -> None:
+    encoder = Transformer(channels=(4, 8), kernels=(5, 3), heads=2, feedforward=8).build(channels=1)
+    task = Classify.model_validate({"aggregate": aggregate, "hidden": (), **settings})
+    objective = task.build(encoder, channels=1, labels=np.array([0.0, 1]))
+    assert isinstance(objective, ClassifyObjective)
+    assert objective.aggregation(torch.randn(2, 1, 60), encoder=encoder).shape == (2, width)
+    assert objective.logits(torch.randn(2, 1, 60)).shape == (2,)
+
+
+@pytest.mark.parametrize(("aggregate", "settings"), [("max", {"groups": 2}), ("average-groups", {"narrowed": 8})])
+def test_groups_without_effect_are_refused(aggregate: str, settings: dict) -> None:
+    with pytest.raises(ValidationError, match=f"has no effect with aggregate: {aggregate}"):
+        Classify.model_validate({"aggregate": aggregate, **settings})

@@ -186,3 +186,22 @@ def test_a_condition_is_classified_against_the_others() -> None:
         Classify(target="condition", high="stress").labels(index)
     with pytest.raises(ValidationError, match="give a condition as high"):
         Classify(target="condition")
+
+
+@pytest.mark.parametrize("target", ["dominance", "liking", "familiarity", "happiness", "sadness"])
+def test_every_rating_is_a_target(target: str) -> None:
+    ratings = [0.0, 1.0, 1.0, 0.0]
+    index = pd.DataFrame({"corpus": "amigos", "subject": "P01", "session": list("abcd"), f"rating_{target}": ratings})
+    assert Classify.model_validate({"target": target}).labels(index).tolist() == ratings
+
+
+def test_a_store_of_an_older_version_lacks_ratings_of_its_corpus() -> None:
+    index = index_of([1.0, 9.0]).assign(corpus="dreamer")
+    message = (
+        "ratings of arousal: set .*; stores of older versions have arousal and valence only: prepare dreamer again"
+    )
+    with pytest.raises(DataError, match=message):
+        Classify(target="dominance").labels(index)
+    with pytest.raises(DataError) as refused:
+        Classify(target="liking").labels(index)
+    assert "older versions" not in str(refused.value)

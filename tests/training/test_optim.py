@@ -3,14 +3,17 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from emotune.experiment import Experiment
-from emotune.training.optim import SCHEDULES_WITH, Optim
+from emotune.experiment import Experiment, deciding_settings
+from emotune.models import ConvNet, Transformer
+from emotune.tasks import Classify
+from emotune.training.optim import SCHEDULES_WITH, SETTINGS_OF_SGD, Optim
 
 REPORTED = {"lr": 0.0020220503805149607, "cycles": 1, "warmup_epochs": 8}
 """A trial of the report; its decay of 0.967 had no effect on its cosine."""
@@ -102,3 +105,75 @@ def test_a_setting_without_effect_is_refused(name: str) -> None:
 def test_a_warm_up_without_end_is_refused(schedule: str) -> None:
     with pytest.raises(ValidationError, match=r"optim\.warmup_epochs: 9 was given, but the run has 9 epochs"):
         Experiment.model_validate({"epochs": 9, "optim": {"schedule": schedule, "warmup_epochs": 9}})
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.8, True)])
+def test_sgd_is_that_of_its_definition(momentum: float, nesterov: bool) -> None:
+    layer = torch.nn.Linear(3, 1, bias=False)
+    weights = layer.weight.detach().clone()
+    optim = Optim(kind="sgd", lr=0.1, momentum=momentum, nesterov=nesterov, weight_decay=0.5)
+    optimiser = optim.build(layer)
+    velocity = torch.zeros_like(weights)
+    for step in range(4):
+        signal = torch.arange(3.0) + step
+        optimiser.zero_grad()
+        layer(signal).sum().backward()
+        optimiser.step()
+        gradient = signal[None] + 0.5 * weights
+        velocity = momentum * velocity + gradient
+        weights = weights - 0.1 * (gradient + momentum * velocity if nesterov else velocity)
+        torch.testing.assert_close(layer.weight.detach(), weights)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "adam", "momentum": 0.5}, "momentum has no effect with kind: adam"),
+        ({"kind": "adamw", "nesterov": True}, "nesterov has no effect with kind: adamw"),
+        ({"kind": "sgd", "betas": (0.5, 0.9)}, "betas has no effect with kind: sgd"),
+        ({"kind": "sgd", "momentum": 0.0, "nesterov": True}, "give a momentum above 0"),
+    ],
+)
+def test_a_setting_of_another_optimiser_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Optim(**settings)
+
+
+def test_experiments_with_adam_keep_their_hash_and_those_with_sgd_have_their_settings_in_it() -> None:
+    content = Experiment().model_dump(mode="json")
+    old = {
+        **content,
+        "optim": {name: content["optim"][name] for name in content["optim"] if name not in SETTINGS_OF_SGD},
+    }
+    assert deciding_settings(content) == deciding_settings(old)
+    digests = {Experiment(optim=Optim(kind="sgd", momentum=momentum)).digest() for momentum in (0.5, 0.9)}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    "model", [Transformer(channels=(4, 8), kernels=(5, 3), feedforward=8, layers=2), ConvNet(norm="batch")]
+)
+def test_every_layer_has_a_learning_rate_of_its_own(model: Transformer | ConvNet) -> None:
+    encoder = model.build(channels=1)
+    objective = Classify(hidden=(8,)).build(encoder, channels=1, labels=np.array([0.0, 1]))
+    inside = [id(parameter) for layer in encoder.layers() for parameter in layer]
+    assert sorted(inside) == sorted(map(id, encoder.parameters()))
+    optimiser = Optim(encoder_factor=0.5, layer_decay=0.1).build(objective)
+    factors = [group["factor"] for group in optimiser.param_groups]
+    assert factors == pytest.approx([1.0, *(0.5 * 0.1**above for above in range(len(encoder.layers())))])
+    head, top = optimiser.param_groups[0]["params"], optimiser.param_groups[1]["params"]
+    assert {id(parameter) for parameter in head} == {id(parameter) for parameter in objective.head.parameters()}
+    assert {id(parameter) for parameter in top} == {id(parameter) for parameter in encoder.layers()[-1]}
+
+
+def test_without_factors_all_parameters_are_one_group_in_their_order() -> None:
+    objective = Classify(hidden=(8,)).build(ConvNet().build(channels=1), channels=1, labels=np.array([0.0, 1]))
+    (group,) = Optim().build(objective).param_groups
+    assert list(map(id, group["params"])) == list(map(id, objective.parameters()))
+
+
+def test_a_frozen_encoder_has_no_group() -> None:
+    task = Classify(hidden=(8,), frozen=True)
+    objective = task.build(ConvNet().build(channels=1), channels=1, labels=np.array([0.0, 1]))
+    optimiser = Optim(layer_decay=0.5).build(objective)
+    assert [group["factor"] for group in optimiser.param_groups] == [1.0]

@@ -2,26 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.table import Table
+
 from emotune.cli.actions.consoles import console
-from emotune.cli.actions.experiment_run import find_encoders, open_store, read_experiment, run
+from emotune.cli.actions.experiment_run import find_encoders, open_store, read_experiment, run, store_of
 from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.run import Destination, put_aside
 from emotune.cli.actions.tables import plain_table
 from emotune.cli.crossval import DEFAULT_FOLDS, CrossValidationRequest
+from emotune.cli.options import adapt_settings
 from emotune.cli.output import print_json, print_message
 from emotune.errors import EmotuneError, SettingsError
+from emotune.evaluation.baselines import BaselineResults, baselines_of, run_baselines, titles_of, with_baselines
 from emotune.evaluation.crossval import (
     CALIBRATION_ERROR,
     METRICS,
     CrossValidation,
-    check_encoders,
     cross_validation_study,
     describe_gain,
     read_cross_validation,
+    significance,
+    unit_count,
 )
-from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
+from emotune.evaluation.encoder_overlap import check_encoders
+from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of, write_predictions
+from emotune.experiment import Experiment
 from emotune.runtime.options import RunOptions
 from emotune.study.folder import SearchFolder
+from emotune.study.invocation import read_invocation
 from emotune.study.journal import read_journal
 from emotune.study.results import search_state
 from emotune.study.study import Study
@@ -50,18 +58,29 @@ def cross_validate_experiment(request: CrossValidationRequest) -> tuple[int, Cro
         SettingsError: A setting is impossible, or an encoder was trained on moments that are tested.
     """
     settings = {"partner": request.partner, **_encoder_settings(request.encoder, scratch=request.scratch)}
+    settings |= adapt_settings(request.adapt)
     experiment = read_experiment(request.experiment, request=request, options=settings)
     if experiment.task.kind != "classify":
         raise SettingsError(
             f"{request.experiment}: task.kind is {experiment.task.kind!r}; a cross-validation needs "
             "task.kind 'classify'"
         )
-    folds = request.folds or (None if request.protocol == "people" else DEFAULT_FOLDS)
-    study = cross_validation_study(experiment, protocol=request.protocol, folds=folds, shuffled=request.shuffled)
+    study = cross_validation_study(
+        experiment,
+        protocol=request.protocol,
+        folds=_fold_count(experiment, request=request),
+        shuffled=request.shuffled,
+    )
     destination = Destination.of(request, default_name=f"{request.experiment.stem}-{request.protocol}")
     if request.fresh:
         put_aside(destination.folder)
-    return cross_validate(study, destination, concurrency=request.concurrency)
+    return cross_validate(study, destination, concurrency=request.concurrency, baselines=request.baselines)
+
+
+def _fold_count(experiment: Experiment, *, request: CrossValidationRequest) -> int | None:
+    if request.folds == "all":
+        return unit_count(experiment, store_of(experiment), protocol=request.protocol)
+    return request.folds or (None if request.protocol == "people" else DEFAULT_FOLDS)
 
 
 def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, str]:
@@ -72,7 +91,12 @@ def _encoder_settings(encoders: Sequence[str], *, scratch: bool) -> dict[str, st
 
 
 def cross_validate(
-    study: Study, destination: Destination, *, concurrency: int | None, retry_failed: bool = False
+    study: Study,
+    destination: Destination,
+    *,
+    concurrency: int | None,
+    retry_failed: bool = False,
+    baselines: bool = False,
 ) -> tuple[int, CrossValidation | None]:
     """Run a cross-validation, or resume it.
 
@@ -87,22 +111,38 @@ def cross_validate(
     study, store = open_store(study, folder)
     training_data = {fold: study.base.in_fold(fold).select(store) for fold in study.base.folds.numbers}
     notes = _notes(study, destination, training_data=training_data)
-    options = RunOptions(concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed)
+    baselines = baselines or read_invocation(folder.storage).baselines
+    if baselines:
+        baselines_of(store)  # refused before hours of training
+    options = RunOptions(
+        concurrency=concurrency, purpose="fold", measure_test=True, retry_failed=retry_failed, baselines=baselines
+    )
     code = run(study, destination, store=store, options=options)
     records = read_journal(folder.journal)
     if search_state(records, alive=False) != "finished":
         return code, None
     result = read_cross_validation(records, training_data=training_data, notes=notes)
+    computed = _run_baselines(study, training_data) if baselines else None
+    if computed is not None:
+        result = result.model_copy(update={"baselines": computed.folds})
     folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
-    _keep_predictions(folder)
+    _keep_predictions(folder, baselines=computed)
     return code, result
 
 
-def _keep_predictions(folder: SearchFolder) -> None:
+def _run_baselines(study: Study, training_data: Mapping[int, TrainingData]) -> BaselineResults:
+    classes = getattr(study.base.task, "classes", ())
+    with progress_bar("baselines") as progress:
+        return run_baselines(training_data, classes=classes, seed=study.base.seed, progress=progress)
+
+
+def _keep_predictions(folder: SearchFolder, *, baselines: BaselineResults | None) -> None:
     """Write the table of out-of-fold predictions; if that fails, the result of the folds is complete all the same."""
     try:
         with progress_bar("predictions") as progress:
-            predictions_of(folder, progress=progress)
+            table = predictions_of(folder, progress=progress)
+        if baselines is not None:
+            write_predictions(with_baselines(table, baselines.columns), folder=folder)
     except EmotuneError as error:
         print_message(
             f"{PREDICTIONS_FILE} was not written: {error}. `emotune scores {folder.name}` writes it when that is mended"
@@ -153,6 +193,19 @@ def print_result(result: CrossValidation, *, as_json: bool) -> None:
             title = "calibration error" if metric == CALIBRATION_ERROR else metric
             table.add_row(title, *("-" if interval is None else interval.text for interval in intervals))
     console().print(table)
+    if result.baselines:
+        console().print(_baselines_table(result))
     gain = describe_gain(result)
     for note in [*([] if gain is None else [gain]), *result.notes]:
         print_message(note)
+
+
+def _baselines_table(result: CrossValidation) -> Table:
+    """Return a table with the means of the baselines, and the macro F1 of the network minus theirs."""
+    table = plain_table("baseline, same folds", *METRICS, "network minus it, macro F1")
+    for name, title in titles_of().items():
+        if name in result.baselines:
+            means = [result.baseline_interval(name, metric).text for metric in METRICS]
+            difference = result.minus_baseline(name, metric="macro_f1").difference
+            table.add_row(title, *means, f"{difference.text}, {significance(difference)}")
+    return table

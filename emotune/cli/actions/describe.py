@@ -20,6 +20,7 @@ from emotune.data.description import StoreDescription
 from emotune.data.description import describe as describe_store
 from emotune.data.inspection import write_picture
 from emotune.data.prepare.prepare import find_reader
+from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.recording import Exclusion, Note
 from emotune.data.store import SegmentStore
 
@@ -81,9 +82,12 @@ def _facts(description: StoreDescription) -> dict[str, str]:
 def _content(description: StoreDescription) -> str:
     if description.width is not None:
         return f"as {description.width} features"
-    low, high = description.settings["band"]
-    order = description.settings["order"]
-    return f"{description.modality.upper()}, {description.rate} Hz, {low:g} to {high:g} Hz (order {order})"
+    settings = PrepareSettings.model_validate(description.settings)
+    filtered = (
+        "" if settings.filter == "none" else f" (order {settings.order}{', causal' * (settings.filter == 'causal')})"
+    )
+    apart = ", each segment standardised by itself" if settings.normalise == "segment" else ""
+    return f"{description.modality.upper()}, {description.rate} Hz, {settings.band_text}{filtered}{apart}"
 
 
 def _corpora(description: StoreDescription) -> Table:

@@ -15,7 +15,7 @@ from emotune.data.split_summary import summarise_split
 from emotune.data.store import SegmentStore
 from emotune.documents import load_document, parse
 from emotune.errors import SettingsError, StorageError
-from emotune.evaluation.crossval import check_encoders
+from emotune.evaluation.encoder_overlap import check_encoders
 from emotune.experiment import Experiment
 from emotune.runtime.experiments import ExperimentWorkload
 from emotune.runtime.options import RunOptions
@@ -101,16 +101,27 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
         DataError: The store cannot be read, or has no labels for the task.
     """
     study = with_store(_as_started(study, folder))
-    if not study.base.store:
-        raise SettingsError(
-            "no segment store was given; give --store, set EMOTUNE_STORE, or set store in the experiment "
-            "(base.store in a study)"
-        )
-    store = SegmentStore.open(store_path(study.base.store))
+    store = store_of(study.base)
     training_data = study.base.select(store)
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
     return study, store
+
+
+def store_of(experiment: Experiment) -> SegmentStore:
+    """Open the store of an experiment, or the one that EMOTUNE_STORE names.
+
+    Raises:
+        SettingsError: Neither names a store.
+        DataError: It cannot be read.
+    """
+    store = experiment.store or os.environ.get("EMOTUNE_STORE")
+    if not store:
+        raise SettingsError(
+            "no segment store was given; give --store, set EMOTUNE_STORE, or set store in the experiment "
+            "(base.store in a study)"
+        )
+    return SegmentStore.open(store_path(store))
 
 
 def describe_split(experiment: Experiment, *, store: SegmentStore, encoders: Encoders) -> list[str]:
@@ -126,10 +137,16 @@ def describe_split(experiment: Experiment, *, store: SegmentStore, encoders: Enc
 
 
 def describe_labels(task: Classify, training_data: TrainingData) -> str:
-    """Return lines with the threshold and the share of high labels of each corpus, and a warning if they differ."""
+    """Return lines with the threshold and the share of high labels of each corpus, and a warning if they differ.
+
+    With several classes it is one line with the share of each.
+    """
     fold, labels = training_data.fold, training_data.labels
     assert labels is not None
     rows = np.sort(np.concatenate([fold.train, fold.val, fold.test]))
+    if task.classes:
+        unused = int(len(labels) - len(rows))
+        return f"{describe_shares(task, labels[rows])}" + (f"; {unused} segments are not used" if unused else "")
     shares = high_shares(training_data.store.index.iloc[rows], labels[rows])
     label = task.high if task.target == "condition" else f"high {task.target}, task.threshold {task.threshold}"
     parts = [f"{share:.0%} of {count} segments of {corpus}" for corpus, (share, count) in shares.items()]
@@ -142,6 +159,12 @@ def describe_labels(task: Classify, training_data: TrainingData) -> str:
             "{of: subject}), or one corpus"
         )
     return "\n".join(lines)
+
+
+def describe_shares(task: Classify, labels: np.ndarray) -> str:
+    """Return a line with the share of each of several classes among labels."""
+    shares = [f"{name} {np.mean(labels == number):.0%}" for number, name in enumerate(task.classes)]
+    return f"{', '.join(shares)} of {len(labels)} segments"
 
 
 def read_experiment(path: Path, *, request: RunRequest, options: Mapping[str, object]) -> Experiment:

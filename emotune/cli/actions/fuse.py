@@ -78,6 +78,8 @@ def _next_command(store: SegmentStore, *, task: Classify) -> str:
     values: dict[str, object] = {"task.target": task.target}
     if task.high:
         values["task.high"] = task.high
+    if task.classes:
+        values["task.classes"] = json.dumps(task.classes)
     if task.threshold != Classify().threshold:
         values["task.threshold"] = task.threshold
     values |= {"model.width": store.about.width, "folds.seed": folds["seed"]}

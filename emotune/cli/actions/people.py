@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from emotune.cli.actions.consoles import console
 from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_line, print_message
+from emotune.evaluation.class_scores import ClassLevelScores, class_level_scores, is_of_classes
 from emotune.evaluation.crossval import significance
 from emotune.evaluation.held_out import PREDICTIONS_FILE, kept_predictions
 from emotune.evaluation.held_out_scores import (
@@ -33,7 +34,7 @@ def describe_test(test: Comparison) -> str:
 class PeopleOfRuns:
     """Scores by person of the cross-validations that keep their predictions."""
 
-    scores: dict[str, dict[Level, LevelScores]]
+    scores: dict[str, dict[Level, LevelScores | ClassLevelScores]]
     """By the name of the run."""
     without: tuple[str, ...]
     """Runs of older versions, which keep no predictions."""
@@ -42,8 +43,11 @@ class PeopleOfRuns:
     def read(cls, folders: Sequence[SearchFolder]) -> "PeopleOfRuns":
         """Read the predictions of several runs."""
         tables = {folder.name: kept_predictions(folder) for folder in folders}
-        scores: dict[str, dict[Level, LevelScores]] = {
-            name: {level: level_scores(table, level=level) for level in COMPARED}
+        scores: dict[str, dict[Level, LevelScores | ClassLevelScores]] = {
+            name: {
+                level: (class_level_scores if is_of_classes(table) else level_scores)(table, level=level)
+                for level in COMPARED
+            }
             for name, table in tables.items()
             if table is not None
         }

@@ -115,7 +115,7 @@ def _print_fused(prediction: FusedPrediction) -> None:
     if len(prediction.starts) > MAX_ROWS:
         table.add_row(f"{len(prediction.starts) - MAX_ROWS} more (all with --csv or --json)")
     means = [float(values.mean()) for values in prediction.probabilities.values()]
-    label = label_of(means[-1], names=predictor.class_names)
+    label = label_of(means[-1:], names=predictor.class_names)
     table.add_row("mean", "", *(f"{mean:.3f}" for mean in means), label)
     out.print(table)
     if prediction.left_out:
@@ -157,7 +157,9 @@ def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, 
     named = "" if prediction.names == (modality,) else f" ({', '.join(prediction.names)})"
     facts = {
         "file": f"{prediction.file}: {len(prediction.leads)} segments of {preparation.seconds:g} s {modality}{named}",
-        "standardised": STANDARDISED,
+        "standardised": (
+            "each segment by itself, as the training data" if preparation.normalise == "segment" else STANDARDISED
+        ),
     }
     for predictor in predictors:
         facts[f"{predictor.target} by"] = _describe(predictor)
@@ -168,10 +170,15 @@ def _describe(predictor: Predictor) -> str:
     """Return the name of a predictor, and the population that its probabilities refer to."""
     folds = len(predictor.classifiers)
     parts = [predictor.name + (f", the mean of {folds} folds" if folds > 1 else "")]
-    if predictor.high_share is None:
+    if predictor.shares is None:
         parts.append("probabilities as if both classes were equally frequent (written by an older version)")
     else:
-        parts.append(f"{predictor.high_share:.0%} of the training segments are {predictor.class_names[1]}")
+        named = list(zip(predictor.class_names, predictor.shares, strict=True))
+        shown = named if predictor.task.classes else named[1:]
+        parts.append(
+            f"{', '.join(f'{share:.0%}' for _, share in shown)} of the training segments are "
+            f"{', '.join(name for name, _ in shown)}"
+        )
     if predictor.calibrations:
         before, after = (
             max(getattr(part, name) for part in predictor.calibrations) for name in ("error_before", "error")
@@ -187,32 +194,37 @@ def _describe(predictor: Predictor) -> str:
             f"calibrated on {segments} validation segments: expected calibration error on them {after:.3f}, "
             f"{before:.3f} without"
         )
+    elif predictor.task.classes:
+        parts.append("not calibrated: a calibration is for low and high only")
     else:
         parts.append("not calibrated: there were no validation segments")
     return "; ".join(parts)
 
 
 def _table(prediction: Prediction) -> Table:
-    columns = [name for target in prediction.models for name in (_probability_title(prediction, target), target)]
-    table = plain_table("channel", "from", "to", *columns, numbers=("from", "to", *columns[::2]))
+    titles = {target: _probability_titles(prediction, target) for target in prediction.models}
+    columns = [name for target, names in titles.items() for name in (*names, target)]
+    numbers = [name for names in titles.values() for name in names]
+    table = plain_table("channel", "from", "to", *columns, numbers=("from", "to", *numbers))
+    by_class = {target: [*prediction.by_class(target).values()] for target in prediction.models}
     segments = zip(prediction.leads, prediction.starts, prediction.ends, strict=True)
     for number, (lead, start, end) in enumerate(itertools.islice(segments, MAX_ROWS)):
-        probabilities = {target: float(values[number]) for target, values in prediction.probabilities.items()}
+        probabilities = {target: [float(part[number]) for part in parts] for target, parts in by_class.items()}
         table.add_row(lead, f"{start:g}", f"{end:g}", *_cells(prediction, probabilities))
     if len(prediction.leads) > MAX_ROWS:
         table.add_row(f"{len(prediction.leads) - MAX_ROWS} more (all with --csv or --json)")
-    table.add_row("mean", "", "", *_cells(prediction, prediction.means))
+    means = {target: [*prediction.means(target).values()] for target in prediction.models}
+    table.add_row("mean", "", "", *_cells(prediction, means))
     return table
 
 
-def _probability_title(prediction: Prediction, target: str) -> str:
-    high = prediction.class_names[target][1]
-    return f"high {target}" if high == "high" else high
+def _probability_titles(prediction: Prediction, target: str) -> list[str]:
+    return [f"high {target}" if name == "high" else name for name in prediction.by_class(target)]
 
 
-def _cells(prediction: Prediction, probabilities: dict[str, float]) -> list[str]:
+def _cells(prediction: Prediction, probabilities: dict[str, list[float]]) -> list[str]:
     return [
         cell
-        for target, probability in probabilities.items()
-        for cell in (f"{probability:.3f}", prediction.label(target, probability))
+        for target, values in probabilities.items()
+        for cell in (*(f"{value:.3f}" for value in values), prediction.label(target, values))
     ]

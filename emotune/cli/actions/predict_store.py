@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 
 from emotune.cli.actions.consoles import console
+from emotune.cli.actions.experiment_run import describe_shares
 from emotune.cli.actions.prepare import progress_bar
-from emotune.cli.actions.scores import print_table
+from emotune.cli.actions.scores import print_table, scores_document
 from emotune.cli.actions.tables import facts_table
 from emotune.cli.output import print_json, print_line, print_message
 from emotune.cli.predict import PredictRequest
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
-from emotune.evaluation.held_out_scores import document_of
 from emotune.evaluation.prediction import Predictor
 from emotune.evaluation.store_prediction import StorePrediction, predict_store
 from emotune.files import write_output
@@ -59,7 +59,7 @@ def _document(
     return {
         "store": str(request.file),
         "models": {predictor.target: predictor.name for predictor in predictors},
-        "scores": {target: document_of(part.table) for target, part in predictions.items()},
+        "scores": {target: scores_document(part.table) for target, part in predictions.items()},
         "unlabelled": {target: part.unlabelled for target, part in predictions.items()},
         "notes": {target: list(part.notes) for target, part in predictions.items()},
     }
@@ -67,12 +67,16 @@ def _document(
 
 def _print(predictor: Predictor, prediction: StorePrediction, *, store: SegmentStore) -> None:
     table, task = prediction.table, predictor.task
-    high = task.high if task.target == "condition" else f"high {task.target}, task.threshold {task.threshold}"
+    if task.classes:
+        label = describe_shares(task, table["label"].to_numpy(dtype=float))
+    else:
+        high = task.high if task.target == "condition" else f"high {task.target}, task.threshold {task.threshold}"
+        label = f"{high}: {table['label'].mean():.0%} of the segments"
     folds = len(predictor.classifiers)
     facts = {
         "store": f"{store.path}: {len(table)} labelled segments",
         "model": predictor.name + (f", the mean of {folds} folds" if folds > 1 else ""),
-        "label": f"{high}: {table['label'].mean():.0%} of the segments",
+        "label": label,
     }
     if prediction.unlabelled:
         facts["left out"] = f"{prediction.unlabelled} segments without a label"

@@ -177,6 +177,7 @@ def _write_invocation(options: RunOptions, destination: Destination) -> None:
         keep="all" if options.keep is None else f"best:{options.keep}",
         tracking_uri=None if uri is None or has_password(uri) else uri,
         register_as=destination.register_as,
+        baselines=options.baselines,
     )
     write_invocation(invocation, folder=destination.folder.storage)
 

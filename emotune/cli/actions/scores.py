@@ -13,6 +13,8 @@ from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.tables import plain_table
 from emotune.cli.output import print_json, print_line, print_message
 from emotune.data.modality import Modality
+from emotune.evaluation.baselines import baseline_tables, titles_of
+from emotune.evaluation.class_scores import ClassLevelScores, class_document, class_level_scores, is_of_classes
 from emotune.evaluation.fused_moment import find_moment
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.evaluation.held_out_scores import (
@@ -21,6 +23,7 @@ from emotune.evaluation.held_out_scores import (
     Level,
     LevelScores,
     PersonScores,
+    compare_people,
     document_of,
     level_scores,
 )
@@ -60,7 +63,7 @@ def print_scores(name: str, *, csv: Path | None, figure: FigureRequest | None, s
     if figure is not None and moment is not None:
         write_moment(moment, file=figure.file, option="--figure")
     if as_json:
-        content = {"name": name, "predictions": str(folder.storage / PREDICTIONS_FILE), **document_of(table)}
+        content = {"name": name, "predictions": str(folder.storage / PREDICTIONS_FILE), **scores_document(table)}
         print_json(content if moment is None else content | {"moment": moment.document()})
         return
     print_table(table)
@@ -69,24 +72,99 @@ def print_scores(name: str, *, csv: Path | None, figure: FigureRequest | None, s
         print_line(f"\n{moment.text}")
 
 
+def scores_document(table: pd.DataFrame) -> dict[str, object]:
+    """Return the scores of a table of predictions as plain JSON."""
+    document = class_document if is_of_classes(table) else document_of
+    tables = baseline_tables(table)
+    baselines = {"baselines": {name: document(part)["levels"] for name, part in tables.items()}} if tables else {}
+    return {**document(table), **baselines}
+
+
 def print_table(table: pd.DataFrame) -> None:
     """Print the scores of a table of predictions: over people, of all people together, confusion, and by person."""
+    if is_of_classes(table):
+        _print_classes(table)
+        return
     levels = [level_scores(table, level=level) for level in LEVELS]
     out = console()
     count = len(levels[0].people)
     print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
     out.print(over_people_table(levels))
+    _print_baselines(table)
     print_line("\nall people together")
     out.print(_pooled_table(levels))
     print_line("\nby person, segments")
     out.print(_people_table(levels[0].people))
-    defined = len(levels[0].values("auc"))
     print_message("ECE: expected calibration error of the probability")
+    _print_without_auc(levels[0])
+
+
+def _print_baselines(table: pd.DataFrame) -> None:
+    """Print the means of the baselines over people, and the network minus each, if the table has baselines."""
+    tables, titles = baseline_tables(table), titles_of()
+    if not tables:
+        return
+    score = class_level_scores if is_of_classes(table) else level_scores
+    own = score(table, level="segments")
+    compared = ("accuracy", "macro_f1")
+    columns = [f"network minus it, {name}" for name in compared]
+    printed = plain_table("baseline, segments", *SCORES, *columns)
+    for name, part in tables.items():
+        other = score(part, level="segments")
+        tests = [compare_people(other, own, score=measure) for measure in compared]
+        means = [_text(other.over_people.get(measure)) for measure in SCORES]
+        differences = ["-" if test is None else test.test.difference.text for test in tests]
+        printed.add_row(titles.get(name, name), *means, *differences)
+    print_line("\nbaselines in the same folds, mean over people")
+    console().print(printed)
+
+
+def _print_without_auc(level: LevelScores | ClassLevelScores) -> None:
+    count, defined = len(level.people), len(level.values("auc"))
     if defined < count:
         print_message(f"{count - defined} of {count} people have segments of one label only, and no AUC")
 
 
-def over_people_table(levels: Sequence[LevelScores]) -> Table:
+def _print_classes(table: pd.DataFrame) -> None:
+    """Print the scores of several classes, and their confusion matrix."""
+    levels = [class_level_scores(table, level=level) for level in LEVELS]
+    out, segments = console(), levels[0]
+    count = len(segments.people)
+    print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
+    out.print(over_people_table(levels))
+    _print_baselines(table)
+    print_line("\nall people together")
+    pooled = plain_table("", *SCORES, "ECE", numbers=(*SCORES, "ECE"))
+    for level in levels:
+        pooled.add_row(TITLES[level.level], *(_number(level.pooled.get(score)) for score in SCORES), _number(level.ece))
+    out.print(pooled)
+    print_line("\nsegments by label (row) and predicted class (column), and scores by class")
+    out.print(_confusion_table(segments))
+    print_line("\nby person, segments")
+    out.print(_people_of_classes(segments))
+    print_message("AUC: mean over the classes, each against the others; ECE: of the probability of the likeliest class")
+    _print_without_auc(segments)
+
+
+def _confusion_table(level: ClassLevelScores) -> Table:
+    names, scores = [*level.confusion], ("precision", "recall", "f1", "auc")
+    table = plain_table("", *names, *scores, numbers=(*names, *scores))
+    for name, row in level.confusion.items():
+        cells = [_number(level.by_class[name].get(score)) for score in scores]
+        table.add_row(name, *map(str, row.values()), *cells)
+    return table
+
+
+def _people_of_classes(level: ClassLevelScores) -> Table:
+    names = [*level.confusion]
+    table = plain_table("person", "segments", *names, *SCORES, numbers=("segments", *names, *SCORES))
+    for part in level.people:
+        shares = [f"{part.shares[name]:.0%}" for name in names]
+        table.add_row(part.person, str(part.count), *shares, *(_number(part.scores.get(score)) for score in SCORES))
+    return table
+
+
+def over_people_table(levels: Sequence[LevelScores | ClassLevelScores]) -> Table:
     """Return a table with the mean of each score over people."""
     table = plain_table("", "count", *SCORES, numbers=("count",))
     for level in levels:

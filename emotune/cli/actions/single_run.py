@@ -8,7 +8,7 @@ import click
 from emotune.cli.actions.experiment_run import open_store, read_experiment, run
 from emotune.cli.actions.run import Destination, put_aside
 from emotune.cli.finetune import FinetuneRequest
-from emotune.cli.options import RunRequest
+from emotune.cli.options import RunRequest, adapt_settings
 from emotune.cli.output import print_json, print_message
 from emotune.cli.pretrain import PretrainRequest
 from emotune.errors import SettingsError
@@ -53,6 +53,7 @@ def finetune_experiment(request: FinetuneRequest) -> "SingleRun":
         SettingsError: A setting is impossible.
     """
     start = {"start.encoder": request.encoder, "start.weights": "scratch" if request.scratch else None}
+    start |= adapt_settings(request.adapt)
     experiment = read_experiment(request.experiment, request=request, options=start)
     if experiment.task.kind != "classify":
         raise SettingsError(

@@ -3,9 +3,10 @@
 The files are ``Data_Preprocessed_P01.mat`` to ``P40``, with or without a folder of the same name.
 ``joined_data`` has 20 cells, one per video, with 17 columns at 128 Hz: 14 EEG channels, ECG right and left,
 and skin conductance. The first 5 s of a cell were recorded before the video. ``labels_selfassessment``
-begins with arousal and valence. ``labels_ext_annotation``, by external annotators, has the opposite order
-and is not read. ``VideoIDs`` has the names of the videos, in a different order for each subject. The cells
-of a subject who did not watch the long videos are empty.
+has arousal, valence, dominance, liking and familiarity from 1 to 9, and then, as 0 or 1, whether the subject
+felt neutral, disgust, happiness, surprise, anger, fear and sadness. ``labels_ext_annotation``, by external
+annotators, has the opposite order and is not read. ``VideoIDs`` has the names of the videos, in a different
+order for each subject. The cells of a subject who did not watch the long videos are empty.
 
 Not confirmed: the units. Millivolts and microvolts are plausible, but no source states them. Without
 ``millivolts_per_unit`` or ``microvolts_per_unit``, signals are not scaled and their spread is not checked.
@@ -42,11 +43,11 @@ RATE = 128
 BASELINE_SAMPLES = 5 * RATE
 """Number of samples before a video begins."""
 
-QUESTIONS = 12
-"""Number of questions of the self-assessment."""
-ANSWERS = ("arousal", "valence")
-"""The first questions, in this order."""
-SCALES: dict[str, Scale] = dict.fromkeys(ANSWERS, (1.0, 9.0))
+RATINGS = ("arousal", "valence", "dominance", "liking", "familiarity")
+"""The first questions of the self-assessment, in this order."""
+EMOTIONS = ("neutral", "disgust", "happiness", "surprise", "anger", "fear", "sadness")
+"""The other questions, in this order: 1 if the subject felt the emotion, otherwise 0."""
+SCALES: dict[str, Scale] = {**dict.fromkeys(RATINGS, (1.0, 9.0)), **dict.fromkeys(EMOTIONS, (0.0, 1.0))}
 
 
 class Amigos(Settings):
@@ -173,9 +174,9 @@ def _channels(signal: Any, *, modality: Modality) -> Float[np.ndarray, "channel 
 
 def _answers(cell: Any) -> dict[str, float]:
     """Return the ratings of a video, empty if the subject gave none."""
-    if not (isinstance(cell, np.ndarray) and cell.size == QUESTIONS and cell.dtype.kind in "fiu"):
+    if not (isinstance(cell, np.ndarray) and cell.size == len(SCALES) and cell.dtype.kind in "fiu"):
         return {}
-    return dict(zip(ANSWERS, cell.ravel().tolist(), strict=False))
+    return dict(zip(SCALES, cell.ravel().tolist(), strict=True))
 
 
 READER = Reader(
@@ -184,7 +185,7 @@ READER = Reader(
     licence="for research, after signing an agreement",
     where="http://www.eecs.qmul.ac.uk/mmv/datasets/amigos/ (sign the agreement, ask for the preprocessed data)",
     hours="ECG about 65 h, two leads; EEG about 65 h",
-    description="AMIGOS: 40 people watch 16 short and 4 long videos, and rate arousal and valence",
+    description="AMIGOS: 40 people watch 16 short and 4 long videos, and rate arousal, valence and ten other feelings",
     settings=Amigos,
     list_parts=list_parts,
     read=read,

@@ -1,10 +1,10 @@
 """Reader of DREAMER (Katsigiannis & Ramzan 2018): one MAT file with all subjects, ECG and EEG.
 
 ``DREAMER.mat`` holds a struct. Its field ``Data`` has a cell per subject, with 18 cells each of
-``EEG.stimuli``, ``EEG.baseline``, ``ECG.stimuli`` and ``ECG.baseline``, and with ``ScoreArousal`` and
-``ScoreValence`` from 1 to 5. The file states the rates of EEG and ECG, which differ; both are assumed to
-start at the same time. Stimuli differ in length. The file is one part of the corpus and is read
-sequentially, with one subject in memory at a time.
+``EEG.stimuli``, ``EEG.baseline``, ``ECG.stimuli`` and ``ECG.baseline``, and with ``ScoreArousal``,
+``ScoreValence`` and ``ScoreDominance`` from 1 to 5. The file states the rates of EEG and ECG, which
+differ; both are assumed to start at the same time. Stimuli differ in length. The file is one part of the
+corpus and is read sequentially, with one subject in memory at a time.
 
 Not confirmed: the units, which look like ADC counts (``millivolts_per_unit``, ``microvolts_per_unit``);
 which column of the ECG is left and which is right, therefore they are called ECG 1 and ECG 2.
@@ -31,7 +31,7 @@ from emotune.data.recording import ExcludedData, Recording, UnreadableRecording
 from emotune.errors import DataError
 
 ECG_COLUMNS = ("ECG 1", "ECG 2")
-SCORES = {"arousal": "ScoreArousal", "valence": "ScoreValence"}
+SCORES = {"arousal": "ScoreArousal", "valence": "ScoreValence", "dominance": "ScoreDominance"}
 SCALES = dict.fromkeys(SCORES, (1.0, 5.0))
 BLOCKS: dict[Modality, str] = {"ecg": "ECG", "eeg": "EEG"}
 """The fields of a subject's struct that hold the signals."""
@@ -221,7 +221,7 @@ READER = Reader(
     licence="for research, after asking for access",
     where="https://zenodo.org/records/546113 (ask for access there)",
     hours="",
-    description="DREAMER: 23 people watch 18 film clips, and rate arousal and valence",
+    description="DREAMER: 23 people watch 18 film clips, and rate arousal, valence and dominance",
     settings=Dreamer,
     list_parts=list_parts,
     read=read,

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import AnyReader, CorpusPart
 from emotune.data.modality import MODALITIES
 from emotune.data.prepare.segments import PrepareSettings, cut, prepared_recordings
-from emotune.data.recording import Exclusion, Note, Recording
+from emotune.data.recording import CONSTANT_TOLERANCE, Exclusion, Note, Recording
 from emotune.data.store import ALL_CHANNELS
 from emotune.errors import DataError
 from emotune.files import write_atomically
@@ -96,6 +96,8 @@ class PartWriter:
     file: BinaryIO
     corpus: str
     samples: int
+    by_segment: bool = False
+    """Whether each segment is standardised by itself."""
     channels: tuple[str, ...] = ()
     rows: list[pd.DataFrame] = field(default_factory=list)
     segments: int = 0
@@ -104,7 +106,7 @@ class PartWriter:
     def append(self, recordings: Iterator[Recording]) -> float:
         """Append all recordings of a subject, at the rate of the store, and return their duration in seconds.
 
-        Each channel gets zero mean and unit variance over all recordings of the subject:
+        Each channel gets zero mean and unit variance over all recordings of the subject, or over each segment:
         ``(x - mean) / deviation``. Channels are matched by name. Recordings in an unknown unit are standardised
         apart from those in a known one, and from those in another unknown unit.
 
@@ -121,10 +123,10 @@ class PartWriter:
             blocks += [(*block, unit) for block in self._write(recording)]
             seconds += recording.seconds
             subject = f"{recording.modality} of subject {recording.subject}"
-        for first, count, names, unit in blocks:
+        for first, count, names, unit in blocks if not self.by_segment else ():
             self._standardise(first, count=count, spreads=[spreads[name, unit] for name in names])
         units = dict.fromkeys(unit for *_, unit in blocks)
-        if len(units) > 1:
+        if len(units) > 1 and not self.by_segment:
             reason = f"its recordings in different units were standardised apart: {'; '.join(units)}"
             self.notes.append(Note(what=subject, reason=reason))
         return seconds
@@ -141,7 +143,8 @@ class PartWriter:
             shares = [(ALL_CHANNELS, recording.channels, segments)]
         for name, channels, share in shares:
             self._check_channels(recording, channels=channels)
-            self.file.write(np.ascontiguousarray(share, dtype="<f4").tobytes())
+            samples = standardise_each(share) if self.by_segment else share
+            self.file.write(np.ascontiguousarray(samples, dtype="<f4").tobytes())
             self.rows.append(self._describe(recording, count=len(share), name=name))
             yield self.segments, len(share), (name,) if separate else recording.channels
             self.segments += len(share)
@@ -184,6 +187,17 @@ class PartWriter:
         )
 
 
+def standardise_each(
+    segments: Float32[np.ndarray, "segment channel time"],
+) -> Float32[np.ndarray, "segment channel time"]:
+    """Return segments of which each channel has zero mean and unit variance; a constant channel is 0."""
+    samples = segments.astype(np.float64)
+    centred = samples - samples.mean(axis=2, keepdims=True)
+    deviation = samples.std(axis=2, keepdims=True)
+    flat = deviation <= CONSTANT_TOLERANCE * np.abs(samples).max(axis=2, keepdims=True)
+    return np.where(flat, 0.0, centred / np.where(flat, 1.0, deviation)).astype(np.float32)
+
+
 def prepare_part(job: PreparationJob) -> PreparedPart:
     """Read, filter, resample, standardise and cut a part of a corpus; a finished part is only read.
 
@@ -211,7 +225,8 @@ def prepare_part(job: PreparationJob) -> PreparedPart:
             yield from result.parts
 
     with signal_file(job.output).open("w+b") as file:
-        writer = PartWriter(file, corpus=job.collection, samples=job.settings.samples)
+        by_segment = job.settings.normalise == "segment"
+        writer = PartWriter(file, corpus=job.collection, samples=job.settings.samples, by_segment=by_segment)
         for subject, group in itertools.groupby(usable_recordings(), key=lambda recording: recording.subject):
             if subject in subjects:
                 raise DataError(

@@ -1,13 +1,13 @@
 """From the recordings of a subject to segments: check, filter, resample, standardise, cut."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float32
-from pydantic import Field, field_validator, model_validator
+from jaxtyping import Float, Float32
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from emotune.base import Settings
 from emotune.data.corpora.reader import Item
@@ -22,6 +22,10 @@ NOTHING_LEFT = 1e-6
 
 
 DEFAULTS = MODALITIES[DEFAULT_MODALITY]
+
+
+ADDED_SETTINGS = ("filter",)
+"""Settings that older versions did not have; they are written only where they differ from what those versions did."""
 
 
 class PrepareSettings(Settings):
@@ -42,8 +46,14 @@ class PrepareSettings(Settings):
     order: int = Field(default=DEFAULTS.order, ge=1, le=10)
     """Order of the Butterworth filter at each edge."""
 
-    normalise: Literal["subject"] = "subject"
-    """Zero mean and unit variance over all of a subject's filtered signal, channel by channel."""
+    filter: Literal["zero_phase", "causal", "none"] = "zero_phase"
+    """How the band is filtered: ``zero_phase`` (forwards and backwards, as published), ``causal`` (forwards only: a
+    sample depends on no later one, as in a device that predicts while it records) or ``none`` (all frequencies up to
+    half of ``rate`` are kept, and ``band`` and ``order`` have no effect)."""
+
+    normalise: Literal["subject", "segment"] = "subject"
+    """Zero mean and unit variance, channel by channel: over all of a subject's filtered signal (``subject``), or over
+    each segment by itself (``segment``)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,7 +75,7 @@ class PrepareSettings(Settings):
         low, high = self.band
         if not 0 < low < high:
             raise ValueError(f"band: {low:g} to {high:g} Hz was given, expected 0 < lower edge < upper edge")
-        if high >= self.rate / 2:
+        if self.filter != "none" and high >= self.rate / 2:
             raise ValueError(
                 f"band: it reaches {high:g} Hz, but {self.rate} samples per second hold nothing from "
                 f"{self.rate / 2:g} Hz on; lower the edge or raise rate"
@@ -73,6 +83,30 @@ class PrepareSettings(Settings):
         if not (self.seconds * self.rate).is_integer():
             raise ValueError(f"seconds: {self.seconds:g} s at {self.rate} Hz is not a whole number of samples")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_added(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out a setting that older versions did not have, where it means what they did: fingerprints stay."""
+        content = dump(self)
+        for name in ADDED_SETTINGS:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
+        return content
+
+    @property
+    def filter_text(self) -> str:
+        """What the filter does, in words."""
+        if self.filter == "none":
+            return "not filtered"
+        low, high = self.band
+        phase = "zero phase" if self.filter == "zero_phase" else "causal"
+        return f"filtered from {low:g} to {high:g} Hz (Butterworth, order {self.order} at each edge, {phase})"
+
+    @property
+    def band_text(self) -> str:
+        """The frequencies that are kept, in few words."""
+        low, high = self.band
+        return "not filtered" if self.filter == "none" else f"{low:g} to {high:g} Hz"
 
     @property
     def samples(self) -> int:
@@ -157,10 +191,10 @@ def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> R
     """
     low, high = settings.band
     try:
-        if recording.fs > 0:
+        if recording.fs > 0 and settings.filter != "none":
             check_band(fs=recording.fs, high=high)  # first: at a low rate no beats are found either
         recording.check()
-        filtered = band_pass(recording.signal, fs=recording.fs, low=low, high=high, order=settings.order)
+        filtered = _filtered(recording, settings=settings)
     except DataError as error:
         raise DataError(f"{recording}: {str(error).removeprefix(f'{recording}: ')}") from error
     before = recording.signal.std(axis=1, dtype=np.float64)
@@ -170,6 +204,15 @@ def filter_and_resample(recording: Recording, *, settings: PrepareSettings) -> R
         raise DataError(f"{recording}: channel {names} has no signal between {low:g} and {high:g} Hz. Leave it out.")
     signal = resample(filtered, fs=recording.fs, rate=settings.rate)
     return dataclasses.replace(recording, signal=signal, fs=float(settings.rate))
+
+
+def _filtered(recording: Recording, *, settings: PrepareSettings) -> Float[np.ndarray, "channel time"]:
+    if settings.filter == "none":
+        signal = np.asarray(recording.signal, dtype=np.float64)
+        return signal - signal.mean(axis=1, keepdims=True)  # resampling continues a signal by zeros
+    low, high = settings.band
+    causal = settings.filter == "causal"
+    return band_pass(recording.signal, fs=recording.fs, low=low, high=high, order=settings.order, causal=causal)
 
 
 def samples_to_skip(recording: Recording, *, samples: int) -> int:

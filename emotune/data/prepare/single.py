@@ -43,14 +43,16 @@ class PreparedSegments:
 def standardised_segments(recordings: Iterable[Recording], *, settings: PrepareSettings) -> PreparedSegments:
     """Cut filtered and resampled recordings of one person into standardised segments.
 
-    Each channel gets zero mean and unit variance over all given recordings, as in `PartWriter.append`.
+    Each channel gets zero mean and unit variance over all given recordings, or over each segment, as in
+    `PartWriter.append`.
 
     Args:
         recordings: As `filter_and_resample` returns them; at least one of a segment's length.
         settings: Settings of the preparation.
     """
     with tempfile.TemporaryFile() as file:
-        writer = PartWriter(file, corpus="", samples=settings.samples)
+        by_segment = settings.normalise == "segment"
+        writer = PartWriter(file, corpus="", samples=settings.samples, by_segment=by_segment)
         writer.append(iter(recordings))
         file.seek(0)
         samples = np.frombuffer(file.read(), dtype="<f4").astype(np.float32)

@@ -119,26 +119,27 @@ const CHARTS = {
     const dots = plot.scatter({ field: "x" }, { field: "y" }, { source: data, size: { field: "size" }, fill_color: colours.ink, line_color: null, fill_alpha: 0.7 });
     plot.add_tools(new Bokeh.HoverTool({ renderers: [dots], tooltips: (_, vars) => {
       const person = people[vars.index];
-      return tooltipStyle(pairs([["person", person.person], ["accuracy", format(person.accuracy)], ["segments", format(person.segments)], ["share high", format(person.high_share)]]));
+      return tooltipStyle(pairs([["person", person.person], ["accuracy", format(person.accuracy)], ["segments", format(person.segments)], ...(person.high_share === null ? [] : [["share high", format(person.high_share)]])]));
     } }));
     await show(plot, node, [[colours.ink, "a person; larger dots have more segments"], [colours.accent, "mean and 95 % interval over people"], [colours.dim, "the more frequent label"]]);
   },
 
   async calibration(node) {
-    const colours = theme(), bins = SEARCH.predictions.classification.bins;
+    const colours = theme(), { bins, names } = SEARCH.predictions.classification;
+    const [probability, share] = names.length > 2 ? ["predicted probability of the likeliest class", "share of right predictions"] : ["predicted probability of the high class", "share of high labels"];
     const most = Math.max(...bins.map((bin) => bin.segments));
     const data = new Bokeh.ColumnDataSource({ data: {
       x: bins.map((bin) => bin.probability), y: bins.map((bin) => bin.high_share),
       size: bins.map((bin) => 6 + 14 * Math.sqrt(bin.segments / most)),
     } });
     const range = () => new Bokeh.Range1d({ start: -0.03, end: 1.03 });
-    const plot = figure({ height: 320, x: "predicted probability of the high class", y: "share of high labels", xRange: range(), yRange: range() });
+    const plot = figure({ height: 320, x: probability, y: share, xRange: range(), yRange: range() });
     plot.line([0, 1], [0, 1], { line_color: colours.dim, line_dash: [4, 4] });
     plot.line({ field: "x" }, { field: "y" }, { source: data, line_color: colours.accent, line_alpha: 0.5 });
     const dots = plot.scatter({ field: "x" }, { field: "y" }, { source: data, size: { field: "size" }, fill_color: colours.accent, line_color: colours.paper });
     plot.add_tools(new Bokeh.HoverTool({ renderers: [dots], tooltips: (_, vars) => {
       const bin = bins[vars.index];
-      return tooltipStyle(pairs([["segments", format(bin.segments)], ["mean probability", format(bin.probability)], ["share high", format(bin.high_share)]]));
+      return tooltipStyle(pairs([["segments", format(bin.segments)], ["mean probability", format(bin.probability)], [share, format(bin.high_share)]]));
     } }));
     await show(plot, node);
   },

@@ -46,8 +46,8 @@ def test_the_output_has_every_segment_and_the_mean(run: Run, models: str, file: 
             for name in models.split(",")
         ],
     )
-    mean = expected.means["valence"]
-    assert rows[-1][-2:] == [f"{mean:.3f}", label_of(mean)]
+    mean = expected.means("valence")["high"]
+    assert rows[-1][-2:] == [f"{mean:.3f}", label_of([mean])]
     assert out.count("I, II") == 1
     assert "calibrated on 8 validation segments" in " ".join(out.split()) or "not calibrated" in out
 

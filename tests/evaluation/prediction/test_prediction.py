@@ -54,7 +54,7 @@ def test_segments_are_those_that_a_store_of_the_file_would_have(
     with torch.no_grad():
         logits = objective.logits(torch.from_numpy(np.array(store.signal))).numpy() - np.log(weight)
     np.testing.assert_allclose(prediction.probabilities["arousal"], 1 / (1 + np.exp(-logits)), atol=1e-6)
-    assert prediction.means["arousal"] == pytest.approx(prediction.probabilities["arousal"].mean())
+    assert prediction.means("arousal")["high"] == pytest.approx(prediction.probabilities["arousal"].mean())
 
 
 def test_a_raw_signal_is_embedded_from_the_same_segments(
@@ -136,7 +136,7 @@ def test_several_targets_are_predicted_together(train: Train, write: Write, ecg:
     assert list(table.columns) == ["channel", "start", "end", *answers]
     assert len(table) == 2 * 4
     for target in ("arousal", "valence"):
-        assert table[target].tolist() == [label_of(value) for value in prediction.probabilities[target]]
+        assert table[target].tolist() == [label_of([value]) for value in prediction.probabilities[target]]
     with pytest.raises(SettingsError, match="arousal and arousal both predict arousal"):
         predict(prediction.file, predictors=[predictors[0], predictors[0]])
 
@@ -146,7 +146,7 @@ def test_several_targets_are_predicted_together(train: Train, write: Write, ecg:
     [(0.39, "rest"), (0.41, UNDECIDED), (0.5, UNDECIDED), (0.59, UNDECIDED), (0.61, "arithmetic")],
 )
 def test_a_probability_near_one_half_is_undecided(probability: float, label: str) -> None:
-    assert label_of(probability, names=("rest", "arithmetic")) == label
+    assert label_of([probability], names=("rest", "arithmetic")) == label
 
 
 def test_a_classifier_of_noise_predicts_the_share_of_high_labels(
@@ -171,14 +171,14 @@ def test_a_classifier_of_noise_predicts_the_share_of_high_labels(
         experiment = Experiment.model_validate(base | {"task": {**base["task"], "class_weight": weight}})
         checkpoint = trained(experiment, store=made_up)
         noise_predictor = Predictor("noise", checkpoints=[checkpoint])
-        shares.append(noise_predictor.high_share)
+        shares.append(noise_predictor.shares)
         if weight == "balanced":
-            mean = predict(file, predictors=[noise_predictor]).means["arousal"]
-            assert noise_predictor.high_share is not None
+            mean = predict(file, predictors=[noise_predictor]).means("arousal")["high"]
+            assert noise_predictor.shares is not None
             # without training the balanced probability is about one half, and the corrected one the share itself
-            assert mean == pytest.approx(noise_predictor.high_share, abs=0.06)
+            assert mean == pytest.approx(noise_predictor.shares[1], abs=0.06)
     assert shares[0] == shares[1]
-    assert shares[0] < 0.2
+    assert shares[0][1] < 0.2
 
 
 def test_conditions_have_their_names(train: Train, write: Write, ecg: np.ndarray) -> None:

@@ -46,7 +46,8 @@ def test_each_labelled_segment_is_predicted_as_by_the_model(train: Train, others
     rated = np.flatnonzero(ratings.notna())
     assert prediction.unlabelled == len(others) - len(rated) > 0
     assert np.allclose(prediction.table["probability"], predictor.probabilities(np.array(others.signal[rated])))
-    logits = predictor.classifiers[0].logits([torch.from_numpy(np.array(others.signal[rated]))])
+    with torch.no_grad():
+        logits = predictor.classifiers[0].objective.logits(torch.from_numpy(np.array(others.signal[rated]))).numpy()
     assert ((prediction.table["weighted_probability"] > 0.5) == (logits > 0)).all()
 
 

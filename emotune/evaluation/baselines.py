@@ -1,0 +1,292 @@
+"""Baselines in the folds of a cross-validation: features that need no training, and classifiers of scikit-learn.
+
+Each baseline is trained on the training segments of a fold and predicts its test segments, with the labels of the
+network. Features of a segment are those of the segment alone (`emotune.evaluation.physiology`). One baseline of ECG is
+the exception: the heart rate minus the median of the person's heart rates, over all segments of the person in the fold,
+without labels. A missing feature gets the median of the training segments; features are standardised by the training
+segments. Classes have the same total weight.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.special import expit, softmax
+
+from emotune.data.folds import unit_keys
+from emotune.data.modality import Modality
+from emotune.data.store import SegmentStore
+from emotune.errors import SettingsError
+from emotune.evaluation.crossval import FoldResult
+from emotune.evaluation.physiology import FEATURES, HEART_RATE, Features
+from emotune.tasks.scores import label_scores
+from emotune.training.loop import TrainingData
+
+BASELINE = "baseline/"
+"""Beginning of the columns of a table of predictions with the probabilities of baselines."""
+
+MAX_SVM_SEGMENTS = 5000
+"""Training segments of a support-vector machine at most, drawn evenly; its time grows with their square."""
+
+TREES = 200
+"""Trees of a random forest."""
+
+CHUNK_SEGMENTS = 2048
+"""Segments whose features are computed at a time."""
+
+Chosen = Literal["all", "heart_rate", "centred_heart_rate"]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A classifier on features."""
+
+    title: str
+    """Its name in a table."""
+    features: Chosen
+    classifier: Literal["logistic", "svm", "forest"]
+
+
+CLASSIFIERS: Mapping[Literal["logistic", "svm", "forest"], str] = MappingProxyType(
+    {"logistic": "logistic regression", "svm": "SVM", "forest": "random forest"}
+)
+
+BASELINES: Mapping[Modality, Mapping[str, Baseline]] = MappingProxyType(
+    {
+        "ecg": {
+            "heart_rate": Baseline("heart rate, logistic regression", "heart_rate", "logistic"),
+            "centred_heart_rate": Baseline("centred heart rate, logistic regression", "centred_heart_rate", "logistic"),
+            **{f"hrv_{name}": Baseline(f"HRV, {title}", "all", name) for name, title in CLASSIFIERS.items()},
+        },
+        "eeg": {
+            f"power_{name}": Baseline(f"entropy and band power, {title}", "all", name)
+            for name, title in CLASSIFIERS.items()
+        },
+    }
+)
+"""Baselines by modality and name."""
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineResults:
+    """The results of all baselines."""
+
+    folds: dict[str, tuple[FoldResult, ...]]
+    """Metrics of the test segments of each fold, by the baseline's name."""
+    columns: pd.DataFrame
+    """Names, start and fold of each test segment, and the probabilities of the baselines."""
+
+
+def baselines_of(store: SegmentStore) -> Mapping[str, Baseline]:
+    """Return the baselines of a store's modality, by name.
+
+    Raises:
+        SettingsError: The store holds features, or scikit-learn is not installed.
+    """
+    if store.modality not in BASELINES:
+        raise SettingsError(
+            f"--baselines was given, but {store.path} holds {store.modality}; baselines are for a store of signals"
+        )
+    try:
+        import sklearn  # noqa: F401, PLC0415 (an extra; loading it takes a second)
+    except ModuleNotFoundError as error:
+        raise SettingsError("--baselines needs scikit-learn; type pip install 'emotune[sklearn]'") from error
+    return BASELINES[store.modality]
+
+
+def run_baselines(
+    training_data: Mapping[int, TrainingData],
+    *,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = lambda share, doing: None,
+) -> BaselineResults:
+    """Train all baselines in all folds, and predict the test segments.
+
+    Args:
+        training_data: Training data by fold.
+        classes: Names of the classes of the task; none for low and high.
+        seed: Seed of the random forests and of the segments that a support-vector machine is trained on.
+        progress: Receives the finished share and what is computed.
+
+    Raises:
+        SettingsError: The store holds features, or scikit-learn is not installed.
+    """
+    store = next(iter(training_data.values())).store
+    chosen = baselines_of(store)
+    rows = np.unique(
+        np.concatenate([np.concatenate([data.fold.train, data.fold.test]) for data in training_data.values()])
+    )
+    features = np.full((len(store), 0), np.nan)
+    for begin in range(0, len(rows), CHUNK_SEGMENTS):
+        progress(begin / len(rows) / 2, "features")
+        part = rows[begin : begin + CHUNK_SEGMENTS]
+        computed = FEATURES[store.modality](np.array(store.signal[part]), rate=store.rate)
+        if not features.shape[1]:
+            features = np.full((len(store), computed.shape[1]), np.nan)
+        features[part] = computed
+    folds: dict[str, list[FoldResult]] = {name: [] for name in chosen}
+    tables = []
+    for position, (number, data) in enumerate(sorted(training_data.items())):
+        progress(0.5 + position / len(training_data) / 2, f"baselines of fold {number}")
+        columns: dict[str, Any] = {}
+        for name, baseline in chosen.items():
+            probabilities, metrics = _run(baseline, features, data=data, count=len(classes), seed=seed)
+            folds[name].append(FoldResult(fold=number, config_id=-1, metrics=metrics))
+            columns |= _columns(name, probabilities, classes=classes)
+        tables.append(_names(store, data, fold=number).assign(**columns))
+    return BaselineResults(
+        {name: tuple(results) for name, results in folds.items()}, pd.concat(tables, ignore_index=True)
+    )
+
+
+def with_baselines(table: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of predictions with the probabilities of baselines; earlier ones are replaced."""
+    kept = table[[name for name in table if not str(name).startswith(BASELINE)]]
+    keys = [name for name in columns if not str(name).startswith(BASELINE)]
+    return kept.merge(columns, on=keys, how="left", validate="one_to_one")
+
+
+def select_features(
+    features: Features, *, chosen: Chosen, people: np.ndarray, rows: np.ndarray
+) -> Float[np.ndarray, "row chosen"]:
+    """Return the features of some rows that a baseline uses.
+
+    Args:
+        features: Features of all segments of the store.
+        chosen: Which of them.
+        people: The person of each of the rows.
+        rows: The rows.
+    """
+    own = features[rows]
+    if chosen == "all":
+        return own
+    rates = own[:, [HEART_RATE]]
+    if chosen == "heart_rate":
+        return rates
+    for person in np.unique(people):
+        part = people == person
+        known = rates[part][np.isfinite(rates[part])]
+        rates[part] -= np.median(known) if len(known) else np.nan
+    return rates
+
+
+def _run(
+    baseline: Baseline, features: Features, *, data: TrainingData, count: int, seed: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the weighted probabilities of a baseline on the test segments of a fold, and its scores."""
+    assert data.labels is not None
+    train, test = data.fold.train, data.fold.test
+    rows = np.concatenate([train, test])
+    people = unit_keys(data.store.index.iloc[rows], by="subject")
+    values = select_features(features, chosen=baseline.features, people=people, rows=rows)
+    fitted, predicted = values[: len(train)], values[len(train) :]
+    if baseline.classifier == "svm" and len(fitted) > MAX_SVM_SEGMENTS:
+        kept = np.linspace(0, len(fitted) - 1, MAX_SVM_SEGMENTS).astype(int)
+        fitted, train = fitted[kept], train[kept]
+    probabilities = fit_and_predict(
+        baseline.classifier, fitted, labels=data.labels[train], predicted=predicted, seed=seed
+    )
+    labels = probabilities.argmax(axis=1).astype(float)
+    scores = label_scores(labels, truth=data.labels[test])
+    return (probabilities if count else probabilities[:, 1]), scores
+
+
+def fit_and_predict(
+    classifier: Literal["logistic", "svm", "forest"],
+    fitted: Float[np.ndarray, "train feature"],
+    *,
+    labels: Float[np.ndarray, " train"],
+    predicted: Float[np.ndarray, "test feature"],
+    seed: int,
+) -> Float[np.ndarray, "test label"]:
+    """Train a classifier of scikit-learn, and return the probability of each class.
+
+    Classes have the same total weight. The probabilities of a support-vector machine are the logistic function, or the
+    softmax, of its decision function, and are not calibrated.
+
+    Args:
+        classifier: Which classifier.
+        fitted: Features of the training segments.
+        labels: Their labels, 0, 1, 2 and so on; all occur.
+        predicted: Features of the segments to predict.
+        seed: Seed of a random forest.
+    """
+    # an extra of the package; loading it takes a second
+    from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.svm import SVC  # noqa: PLC0415
+
+    fitted, predicted = standardise(fitted, predicted)
+    weights: Any = {"class_weight": "balanced"}
+    if classifier == "svm":
+        model = SVC(**weights).fit(fitted, labels)
+        decisions = model.decision_function(predicted)
+        if decisions.ndim == 2:
+            return softmax(decisions, axis=1)
+        return np.stack([expit(-decisions), expit(decisions)], axis=1)
+    if classifier == "logistic":
+        return LogisticRegression(max_iter=2000, **weights).fit(fitted, labels).predict_proba(predicted)
+    forest = RandomForestClassifier(TREES, min_samples_leaf=5, random_state=seed, **weights)
+    return forest.fit(fitted, labels).predict_proba(predicted)
+
+
+def standardise(
+    fitted: Float[np.ndarray, "train feature"], predicted: Float[np.ndarray, "test feature"]
+) -> tuple[Float[np.ndarray, "train feature"], Float[np.ndarray, "test feature"]]:
+    """Return features with the mean 0 and the variance 1 over the training segments.
+
+    A missing value gets the median of the training segments, or 0 if none of them has the feature.
+    """
+    known = np.isfinite(fitted)
+    present = np.where(known.any(axis=0), 1.0, 0.0)
+    medians = np.zeros(fitted.shape[1])
+    for column in np.flatnonzero(present):
+        medians[column] = np.median(fitted[known[:, column], column])
+    fitted, predicted = (np.where(np.isfinite(values), values, medians) for values in (fitted, predicted))
+    mean, deviation = fitted.mean(axis=0), fitted.std(axis=0)
+    scale = present / np.where(deviation > 0, deviation, 1.0)
+    return (fitted - mean) * scale, (predicted - mean) * scale
+
+
+def _names(store: SegmentStore, data: TrainingData, *, fold: int) -> pd.DataFrame:
+    index = store.index.iloc[data.fold.test]
+    names = {name: index[name].astype(str).to_numpy() for name in ("corpus", "subject", "session", "channel")}
+    start, folds = index["start"].to_numpy(dtype=float), np.full(len(index), fold, dtype=np.int16)
+    return pd.DataFrame({**names, "start": start, "fold": folds})
+
+
+def _columns(name: str, probabilities: np.ndarray, *, classes: Sequence[str]) -> dict[str, np.ndarray]:
+    if not classes:
+        return {f"{BASELINE}{name}": probabilities}
+    return {f"{BASELINE}{name}/{label}": probabilities[:, number] for number, label in enumerate(classes)}
+
+
+def baseline_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return for each baseline of a table of predictions the table in which it takes the place of the network.
+
+    Its probability in data such as the training segments is not known; both columns have the weighted one.
+    """
+    columns = [str(name).removeprefix(BASELINE) for name in table if str(name).startswith(BASELINE)]
+    tables: dict[str, pd.DataFrame] = {}
+    for name in dict.fromkeys(column.partition("/")[0] for column in columns):
+        own = {
+            column.partition("/")[2]: f"{BASELINE}{column}" for column in columns if column.partition("/")[0] == name
+        }
+        replaced = {
+            f"{prefix}{f'_{label}' if label else ''}": table[column]
+            for label, column in own.items()
+            for prefix in ("probability", "weighted_probability")
+        }
+        tables[name] = table.assign(**replaced)
+    return tables
+
+
+def titles_of() -> dict[str, str]:
+    """Return the title of every baseline, by name."""
+    return {name: part.title for baselines in BASELINES.values() for name, part in baselines.items()}
