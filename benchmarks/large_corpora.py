@@ -69,7 +69,8 @@ def write_amigos(folder: Path, *, hours: float) -> float:
         brain = make_eeg(f"video {video}", channels=14, samples=length)
         hearts = [make_heart(f"{side} {video}", samples=length) for side in ("right", "left")]
         cells["joined_data"].append(np.vstack([brain, *hearts, np.ones((1, length))]).T)
-        cells["labels_selfassessment"].append(np.full((1, 12), 1.0 + video % 9))
+        felt = [float(video % 2)] * 7
+        cells["labels_selfassessment"].append(np.array([[1.0 + video % 9] * 5 + felt]))
         cells["VideoIDs"].append(str(video + 1))
     template = folder / "template"
     with template.open("wb") as file:

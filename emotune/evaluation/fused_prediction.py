@@ -32,6 +32,7 @@ from emotune.evaluation.prediction import (
 )
 from emotune.experiment import Experiment
 from emotune.study.folder import SearchFolder
+from emotune.tasks import Task
 from emotune.tasks.calibration import Calibration
 from emotune.tasks.classify import Classify
 
@@ -103,7 +104,8 @@ def find_fused_predictor(folder: SearchFolder) -> FusedPredictor | None:
     Its two cross-validations must be in the same storage.
 
     Raises:
-        SettingsError: One of the three is not complete, or a cross-validation that was fused is missing.
+        SettingsError: One of the three is not complete, a cross-validation that was fused is missing, or the fusion has
+            ``task.classes``.
         DamageError: A checkpoint was changed after it was written.
     """
     checkpoints = fold_checkpoints(folder) if folder.begun else []
@@ -113,6 +115,7 @@ def find_fused_predictor(folder: SearchFolder) -> FusedPredictor | None:
     try:
         experiments = [Experiment.model_validate(about["experiment"]) for about in abouts]
         names = {name: str(abouts[0]["preparation"][name]["name"]) for name in FUSED_MODALITIES}
+        _refuse_classes(experiments[0].task, folder=folder, names=names)
         classifiers = [
             build_classifier(
                 checkpoint,
@@ -134,6 +137,15 @@ def find_fused_predictor(folder: SearchFolder) -> FusedPredictor | None:
         inputs={modality: _input(folder, name=name) for modality, name in names.items()},
         classifiers=classifiers,
     )
+
+
+def _refuse_classes(task: Task, *, folder: SearchFolder, names: Mapping[Modality, str]) -> None:
+    """Raise SettingsError for a fusion of classifiers of several conditions."""
+    if isinstance(task, Classify) and task.classes:
+        raise SettingsError(
+            f"the fusion {folder.name!r} has {len(task.classes)} classes, but a recording is predicted by "
+            f"fusions of high and low only; give one of the cross-validations {' and '.join(names.values())}"
+        )
 
 
 def _input(folder: SearchFolder, *, name: str) -> Predictor:

@@ -17,7 +17,7 @@ class Encoder(nn.Module, ABC):
     width: int
     """Number of features of a representation."""
 
-    def layers(self) -> list[list[nn.Parameter]]:
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """Return all parameters by layer, from the signal to the representation; by default one layer.
 
         ``optim.layer_decay`` gives each layer a learning rate of its own.

@@ -146,7 +146,7 @@ class ConvNetEncoder(Encoder):
         self.dropout = Dropout(settings.dropout, channels=True)
         draw_like_tensorflow(self)
 
-    def layers(self) -> list[list[nn.Parameter]]:
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each pair of convolutions."""
         by_layer: list[list[nn.Parameter]] = [[] for _ in self.settings.channels]
         for modules in (self.convolutions, self.norms):

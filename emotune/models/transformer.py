@@ -266,7 +266,7 @@ class TransformerEncoder(Encoder):
             states = block(states)
         return last(states, rows)
 
-    def layers(self) -> list[list[nn.Parameter]]:
+    def parameters_by_layer(self) -> list[list[nn.Parameter]]:
         """Return the parameters of each convolution, and of each block; token and norms are with their neighbours."""
         stem = [list(convolution.parameters()) for convolution in self.stem.convolutions]
         stem[0] += self.stem.first_norm.parameters()

@@ -88,7 +88,7 @@ def stores_of(stages: Iterable[Stage], *, scale: Scale) -> list[PaperStore]:
 
 def _paper_store(path: Path, *, scale: Scale) -> PaperStore:
     kind, modality, length = path.name.rsplit("-", 2)
-    assert modality in ("ecg", "eeg")
+    assert modality in MODALITIES
     is_pool = kind.endswith("pool")
     corpora = (SYNTHETIC,) if scale.corpus == SYNTHETIC else POOLS[modality] if is_pool else LABELLED
     return PaperStore(

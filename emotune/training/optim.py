@@ -135,7 +135,9 @@ class Optim(Settings):
             return [{"params": trained, "factor": 1.0}]
         encoder = module.get_submodule("encoder")
         assert isinstance(encoder, Encoder)
-        layers = [[parameter for parameter in layer if parameter.requires_grad] for layer in encoder.layers()]
+        layers = [
+            [parameter for parameter in layer if parameter.requires_grad] for layer in encoder.parameters_by_layer()
+        ]
         inside = {id(parameter) for layer in layers for parameter in layer}
         head = [parameter for parameter in trained if id(parameter) not in inside]
         groups = [{"params": head, "factor": 1.0}]

@@ -17,9 +17,10 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.classifiers import read_classifiers
-from emotune.evaluation.fused_prediction import find_fused_predictor, predict_fused
+from emotune.evaluation.fused_prediction import _refuse_classes, find_fused_predictor, predict_fused
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
+from emotune.tasks import Classify
 
 FS = 256
 SECONDS = list(range(4, 12))
@@ -119,3 +120,10 @@ def test_what_cannot_be_fused_is_refused_in_a_line(recording: Path, fused_cv: Se
     moved = SearchFolder.of("fused-cv", storage=LocalStorage(tmp_path / "results"))
     with pytest.raises(SettingsError, match="'fused-cv' is a fusion of 'ecg-cv', which is no cross-validation in"):
         call("fused-cv", str(recording), folder=moved)
+
+
+def test_a_fusion_of_several_classes_is_refused_in_a_line(fused_cv: SearchFolder) -> None:
+    task = Classify(target="condition", classes=("rest", "stress", "joy"))
+    with pytest.raises(SettingsError, match=r"has 3 classes, but a recording .* give one of .* ecg-cv and eeg-cv"):
+        _refuse_classes(task, folder=fused_cv, names={"ecg": "ecg-cv", "eeg": "eeg-cv"})
+    _refuse_classes(Classify(), folder=fused_cv, names={})

@@ -156,14 +156,14 @@ def test_experiments_with_adam_keep_their_hash_and_those_with_sgd_have_their_set
 def test_every_layer_has_a_learning_rate_of_its_own(model: Transformer | ConvNet) -> None:
     encoder = model.build(channels=1)
     objective = Classify(hidden=(8,)).build(encoder, channels=1, labels=np.array([0.0, 1]))
-    inside = [id(parameter) for layer in encoder.layers() for parameter in layer]
+    inside = [id(parameter) for layer in encoder.parameters_by_layer() for parameter in layer]
     assert sorted(inside) == sorted(map(id, encoder.parameters()))
     optimiser = Optim(encoder_factor=0.5, layer_decay=0.1).build(objective)
     factors = [group["factor"] for group in optimiser.param_groups]
-    assert factors == pytest.approx([1.0, *(0.5 * 0.1**above for above in range(len(encoder.layers())))])
+    assert factors == pytest.approx([1.0, *(0.5 * 0.1**above for above in range(len(encoder.parameters_by_layer())))])
     head, top = optimiser.param_groups[0]["params"], optimiser.param_groups[1]["params"]
     assert {id(parameter) for parameter in head} == {id(parameter) for parameter in objective.head.parameters()}
-    assert {id(parameter) for parameter in top} == {id(parameter) for parameter in encoder.layers()[-1]}
+    assert {id(parameter) for parameter in top} == {id(parameter) for parameter in encoder.parameters_by_layer()[-1]}
 
 
 def test_without_factors_all_parameters_are_one_group_in_their_order() -> None:
