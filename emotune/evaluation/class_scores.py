@@ -81,7 +81,7 @@ class ClassLevelScores(Settings):
     """Expected calibration error of the probability of the likeliest class; None for a vote."""
 
     def values(self, score: str) -> dict[str, float]:
-        """Return a score by person, of those who have it."""
+        """Return a score by person, without people that have none."""
         return {part.person: part.scores[score] for part in self.people if score in part.scores}
 
 

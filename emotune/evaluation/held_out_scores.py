@@ -109,7 +109,7 @@ class LevelScores(Settings):
     """Expected calibration error of p; None for a vote."""
 
     def values(self, score: str) -> dict[str, float]:
-        """Return a score by person, of those who have it."""
+        """Return a score by person, without people that have none."""
         return {part.person: part.scores[score] for part in self.people if score in part.scores}
 
 
@@ -249,7 +249,7 @@ class ScoresByPerson(Protocol):
     """Scores of a level: of low and high, or of several classes."""
 
     def values(self, score: str) -> dict[str, float]:
-        """Return a score by person, of those who have it."""
+        """Return a score by person, without people that have none."""
         ...
 
 

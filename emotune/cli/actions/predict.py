@@ -79,7 +79,7 @@ def predict_with_fusion(request: PredictRequest, *, predictor: FusedPredictor) -
     """Predict a recording with both ECG and EEG, and print the probabilities of both and of their fusion.
 
     Raises:
-        SettingsError: A picture is asked for, which shows the signals of one modality.
+        SettingsError: ``--plot`` was given; the picture shows the signals of one modality.
         DataError: The recording lacks a modality.
     """
     if request.plot is not None:
