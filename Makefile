@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := results/demo
 
-.PHONY: setup demo docs test test-ray test-workflows test-search test-others test-thorough test-cluster chaos check fmt golden clean
+.PHONY: setup demo docs test test-ray test-search test-others test-thorough test-cluster chaos check fmt golden clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,18 +30,14 @@ $(READY): requirements.lock pyproject.toml packaging/torch.lock packaging/netifa
 demo: setup
 	$(BIN)/python examples/demo.py $(DEMO)
 
-# Tests of Ray, servers and locks wait a lot: four processes keep two cores busy.
-WORKFLOW_TESTS := $(patsubst %,tests/ray/test_%.py,reproduce stock_tuner trainables tutorial)
+# Tests of Ray, servers and locks wait a lot: three processes keep two cores busy, and four take a minute more.
 SEARCH_TESTS := $(addprefix tests/,golden runtime search storage study tune)
 
 test: setup
-	$(MAKE) --jobs=4 --keep-going --output-sync=line test-ray test-others test-search test-workflows
+	$(MAKE) --jobs=3 --keep-going --output-sync=line test-ray test-others test-search
 
 test-ray:
-	$(BIN)/python -m pytest tests/ray $(addprefix --ignore=,$(WORKFLOW_TESTS))
-
-test-workflows:
-	$(BIN)/python -m pytest $(WORKFLOW_TESTS)
+	$(BIN)/python -m pytest tests/ray
 
 test-search:
 	$(BIN)/python -m pytest $(SEARCH_TESTS)
