@@ -208,19 +208,31 @@ def beat_times(channel: Float[np.ndarray, " time"], *, fs: float) -> Float[np.nd
     energy = _beat_energy(channel, fs=fs)
     if energy is None:
         return np.zeros(0)
-    window = round(BEAT_WINDOW_S * fs)
-    tops = energy[: len(energy) // window * window].reshape(-1, window).max(axis=1)
-    peaks, _ = scipy.signal.find_peaks(energy, height=0.4 * np.median(tops), distance=max(1, round(0.25 * fs)))
+    peaks = _energy_peaks(energy, window_s=BEAT_WINDOW_S, shortest_s=SHORTEST_BEAT_S, fs=fs)
     before, at, after = energy[peaks - 1], energy[peaks], energy[peaks + 1]
     curvature = before - 2 * at + after
     shift = np.where(curvature < 0, (before - after) / (2 * np.where(curvature < 0, curvature, 1.0)), 0.0)
     return (peaks + np.clip(shift, -0.5, 0.5)) / fs
 
 
-def _rate_of_peaks(energy: Float[np.ndarray, " time"], *, fs: float) -> float:
-    window = round(HEART_WINDOW_S * fs)
+def _energy_peaks(
+    energy: Float[np.ndarray, " time"], *, window_s: float, shortest_s: float, fs: float
+) -> Int64[np.ndarray, " peak"]:
+    """Return the peaks of the energy of QRS complexes.
+
+    A peak has at least `PEAK_SHARE` of the median, over windows of ``window_s``, of the largest energies, and is
+    ``shortest_s`` from the next.
+    """
+    window = round(window_s * fs)
     tops = energy[: len(energy) // window * window].reshape(-1, window).max(axis=1)
-    peaks, _ = scipy.signal.find_peaks(energy, height=0.4 * np.median(tops), distance=max(1, round(0.15 * fs)))
+    peaks, _ = scipy.signal.find_peaks(
+        energy, height=PEAK_SHARE * np.median(tops), distance=max(1, round(shortest_s * fs))
+    )
+    return peaks
+
+
+def _rate_of_peaks(energy: Float[np.ndarray, " time"], *, fs: float) -> float:
+    peaks = _energy_peaks(energy, window_s=HEART_WINDOW_S, shortest_s=0.15, fs=fs)
     return float(60 * fs / np.median(np.diff(peaks))) if len(peaks) > 2 else float("nan")
 
 
