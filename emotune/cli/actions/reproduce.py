@@ -20,7 +20,7 @@ from emotune.errors import DataError, SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
 from emotune.evaluation.fusion import build_features
 from emotune.experiment import Start
-from emotune.reproduce.corpora import LABELLED, find_corpora
+from emotune.reproduce.corpora import LABELLED, RawCorpora, find_corpora
 from emotune.reproduce.published import PaperTable, find_table
 from emotune.reproduce.recipes import SCALES, Scale, rehearsal_on_raw
 from emotune.reproduce.render import Results, as_latex, as_markdown, difference_frame, frame_of, pretext_frame
@@ -47,12 +47,12 @@ from emotune.study.study import Study
 
 def reproduce_table(request: ReproduceRequest) -> int:
     """Carry out ``emotune reproduce``; returns the exit code."""
-    if request.dry_run:
-        print_plan(_make_plan(request), as_json=request.as_json)
-        return 0
     plan = _make_plan(request)
+    if request.dry_run:
+        print_plan(plan, as_json=request.as_json)
+        return 0
     _provide_stores(plan, request=request)
-    plan = _make_plan(request)  # the names of the runs depend on the stores' content
+    plan = _make_plan(request, raw=plan.raw)  # the names of the runs depend on the stores' content
     _check_stores(plan, request=request)
     runner = StageRunner(open_storage(request.storage), request=request, scale=plan.scale)
     for number, stage in enumerate(plan.stages, start=1):
@@ -64,13 +64,15 @@ def reproduce_table(request: ReproduceRequest) -> int:
     return 0
 
 
-def _make_plan(request: ReproduceRequest) -> Plan:
+def _make_plan(request: ReproduceRequest, *, raw: RawCorpora | None = None) -> Plan:
+    """Return the plan; ``raw`` are the corpora of an earlier plan, which need not be listed again."""
     table, folder = find_table(request.table), store_path(request.stores)
     scale = SCALES[request.scale] if request.raw is None or request.scale == "full" else rehearsal_on_raw()
     cells = cells_of(table, scale=scale, stores=folder)
     stages = execution_order([cell.stage for cell in cells] or [pretext_stage(scale=scale, stores=folder)])
     stores = stores_of(stages, scale=scale)
-    raw = None if request.raw is None else find_corpora(request.raw, names=corpora_of(stores))
+    if raw is None and request.raw is not None:
+        raw = find_corpora(request.raw, names=corpora_of(stores))
     complete_people = request.scale == "full"
     shortcomings = (
         check_raw(raw, stores=stores, complete_people=complete_people)

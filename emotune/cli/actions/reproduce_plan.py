@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ class Plan:
     shortcomings: Sequence[str]
     """What the data lack, a sentence each."""
 
-    @property
+    @cached_property
     def costs(self) -> list[StageCost]:
         """Cost of each run."""
         return [cost_of(stage, scale=self.scale, shuffled=self.shuffled) for stage in self.stages]
 
-    @property
+    @cached_property
     def store_bytes(self) -> dict[str, int]:
         """Size of each store on disk, by its name."""
         return {store.path.name: store.expected_bytes(self.scale) for store in self.stores}
