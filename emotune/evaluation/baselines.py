@@ -22,6 +22,7 @@ from emotune.data.modality import Modality
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import FoldResult
+from emotune.evaluation.held_out import prediction_table
 from emotune.evaluation.physiology import FEATURES, HEART_RATE, Features
 from emotune.tasks.scores import label_scores
 from emotune.training.loop import TrainingData
@@ -122,14 +123,14 @@ def run_baselines(
     rows = np.unique(
         np.concatenate([np.concatenate([data.fold.train, data.fold.test]) for data in training_data.values()])
     )
-    features = np.full((len(store), 0), np.nan)
+    chunks = []
     for begin in range(0, len(rows), CHUNK_SEGMENTS):
         progress(begin / len(rows) / 2, "features")
         part = rows[begin : begin + CHUNK_SEGMENTS]
-        computed = FEATURES[store.modality](np.array(store.signal[part]), rate=store.rate)
-        if not features.shape[1]:
-            features = np.full((len(store), computed.shape[1]), np.nan)
-        features[part] = computed
+        chunks.append(FEATURES[store.modality](np.array(store.signal[part]), rate=store.rate))
+    computed = np.concatenate(chunks)
+    features = np.full((len(store), computed.shape[1]), np.nan)
+    features[rows] = computed
     folds: dict[str, list[FoldResult]] = {name: [] for name in chosen}
     tables = []
     for position, (number, data) in enumerate(sorted(training_data.items())):
@@ -139,7 +140,9 @@ def run_baselines(
             probabilities, metrics = _run(baseline, features, data=data, count=len(classes), seed=seed)
             folds[name].append(FoldResult(fold=number, config_id=-1, metrics=metrics))
             columns |= _columns(name, probabilities, classes=classes)
-        tables.append(_names(store, data, fold=number).assign(**columns))
+        assert data.labels is not None
+        tested = prediction_table(store, rows=data.fold.test, labels=data.labels[data.fold.test], fold=number)
+        tables.append(tested.drop(columns="label").assign(**columns))
     return BaselineResults(
         {name: tuple(results) for name, results in folds.items()}, pd.concat(tables, ignore_index=True)
     )
@@ -252,13 +255,6 @@ def standardise(
     mean, deviation = fitted.mean(axis=0), fitted.std(axis=0)
     scale = present / np.where(deviation > 0, deviation, 1.0)
     return (fitted - mean) * scale, (predicted - mean) * scale
-
-
-def _names(store: SegmentStore, data: TrainingData, *, fold: int) -> pd.DataFrame:
-    index = store.index.iloc[data.fold.test]
-    names = {name: index[name].astype(str).to_numpy() for name in ("corpus", "subject", "session", "channel")}
-    start, folds = index["start"].to_numpy(dtype=float), np.full(len(index), fold, dtype=np.int16)
-    return pd.DataFrame({**names, "start": start, "fold": folds})
 
 
 def _columns(name: str, probabilities: np.ndarray, *, classes: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Scores of predictions of several classes: pooled, by person, by trial and by class.
 
-The input is a table with a row per segment: the columns `COLUMNS`, and for each class ``probability_CLASS`` and
+The input is a table with a row per segment: the columns of
+`emotune.evaluation.held_out_scores.COLUMNS` up to the label, and for each class ``probability_CLASS`` and
 ``weighted_probability_CLASS``, in the order of the classes. ``label`` is the position of the segment's class. A trial
 has the segments of one session of a person with one label. A segment is classified as the class with the largest
 weighted probability. `emotune.evaluation.held_out_scores` has the scores of low and high.
@@ -15,12 +16,10 @@ import pandas as pd
 from jaxtyping import Float, Int64
 
 from emotune.base import Settings
-from emotune.evaluation.held_out_scores import AUC, LEVELS, SCORES, TRIAL, Level, roc_auc
-from emotune.evaluation.statistics import Interval, mean_interval
+from emotune.data.folds import unit_keys
+from emotune.evaluation.held_out_scores import AUC, LEVELS, TRIAL, Level, intervals_over_people, roc_auc
+from emotune.evaluation.statistics import Interval
 from emotune.tasks.scores import bin_sums_of, class_scores, confusion_scores, expected_calibration_error
-
-COLUMNS = ("corpus", "subject", "session", "channel", "start", "fold", "label")
-"""Columns of a table of predictions beside the probabilities."""
 
 PROBABILITY = "probability_"
 """Beginning of the columns with the probability of a class in data such as the training segments."""
@@ -121,7 +120,7 @@ def class_decisions(table: pd.DataFrame, *, level: Level) -> ClassDecisions:
     shares = frame[votes].to_numpy(dtype=float)
     most = np.isclose(shares, shares.max(axis=1, keepdims=True))
     return ClassDecisions(
-        person=(frame["corpus"].astype(str) + "/" + frame["subject"].astype(str)).to_numpy(dtype=str),
+        person=unit_keys(frame, by="subject"),
         label=frame["label"].to_numpy(dtype=np.int64),
         predicted=(np.where(most, values, -1.0) if level == "vote" else values).argmax(axis=1),
         score=shares if level == "vote" else values,
@@ -139,7 +138,6 @@ def class_level_scores(table: pd.DataFrame, *, level: Level) -> ClassLevelScores
     names, every = class_names(table), class_decisions(table, level=level)
     matrix = confusion_matrix(every)
     people = tuple(_person(every, person=str(person), names=names) for person in np.unique(every.person))
-    values = {name: [part.scores[name] for part in people if name in part.scores] for name in SCORES}
     areas = _areas(every)
     return ClassLevelScores(
         level=level,
@@ -148,7 +146,7 @@ def class_level_scores(table: pd.DataFrame, *, level: Level) -> ClassLevelScores
             label: dict(zip(names, map(int, row), strict=True)) for label, row in zip(names, matrix, strict=True)
         },
         pooled=_scores(every),
-        over_people={name: mean_interval(found) for name, found in values.items() if found},
+        over_people=intervals_over_people([part.scores for part in people]),
         by_class={
             name: scores if area is None else {**scores, AUC: area}
             for name, scores, area in zip(names, class_scores(matrix), areas, strict=True)

@@ -8,6 +8,7 @@ the training segments (``probability``), q the same with the classes weighted as
 This module reads no files and computes no networks.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -17,6 +18,7 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 from emotune.base import Settings
+from emotune.data.folds import unit_keys
 from emotune.evaluation.statistics import Comparison, Interval, mean_interval, paired_t_test
 from emotune.tasks.scores import CALIBRATION_BINS, classification_scores
 
@@ -139,7 +141,7 @@ def decisions(table: pd.DataFrame, *, level: Level) -> Decisions:
     weighted, share = (frame[name].to_numpy(dtype=float) for name in ("weighted_probability", "high"))
     by_vote = np.where(share == 0.5, weighted > 0.5, share > 0.5)
     return Decisions(
-        person=(frame["corpus"].astype(str) + "/" + frame["subject"].astype(str)).to_numpy(dtype=str),
+        person=unit_keys(frame, by="subject"),
         label=frame["label"].to_numpy(dtype=float) > 0.5,
         high=by_vote if level == "vote" else weighted > 0.5,
         score=share if level == "vote" else weighted,
@@ -156,16 +158,25 @@ def level_scores(table: pd.DataFrame, *, level: Level) -> LevelScores:
     """
     every = decisions(table, level=level)
     people = tuple(_person(every, person=str(person)) for person in np.unique(every.person))
-    values = {name: [part.scores[name] for part in people if name in part.scores] for name in SCORES}
     return LevelScores(
         level=level,
         count=len(every.label),
         confusion=confusion(every),
         pooled=scores_of(every),
-        over_people={name: mean_interval(found) for name, found in values.items() if found},
+        over_people=intervals_over_people([part.scores for part in people]),
         people=people,
         ece=None if level == "vote" else calibration_error(every.probability, labels=every.label),
     )
+
+
+def intervals_over_people(scores: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    """Return the mean of each of `SCORES` over people, with the 95 % t interval; without scores that no person has.
+
+    Args:
+        scores: The scores of each person, by name.
+    """
+    values = {name: [part[name] for part in scores if name in part] for name in SCORES}
+    return {name: mean_interval(found) for name, found in values.items() if found}
 
 
 def _person(every: Decisions, *, person: str) -> PersonScores:

@@ -87,10 +87,7 @@ def print_table(table: pd.DataFrame) -> None:
         return
     levels = [level_scores(table, level=level) for level in LEVELS]
     out = console()
-    count = len(levels[0].people)
-    print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
-    out.print(over_people_table(levels))
-    _print_baselines(table)
+    _print_over_people(levels, table=table)
     print_line("\nall people together")
     out.print(_pooled_table(levels))
     print_line("\nby person, segments")
@@ -99,13 +96,25 @@ def print_table(table: pd.DataFrame) -> None:
     _print_without_auc(levels[0])
 
 
-def _print_baselines(table: pd.DataFrame) -> None:
-    """Print the means of the baselines over people, and the network minus each, if the table has baselines."""
+def _print_over_people(levels: Sequence[LevelScores] | Sequence[ClassLevelScores], *, table: pd.DataFrame) -> None:
+    """Print the means of the network over people, then those of the baselines."""
+    count = len(levels[0].people)
+    print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
+    console().print(over_people_table(levels))
+    _print_baselines(table, own=levels[0])
+
+
+def _print_baselines(table: pd.DataFrame, *, own: LevelScores | ClassLevelScores) -> None:
+    """Print the means of the baselines over people, and the network minus each, if the table has baselines.
+
+    Args:
+        table: The predictions.
+        own: Scores of the network on segments.
+    """
     tables, titles = baseline_tables(table), titles_of()
     if not tables:
         return
     score = class_level_scores if is_of_classes(table) else level_scores
-    own = score(table, level="segments")
     compared = ("accuracy", "macro_f1")
     columns = [f"network minus it, {name}" for name in compared]
     printed = plain_table("baseline, segments", *SCORES, *columns)
@@ -129,10 +138,7 @@ def _print_classes(table: pd.DataFrame) -> None:
     """Print the scores of several classes, and their confusion matrix."""
     levels = [class_level_scores(table, level=level) for level in LEVELS]
     out, segments = console(), levels[0]
-    count = len(segments.people)
-    print_line(f"mean over {count} {'person' if count == 1 else 'people'}, with 95 % interval")
-    out.print(over_people_table(levels))
-    _print_baselines(table)
+    _print_over_people(levels, table=table)
     print_line("\nall people together")
     pooled = plain_table("", *SCORES, "ECE", numbers=(*SCORES, "ECE"))
     for level in levels:
