@@ -113,12 +113,12 @@ class EmotuneSampler(BaseSampler):
             raise SettingsError(f"EmotuneSampler: the study has {len(study.directions)} objectives; expected one")
         if not search_space:
             return {}
-        codes = {name: Code(distribution) for name, distribution in search_space.items()}
-        space = self._space or ConfigurationSpace(
-            {name: code.hyperparameter(name) for name, code in codes.items()}, seed=self._settings.seed
-        )
-        if self._space is not None:
-            codes = dict.fromkeys(codes)
+        codes: dict[str, Code | None] = dict.fromkeys(search_space)
+        space = self._space
+        if space is None:
+            numbered = {name: Code(distribution) for name, distribution in search_space.items()}
+            space = ConfigurationSpace({name: code.hyperparameter(name) for name, code in numbered.items()})
+            codes |= numbered
         history = self._history(study, space=space, codes=codes)
         generator = np.random.default_rng([self._settings.seed, trial.number])
         space.seed(int(generator.integers(2**31)))
