@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from emotune.cli import emotune
 from emotune.cli.actions import crossval
 from emotune.data.store import SegmentStore
 from emotune.evaluation.class_scores import (
@@ -30,6 +28,7 @@ from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from tests.evaluation.conftest import cross_validate, unimodal
+from tests.support.commands import call
 
 NAMES = ("rest", "stress", "fun")
 CLASSES = ["low arousal, low valence", "high arousal, low valence", "high arousal, high valence"]
@@ -103,13 +102,6 @@ def finished(stores: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     folder.storage.write(crossval.RESULT_FILE, result.model_dump_json().encode())
     predictions_of(folder)
     return folder
-
-
-def call(*words: str, folder: SearchFolder) -> Result:
-    result = CliRunner().invoke(emotune, [*words, "--storage", str(folder.path.parent)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_the_table_has_a_probability_for_each_class_and_the_scores_of_the_journal(

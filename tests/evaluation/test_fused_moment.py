@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from emotune.cli import emotune
 from emotune.data.folds import unit_keys
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -17,6 +15,7 @@ from emotune.evaluation.fused_moment import FUSED, find_moment
 from emotune.evaluation.held_out import PREDICTIONS_FILE, predictions_of
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
+from tests.support.commands import call
 
 
 @pytest.fixture
@@ -47,13 +46,6 @@ def numbered(fused_cv: SearchFolder, tmp_path: Path) -> SearchFolder:
     return folder
 
 
-def call(*words: str, folder: SearchFolder) -> Result:
-    result = CliRunner().invoke(emotune, ["scores", *words, "--storage", str(folder.path.parent)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def test_the_moment_that_the_modality_misses_most_clearly_is_chosen(
     numbered: SearchFolder, stores: dict[str, Path]
 ) -> None:
@@ -80,10 +72,12 @@ def test_without_such_a_moment_the_other_modality_is_offered(numbered: SearchFol
 
 
 def test_the_figure_is_drawn_in_the_format_of_its_name(numbered: SearchFolder, tmp_path: Path) -> None:
-    result = call("fused-cv", "--figure", str(tmp_path / "moment.png"), folder=numbered)
+    result = call("scores", "fused-cv", "--figure", str(tmp_path / "moment.png"), folder=numbered)
     assert "probability of high arousal: ECG 0." in result.stdout
     assert (tmp_path / "moment.png").read_bytes().startswith(b"\x89PNG")
-    document = json.loads(call("fused-cv", "--figure", str(tmp_path / "a.PDF"), "--json", folder=numbered).stdout)
+    document = json.loads(
+        call("scores", "fused-cv", "--figure", str(tmp_path / "a.PDF"), "--json", folder=numbered).stdout
+    )
     assert document["moment"]["probabilities"].keys() == {"ecg", "eeg", "fused"}
     assert (tmp_path / "a.PDF").read_bytes().startswith(b"%PDF")
 
@@ -91,7 +85,7 @@ def test_the_figure_is_drawn_in_the_format_of_its_name(numbered: SearchFolder, t
 def test_other_runs_and_formats_are_refused_before_anything_is_written(numbered: SearchFolder, tmp_path: Path) -> None:
     file = tmp_path / "moment.png"
     with pytest.raises(SettingsError, match="'ecg-cv' was trained on ecg, expected a fusion"):
-        call("ecg-cv", "--figure", str(file), folder=numbered)
+        call("scores", "ecg-cv", "--figure", str(file), folder=numbered)
     with pytest.raises(SettingsError, match=r"--figure .*moment.gif: the name must end in .png, .pdf, .svg"):
-        call("fused-cv", "--figure", str(tmp_path / "moment.gif"), folder=numbered)
+        call("scores", "fused-cv", "--figure", str(tmp_path / "moment.gif"), folder=numbered)
     assert not file.exists()

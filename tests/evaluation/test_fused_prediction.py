@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from emotune.cli import emotune
 from emotune.data.corpora.synthetic import Synthetic, make_ecg, make_eeg, make_person
 from emotune.data.modality import TEN_CHANNELS
 from emotune.data.prepare.segments import PrepareSettings
@@ -21,6 +19,7 @@ from emotune.evaluation.fused_prediction import _refuse_classes, find_fused_pred
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.tasks import Classify
+from tests.support.commands import call
 
 FS = 256
 SECONDS = list(range(4, 12))
@@ -47,13 +46,6 @@ def write(file: Path, signal: np.ndarray) -> Path:
     scales = {"scale": np.ones(len(signal)), "offset": np.zeros(len(signal)), "fs": FS}
     np.savez(file, x=signal.astype(np.float64), **fields, **scales, **labels)
     return file
-
-
-def call(*words: str, folder: SearchFolder) -> Result:
-    result = CliRunner().invoke(emotune, ["predict", *words, "--storage", str(folder.path.parent)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def by_hand(recording: Path, fused_cv: SearchFolder) -> np.ndarray:
@@ -94,11 +86,13 @@ def test_a_recording_is_predicted_as_the_fusion_was_trained(recording: Path, fus
 def test_the_command_prints_both_modalities_and_their_fusion(
     recording: Path, fused_cv: SearchFolder, tmp_path: Path
 ) -> None:
-    text = call("fused-cv", str(recording), folder=fused_cv).stdout
+    text = call("predict", "fused-cv", str(recording), folder=fused_cv).stdout
     assert "8 segments of 1 s with ECG and EEG" in text
     assert "a fusion of ecg-cv and eeg-cv, the mean of 3 folds" in text
     file = tmp_path / "out.csv"
-    document = json.loads(call("fused-cv", str(recording), "--json", "--csv", str(file), folder=fused_cv).stdout)
+    document = json.loads(
+        call("predict", "fused-cv", str(recording), "--json", "--csv", str(file), folder=fused_cv).stdout
+    )
     assert document["inputs"] == {"ecg": "ecg-cv", "eeg": "eeg-cv"}
     assert len(document["segments"]) == 8
     assert {"arousal_probability_ecg", "arousal_probability_fused", "arousal"} <= document["mean"].keys()
@@ -111,15 +105,15 @@ def test_what_cannot_be_fused_is_refused_in_a_line(recording: Path, fused_cv: Se
     with np.load(recording) as content:
         alone = write(tmp_path / "ecg.npz", content["x"][:2])
     with pytest.raises(DataError, match=r"ecg.npz: .*which the model needs"):
-        call("fused-cv", str(alone), folder=fused_cv)
+        call("predict", "fused-cv", str(alone), folder=fused_cv)
     with pytest.raises(SettingsError, match="fused-cv is a fusion of ECG and EEG; give it alone"):
-        call("ecg-cv,fused-cv", str(recording), folder=fused_cv)
+        call("predict", "ecg-cv,fused-cv", str(recording), folder=fused_cv)
     with pytest.raises(SettingsError, match="it draws one modality, and fused-cv is a fusion of two"):
-        call("fused-cv", str(recording), "--plot", str(tmp_path / "a.png"), folder=fused_cv)
+        call("predict", "fused-cv", str(recording), "--plot", str(tmp_path / "a.png"), folder=fused_cv)
     shutil.copytree(fused_cv.path, tmp_path / "results" / "fused-cv")
     moved = SearchFolder.of("fused-cv", storage=LocalStorage(tmp_path / "results"))
     with pytest.raises(SettingsError, match="'fused-cv' is a fusion of 'ecg-cv', which is no cross-validation in"):
-        call("fused-cv", str(recording), folder=moved)
+        call("predict", "fused-cv", str(recording), folder=moved)
 
 
 def test_a_fusion_of_several_classes_is_refused_in_a_line(fused_cv: SearchFolder) -> None:

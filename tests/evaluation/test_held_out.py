@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
-from emotune.cli import emotune
 from emotune.cli.actions import crossval
 from emotune.data.folds import unit_keys
 from emotune.data.store import SegmentStore
@@ -21,6 +19,7 @@ from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from tests.evaluation.conftest import cross_validate, unimodal
+from tests.support.commands import call
 
 Pair = tuple[SearchFolder, SearchFolder]
 
@@ -33,13 +32,6 @@ def copied(pair: Pair, tmp_path: Path) -> SearchFolder:
     result = read_cross_validation(read_journal(folder.journal))
     folder.storage.write(crossval.RESULT_FILE, result.model_dump_json().encode())
     return folder
-
-
-def call(*words: str, folder: SearchFolder) -> Result:
-    result = CliRunner().invoke(emotune, [*words, "--storage", str(folder.path.parent)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_every_segment_is_predicted_once_by_the_fold_that_did_not_train_on_it(
