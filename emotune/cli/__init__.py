@@ -47,7 +47,7 @@ Exit codes:
   0    done; also if there was nothing left to do
   1    failed: a check, evaluations without a result, Ray, a disk or a server
   2    a mistake in the command, a file or a setting; or the search is running
-  130, 143, 129   ended in order by Ctrl-C, SIGTERM or SIGHUP
+  130, 143, 129   ended in order by Ctrl-C (or stop --now), SIGTERM or SIGHUP
 """
 """End of every help page."""
 

@@ -295,6 +295,19 @@ class HoursType(click.ParamType):
 
 HOURS = HoursType()
 
+brackets_option = click.option(
+    "--brackets", type=AMOUNT, help="Brackets to run; +N extends a finished search by N brackets."
+)
+evaluations_option = click.option(
+    "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
+)
+hours_option = click.option(
+    "--hours",
+    type=HOURS,
+    help="Running time, over all resumptions, after which no evaluation is started; those that run are trained to "
+    "their end. +H resumes such a search for H more hours.",
+)
+
 
 class KeepType(click.ParamType):
     """``best:K`` or ``all``."""

@@ -6,12 +6,13 @@ from typing import Any, Literal
 import click
 
 from emotune.cli.options import (
-    AMOUNT,
-    HOURS,
     KEEP,
     TRIALS,
     RunRequest,
+    brackets_option,
+    evaluations_option,
     fresh_option,
+    hours_option,
     name_option,
     notify_option,
     register_option,
@@ -84,12 +85,6 @@ trials_per_gpu_option = click.option(
     show_default=True,
     help="Evaluations that share a GPU, if there are GPUs; auto: a short probe measures which number is fastest.",
 )
-hours_option = click.option(
-    "--hours",
-    type=HOURS,
-    help="Running time, over all resumptions, after which no evaluation is started; those that run are trained to "
-    "their end. +H resumes such a search for H more hours.",
-)
 keep_option = click.option(
     "--keep",
     type=KEEP,
@@ -118,10 +113,8 @@ def search_command(default: str | None) -> click.Command:
         workers_per_trial_option,
         trials_per_gpu_option,
         click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the seed of the study."),
-        click.option("--brackets", type=AMOUNT, help="Brackets to run; +N extends a finished search by N brackets."),
-        click.option(
-            "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
-        ),
+        brackets_option,
+        evaluations_option,
         hours_option,
         keep_option,
         click.option(

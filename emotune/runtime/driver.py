@@ -78,11 +78,11 @@ def run_study(
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder.journal, owner=folder.name) as journal:
+        folder.forget_stop()  # a request to an earlier driver that had ended before it read it
         folder.check_complete(journal.records)
         if journal.records:
             workload = workload.with_study(_resume(journal, workload.study, options))
         study = workload.study
-        folder.forget_stop()
 
         def reconnect() -> None:
             disconnect()
@@ -314,7 +314,7 @@ def _run_trials(coordinator: Coordinator, evaluations: Evaluations) -> Signals |
         coordinator,
         make_job=evaluations.make_job,
         concurrency=concurrency.slots,
-        stop_requested=evaluations.folder.stop_watch(),
+        stop_request=evaluations.folder.stop_watch(),
         current_slots=concurrency.current_slots,
         resource="a GPU" if concurrency.resources.get("GPU") else "a CPU",
     )
