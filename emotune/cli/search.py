@@ -15,6 +15,7 @@ from emotune.cli.options import (
     hours_option,
     name_option,
     notify_option,
+    price_option,
     register_option,
     retry_failed_option,
     run_options,
@@ -64,6 +65,9 @@ class SearchRequest(RunRequest):
 
     dry_run: bool
     """Print the plan only."""
+
+    price_per_hour: float | None
+    """Price of a GPU-hour, or of a CPU-hour where there is no GPU; None: the plan has no price."""
 
 
 share_option = click.option(
@@ -127,7 +131,8 @@ def search_command(default: str | None) -> click.Command:
         register_option,
         retry_failed_option,
         set_option,
-        click.option("--dry-run", is_flag=True, help="Print brackets, epochs and hours; start nothing."),
+        click.option("--dry-run", is_flag=True, help="Print brackets, epochs, hours and disk; start nothing."),
+        price_option,
         fresh_option,
     )
     def search(request: SearchRequest) -> int:
@@ -139,7 +144,7 @@ def search_command(default: str | None) -> click.Command:
 
         \b
         Example:
-          emotune search ecg_pretrain --store stores/ours --dry-run
+          emotune search ecg_pretrain --store stores/ours --dry-run --price-per-hour 2.50
           emotune search smoke --store stores/demo --name first --set budget.max=9
           emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
           emotune search smoke --store stores/demo --name second --warm-start first

@@ -13,6 +13,7 @@ import yaml
 from emotune.report.axes import SettingAxis, objective_axis, setting_axes
 from emotune.report.costs import cost_of, timeline_of
 from emotune.report.data_summary import try_summary
+from emotune.report.estimates import estimate_document
 from emotune.report.importance import setting_importances
 from emotune.report.journal_tables import (
     held_out_scores,
@@ -119,6 +120,7 @@ def page_content(source: Source) -> Document:
             "saved_s": cost.saved_s,
             "price_per_hour": source.price_per_hour,
         },
+        "estimate": estimate_document(records, folder=source.folder),
         "removed": removed_checkpoints(records).model_dump(mode="json"),
         "evaluations": len(results),
         "failed": sum(result.status == "failed" for result in results),

@@ -5,6 +5,8 @@ from typing import Any
 
 from emotune.durations import duration
 from emotune.report.content import Document
+from emotune.report.costs import price
+from emotune.report.estimates import estimate_rows
 from emotune.report.neighbours import nearest_configurations
 
 TASKS = {
@@ -35,6 +37,7 @@ def search_sections(content: Document) -> Document:
         "cost_parts": _cost_parts(content),
         "cost_rows": _cost_rows(content),
         "cost_columns": _cost_columns(content),
+        "estimate_rows": estimate_rows(content),
         "room_saved": f"{content['removed']['bytes'] / 1e6:.3g} MB",
         **_classification(content),
         **_folds(content),
@@ -183,7 +186,7 @@ def _price(content: Document, seconds: float) -> str:
     cost = content["cost"]
     if cost["price_per_hour"] is None:
         return ""
-    return f"{seconds * cost['per_evaluation'] / 3600 * cost['price_per_hour']:,.2f}"
+    return price(seconds * cost["per_evaluation"] / 3600, per_hour=cost["price_per_hour"])
 
 
 def _cost_parts(content: Document) -> list[tuple[str, str, str, float]]:
