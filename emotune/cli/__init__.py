@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": ("emotune.cli.predict", "Predict arousal and valence of a recording."),
     "export": ("emotune.cli.export", "Export an encoder or a classifier."),
     "reproduce": ("emotune.cli.reproduce", "Reproduce a table of the papers."),
+    "verify": ("emotune.cli.verify", "Train a configuration again and compare."),
     "report": ("emotune.cli.report", "Write an HTML page about a search."),
     "compare": ("emotune.cli.report", "Compare the scores of several runs."),
     "sync": ("emotune.cli.report", "Send missing records to MLflow."),

@@ -224,18 +224,19 @@ def _open(
             concurrency=options.concurrency or capacity().slots,
             elastic=options.concurrency is None,
             warm_start=options.warm_start,
-            software=_software(),
+            software=installed_software(),
         )
     )
     _add_hours(journal, options)
 
 
-def _software() -> dict[str, str]:
+def installed_software() -> dict[str, str]:
+    """Return the versions of the packages that a journal records."""
     return {name: version(name) for name in SOFTWARE}
 
 
 def _warn_of_other_software(records: Sequence[Record]) -> None:
-    changes = software_changes(opened(records), now=_software())
+    changes = software_changes(opened(records), now=installed_software())
     if changes is not None and search_state(records, alive=False) != "finished":
         logger.warning("%s", changes)
 
