@@ -13,6 +13,7 @@ import yaml
 from emotune.report.axes import SettingAxis, objective_axis, setting_axes
 from emotune.report.costs import cost_of, timeline_of
 from emotune.report.data_summary import try_summary
+from emotune.report.dependence import partial_dependence
 from emotune.report.estimates import estimate_document
 from emotune.report.importance import setting_importances
 from emotune.report.journal_tables import (
@@ -30,6 +31,7 @@ from emotune.search.records import Record, Value
 from emotune.search.stopping import in_words
 from emotune.study.folder import SearchFolder
 from emotune.study.results import (
+    ended_outcomes,
     evaluation_results,
     find_best,
     opened,
@@ -110,6 +112,7 @@ def page_content(source: Source) -> Document:
         "random_search": _columns(random_search(records)),
         "baselines": trivial_baselines(records),
         "importance": _importances(records, axes=axes),
+        "dependence": _dependence(records, axes=axes),
         "agreement": _rows(rank_agreement(records)),
         "rung_weights": _rows(rung_weights(records)),
         "scores": _scores(records),
@@ -216,6 +219,12 @@ def _importances(records: Sequence[Record], *, axes: Sequence[SettingAxis]) -> l
             }
         )
     return documents
+
+
+def _dependence(records: Sequence[Record], *, axes: Sequence[SettingAxis]) -> Document | None:
+    """Return the partial dependence of the objective on each setting; None with too few results."""
+    dependence = partial_dependence(opened(records).study, axes, outcomes=ended_outcomes(records)) if axes else None
+    return None if dependence is None else dependence.model_dump()
 
 
 def _curves(records: Sequence[Record], *, table: pd.DataFrame) -> Document:

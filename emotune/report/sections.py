@@ -87,6 +87,7 @@ def _sections(content: Document) -> list[tuple[str, str]]:
         ("parallel", "Parallel coordinates", several),
         ("settings", "Each setting", several),
         ("importance", "Importance", any(rung["settings"] for rung in content["importance"])),
+        ("dependence", "Partial dependence", content["dependence"]),
         ("rungs", "Rungs", any(pair["configurations"] >= 3 for pair in content["agreement"])),
         ("cost", "Workers and cost", content["timeline"]["bars"]),
         ("board", "Folds and scores" if content["purpose"] == "fold" else "Leaderboard", True),
