@@ -89,7 +89,6 @@ def page_content(source: Source) -> Document:
     known = [value for value in table["objective"].tolist() if not _is_missing(value)]
     scale = objective_axis(objective.metric, known, mode=objective.mode)
     best = find_best(results, mode=objective.mode)
-    cost = cost_of(records, trials_per_gpu=source.trials_per_gpu)
     return {
         "name": first.name,
         "purpose": first.purpose,
@@ -118,11 +117,7 @@ def page_content(source: Source) -> Document:
         "scores": _scores(records),
         "failures": _failures(records),
         "timeline": timeline_of(records).model_dump(mode="json"),
-        "cost": {
-            **cost.model_dump(mode="json"),
-            "saved_s": cost.saved_s,
-            "price_per_hour": source.price_per_hour,
-        },
+        "cost": _cost(source),
         "estimate": estimate_document(records, folder=source.folder),
         "removed": removed_checkpoints(records).model_dump(mode="json"),
         "evaluations": len(results),
@@ -132,6 +127,12 @@ def page_content(source: Source) -> Document:
         "crossval": _cross_validation(source),
         **_provenance(records),
     }
+
+
+def _cost(source: Source) -> Document:
+    """Return the cost of a search, with the price of an hour."""
+    cost = cost_of(source.records, trials_per_gpu=source.trials_per_gpu)
+    return {**cost.model_dump(mode="json"), "saved_s": cost.saved_s, "price_per_hour": source.price_per_hour}
 
 
 def _provenance(records: Sequence[Record]) -> Document:
