@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -152,8 +153,9 @@ def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolNam
 
 
 def test_labels_that_name_the_subjects_score_at_chance_by_subject_and_high_by_segment(
-    store_with: Callable[[np.ndarray], SegmentStore], store: SegmentStore
+    store_with: Callable[[np.ndarray], SegmentStore], store: SegmentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # 20 trainings: checks of shapes double their time
     number = store.index["subject"].str[1:].astype(int).to_numpy()
     leaky = store_with(1.0 + 8.0 * (number % 2))
     # Each subject has a sine of another frequency, so that subjects can be recognised, and labels of new ones cannot.
