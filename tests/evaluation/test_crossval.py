@@ -105,7 +105,7 @@ def test_protocol_and_named_people_must_fit_together(
 
 def test_experiments_without_named_people_have_the_digest_of_older_versions() -> None:
     settings = deciding_settings(tiny().model_dump(mode="json"))
-    assert not {"test", "train"} & settings["folds"].keys()
+    assert not {"test", "train", "calibration_minutes"} & settings["folds"].keys()
     assert tiny(folds=NAMED).digest() != tiny().digest()
 
 
