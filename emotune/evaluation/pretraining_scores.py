@@ -14,7 +14,7 @@ from emotune.evaluation.encoders import NetworkDescription, read_network_descrip
 from emotune.evaluation.networks import read_network_weights
 from emotune.evaluation.prediction import FindCheckpoint, fold_checkpoints
 from emotune.evaluation.statistics import Interval, mean_interval
-from emotune.evaluation.store_prediction import check_preparation, check_people
+from emotune.evaluation.store_prediction import check_people, check_preparation
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.tasks import Objective

@@ -109,6 +109,17 @@ def test_experiments_without_named_people_have_the_digest_of_older_versions() ->
     assert tiny(folds=NAMED).digest() != tiny().digest()
 
 
+def test_folds_can_have_values_of_their_own() -> None:
+    tuned = [{"optim.lr": 0.01}, {"optim.lr": 0.02, "task.dropout": 0.5}, {"optim.lr": 0.01}]
+    study = cross_validation_study(tiny(), protocol="subject", folds=3, tuned=tuned)
+    values = all_values(study)
+    assert len(values) == 6
+    for point in values:
+        assert point["optim.lr"] == tuned[point["folds.index"]]["optim.lr"]
+        assert point["task.dropout"] == tuned[point["folds.index"]].get("task.dropout", TINY["task"]["dropout"])
+    assert Study.model_validate(study.as_document()).digest() == study.digest()
+
+
 def test_shuffled_labels_can_be_left_out() -> None:
     study = cross_validation_study(tiny(), protocol="subject", folds=5, shuffled=False)
     assert [point["folds.index"] for point in all_values(study)] == [0, 1, 2, 3, 4]
