@@ -310,7 +310,7 @@ def _predictions(source: Source, *, found: bool) -> Document:
 
     torch is imported only here, and only if there are a store and checkpoints.
     """
-    nothing: Document = {"masked": None, "waves": None, "classification": None, "reason": ""}
+    nothing: Document = {"masked": None, "waves": None, "scalp": None, "classification": None, "reason": ""}
     task, folder = _task(source), source.folder
     if task not in {"masked_values", "classify"} or not found:
         return nothing
@@ -325,8 +325,9 @@ def _predictions(source: Source, *, found: bool) -> Document:
 
     if task == "masked_values":
         masked, reason = try_masked(source.records, folder=folder)
-        document = {"drawn": None, "waves": None} if masked is None else masked.model_dump(mode="json")
-        return nothing | {"masked": document["drawn"], "waves": document["waves"], "reason": reason}
+        document = {} if masked is None else masked.model_dump(mode="json")
+        shown = {"masked": document.get("drawn"), "waves": document.get("waves"), "scalp": document.get("scalp")}
+        return nothing | shown | {"reason": reason}
     result, reason = try_classification(source.records, folder=folder)
     return nothing | {
         "classification": None if result is None else result.model_dump(mode="json"),

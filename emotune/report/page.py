@@ -29,7 +29,7 @@ LIBRARY = ("bokeh.min.js", "bokeh-api.min.js")
 """Bundles of Bokeh that the page needs."""
 
 COMMON_SCRIPTS = ("core.js", "charts.js")
-SEARCH_SCRIPTS = ("search_charts.js", "dependence_chart.js")
+SEARCH_SCRIPTS = ("search_charts.js", "dependence_chart.js", "scalp_chart.js")
 
 PURPOSES = {
     "configuration": "A search",
