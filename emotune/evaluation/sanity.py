@@ -17,7 +17,7 @@ from emotune.tasks.classify import ClassifierObjective
 from emotune.training.loop import TrainingData, TrainingPlan, TrainState, collect_logits, train_epoch
 from emotune.training.optim import Optim
 
-BATCH_SEGMENTS = 16
+BATCH_SEGMENTS = 8
 """Segments of the batch that is learnt by heart."""
 
 MAX_STEPS = 300
@@ -32,7 +32,7 @@ LABELLED_SEGMENTS = 512
 LABELLED_EPOCHS = 5
 """Epochs of training with random labels."""
 
-TIME_LIMIT_S = 20.0
+TIME_LIMIT_S = 25.0
 """Time of the training of a check (s)."""
 
 MIN_PEOPLE = 3
@@ -62,6 +62,11 @@ class Overfit(Settings):
     def passed(self) -> bool:
         """Whether the loss has fallen by `LOSS_FACTOR`."""
         return self.factor >= LOSS_FACTOR
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether it passed, or failed in as many steps as it may take; otherwise the time was too short."""
+        return self.passed or self.steps >= MAX_STEPS
 
 
 class ChanceScore(Settings):

@@ -7,7 +7,7 @@ import pytest
 
 from emotune.cli.actions import training_checks
 from emotune.data.store import SegmentStore
-from emotune.evaluation.sanity import chance_score, overfit_batch, score_random_labels
+from emotune.evaluation.sanity import Overfit, chance_score, overfit_batch, score_random_labels
 from emotune.experiment import Experiment
 from tests.evaluation.conftest import MODEL
 
@@ -29,11 +29,12 @@ def test_a_network_that_learns_passes_and_one_without_a_learning_rate_does_not(
 ) -> None:
     result = overfit_batch(experiment(), store=store)
     assert result.passed
-    assert result.segments == 16
+    assert result.segments == 8
     monkeypatch.setattr("emotune.evaluation.sanity.MAX_STEPS", 5)
     result = overfit_batch(experiment(optim={"lr": 1e-12}), store=store)
-    assert (result.passed, result.steps) == (False, 5)
+    assert (result.passed, result.conclusive, result.steps) == (False, True, 5)
     assert result.factor == pytest.approx(1.0, abs=1e-3)
+    assert not Overfit(segments=8, steps=4, first=1.0, last=0.9, seconds=25.0).conclusive, "it was too slow"
 
 
 def test_random_labels_of_a_classification_score_at_chance(
@@ -69,5 +70,5 @@ def test_doctor_prints_both_checks_of_a_study(small_store: Path, monkeypatch: py
     monkeypatch.delenv("EMOTUNE_STORE", raising=False)
     batch, labels = training_checks.check_training("smoke", store=str(small_store))
     assert batch.name == "training on one batch"
-    assert "in 2 steps on 16 segments" in batch.found
+    assert "in 2 steps on 8 segments" in batch.found
     assert (labels.state, labels.found) == ("ok", "the task masked_values has no labels")
