@@ -213,9 +213,16 @@ def _train(
 ) -> bool:
     """Train until the end of the epoch or a pause, record the progress, and return whether the epoch is complete."""
     rows, epoch, progress = training_data.fold.train, state.epoch + 1, state.progress
-    check_shares(len(rows), plan.batch_size, workers=group.size)
+    check_shares(len(rows), plan.batch_size, workers=group.size, group=state.objective.group)
     steps = batch_count(len(rows), plan.batch_size)
-    order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(group.rank, group.size))
+    order = BatchPlan(
+        size=plan.batch_size,
+        seed=plan.seed,
+        epoch=epoch,
+        shuffle=True,
+        shard=(group.rank, group.size),
+        group=state.objective.group,
+    )
     state.objective.train()
     started = time.monotonic()
     total = torch.tensor(progress.loss_share(group), dtype=torch.float64, device=state.execution.device)
@@ -302,7 +309,9 @@ def evaluate(
     objective.eval()
     device = next(objective.parameters()).device
     with execution.active(), execution.autocast():
-        sums = _sum_measurements(objective.measure, training_data, rows, group=group, device=device)
+        sums = _sum_measurements(
+            objective.measure, training_data, rows, group=group, device=device, together=objective.group
+        )
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
@@ -343,11 +352,14 @@ def _sum_measurements(
     *,
     group: WorkerGroup,
     device: torch.device,
+    together: int = 1,
 ) -> Sums:
-    # if a batch has fewer segments than there are workers, every worker measures all segments and nothing is added
-    shared = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH)) >= group.size
+    # if a batch has fewer groups of segments than there are workers, every worker measures all and nothing is added
+    smallest = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH))
+    shared = batch_count(smallest, together) >= group.size
     sharers = group if shared else ALONE
-    order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=(sharers.rank, sharers.size))
+    shard = (sharers.rank, sharers.size)
+    order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=shard, group=together)
     sums: Sums = {}
     for number, batch in enumerate(_batches(training_data, rows, order, device=device)):
         generator = torch.Generator().manual_seed(derive_seed(0, "evaluation", number))

@@ -268,7 +268,7 @@ def test_settings_that_mean_what_older_versions_did_leave_the_digest_as_it_was()
     assert other.digest() != other.model_copy(update={"task": MaskedValues(span=5, validation=None)}).digest()
 
 
-BUNDLED = [*sorted(STUDIES.glob("*.yaml")), EXAMPLES / "small_pretext.yaml"]
+BUNDLED = [*sorted(STUDIES.glob("*.yaml")), EXAMPLES / "small_pretext.yaml", EXAMPLES / "pretrain_contrastive.yaml"]
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)
