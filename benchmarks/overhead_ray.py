@@ -177,7 +177,7 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, memory: MemoryRecord
             ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,
-            stop_requested=lambda: False,
+            stop_request=lambda: None,
         )
         run_trials(searcher, trainable=sleeping_trainable(sleep))
 

@@ -117,7 +117,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             Coordinator(optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min")),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
-            stop_requested=lambda: False,
+            stop_request=lambda: None,
         )
         run_trials(searcher, trainable=Trainable)
         results = {evaluation.id: loss for evaluation, loss in optimizer.results()}

@@ -33,6 +33,7 @@ COMMANDS = {
     "predict": ("emotune.cli.predict", "Predict arousal and valence of a recording."),
     "export": ("emotune.cli.export", "Export an encoder or a classifier."),
     "reproduce": ("emotune.cli.reproduce", "Reproduce a table of the papers."),
+    "verify": ("emotune.cli.verify", "Train a configuration again and compare."),
     "report": ("emotune.cli.report", "Write an HTML page about a search."),
     "compare": ("emotune.cli.report", "Compare the scores of several runs."),
     "sync": ("emotune.cli.report", "Send missing records to MLflow."),
@@ -47,7 +48,7 @@ Exit codes:
   0    done; also if there was nothing left to do
   1    failed: a check, evaluations without a result, Ray, a disk or a server
   2    a mistake in the command, a file or a setting; or the search is running
-  130, 143, 129   ended in order by Ctrl-C, SIGTERM or SIGHUP
+  130, 143, 129   ended in order by Ctrl-C (or stop --now), SIGTERM or SIGHUP
 """
 """End of every help page."""
 

@@ -4,6 +4,7 @@ This module imports nothing heavy: ``emotune COMMAND --help`` imports it.
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -295,6 +296,19 @@ class HoursType(click.ParamType):
 
 HOURS = HoursType()
 
+brackets_option = click.option(
+    "--brackets", type=AMOUNT, help="Brackets to run; +N extends a finished search by N brackets."
+)
+evaluations_option = click.option(
+    "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
+)
+hours_option = click.option(
+    "--hours",
+    type=HOURS,
+    help="Running time, over all resumptions, after which no evaluation is started; those that run are trained to "
+    "their end. +H resumes such a search for H more hours.",
+)
+
 
 class KeepType(click.ParamType):
     """``best:K`` or ``all``."""
@@ -348,3 +362,30 @@ class TrialsType(click.ParamType):
 
 
 TRIALS = TrialsType()
+
+
+class Price(click.ParamType):
+    """A price, at least 0."""
+
+    name = "price"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            price = float(value)
+        except ValueError:
+            price = math.nan
+        if not 0 <= price <= MAX_PRICE:
+            self.fail(f"{value!r} was given, expected a price such as 2.50, without a currency", param, ctx)
+        return price
+
+
+MAX_PRICE = 1e9
+"""Highest price of an hour."""
+
+price_option = click.option(
+    "--price-per-hour",
+    type=Price(),
+    metavar="PRICE",
+    help="Price of a GPU-hour, or of a CPU-hour where there is no GPU, in any currency: adds prices to the costs.",
+)

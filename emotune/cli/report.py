@@ -1,12 +1,18 @@
 """``emotune report``, ``compare`` and ``sync``: results as a page, as a table, and in MLflow."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from emotune.cli.options import OUTPUT_PATH, json_option, register_option, storage_option, tracking_option
+from emotune.cli.options import (
+    OUTPUT_PATH,
+    json_option,
+    price_option,
+    register_option,
+    storage_option,
+    tracking_option,
+)
 
 
 class Interval(click.ParamType):
@@ -24,25 +30,6 @@ class Interval(click.ParamType):
             self.fail(f"{value} was given, expected 1 to {MAX_WATCH_S:.0f} s", param, ctx)
         return seconds
 
-
-class Price(click.ParamType):
-    """A price, at least 0."""
-
-    name = "price"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number."""
-        try:
-            price = float(value)
-        except ValueError:
-            price = math.nan
-        if not 0 <= price <= MAX_PRICE:
-            self.fail(f"{value!r} was given, expected a price such as 2.50, without a currency", param, ctx)
-        return price
-
-
-MAX_PRICE = 1e9
-"""Highest price of an hour."""
 
 MAX_WATCH_S = 86_400.0
 """Longest time between two versions of a page (s)."""
@@ -73,12 +60,7 @@ WATCH_INTERVAL_S = 10.0
     show_default=True,
     help="Draw six held-out segments with the prediction, if the store and the checkpoints are on this machine.",
 )
-@click.option(
-    "--price-per-hour",
-    type=Price(),
-    metavar="PRICE",
-    help="Price of a GPU-hour, or of a CPU-hour where there is no GPU, in any currency: adds prices to the costs.",
-)
+@price_option
 @storage_option
 def report(
     names: tuple[str, ...],

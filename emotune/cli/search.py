@@ -6,14 +6,16 @@ from typing import Any, Literal
 import click
 
 from emotune.cli.options import (
-    AMOUNT,
-    HOURS,
     KEEP,
     TRIALS,
     RunRequest,
+    brackets_option,
+    evaluations_option,
     fresh_option,
+    hours_option,
     name_option,
     notify_option,
+    price_option,
     register_option,
     retry_failed_option,
     run_options,
@@ -64,6 +66,9 @@ class SearchRequest(RunRequest):
     dry_run: bool
     """Print the plan only."""
 
+    price_per_hour: float | None
+    """Price of a GPU-hour, or of a CPU-hour where there is no GPU; None: the plan has no price."""
+
 
 share_option = click.option(
     "--share",
@@ -83,12 +88,6 @@ trials_per_gpu_option = click.option(
     default="1",
     show_default=True,
     help="Evaluations that share a GPU, if there are GPUs; auto: a short probe measures which number is fastest.",
-)
-hours_option = click.option(
-    "--hours",
-    type=HOURS,
-    help="Running time, over all resumptions, after which no evaluation is started; those that run are trained to "
-    "their end. +H resumes such a search for H more hours.",
 )
 keep_option = click.option(
     "--keep",
@@ -118,10 +117,8 @@ def search_command(default: str | None) -> click.Command:
         workers_per_trial_option,
         trials_per_gpu_option,
         click.option("--seed", type=click.IntRange(0), help="Seed of the search; replaces the seed of the study."),
-        click.option("--brackets", type=AMOUNT, help="Brackets to run; +N extends a finished search by N brackets."),
-        click.option(
-            "--evaluations", type=AMOUNT, help="Evaluations to run; +N extends a finished search by N evaluations."
-        ),
+        brackets_option,
+        evaluations_option,
         hours_option,
         keep_option,
         click.option(
@@ -134,7 +131,8 @@ def search_command(default: str | None) -> click.Command:
         register_option,
         retry_failed_option,
         set_option,
-        click.option("--dry-run", is_flag=True, help="Print brackets, epochs and hours; start nothing."),
+        click.option("--dry-run", is_flag=True, help="Print brackets, epochs, hours and disk; start nothing."),
+        price_option,
         fresh_option,
     )
     def search(request: SearchRequest) -> int:
@@ -146,7 +144,7 @@ def search_command(default: str | None) -> click.Command:
 
         \b
         Example:
-          emotune search ecg_pretrain --store stores/ours --dry-run
+          emotune search ecg_pretrain --store stores/ours --dry-run --price-per-hour 2.50
           emotune search smoke --store stores/demo --name first --set budget.max=9
           emotune search smoke --store stores/demo --name first --set budget.max=9 --brackets +1
           emotune search smoke --store stores/demo --name second --warm-start first

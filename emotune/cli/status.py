@@ -29,17 +29,23 @@ def status(name: str | None, *, storage: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--now", is_flag=True, help="Save checkpoints of the running evaluations and end them, as Ctrl-C does.")
 @storage_option
-def stop(name: str, *, storage: str) -> None:
-    """Stop the running search NAME when its running evaluations have ended.
+def stop(name: str, *, now: bool, storage: str) -> None:
+    """Stop the running search NAME after its running evaluations, or with --now at once.
+
+    The request is a file in the folder of the search, which its driver reads every two seconds: it can be given on
+    any machine that has the storage. No evaluation is started after it. `emotune resume NAME` resumes the search.
 
     \b
     Example:
       emotune stop first
+      emotune stop first --now
+      emotune stop first --now --storage s3://bucket/results
     """
     from emotune.cli.actions.status import request_stop
 
-    request_stop(name, storage=storage)
+    request_stop(name, storage=storage, now=now)
 
 
 @click.command()

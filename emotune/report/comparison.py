@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from emotune.report.content import Document, Source, page_content
+from emotune.report.costs import price
 from emotune.search.records import Value
 from emotune.study.results import opened
 
@@ -88,7 +89,7 @@ def _transposed(rows: Sequence[Document], *, names: Sequence[str]) -> list[Docum
 def _best_row(search: Document) -> Document:
     best, cost = search["best"], search["cost"]
     values: dict[str, Value] = {} if best is None else best["values"]
-    hours, price = cost["spent_s"] * cost["per_evaluation"] / 3600, cost["price_per_hour"]
+    hours, per_hour = cost["spent_s"] * cost["per_evaluation"] / 3600, cost["price_per_hour"]
     return {
         "state": search["state"],
         "searcher": search["searcher"],
@@ -96,6 +97,6 @@ def _best_row(search: Document) -> Document:
         "epochs": None if best is None else best["epochs"],
         "configurations": len(search["configurations"]["config"]),
         f"{cost['unit']}-hours": hours,
-        **({} if price is None else {"price": f"{hours * price:,.2f}"}),
+        **({} if per_hour is None else {"price": price(hours, per_hour=per_hour)}),
         **values,
     }

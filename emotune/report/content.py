@@ -13,6 +13,8 @@ import yaml
 from emotune.report.axes import SettingAxis, objective_axis, setting_axes
 from emotune.report.costs import cost_of, timeline_of
 from emotune.report.data_summary import try_summary
+from emotune.report.dependence import partial_dependence
+from emotune.report.estimates import estimate_document
 from emotune.report.importance import setting_importances
 from emotune.report.journal_tables import (
     held_out_scores,
@@ -29,6 +31,7 @@ from emotune.search.records import Record, Value
 from emotune.search.stopping import in_words
 from emotune.study.folder import SearchFolder
 from emotune.study.results import (
+    ended_outcomes,
     evaluation_results,
     find_best,
     opened,
@@ -86,7 +89,6 @@ def page_content(source: Source) -> Document:
     known = [value for value in table["objective"].tolist() if not _is_missing(value)]
     scale = objective_axis(objective.metric, known, mode=objective.mode)
     best = find_best(results, mode=objective.mode)
-    cost = cost_of(records, trials_per_gpu=source.trials_per_gpu)
     return {
         "name": first.name,
         "purpose": first.purpose,
@@ -109,16 +111,14 @@ def page_content(source: Source) -> Document:
         "random_search": _columns(random_search(records)),
         "baselines": trivial_baselines(records),
         "importance": _importances(records, axes=axes),
+        "dependence": _dependence(records, axes=axes),
         "agreement": _rows(rank_agreement(records)),
         "rung_weights": _rows(rung_weights(records)),
         "scores": _scores(records),
         "failures": _failures(records),
         "timeline": timeline_of(records).model_dump(mode="json"),
-        "cost": {
-            **cost.model_dump(mode="json"),
-            "saved_s": cost.saved_s,
-            "price_per_hour": source.price_per_hour,
-        },
+        "cost": _cost(source),
+        "estimate": estimate_document(records, folder=source.folder),
         "removed": removed_checkpoints(records).model_dump(mode="json"),
         "evaluations": len(results),
         "failed": sum(result.status == "failed" for result in results),
@@ -127,6 +127,12 @@ def page_content(source: Source) -> Document:
         "crossval": _cross_validation(source),
         **_provenance(records),
     }
+
+
+def _cost(source: Source) -> Document:
+    """Return the cost of a search, with the price of an hour."""
+    cost = cost_of(source.records, trials_per_gpu=source.trials_per_gpu)
+    return {**cost.model_dump(mode="json"), "saved_s": cost.saved_s, "price_per_hour": source.price_per_hour}
 
 
 def _provenance(records: Sequence[Record]) -> Document:
@@ -216,6 +222,12 @@ def _importances(records: Sequence[Record], *, axes: Sequence[SettingAxis]) -> l
     return documents
 
 
+def _dependence(records: Sequence[Record], *, axes: Sequence[SettingAxis]) -> Document | None:
+    """Return the partial dependence of the objective on each setting; None with too few results."""
+    dependence = partial_dependence(opened(records).study, axes, outcomes=ended_outcomes(records)) if axes else None
+    return None if dependence is None else dependence.model_dump()
+
+
 def _curves(records: Sequence[Record], *, table: pd.DataFrame) -> Document:
     """Return the learning curves: by metric, then by configuration, the epochs and the values.
 
@@ -298,7 +310,7 @@ def _predictions(source: Source, *, found: bool) -> Document:
 
     torch is imported only here, and only if there are a store and checkpoints.
     """
-    nothing: Document = {"masked": None, "waves": None, "classification": None, "reason": ""}
+    nothing: Document = {"masked": None, "waves": None, "scalp": None, "classification": None, "reason": ""}
     task, folder = _task(source), source.folder
     if task not in {"masked_values", "classify"} or not found:
         return nothing
@@ -313,8 +325,9 @@ def _predictions(source: Source, *, found: bool) -> Document:
 
     if task == "masked_values":
         masked, reason = try_masked(source.records, folder=folder)
-        document = {"drawn": None, "waves": None} if masked is None else masked.model_dump(mode="json")
-        return nothing | {"masked": document["drawn"], "waves": document["waves"], "reason": reason}
+        document = {} if masked is None else masked.model_dump(mode="json")
+        shown = {"masked": document.get("drawn"), "waves": document.get("waves"), "scalp": document.get("scalp")}
+        return nothing | shown | {"reason": reason}
     result, reason = try_classification(source.records, folder=folder)
     return nothing | {
         "classification": None if result is None else result.model_dump(mode="json"),

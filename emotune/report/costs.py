@@ -73,6 +73,16 @@ class Cost(Settings):
         return seconds * self.per_evaluation / SECONDS_PER_HOUR
 
 
+def price(hours: float, *, per_hour: float) -> str:
+    """Return the price of GPU- or CPU-hours as text, in the currency of ``per_hour``."""
+    return f"{hours * per_hour:,.2f}"
+
+
+def share_of_evaluation(*, on_gpu: bool, threads: int, trials_per_gpu: int = 1) -> tuple[Literal["GPU", "CPU"], float]:
+    """Return what an evaluation occupies: the unit, and how many GPUs or CPUs."""
+    return ("GPU", 1 / trials_per_gpu) if on_gpu else ("CPU", float(threads))
+
+
 def cost_of(records: Sequence[Record], *, trials_per_gpu: int = 1) -> Cost:
     """Return what a search cost.
 
@@ -94,9 +104,10 @@ def cost_of(records: Sequence[Record], *, trials_per_gpu: int = 1) -> Cost:
     on_gpu = any(GPU_METRIC in record.metrics for record in records if isinstance(record, EpochDone))
     compute = opened(records).study.get("base", {}).get("compute", {})
     threads = compute.get("threads") or 1
+    unit, per_evaluation = share_of_evaluation(on_gpu=on_gpu, threads=threads, trials_per_gpu=trials_per_gpu)
     return Cost(
-        unit="GPU" if on_gpu else "CPU",
-        per_evaluation=1 / trials_per_gpu if on_gpu else float(threads),
+        unit=unit,
+        per_evaluation=per_evaluation,
         spent_s=spent,
         used_s=sum((end.seconds for end in ends if end.status == "done"), start=0.0),
         diverged_s=diverged,

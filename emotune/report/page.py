@@ -29,6 +29,7 @@ LIBRARY = ("bokeh.min.js", "bokeh-api.min.js")
 """Bundles of Bokeh that the page needs."""
 
 COMMON_SCRIPTS = ("core.js", "charts.js")
+SEARCH_SCRIPTS = ("search_charts.js", "dependence_chart.js", "scalp_chart.js")
 
 PURPOSES = {
     "configuration": "A search",
@@ -51,10 +52,10 @@ def render_report(sources: Sequence[Source], *, refresh_s: float | None = None) 
         content = page_content(sources[0])
         data = {"searches": [_embedded(content)]}
         context = {"s": content, "title": content["name"], **search_sections(content)}
-        return _render("search.html", context, data=data, script="search_charts.js", refresh_s=refresh_s)
+        return _render("search.html", context, data=data, scripts=SEARCH_SCRIPTS, refresh_s=refresh_s)
     comparison = comparison_content(sources)
     data = {"searches": comparison["searches"]}
-    return _render("comparison.html", comparison, data=data, script="comparison_charts.js", refresh_s=refresh_s)
+    return _render("comparison.html", comparison, data=data, scripts=("comparison_charts.js",), refresh_s=refresh_s)
 
 
 def write_report(sources: Sequence[Source], out: Path, *, refresh_s: float | None = None) -> bool:
@@ -69,13 +70,13 @@ def _embedded(content: Document) -> Document:
 
 
 def _render(
-    template: str, context: Mapping[str, Any], *, data: Document, script: str, refresh_s: float | None
+    template: str, context: Mapping[str, Any], *, data: Document, scripts: Sequence[str], refresh_s: float | None
 ) -> bytes:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, loader=jinja2.FunctionLoader(_asset)
     )
     environment.filters |= {"cell": cell, "clock": _clock, "purpose": PURPOSES.__getitem__}
-    program = "\n".join(["(() => {", *map(_asset, (*COMMON_SCRIPTS, script, "leaderboard.js", "main.js")), "})();"])
+    program = "\n".join(["(() => {", *map(_asset, (*COMMON_SCRIPTS, *scripts, "leaderboard.js", "main.js")), "})();"])
     libraries = [_library(name) for name in LIBRARY]
     hashes = [_script_hash(text) for text in (program, *(library for library, _ in libraries))]
     page = environment.get_template(template).render(

@@ -21,6 +21,7 @@ from emotune.evaluation.prediction import load_classifier
 from emotune.evaluation.statistics import Interval, mean_interval
 from emotune.randomness import derive_seed
 from emotune.report.data_summary import open_store
+from emotune.report.scalp import ScalpMap, scalp_map
 from emotune.report.waves import WaveErrors, peak_times, wave_errors
 from emotune.search.records import Record
 from emotune.study.folder import SearchFolder
@@ -96,6 +97,8 @@ class MaskedPrediction(Settings):
     drawn: tuple[DrawnSegment, ...]
     waves: WaveErrors | None
     """The errors by part of the beat; None in other modalities than ECG, and without R peaks."""
+    scalp: ScalpMap | None
+    """The errors by electrode; None without electrodes of the 10-20 system."""
 
 
 def predict_masked(records: Sequence[Record], *, folder: SearchFolder) -> MaskedPrediction:
@@ -120,8 +123,9 @@ def predict_masked(records: Sequence[Record], *, folder: SearchFolder) -> Masked
     batch = Batch(torch.from_numpy(np.array(store.signal[rows])), None, torch.from_numpy(rows))
     generator = torch.Generator().manual_seed(derive_seed(0, "report"))
     mask = task.measured_mask(batch, generator=generator)
-    predicted = _predict_hidden(objective.eval(), batch=batch, mask=mask)[:, :, 0].numpy()
-    signals, hidden = batch.signals[:, 0].numpy(), mask.numpy()
+    all_predicted = _predict_hidden(objective.eval(), batch=batch, mask=mask).numpy()
+    predicted, signals, hidden = all_predicted[:, :, 0], batch.signals[:, 0].numpy(), mask.numpy()
+    scalp = scalp_map(store.channels, signals=batch.signals.numpy(), predicted=all_predicted, hidden=hidden)
     spec = MODALITIES.get(store.modality)
     beats = spec is not None and spec.plausible_heart_rate is not None
     waves = None
@@ -136,7 +140,7 @@ def predict_masked(records: Sequence[Record], *, folder: SearchFolder) -> Masked
         )
         for number, row in enumerate(rows[:DRAWN_SEGMENTS])
     ]
-    return MaskedPrediction(drawn=tuple(drawn), waves=waves)
+    return MaskedPrediction(drawn=tuple(drawn), waves=waves, scalp=scalp)
 
 
 def try_masked(records: Sequence[Record], *, folder: SearchFolder) -> tuple[MaskedPrediction | None, str]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from emotune.durations import duration
 from emotune.report.content import Document
+from emotune.report.costs import price
+from emotune.report.estimates import estimate_rows
 from emotune.report.neighbours import nearest_configurations
 
 TASKS = {
@@ -35,6 +37,7 @@ def search_sections(content: Document) -> Document:
         "cost_parts": _cost_parts(content),
         "cost_rows": _cost_rows(content),
         "cost_columns": _cost_columns(content),
+        "estimate_rows": estimate_rows(content),
         "room_saved": f"{content['removed']['bytes'] / 1e6:.3g} MB",
         **_classification(content),
         **_folds(content),
@@ -84,6 +87,7 @@ def _sections(content: Document) -> list[tuple[str, str]]:
         ("parallel", "Parallel coordinates", several),
         ("settings", "Each setting", several),
         ("importance", "Importance", any(rung["settings"] for rung in content["importance"])),
+        ("dependence", "Partial dependence", content["dependence"]),
         ("rungs", "Rungs", any(pair["configurations"] >= 3 for pair in content["agreement"])),
         ("cost", "Workers and cost", content["timeline"]["bars"]),
         ("board", "Folds and scores" if content["purpose"] == "fold" else "Leaderboard", True),
@@ -183,7 +187,7 @@ def _price(content: Document, seconds: float) -> str:
     cost = content["cost"]
     if cost["price_per_hour"] is None:
         return ""
-    return f"{seconds * cost['per_evaluation'] / 3600 * cost['price_per_hour']:,.2f}"
+    return price(seconds * cost["per_evaluation"] / 3600, per_hour=cost["price_per_hour"])
 
 
 def _cost_parts(content: Document) -> list[tuple[str, str, str, float]]:

@@ -113,6 +113,12 @@ class Coordinator:
         """
         self._write(Removed(time=time.time(), configurations=tuple(configurations), bytes=size))
 
+    def stop_after_running(self) -> None:
+        """Hand out no further evaluation; those that run are run to their end."""
+        if not self.stopping:
+            logger.warning("`emotune stop` received: no evaluation is started; %d running", self.in_progress)
+        self.stopping = True
+
     def next_evaluation(self) -> Evaluation | None:
         """Return the next evaluation, unfinished ones of an earlier driver first.
 

@@ -78,11 +78,11 @@ def run_study(
     """
     folder.path.mkdir(parents=True, exist_ok=True)
     with Journal.open(folder.journal, owner=folder.name) as journal:
+        folder.forget_stop()  # a request to an earlier driver that had ended before it read it
         folder.check_complete(journal.records)
         if journal.records:
             workload = workload.with_study(_resume(journal, workload.study, options))
         study = workload.study
-        folder.forget_stop()
 
         def reconnect() -> None:
             disconnect()
@@ -224,18 +224,19 @@ def _open(
             concurrency=options.concurrency or capacity().slots,
             elastic=options.concurrency is None,
             warm_start=options.warm_start,
-            software=_software(),
+            software=installed_software(),
         )
     )
     _add_hours(journal, options)
 
 
-def _software() -> dict[str, str]:
+def installed_software() -> dict[str, str]:
+    """Return the versions of the packages that a journal records."""
     return {name: version(name) for name in SOFTWARE}
 
 
 def _warn_of_other_software(records: Sequence[Record]) -> None:
-    changes = software_changes(opened(records), now=_software())
+    changes = software_changes(opened(records), now=installed_software())
     if changes is not None and search_state(records, alive=False) != "finished":
         logger.warning("%s", changes)
 
@@ -314,7 +315,7 @@ def _run_trials(coordinator: Coordinator, evaluations: Evaluations) -> Signals |
         coordinator,
         make_job=evaluations.make_job,
         concurrency=concurrency.slots,
-        stop_requested=evaluations.folder.stop_watch(),
+        stop_request=evaluations.folder.stop_watch(),
         current_slots=concurrency.current_slots,
         resource="a GPU" if concurrency.resources.get("GPU") else "a CPU",
     )

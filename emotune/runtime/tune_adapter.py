@@ -20,8 +20,8 @@ Tune runs one trial per evaluation and decides nothing. The sequence of a search
 8. If a worker is lost, Tune calls `TrialCallback.on_trial_error`. The trial is removed, and the coordinator queues
    its evaluation again or records its failure. A worker that has reported an exception of the program raises it in
    its next step; its trial was removed with the report.
-9. `SearchStopper.stop_all` returns true when the search is over, has failed, or a signal was received. Tune then stops
-   all trials; their workers save a checkpoint.
+9. `SearchStopper.stop_all` returns true when the search is over, has failed, or a signal or ``emotune stop --now`` was
+   received. Tune then stops all trials; their workers save a checkpoint.
 
 Tune's own files are never read back: the journal is the state of the search.
 """
@@ -55,6 +55,7 @@ from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import Trial, TrialState, WorkerWait
 from emotune.runtime.watchdog import Watchdog
 from emotune.search.records import Evaluation, Failure
+from emotune.study.folder import StopRequest
 
 logger = logging.getLogger(__name__)
 MakeJob = Callable[[Evaluation], EvaluationJob]
@@ -65,6 +66,11 @@ RAY_CHECK_INTERVAL_S = 1.0
 """Interval at which the driver checks that Ray can start workers."""
 
 
+def _without_state(self: object) -> dict[str, Any]:
+    """Return nothing for Tune's own files; an open journal cannot be pickled."""
+    return {}
+
+
 class CoordinatorSearcher(Searcher):
     """Tune's searcher: evaluations of the coordinator become trials, and their reports go to the coordinator.
 
@@ -72,7 +78,7 @@ class CoordinatorSearcher(Searcher):
         coordinator: The search.
         make_job: Returns the job of an evaluation.
         concurrency: Evaluations at a time.
-        stop_requested: Called before each evaluation; after it has returned true, no more are handed out.
+        stop_request: Returns the request of ``emotune stop``, if there is one; after it, no evaluation is handed out.
         current_slots: Returns the number of slots of the cluster, which the concurrency then follows; None: fixed.
         resource: What a worker needs.
     """
@@ -83,7 +89,7 @@ class CoordinatorSearcher(Searcher):
         *,
         make_job: MakeJob,
         concurrency: int,
-        stop_requested: Callable[[], bool],
+        stop_request: Callable[[], StopRequest | None],
         current_slots: Callable[[], int] | None = None,
         resource: str = "a CPU",
     ) -> None:
@@ -94,7 +100,7 @@ class CoordinatorSearcher(Searcher):
         self.worker_wait = WorkerWait(resource)
         self._coordinator = coordinator
         self._make_job = make_job
-        self._stop_requested = stop_requested
+        self._stop_request = stop_request
         self._elastic = None if current_slots is None else ElasticConcurrency(current_slots, slots=concurrency)
         self._reserved: Evaluation | None = None
         """The evaluation for the worker that was released last."""
@@ -115,8 +121,7 @@ class CoordinatorSearcher(Searcher):
         self, trial_id: str
     ) -> dict[str, Any] | str | None:
         """Return the job of a new trial, None if there is none now, or that the search is over."""
-        if self._stop_requested():
-            self._coordinator.stopping = True
+        self.check_stop_request()
         if self.is_over:
             return Searcher.FINISHED
         self._update_concurrency()
@@ -159,6 +164,13 @@ class CoordinatorSearcher(Searcher):
             self.trials[trial_id].mark_hung(Failure(kind="hung", message=f"hung: no epoch in {duration(seconds)}"))
         return set(silent)
 
+    def check_stop_request(self) -> bool:
+        """Hand out no evaluation after a request to stop; return whether the running ones are to save and end now."""
+        request = self._stop_request()
+        if request is not None:
+            self._coordinator.stop_after_running()
+        return request == "now"
+
     def check_journal(self) -> None:
         """End the search if its results can no longer be recorded."""
         try:
@@ -167,11 +179,7 @@ class CoordinatorSearcher(Searcher):
             self.failure = error
 
     def process_report(self, trial_id: str, report: StepReport) -> bool:
-        """Process the report of a trial's step.
-
-        Returns:
-            Whether the trial is to end, so that its worker gets the next evaluation.
-        """
+        """Process the report of a trial's step, and return whether the trial is to end, for its worker's next one."""
         self._watchdog.record_report(trial_id, epochs=len(report.reports))
         self.on_worker_ready(trial_id)
         trial = self.trials.get(trial_id)
@@ -284,9 +292,7 @@ class CoordinatorSearcher(Searcher):
         """Refuse: a search resumes from its journal, in a new Tuner."""
         raise AssertionError(f"{checkpoint_path}: Tune's state is never read back")
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing for Tune's own files; an open journal cannot be pickled."""
-        return {}
+    __getstate__ = _without_state
 
 
 class TrialCallback(Callback):
@@ -319,9 +325,7 @@ class TrialCallback(Callback):
         if trial.trial_id in self._searcher.trials:
             self._searcher.on_worker_lost(trial.trial_id, lost_trial_failure(trial))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing for Tune's own files."""
-        return {}
+    __getstate__ = _without_state
 
 
 class SearchStopper(Stopper):
@@ -350,11 +354,11 @@ class SearchStopper(Stopper):
             without_workers = all(trial.state is TrialState.STARTING for trial in self._searcher.trials.values())
             self.ray_fault = find_ray_fault(without_workers=without_workers)
             self._checked_at = time.monotonic()
+        if self._searcher.check_stop_request() and self.signal is None:
+            self.stop(signal.SIGINT)
         return self.signal is not None or self.ray_fault is not None or self._searcher.is_over
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing for Tune's own files."""
-        return {}
+    __getstate__ = _without_state
 
 
 class NoReporter(tune.ProgressReporter):

@@ -1,14 +1,13 @@
-"""Estimates of the hours of a search, from the time of an epoch on this machine, and of the size of its checkpoints."""
+"""Estimates of a search: the time of an epoch on this machine, the cost of its configurations, and the disk."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
-from emotune.search.records import Evaluation
 from emotune.storage.generations import GENERATIONS
 from emotune.study.study import Study
 from emotune.training.loop import TrainingPlan, evaluate, train_epoch
@@ -55,17 +54,22 @@ def checkpoint_bytes(base: Experiment, *, channels: int) -> int:
     return GENERATIONS * NUMBERS_PER_PARAMETER * 4 * parameters
 
 
-def estimate_hours(
-    study: Study, evaluations: Sequence[Evaluation], *, seconds_per_epoch: float, store: SegmentStore
-) -> float:
-    """Return the estimated hours of one worker: time is proportional to a configuration's floating-point operations."""
+def relative_cost(study: Study, *, store: SegmentStore) -> Callable[[dict[str, Any]], float]:
+    """Return a function of a configuration: its floating-point operations over those of the base experiment.
+
+    An estimate takes the duration of an epoch as proportional to it.
+    """
     channels, samples = store.signal.shape[1:]
-
-    def flops(values: dict[str, Any]) -> float:
-        return study.base.with_values(values).model.flops(channels=channels, samples=samples)
-
     base = study.base.model.flops(channels=channels, samples=samples)
-    epochs = sum(
-        (evaluation.to_epoch - evaluation.from_epoch) * flops(evaluation.values) / base for evaluation in evaluations
-    )
-    return epochs * seconds_per_epoch / 3600
+
+    def cost(values: dict[str, Any]) -> float:
+        return study.base.with_values(values).model.flops(channels=channels, samples=samples) / base
+
+    return cost
+
+
+def has_same_data(study: Study, recorded: Study, *, store: SegmentStore) -> bool:
+    """Return whether a recorded study trains the same kind of network for the same task on the same segments."""
+    before, now = recorded.base, study.base
+    kinds = [(base.folds, base.task.kind, base.model.kind) for base in (before, now)]
+    return before.fingerprint == store.fingerprint and kinds[0] == kinds[1]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from emotune.errors import DamageError, SettingsError, StorageAwayError, StorageRefusedError
 from emotune.files import safe_name
@@ -13,13 +14,16 @@ from emotune.storage import Log, Storage, storage_at
 from emotune.study.journal import ADVICE
 
 STOP_POLL_INTERVAL_S = 2.0
-"""Seconds between two reads of the request to stop, where a read is a request to a server."""
+"""Seconds between two reads of the request to stop by a driver."""
 
 JOURNAL = "journal"
 """Name of the journal's log."""
 
 STOP_REQUEST = "stop"
-"""File that exists while the driver is asked to stop."""
+"""File with the request to stop; it exists until the next driver starts."""
+
+StopRequest = Literal["stop", "now"]
+"""``stop``: start no evaluation and run the running ones to their end; ``now``: save their checkpoints and end them."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +79,26 @@ class SearchFolder:
         """Whether a driver holds the journal now."""
         return self.journal.is_locked()
 
-    def request_stop(self) -> None:
-        """Ask the driver to stop."""
-        self.storage.write(STOP_REQUEST, b"stop\n")
+    def request_stop(self, request: StopRequest = "stop") -> None:
+        """Request that the driver stops; a later request replaces an earlier one."""
+        self.storage.write(STOP_REQUEST, f"{request}\n".encode())
 
-    def stop_watch(self) -> Callable[[], bool]:
-        """Return a function that returns whether the driver is asked to stop, and may be called often."""
-        interval = 0.0 if self.storage.mounted else STOP_POLL_INTERVAL_S
-        read_at, requested = float("-inf"), False
+    def stop_watch(self) -> Callable[[], StopRequest | None]:
+        """Return a function that returns the request to stop, if there is one, and may be called often."""
+        read_at: float = float("-inf")
+        request: StopRequest | None = None
 
-        def stop_requested() -> bool:
-            nonlocal read_at, requested
-            if not requested and time.monotonic() - read_at >= interval:
+        def stop_request() -> StopRequest | None:
+            nonlocal read_at, request
+            if request != "now" and time.monotonic() - read_at >= STOP_POLL_INTERVAL_S:
                 read_at = time.monotonic()
                 with contextlib.suppress(StorageAwayError):
-                    requested = self.storage.read(STOP_REQUEST) is not None
-            return requested
+                    content = self.storage.read(STOP_REQUEST)
+                    if content is not None:
+                        request = "now" if content.strip() == b"now" else "stop"
+            return request
 
-        return stop_requested
+        return stop_request
 
     def forget_stop(self) -> None:
         """Remove a request to stop, if there is one."""

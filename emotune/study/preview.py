@@ -1,12 +1,13 @@
 """The preview of a search: its evaluations by rung."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from emotune.search.optimizer import Optimizer
-from emotune.search.records import Evaluation
+from emotune.search.records import Evaluation, Record
 from emotune.study.definition import SearchDefinition
+from emotune.study.results import evaluation_results
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,22 @@ def preview(study: SearchDefinition) -> list[Evaluation]:
         evaluations.append(evaluation)
         optimizer.tell(evaluation.id, float(evaluation.config_id))
     return evaluations
+
+
+def cost_of_epochs(evaluations: Sequence[Evaluation], *, cost: Callable[[dict[str, Any]], float]) -> float:
+    """Return the cost of evaluations: their epochs, each times the cost of an epoch of its configuration."""
+    return sum(
+        ((evaluation.to_epoch - evaluation.from_epoch) * cost(evaluation.values) for evaluation in evaluations),
+        start=0.0,
+    )
+
+
+def recorded_speed(records: Sequence[Record], *, cost: Callable[[dict[str, Any]], float]) -> float | None:
+    """Return the seconds that a search took per unit of cost; None if no evaluation has a result."""
+    done = [result for result in evaluation_results(records) if result.status == "done"]
+    spent = sum((result.seconds or 0.0 for result in done), start=0.0)
+    total = cost_of_epochs([result.evaluation for result in done], cost=cost)
+    return spent / total if spent and total else None
 
 
 def count_rungs(evaluations: Sequence[Evaluation]) -> list[Rung]:

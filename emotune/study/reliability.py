@@ -3,10 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotune.base import Settings
 from emotune.search.records import Evaluation
+
+if TYPE_CHECKING:  # imports ConfigSpace
+    from emotune.search.history import History
 
 MISLEADING_RESULTS = 20
 """Fewest results of a rung that is called misleading."""
@@ -50,21 +53,32 @@ def rung_reliability(
 
 
 def _weights(study: Mapping[str, Any], *, ended: Sequence[tuple[Evaluation, float | None]]) -> Mapping[int, float]:
-    from emotune.search.history import History
     from emotune.search.models.acquisition import rung_weights
+
+    return rung_weights(history_of(study, outcomes=ended))
+
+
+def history_of(study: Mapping[str, Any], *, outcomes: Sequence[tuple[Evaluation, float | None]]) -> "History":
+    """Return the history of a search, as a model that learns from results reads it.
+
+    Args:
+        study: The study in the journal's first record.
+        outcomes: The evaluations that have ended, by number, each with its objective; None for a failure.
+    """
+    from emotune.search.history import History
     from emotune.study.space import load_space
 
     sign = 1.0 if study.get("objective", {}).get("mode", "min") == "min" else -1.0
     history = History(load_space(study["space"]))
     # a history has no gaps, but a configuration may still run while later ones have ended
-    numbers = {number: row for row, number in enumerate(sorted({evaluation.config_id for evaluation, _ in ended}))}
-    closed = [(_renumbered(evaluation, to=numbers[evaluation.config_id]), value) for evaluation, value in ended]
+    numbers = {number: row for row, number in enumerate(sorted({evaluation.config_id for evaluation, _ in outcomes}))}
+    closed = [(_renumbered(evaluation, to=numbers[evaluation.config_id]), value) for evaluation, value in outcomes]
     for evaluation, _ in closed:
         history.started(evaluation)
     for evaluation, objective in closed:
         loss = math.inf if objective is None else sign * objective
         history.ended(evaluation, loss=loss if math.isfinite(loss) else math.inf)
-    return rung_weights(history)
+    return history
 
 
 def _renumbered(evaluation: Evaluation, *, to: int) -> Evaluation:

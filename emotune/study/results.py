@@ -139,9 +139,13 @@ def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running"
 
 def reliability_of_rungs(records: Sequence[Record]) -> list[RungReliability]:
     """Return the reliability of the rungs that have results, the lowest first."""
+    return rung_reliability(opened(records).study, outcomes=ended_outcomes(records))
+
+
+def ended_outcomes(records: Sequence[Record]) -> list[tuple[Evaluation, float | None]]:
+    """Return the evaluations that have ended, by number, each with its objective; None for a failure."""
     ended = [result for result in evaluation_results(records) if result.status != "running"]
-    outcomes = [(result.evaluation, result.objective) for result in ended]
-    return rung_reliability(opened(records).study, outcomes=outcomes)
+    return [(result.evaluation, result.objective) for result in ended]
 
 
 def present_limits(records: Sequence[Record]) -> dict[str, int | None]:

@@ -134,6 +134,8 @@ def test_the_first_epochs_of_a_search_give_its_estimate_once() -> None:
     (notice,) = [text for text in notices if text is not None]
     assert notices.index(notice) == 4, "the time before the first epoch is that of starting workers"
     total = display.amounts.epochs
+    assert display.estimate is not None
+    assert display.estimate.seconds == 100.0 + 30.0 * total, "from the first evaluation to the end"
     left = 30.0 * (total - 4)
     assert notice == (
         f"estimate: about {display.amounts.evaluations} evaluations, {total} epochs, {duration(left)} from now; "

@@ -17,6 +17,7 @@ from emotune.cli.pretrain import PretrainRequest
 from emotune.cli.reproduce import ReproduceRequest
 from emotune.cli.resume import ResumeRequest
 from emotune.cli.search import SearchRequest
+from emotune.cli.verify import VerifyRequest
 
 REQUESTS = {
     "search": SearchRequest,
@@ -27,6 +28,7 @@ REQUESTS = {
     "predict": PredictRequest,
     "export": ExportRequest,
     "reproduce": ReproduceRequest,
+    "verify": VerifyRequest,
 }
 
 

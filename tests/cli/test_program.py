@@ -200,8 +200,10 @@ def test_status_prints_the_reliability_of_the_rungs(run, tmp_path: Path) -> None
 def test_status_of_a_running_search(run, finished: SearchFolder) -> None:
     with Journal.open(finished.journal, owner="other"):
         assert json.loads(run("status", "done", "--json").out)["state"] == "running"
-        assert "stops when" in run("stop", "done").out
-        assert finished.storage.read("stop") is not None
+        assert "stops after its running evaluations" in run("stop", "done").out
+        assert finished.storage.read("stop") == b"stop\n"
+        assert "saves checkpoints of its running evaluations and stops" in run("stop", "done", "--now").out
+        assert finished.storage.read("stop") == b"now\n"
         outcome = run("search", "smoke", "--name", "done", "--store", "x", "--fresh")
         assert (outcome.code, "another driver is running" in outcome.err) == (2, True)
     assert run("stop", "done").code == 2

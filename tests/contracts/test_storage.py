@@ -165,13 +165,15 @@ def test_a_request_to_stop_reaches_the_driver_and_can_be_removed(
 ) -> None:
     monkeypatch.setattr("emotune.study.folder.STOP_POLL_INTERVAL_S", 0.0)
     folder = SearchFolder.of("first", storage=storage)
-    stop_requested = folder.stop_watch()
-    assert not stop_requested()
+    stop_request = folder.stop_watch()
+    assert stop_request() is None
     SearchFolder.of("first", storage=elsewhere).request_stop()
-    assert stop_requested()
+    assert stop_request() == "stop"
+    SearchFolder.of("first", storage=elsewhere).request_stop("now")
+    assert stop_request() == "now"
     folder.forget_stop()
     assert folder.storage.read(STOP_REQUEST) is None
-    assert not folder.stop_watch()()
+    assert folder.stop_watch()() is None
 
 
 def test_a_trainable_continues_on_another_machine(storage: Storage, elsewhere: Storage) -> None:

@@ -14,12 +14,14 @@ from mlflow import MlflowClient
 from chaos.damage import Payload, plant
 from emotune.search.records import Ended, EpochDone, Evaluation, Retried
 from emotune.storage import LocalLog
+from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import opened
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 from tests.ray.conftest import Program
 from tests.search.checker import seen_in_virtual_time, violations
+from tests.support.commands import call
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 CONDITIONAL = Path(__file__).with_name("conditional.yaml")
@@ -112,8 +114,8 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
 ) -> None:
     """The first case has the model of hpbandster, the second one the model ``rungs`` on a conditional space.
 
-    After the kill, the checkpoints are replaced by pickles. The second search also receives SIGTERM, and prints the
-    command that resumes it.
+    After the kill, the checkpoints are replaced by pickles. The second search is also stopped by `emotune stop --now`,
+    and prints the command that resumes it. A second request, which no driver read, does not stop the next one.
     """
     reference = program.search("undisturbed", *settings, study=study, concurrency=2)
     journal = program.storage / "killed" / "journal.jsonl"
@@ -128,11 +130,13 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
         known = len(read_journal(LocalLog(journal)))
         process = program.search("killed", *settings, study=study, concurrency=2)
         wait_for_records(journal, known + generator.randrange(1, THIRD), process=process)
-        process.send_signal(signal.SIGTERM)
+        folder = SearchFolder.at(journal.parent)
+        call("stop", "killed", "--now", folder=folder)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 128 + signal.SIGTERM, errors
+        assert process.returncode == 128 + signal.SIGINT, errors
         assert f"search {study}" in errors
         assert program.status("killed")["state"] == "interrupted"
+        folder.request_stop("now")
     finish(program.search("killed", *settings, study=study, concurrency=2))
     assert not unpickled.exists()
     finish(reference)
@@ -147,6 +151,11 @@ def test_killed_with_two_workers_it_ends_like_an_undisturbed_one(
     for status in (undisturbed, killed):
         check_mlflow(program, status["name"], status)
         check_decisions(program.storage / status["name"] / "journal.jsonl")
+    check_finished(program, study, settings, journal=journal)
+
+
+def check_finished(program: Program, study: str, settings: tuple[str, ...], *, journal: Path) -> None:
+    """Check that a finished search is not run again."""
     before = journal.read_bytes()
     assert "is already finished" in finish(program.search("killed", *settings, study=study))
     assert journal.read_bytes() == before

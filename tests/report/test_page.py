@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from emotune.durations import duration
 from emotune.report.content import Source
+from emotune.report.estimates import estimate_rows
 from emotune.report.page import render_report, write_report
 from emotune.search.records import Ended, EpochDone, Extended, Opened, Record, Removed, Started
+from emotune.study.first_estimate import FirstEstimate, write_estimate
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results
@@ -99,6 +102,28 @@ def test_prices_are_the_hours_times_the_price() -> None:
     assert f"{spent:,.2f}" in reader.text
     assert "Prices are CPU-hours times the given 3600 per CPU-hour" in reader.text
     assert "Prices are" not in read(render_report([Source(source.records)])).text
+
+
+def test_the_estimate_of_the_first_epochs_is_beside_what_the_search_took(tmp_path: Path) -> None:
+    records = synthetic_search(configurations=6, concurrency=2)
+    folder = SearchFolder.at(tmp_path / "first")
+    page = render_report([Source(records, folder=folder, price_per_hour=10.0)])
+    assert "Estimate and actual" not in read(page).text
+    folder.path.mkdir()
+    write_estimate(FirstEstimate(evaluations=40, epochs=500, seconds=1800.0), folder=folder.storage)
+    page = render_report([Source(records, folder=folder, price_per_hour=10.0)])
+    search = data_of(page)["searches"][0]
+    rows = {row["what"]: (row["estimated"], row["actual"]) for row in estimate_rows(search)}
+    timeline = search["timeline"]
+    workers = sum(timeline[name] for name in ("busy_s", "failed_s", "idle_s")) / 3600
+    assert rows == {
+        "evaluations": (40, len(evaluation_results(records))),
+        "epochs": (500, sum(isinstance(record, EpochDone) for record in records)),
+        "running time": ("30 min", duration(records[-1].time - records[0].time)),
+        "CPU-hours of all workers, idle time included": ("1", f"{workers:.3g}"),
+        "price of these hours": ("10.00", f"{10 * workers:,.2f}"),
+    }
+    assert "Estimate and actual" in read(page).text
 
 
 def test_the_room_that_removed_checkpoints_saved_is_on_the_page() -> None:

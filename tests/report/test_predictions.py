@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotune.data.store import SegmentStore
 from emotune.evaluation.statistics import mean_interval
 from emotune.experiment import Experiment
 from emotune.report import predictions
 from emotune.report.content import Source, page_content
 from emotune.report.data_summary import try_summary
+from emotune.report.page import render_report
 from emotune.report.predictions import DRAWN_SEGMENTS, classify_held_out, predict_masked, try_masked
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
@@ -41,7 +43,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> LocalStorage:
 
 @pytest.fixture(scope="module")
 def pretraining(store: Path, storage: LocalStorage) -> SearchFolder:
-    """A search with two configurations of one epoch."""
+    return pretrain(store, SearchFolder.of("pretraining", storage=storage))
+
+
+def pretrain(store: Path, folder: SearchFolder) -> SearchFolder:
+    """Run a search with two configurations of one epoch, and return its folder."""
     base = {
         "store": str(store),
         "model": MODEL,
@@ -54,7 +60,6 @@ def pretraining(store: Path, storage: LocalStorage) -> SearchFolder:
         base=Experiment.model_validate(base), objective=StudyObjective(), budget=Budget(min=1, max=1, evaluations=2),
         searcher={"kind": "random"}, space={"hyperparameters": [LR]},
     )  # fmt: skip
-    folder = SearchFolder.of("pretraining", storage=storage)
     folder.path.mkdir()
     with Journal.open(folder.journal, owner="test") as journal:
         opened = Opened(
@@ -182,3 +187,17 @@ def test_a_store_with_other_content_is_not_drawn(pretraining: SearchFolder) -> N
     content = page_content(Source(records, folder=pretraining))
     assert "other content" in content["data"]["reason"]
     assert "other content" in content["predictions"]["reason"]
+
+
+def test_an_eeg_pretraining_has_the_error_of_each_electrode(tmp_path: Path, storage: LocalStorage) -> None:
+    store = make_store(tmp_path / "eeg", modality="eeg", subjects=5)
+    folder = pretrain(store, SearchFolder.of("brain", storage=storage))
+    records = read_journal(folder.journal)
+    result = predict_masked(records, folder=folder)
+    assert result.waves is None
+    assert result.scalp is not None
+    errors = {item.name: item.error for item in result.scalp.electrodes}
+    assert list(errors) == list(SegmentStore.open(store).channels)
+    predictions_on_page = page_content(Source(records, folder=folder))["predictions"]
+    assert len(predictions_on_page["scalp"]["electrodes"]) == len(errors)
+    assert "Error at each electrode" in render_report([Source(records, folder=folder)]).decode()

@@ -1,6 +1,7 @@
 """The adapter to Ray Tune: workers are reused, no trial waits in vain, no evaluation is trained twice."""
 
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.crashes import crash_file
 from emotune.runtime.step_report import StepReport
 from emotune.runtime.trial import TrialState
-from emotune.runtime.tune_adapter import CoordinatorSearcher
+from emotune.runtime.tune_adapter import CoordinatorSearcher, SearchStopper
 from emotune.runtime.worker import Job
 from emotune.search import Optimizer
 from emotune.search.records import Ended, Evaluation, Failure, Opened, Started
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.definition import StudyObjective
+from emotune.study.folder import StopRequest
 from emotune.study.journal import Journal
 from emotune.training.epoch_report import EpochReport
 from tests.search.searching import mixed_space
@@ -55,9 +57,9 @@ class Cluster:
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
         objective = StudyObjective(metric="val/loss", mode="min")
         coordinator = Coordinator(optimizer, journal=self.journal, objective=objective)
-        self.stop = False
+        self.stop: StopRequest | None = None
         self.searcher = CoordinatorSearcher(
-            coordinator, make_job=job_of, concurrency=concurrency, stop_requested=lambda: self.stop
+            coordinator, make_job=job_of, concurrency=concurrency, stop_request=lambda: self.stop
         )
         self.trials: dict[str, Job] = {}
         self.waiting: list[str] = []
@@ -203,13 +205,33 @@ def test_a_machine_that_regains_access_gets_evaluations_again(two: Cluster) -> N
 def test_after_a_stop_request_no_evaluation_is_handed_out(two: Cluster) -> None:
     for name in list(two.waiting):
         two.start(name)
-    two.stop = True
+    two.stop = "stop"
     assert not two.ask(warm=False)
     for name in list(two.trials):
         assert not two.step(name)
     assert two.searcher.is_over
     assert two.searcher.suggest("late") == Searcher.FINISHED
     assert two.ended() == [0, 1]
+
+
+def test_after_a_stop_request_a_worker_that_is_free_gets_no_evaluation(two: Cluster) -> None:
+    stopper = SearchStopper(two.searcher)
+    for name in list(two.waiting):
+        two.start(name)
+    two.stop = "stop"
+    assert not stopper.stop_all(), "the running evaluations are run to their end"
+    for name in list(two.trials):
+        assert not two.step(name)
+    assert (stopper.stop_all(), stopper.signal) == (True, None)
+    assert len([record for record in two.journal.records if isinstance(record, Started)]) == 2
+
+
+def test_a_request_to_stop_now_acts_as_ctrl_c_also_after_the_other_one(two: Cluster) -> None:
+    stopper = SearchStopper(two.searcher)
+    for request, result in (("stop", (False, None)), ("now", (True, signal.SIGINT))):
+        two.stop = request
+        assert (stopper.stop_all(), stopper.signal) == result
+    assert two.ended() == []
 
 
 @given(st.integers(1, 4), st.sampled_from(["strict", "free"]), st.integers(0, 10**6))

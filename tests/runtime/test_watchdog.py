@@ -106,7 +106,7 @@ def test_an_evaluation_that_hangs_twice_has_failed_with_the_reason(tmp_path: Pat
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, objective=STUDY.objective
         )
-        searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_requested=lambda: False)
+        searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_request=lambda: None)
         searcher._watchdog = watchdog = Watchdog(clock)
         for trial in ("first", "second"):
             searcher.suggest(trial)
@@ -128,7 +128,7 @@ def test_an_idle_worker_that_hangs_is_killed(tmp_path: Path, clock: Clock) -> No
         coordinator = Coordinator(
             make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, objective=STUDY.objective
         )
-        searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_requested=lambda: False)
+        searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_request=lambda: None)
         searcher._watchdog = Watchdog(clock)
         searcher.suggest("trial")
         searcher.on_worker_ready("trial")

@@ -38,6 +38,7 @@ from emotune.search.records import (
 )
 from emotune.search.stopping import in_words
 from emotune.study.definition import SearchDefinition
+from emotune.study.first_estimate import FirstEstimate
 from emotune.waiting import logger as waiting_logger
 
 LINE_INTERVAL_S = 10.0
@@ -68,6 +69,8 @@ class Display(ABC):
         self.name = name
         self.waiting_for = ""
         """What the run waits for, until the next record."""
+        self.estimate: FirstEstimate | None = None
+        """Estimate of a search; None until it is known."""
 
     def update(self, record: Record) -> str | None:
         """Process a record, and return a line to print, or None."""
@@ -124,11 +127,9 @@ class SearchDisplay(Display):
         self.running: dict[int, Started] = {}
         self.epochs: dict[int, EpochDone] = {}
         self.started: dict[int, Started] = {}
-        self.ended = 0
-        self.ended_epochs = 0
+        self.ended = self.ended_epochs = 0
         self.best: Result | None = None
         self._pace = Pace(study)
-        self._estimated = False
         self._summary_at: float | None = None
 
     def _update(self, record: Record) -> str | None:
@@ -220,13 +221,12 @@ class SearchDisplay(Display):
 
     def take_notice(self) -> str | None:
         """Return the estimate of the search, once it is known."""
-        seconds = None if self._estimated else self.remaining_seconds()
+        seconds = None if self.estimate is not None else self.remaining_seconds()
         if seconds is None:
             return None
-        self._estimated = True
-        if seconds < MIN_ESTIMATE_S:
-            return None
-        return describe_estimate(self.amounts, seconds=seconds, checkpoint_bytes=self.checkpoint_bytes)
+        self.estimate = self.amounts.estimate(self._pace.last_at - self.started[min(self.started)].time + seconds)
+        notice = describe_estimate(self.amounts, seconds=seconds, checkpoint_bytes=self.checkpoint_bytes)
+        return notice if seconds >= MIN_ESTIMATE_S else None
 
     def take_summary(self, now: float) -> str | None:
         """Return how much is done and how long the rest takes, every `SUMMARY_INTERVAL_S`."""

@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from emotune.cli.actions.folders import store_path, tracking_uri_or_default
+from emotune.cli.actions.training_checks import check_training
 from emotune.cli.output import print_json
 from emotune.doctor.cluster import HostReply, check_dashboard, compare_hosts
 from emotune.doctor.findings import Finding, failure, ok
@@ -30,9 +31,12 @@ NODE_TIMEOUT_S = 90.0
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
-def check_and_print(storage: str, *, tracking_uri: str | None, store: str | None, as_json: bool) -> int:
+def check_and_print(
+    storage: str, *, tracking_uri: str | None, store: str | None, study: str | None, as_json: bool
+) -> int:
     """Carry out ``emotune doctor``; returns the exit code."""
-    findings = list(_examine(open_storage(storage), tracking_uri=tracking_uri, store=store))
+    trained = [] if study is None else list(check_training(study, store=store))  # first: it refuses mistakes
+    findings = [*_examine(open_storage(storage), tracking_uri=tracking_uri, store=store), *trained]
     failed = any(finding.state == "fail" for finding in findings)
     if as_json:
         print_json({"well": not failed, "findings": [asdict(finding) for finding in findings]})

@@ -6,6 +6,7 @@ from emotune.cli.output import size
 from emotune.durations import DAY_S, duration
 from emotune.search.records import Started
 from emotune.study.definition import SearchDefinition
+from emotune.study.first_estimate import FirstEstimate
 from emotune.study.preview import preview
 
 PACE_EPOCHS = 3
@@ -35,6 +36,10 @@ class Amounts:
             len({evaluation.config_id for evaluation in evaluations}),
             sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations),
         )
+
+    def estimate(self, seconds: float) -> FirstEstimate:
+        """Return the estimate of a search that takes a time (s)."""
+        return FirstEstimate(evaluations=self.evaluations, epochs=self.epochs, seconds=seconds)
 
 
 @dataclass

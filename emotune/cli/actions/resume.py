@@ -1,7 +1,7 @@
 """``emotune resume``: the study is read from the journal, the other options from the file of the last start."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from emotune.cli.actions.folders import existing_records
 from emotune.cli.actions.run import Destination
@@ -9,7 +9,8 @@ from emotune.cli.options import kept_configurations
 from emotune.cli.resume import ResumeRequest
 from emotune.errors import EmotuneError, SettingsError
 from emotune.runtime.options import RunOptions
-from emotune.search.records import Record
+from emotune.search.records import Opened, Record
+from emotune.search.stopping import Amount, Hours
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.invocation import read_invocation
@@ -35,6 +36,12 @@ class ResumeChanges:
     as_json: bool = False
     """Print one JSON document."""
 
+    amounts: Mapping[str, Amount] = field(default_factory=dict)
+    """``--brackets`` and ``--evaluations``."""
+
+    hours: Hours | None = None
+    """``--hours``."""
+
     notify: tuple[str, ...] = ()
     """Commands and URLs that receive the events of the run."""
 
@@ -42,8 +49,15 @@ class ResumeChanges:
 def resume_and_print(request: ResumeRequest) -> int:
     """Carry out ``emotune resume``; returns the exit code."""
     name = request.name or _only_interrupted(request.storage)
+    amounts = {"brackets": request.brackets, "evaluations": request.evaluations}
     changes = ResumeChanges(
-        request.store, request.concurrency, request.retry_failed, request.as_json, notify=request.notify
+        request.store,
+        request.concurrency,
+        request.retry_failed,
+        request.as_json,
+        amounts={name: amount for name, amount in amounts.items() if amount is not None},
+        hours=request.hours,
+        notify=request.notify,
     )
     return resume_run(name, storage=request.storage, tracking_uri=request.tracking_uri, changes=changes)
 
@@ -61,9 +75,10 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
         The exit code.
 
     Raises:
-        SettingsError: There is no such search, or its store has moved.
+        SettingsError: There is no such search, its store has moved, or it is extended and is no search.
     """
     folder, records = existing_records(name, storage=storage)
+    _check_extension(name, opened(records), changes=changes)
     kind = kind_of(opened(records).study)
     invocation = read_invocation(folder.storage)
     destination = Destination(
@@ -91,6 +106,13 @@ def resume_run(name: str, *, storage: str, tracking_uri: str | None, changes: Re
     return run_trainable(study, target, destination, options=recorded_options(records, destination, changes=changes))
 
 
+def _check_extension(name: str, first: Opened, *, changes: ResumeChanges) -> None:
+    """Refuse to extend a run without a search."""
+    options = [f"--{option}" for option in (*changes.amounts, *(["hours"] if changes.hours is not None else []))]
+    if options and first.purpose != "configuration":
+        raise SettingsError(f"{name!r} is not a search of configurations; leave {' and '.join(options)} out")
+
+
 def recorded_options(records: Sequence[Record], destination: Destination, *, changes: ResumeChanges) -> RunOptions:
     """Return how a search was run last, with the changes of its resumption."""
     first, invocation = opened(records), read_invocation(destination.folder.storage)
@@ -99,6 +121,8 @@ def recorded_options(records: Sequence[Record], destination: Destination, *, cha
         purpose=first.purpose,
         measure_test=first.purpose == "finetune",
         warm_start=first.warm_start,
+        amounts=changes.amounts,
+        hours=changes.hours,
         retry_failed=changes.retry_failed,
         share=invocation.share,
         workers=invocation.workers,

@@ -15,12 +15,14 @@ from emotune.cli.options import RunRequest
 from emotune.cli.output import print_message
 from emotune.errors import SearchFailedError
 from emotune.report.journal_tables import leaderboard
+from emotune.runtime.coordinator import Observer
 from emotune.runtime.driver import run_study
 from emotune.runtime.options import RunOptions
 from emotune.runtime.workload import Workload
 from emotune.search.records import Closed, EpochDone, Record
 from emotune.storage import Storage, open_storage
 from emotune.study.definition import SearchDefinition
+from emotune.study.first_estimate import write_estimate
 from emotune.study.folder import SearchFolder
 from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
@@ -133,7 +135,7 @@ def run_workload(
             notified(destination.notify, study=study, name=folder.name, known=known) as notifier,
             follow(display, known=known, link=link) as observer,
         ):
-            observers = [mirror, observer, notifier]
+            observers = [mirror, observer, notifier, *([] if before else [_estimate_keeper(display, folder)])]
             records = run_study(workload, folder, options=options, observers=observers)
     finally:
         if folder.begun:
@@ -145,6 +147,18 @@ def run_workload(
     if known == len(records):
         print_message(_already_finished(records, name=folder.name))
     return summarise(study, records, folder=folder, resume_hint=destination.resume_hint)
+
+
+def _estimate_keeper(display: Display, folder: SearchFolder) -> Observer:
+    """Return an observer of a new search that writes its estimate into its folder, when the display has it."""
+    pending = [folder.storage]
+
+    def keep(record: Record, number: int) -> None:
+        del record, number
+        if pending and display.estimate is not None:
+            write_estimate(display.estimate, folder=pending.pop())
+
+    return keep
 
 
 def _already_finished(records: Sequence[Record], *, name: str) -> str:

@@ -47,6 +47,7 @@ class SearchStart:
         amounts = {name: amount for name, amount in limits.items() if amount is not None}
         _check_retry(request, destination)
         _check_share(request)
+        _check_price(request)
         is_new = request.fresh or request.dry_run or not has_records(destination.folder)
         if is_new:
             _check_hours(request, name=destination.name)
@@ -84,6 +85,15 @@ def _check_share(request: SearchRequest) -> None:
         raise SettingsError(
             f"--share {request.share:g} and --concurrency {request.concurrency} were given; both set the number of "
             "evaluations at a time: give one"
+        )
+
+
+def _check_price(request: SearchRequest) -> None:
+    """Refuse a price without a plan that it is printed in."""
+    if request.price_per_hour is not None and not request.dry_run:
+        raise SettingsError(
+            f"--price-per-hour {request.price_per_hour:g} was given without --dry-run; add --dry-run, or give it to "
+            "`emotune report` after the search"
         )
 
 

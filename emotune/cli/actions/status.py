@@ -22,7 +22,7 @@ from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
-from emotune.study.recorded import can_resume, complete_study
+from emotune.study.recorded import KINDS, can_resume, complete_study, kind_of
 from emotune.study.reliability import RungReliability, describe_reliability
 from emotune.study.results import failures_to_retry, opened, status_document
 from emotune.tracking.delivery import mlflow_runs
@@ -168,14 +168,32 @@ def _evaluation_row(evaluation: dict[str, Any], *, alive: bool) -> str:
     )
 
 
-def request_stop(name: str, *, storage: str) -> None:
-    """Carry out ``emotune stop``."""
+def request_stop(name: str, *, storage: str, now: bool) -> None:
+    """Carry out ``emotune stop``.
+
+    Args:
+        name: Name of the search or run.
+        storage: The storage of all searches.
+        now: End the running evaluations too, after a checkpoint.
+
+    Raises:
+        SettingsError: No driver runs it, it runs in a ``Tuner`` of the user's own, or it is one run without a search,
+            which only ``--now`` ends before its last epoch.
+    """
     folder = existing_search(name, storage=storage)
     if not folder.driver_alive:
         raise SettingsError(f"the search {name!r} is not running; there is nothing to stop")
-    folder.request_stop()
-    command = resume_command(name, storage=storage)
-    click.echo(f"{name} stops when its running evaluations have ended; resume it with `{command}`")
+    records = read_journal(folder.journal)
+    if records and kind_of(opened(records).study) == "tuner":
+        raise SettingsError(f"the search {name!r} {KINDS['tuner']}; stop it there, with Ctrl-C")
+    if not now and records and opened(records).purpose in {"pretrain", "finetune"}:
+        raise SettingsError(
+            f"{name!r} is one run, which ends after its last epoch; `emotune stop {name} --now` saves a checkpoint "
+            "and ends it"
+        )
+    folder.request_stop("now" if now else "stop")
+    how = "saves checkpoints of its running evaluations and stops" if now else "stops after its running evaluations"
+    click.echo(f"{name} {how}; resume it with `{resume_command(name, storage=storage)}`")
 
 
 def write_best(name: str, *, file: Path, storage: str) -> None:

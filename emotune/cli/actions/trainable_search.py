@@ -1,8 +1,10 @@
 """``emotune search`` of a study of a trainable of the user. Nothing about signals or networks is imported."""
 
+import click
+
 from emotune.cli.actions.display import SearchDisplay
 from emotune.cli.actions.folders import existing_search
-from emotune.cli.actions.plan import print_plan
+from emotune.cli.actions.plan import print_hours, print_plan, speed_of_search
 from emotune.cli.actions.run import Destination, put_aside, run_workload
 from emotune.cli.actions.search import SearchStart
 from emotune.documents import Document
@@ -10,6 +12,7 @@ from emotune.errors import SettingsError
 from emotune.runtime.options import RunOptions
 from emotune.runtime.trainables import TrainableWorkload
 from emotune.study.journal import read_journal
+from emotune.study.results import opened
 from emotune.study.trainable_study import Trainable, TrainableStudy, import_trainable, read_trainable_study
 from emotune.study.warm_start import with_earlier
 
@@ -35,10 +38,24 @@ def search_trainable_or_plan(start: SearchStart, document: Document, *, target: 
     target = target or import_trainable(study.trainable)
     if request.dry_run:
         print_plan(study)
+        _print_hours(study, start)
         return 0
     if request.fresh:
         put_aside(start.destination.folder)
     return run_trainable(study, target, start.destination, options=start.options())
+
+
+def _print_hours(study: TrainableStudy, start: SearchStart) -> None:
+    """Print the hours of a search by the results of the same search, if it has any."""
+    request, folder = start.request, start.destination.folder
+    records = read_journal(folder.journal) if folder.begun else []
+    is_same = bool(records) and opened(records).study.get("trainable") == study.trainable
+    speed = speed_of_search(folder, cost=study.cost) if is_same else None
+    if speed is None:
+        click.echo(f"no estimate of hours: there is no search {folder.name!r} of this trainable with a result")
+        return
+    concurrency = request.concurrency or 1
+    print_hours(study, speed, cost=study.cost, concurrency=concurrency, price_per_hour=request.price_per_hour)
 
 
 def run_trainable(study: TrainableStudy, target: Trainable, destination: Destination, *, options: RunOptions) -> int:
