@@ -136,6 +136,15 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _check_probe(self) -> "Experiment":
+        if self.task.probe_settings() is not None and not self.folds.validation:
+            raise ValueError(
+                "task.probe was given with folds.validation: 0, but a probe is scored on validation people; give "
+                "folds.validation above 0, or remove task.probe"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_start(self) -> "Experiment":
         if self.start is not None and self.model.kind == "features":
             raise ValueError(
@@ -204,7 +213,8 @@ class Experiment(Settings):
             By the dotted name of a setting or section: what else reaches the aim, or nothing.
         """
         names = ["store", "fingerprint", "partner", "partner_fingerprint", "modality", "model.fold", "task.kind"]
-        own_segments = {"segments"} if metric.startswith("train/") or self._weighs_classes(metric) else set()
+        on_training = metric.startswith(("train/", "probe/")) or self._weighs_classes(metric)
+        own_segments = {"segments"} if on_training else set()
         folds = set(Folds.model_fields) - {"segments"} | own_segments
         names += [f"folds.{name}" for name in sorted(folds)]
         return dict.fromkeys(names, "") | {
@@ -240,7 +250,9 @@ class Experiment(Settings):
         labels = self.task.labels(store.index, train=fold.train)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _permuted(labels, rows=fold.train, folds=self.folds)
-        return TrainingData(store=store, fold=fold, labels=labels)
+        settings = self.task.probe_settings()
+        probe = None if settings is None else settings.select(store.index, fold=fold, by=self.folds.by)
+        return TrainingData(store=store, fold=fold, labels=labels, probe=probe)
 
     def rows(self, store: SegmentStore, *, folds: Folds) -> Int64[np.ndarray, " row"]:
         """Return the rows that train in a division without test and validation segments: all that can be used."""
@@ -347,7 +359,7 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
     return content | {"task": task, "optim": optim, "model": model}
 
 
-ADDED_TO_TASK: dict[str, Any] = {"classes": [], "groups": None, "narrowed": NARROWED_WIDTH}
+ADDED_TO_TASK: dict[str, Any] = {"classes": [], "groups": None, "narrowed": NARROWED_WIDTH, "probe": None}
 ADDED_TO_OPTIM: dict[str, Any] = {"encoder_factor": 1.0, "layer_decay": 1.0}
 ADDED_TO_MODEL: dict[str, Any] = {"groups": 1, "norm": "none"}
 """Settings that newer versions added, at the value that means what older versions did."""

@@ -24,6 +24,7 @@ from emotune.errors import SettingsError
 from emotune.evaluation.crossval import FoldResult
 from emotune.evaluation.held_out import prediction_table
 from emotune.evaluation.physiology import FEATURES, HEART_RATE, Features
+from emotune.tasks.ridge import standardise
 from emotune.tasks.scores import label_scores
 from emotune.training.loop import TrainingData
 
@@ -237,24 +238,6 @@ def fit_and_predict(
         return LogisticRegression(max_iter=2000, **weights).fit(fitted, labels).predict_proba(predicted)
     forest = RandomForestClassifier(TREES, min_samples_leaf=5, random_state=seed, **weights)
     return forest.fit(fitted, labels).predict_proba(predicted)
-
-
-def standardise(
-    fitted: Float[np.ndarray, "train feature"], predicted: Float[np.ndarray, "test feature"]
-) -> tuple[Float[np.ndarray, "train feature"], Float[np.ndarray, "test feature"]]:
-    """Return features with the mean 0 and the variance 1 over the training segments.
-
-    A missing value gets the median of the training segments, or 0 if none of them has the feature.
-    """
-    known = np.isfinite(fitted)
-    present = np.where(known.any(axis=0), 1.0, 0.0)
-    medians = np.zeros(fitted.shape[1])
-    for column in np.flatnonzero(present):
-        medians[column] = np.median(fitted[known[:, column], column])
-    fitted, predicted = (np.where(np.isfinite(values), values, medians) for values in (fitted, predicted))
-    mean, deviation = fitted.mean(axis=0), fitted.std(axis=0)
-    scale = present / np.where(deviation > 0, deviation, 1.0)
-    return (fitted - mean) * scale, (predicted - mean) * scale
 
 
 def _columns(name: str, probabilities: np.ndarray, *, classes: Sequence[str]) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.models.transformer import TransformerEncoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
+from emotune.tasks.probe import Probe
 
 
 class Mask(Settings):
@@ -78,11 +79,18 @@ class MaskedValues(TaskSettings):
     head: int = Field(default=128, ge=1)
     """Hidden units of the head, the network that predicts the values."""
 
+    probe: Probe | None = None
+    """Labels by which the encoder is scored after each epoch, as ``probe/macro_f1``, ``probe/accuracy`` and
+    ``probe/balanced_accuracy``: a ridge classification on its embeddings, fitted on training people and scored on
+    validation people. It changes no weight. null: none."""
+
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     network: ClassVar[frozenset[str]] = frozenset({"head"})
 
     def yardstick(self, metric: str) -> dict[str, str]:
-        """Return the settings of the mask that the metric is computed on."""
+        """Return the settings of the mask, or of the probe, that the metric is computed on."""
+        if metric.startswith("probe/"):
+            return {"probe": ""}
         if metric.startswith("train/"):
             remedy = "or use objective.metric: val/loss, which is measured on the mask task.validation"
             return {"start_probability": remedy, "span": remedy}
@@ -90,6 +98,10 @@ class MaskedValues(TaskSettings):
             return {"validation": ""}
         remedy = "or set base.task.validation: {start_probability: 0.0325, span: 20}, one mask for all configurations"
         return {"start_probability": remedy, "span": remedy, "validation": ""}
+
+    def probe_settings(self) -> Probe | None:
+        """Return the setting ``probe``."""
+        return self.probe
 
     @property
     def training_mask(self) -> Mask:

@@ -22,7 +22,6 @@ from emotune.evaluation.baselines import (
     fit_and_predict,
     run_baselines,
     select_features,
-    standardise,
     with_baselines,
 )
 from emotune.evaluation.held_out import prediction_table, with_probabilities
