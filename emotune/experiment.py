@@ -25,6 +25,7 @@ from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.tasks.aggregation import NARROWED_WIDTH
+from emotune.tasks.probe import ProbeData
 from emotune.training.checkpoints import read_weights
 from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
 from emotune.training.loop import TrainingData, TrainingPlan, TrainState
@@ -213,8 +214,7 @@ class Experiment(Settings):
             By the dotted name of a setting or section: what else reaches the aim, or nothing.
         """
         names = ["store", "fingerprint", "partner", "partner_fingerprint", "modality", "model.fold", "task.kind"]
-        on_training = metric.startswith(("train/", "probe/")) or self._weighs_classes(metric)
-        own_segments = {"segments"} if on_training else set()
+        own_segments = {"segments"} if metric.startswith("train/") or self._weighs_classes(metric) else set()
         folds = set(Folds.model_fields) - {"segments"} | own_segments
         names += [f"folds.{name}" for name in sorted(folds)]
         return dict.fromkeys(names, "") | {
@@ -250,9 +250,15 @@ class Experiment(Settings):
         labels = self.task.labels(store.index, train=fold.train)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _permuted(labels, rows=fold.train, folds=self.folds)
+        return TrainingData(store=store, fold=fold, labels=labels, probe=self._probe(store, among=among))
+
+    def _probe(self, store: SegmentStore, *, among: Bool[np.ndarray, " segment"] | None) -> ProbeData | None:
+        """Return the segments of the probe: of the same people, but without the limits to the number of segments."""
         settings = self.task.probe_settings()
-        probe = None if settings is None else settings.select(store.index, fold=fold, by=self.folds.by)
-        return TrainingData(store=store, fold=fold, labels=labels, probe=probe)
+        if settings is None:
+            return None
+        folds = self.folds.model_copy(update={"segments": None, "validation_segments": None})
+        return settings.select(store.index, fold=split(store.index, folds, among=among), by=folds.by)
 
     def rows(self, store: SegmentStore, *, folds: Folds) -> Int64[np.ndarray, " row"]:
         """Return the rows that train in a division without test and validation segments: all that can be used."""

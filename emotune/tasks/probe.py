@@ -38,15 +38,16 @@ class Probe(LabelSettings):
     """Whether the mean embedding of each person is subtracted from the person's embeddings. The mean is that of all
     labelled segments of the person, without their labels: the probe then needs several segments of a new person."""
 
-    segments: int | None = Field(default=2000, ge=1)
-    """Largest number of labelled training segments that fit the probe, drawn evenly over the people; null: all."""
+    segments: int | None = Field(default=1000, ge=2)
+    """Largest number of labelled segments that fit the probe, and of those that score it, drawn evenly over the people;
+    null: all. ``folds.segments`` does not limit them."""
 
     def select(self, index: pd.DataFrame, *, fold: Fold, by: str) -> "ProbeData":
         """Return the segments of the probe, with their labels.
 
         Args:
             index: The store's index.
-            fold: Training and validation segments. Test segments are not used.
+            fold: All segments of the people who train and of those who validate. Test segments are not used.
             by: What the folds never split, for error messages.
 
         Raises:
@@ -54,7 +55,7 @@ class Probe(LabelSettings):
         """
         labels = self.labels(index, train=fold.train, setting="task.probe")
         people = np.unique(unit_keys(index, by="subject"), return_inverse=True)[1]
-        train, val = (rows[~np.isnan(labels[rows])] for rows in (fold.train, fold.val))
+        train, val = (self._drawn(rows[~np.isnan(labels[rows])], people=people) for rows in (fold.train, fold.val))
         both = len(np.intersect1d(people[train], people[val]))
         if both:
             raise DataError(
@@ -63,10 +64,12 @@ class Probe(LabelSettings):
             )
         for rows, side in ((train, "training"), (val, "validation")):
             _check_enough(labels[rows], people=people[rows], side=side)
-        chosen = np.zeros(len(index), dtype=bool)
-        chosen[train] = True
-        train = draw_evenly(chosen, subject_of=people, count=self.segments, seed=0)
         return ProbeData(train, val, labels, people, centred=self.centred)
+
+    def _drawn(self, rows: Int64[np.ndarray, " row"], *, people: Int64[np.ndarray, " segment"]) -> np.ndarray:
+        chosen = np.zeros(len(people), dtype=bool)
+        chosen[rows] = True
+        return draw_evenly(chosen, subject_of=people, count=self.segments, seed=0)
 
 
 def _check_enough(labels: Float[np.ndarray, " row"], *, people: Int64[np.ndarray, " row"], side: str) -> None:

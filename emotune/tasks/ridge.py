@@ -1,4 +1,4 @@
-"""Ridge classification in closed form, with the penalty chosen by people who were left out.
+"""Ridge classification in closed form, with the penalty chosen on people who were left out.
 
 Segments with features x_i, classes c_i and one-hot targets y_i have the weights w_i = n / (k n_c), so that each of k
 classes has the same total weight. With features and targets centred by their weighted means,

@@ -63,12 +63,14 @@ def test_a_probe_uses_labelled_people_outside_the_test_fold(store: SegmentStore)
     data = with_probe(store, TASKS["masked values"], probe=PROBE).training_data(store)
     assert data.labels is None
     assert data.probe is not None
-    assert set(data.probe.train) == set(data.fold.train)
-    assert set(data.probe.val) == set(data.fold.val)
     subjects = store.index["subject"].to_numpy()
     sides = [set(subjects[rows]) for rows in (data.probe.train, data.probe.val, data.fold.test)]
     assert not sides[0] & sides[1]
     assert not (sides[0] | sides[1]) & sides[2]
+    for rows, limited in ((data.probe.train, data.fold.train), (data.probe.val, data.fold.val)):
+        everything = np.flatnonzero(np.isin(subjects, subjects[limited]))
+        assert len(limited) == 40 < len(everything)
+        assert rows.tolist() == everything.tolist()
     assert data.shortened(8).probe is None
     assert data.without_validation().probe is None
 

@@ -1,0 +1,148 @@
+"""Scores of features by leaving one person out, with intervals over people and seeds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from emotune.data.folds import unit_keys
+from emotune.tasks.ridge import fit_ridge, standardise
+from emotune.tasks.scores import label_scores
+
+HIGH = "arithmetic"
+BEFORE_S, AFTER_S = 15.0, 10.0
+"""Starts of the segments of 5 s that are averaged, before and after that of a segment (s): 30 s in all."""
+DRAWS = 4000
+"""Draws of a bootstrap."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """Features, and how they are averaged and centred.
+
+    Attributes:
+        name: Name of the features.
+        arrays: Features of all segments, an array per seed.
+        context: Whether the mean over 30 s of the recording takes the place of the 5 s.
+        centred: Whether the person's own median is subtracted.
+        fitted: Whether the features are logits, of which those above 0 are high.
+    """
+
+    name: str
+    arrays: Sequence[np.ndarray]
+    context: bool
+    centred: bool
+    fitted: bool = False
+
+
+def person_scores(variant: Variant, *, index: pd.DataFrame) -> np.ndarray:
+    """Return the macro F1 of each person (column) for each seed (row)."""
+    people = np.unique(unit_keys(index, by="subject"), return_inverse=True)[1]
+    labels = (index["condition"] == HIGH).to_numpy().astype(float)
+    rows = []
+    for features in variant.arrays:
+        values = prepared(features, index=index, people=people, variant=variant)
+        predicted = (
+            (values[:, 0] > 0).astype(float) if variant.fitted else leave_one_out(values, labels=labels, people=people)
+        )
+        rows.append(
+            [
+                label_scores(predicted[people == person], truth=labels[people == person])["macro_f1"]
+                for person in range(people.max() + 1)
+            ]
+        )
+    return np.array(rows)
+
+
+def prepared(features: np.ndarray, *, index: pd.DataFrame, people: np.ndarray, variant: Variant) -> np.ndarray:
+    """Return the features of a variant, averaged and centred."""
+    values = features.astype(float)
+    if variant.context:
+        values = averaged(values, index=index)
+    if variant.centred:
+        medians = pd.DataFrame(values).groupby(people).transform("median").to_numpy()
+        values = values - medians
+    return values
+
+
+def averaged(values: np.ndarray, *, index: pd.DataFrame) -> np.ndarray:
+    """Return the mean over the segments of the same recording around each segment; missing values are left out."""
+    recordings = unit_keys(index, by="trial")
+    starts = index["start"].to_numpy()
+    result = np.full_like(values, np.nan)
+    for recording in np.unique(recordings):
+        rows = np.flatnonzero(recordings == recording)
+        distance = starts[rows][None] - starts[rows][:, None]
+        near = ((distance >= -BEFORE_S) & (distance <= AFTER_S)).astype(float)
+        known = np.isfinite(values[rows])
+        counts = near @ known
+        sums = near @ np.where(known, values[rows], 0.0)
+        result[rows] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return result
+
+
+def leave_one_out(values: np.ndarray, *, labels: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Return the class of each segment by a ridge classification of the other people."""
+    predicted = np.zeros(len(labels))
+    for person in range(people.max() + 1):
+        tested = people == person
+        fitted, features = standardise(values[~tested], values[tested])
+        others = np.unique(people[~tested], return_inverse=True)[1]
+        predicted[tested] = fit_ridge(fitted, labels=labels[~tested], people=others).predict(features)
+    return predicted
+
+
+@lru_cache(maxsize=4)
+def _draws(people: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.integers(people, size=(DRAWS, people)), random.integers(seeds, size=(DRAWS, seeds))
+
+
+def interval(scores: np.ndarray) -> tuple[float, float, float]:
+    """Return the mean, and the percentiles 2.5 and 97.5 of its bootstrap over people and seeds.
+
+    People and seeds are drawn independently, with replacement.
+    """
+    people, seeds = _draws(scores.shape[1], scores.shape[0])
+    means = np.array([scores[own_seeds].mean(axis=0)[own].mean() for own, own_seeds in zip(people, seeds, strict=True)])
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(scores.mean()), float(low), float(high)
+
+
+def cell(scores: np.ndarray, *, signed: bool = False) -> str:
+    """Return a mean with its interval as text."""
+    mean, low, high = interval(scores)
+    sign = "+" if signed else ""
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def score_rows(variants: Sequence[Variant], *, index: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield a row per name of features: its macro F1 in the four variants."""
+    majority = np.zeros(len(index))
+    yield ["more frequent label", cell(_majority(majority, index=index)), "", "", ""]
+    for name in dict.fromkeys(variant.name for variant in variants):
+        own = {(variant.context, variant.centred): variant for variant in variants if variant.name == name}
+        order = ((False, False), (False, True), (True, False), (True, True))
+        yield [name, *(cell(person_scores(own[key], index=index)) for key in order)]
+
+
+def _majority(predicted: np.ndarray, *, index: pd.DataFrame) -> np.ndarray:
+    return person_scores(Variant("", [predicted[:, None]], context=False, centred=False, fitted=True), index=index)
+
+
+def comparison_rows(variants: Sequence[Variant], *, index: pd.DataFrame) -> Iterator[list[str]]:
+    """Yield the differences between features with the same averaging, both centred, over the same people."""
+    pairs = [
+        ("ECG, pre-trained", "heart rate"),
+        ("ECG, pre-trained", "ECG, random weights"),
+        ("EEG, pre-trained", "EEG, random weights"),
+        ("fused, pre-trained", "ECG, pre-trained"),
+        ("fused, pre-trained", "heart rate"),
+    ]
+    for context in (False, True):
+        chosen = {variant.name: variant for variant in variants if variant.context == context and variant.centred}
+        for first, second in pairs:
+            scores = [person_scores(chosen[name], index=index) for name in (first, second)]
+            yield [f"{first}, {30 if context else 5} s", second, cell(scores[0] - scores[1], signed=True)]
