@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.evidence_scores import Variant, comparison_rows, score_rows
+from benchmarks.evidence_scores import Variant, comparison_rows, explained_rows, score_rows
 from benchmarks.markdown import markdown
 from emotune.data.folds import Fold, unit_keys
 from emotune.data.modality import FUSED_MODALITIES, Modality
@@ -282,6 +282,9 @@ def main() -> None:
         variants += network_variants(plan, labelled)
     click.echo(markdown(("", "5 s", "5 s, centred", "30 s", "30 s, centred"), score_rows(variants, index=index)))
     click.echo(markdown(("", "minus", "difference"), comparison_rows(variants, index=index)))
+    rates = next(variant for variant in variants if variant.name == "heart rate").arrays[0][:, 0]
+    rows = explained_rows(variants, rates=rates, index=index)
+    click.echo(markdown(("centred, 5 s", "share of the variance of the centred heart rate, by seed"), rows))
 
 
 if __name__ == "__main__":

@@ -246,19 +246,27 @@ class Experiment(Settings):
         self._check_modality(store)
         labels, among = self.task.labels(store.index), self._among(store)
         fold = split(store.index, self.folds, labels=labels, among=among)
+        probe = self._probe(store, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
         labels = self.task.labels(store.index, train=fold.train)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _permuted(labels, rows=fold.train, folds=self.folds)
-        return TrainingData(store=store, fold=fold, labels=labels, probe=self._probe(store, among=among))
+        return TrainingData(store=store, fold=fold, labels=labels, probe=probe)
 
-    def _probe(self, store: SegmentStore, *, among: Bool[np.ndarray, " segment"] | None) -> ProbeData | None:
+    def _probe(
+        self,
+        store: SegmentStore,
+        *,
+        labels: Float[np.ndarray, " segment"] | None,
+        among: Bool[np.ndarray, " segment"] | None,
+    ) -> ProbeData | None:
         """Return the segments of the probe: of the same people, but without the limits to the number of segments."""
         settings = self.task.probe_settings()
         if settings is None:
             return None
         folds = self.folds.model_copy(update={"segments": None, "validation_segments": None})
-        return settings.select(store.index, fold=split(store.index, folds, among=among), by=folds.by)
+        whole = split(store.index, folds, labels=labels, among=among)
+        return settings.select(store.index, fold=whole, by=folds.by)
 
     def rows(self, store: SegmentStore, *, folds: Folds) -> Int64[np.ndarray, " row"]:
         """Return the rows that train in a division without test and validation segments: all that can be used."""

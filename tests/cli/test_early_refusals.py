@@ -164,7 +164,7 @@ def test_a_pre_training_without_a_half_prints_which_cross_validation_accepts_it(
 def test_a_probe_prints_its_people_and_is_refused_without_labels(
     call: Call, rated: Path, conditions: Path, started: list[Study]
 ) -> None:
-    options = ["--set", "task.probe.target=valence", "--set", "folds.validation=0.4"]
+    options = ["--set", "task={kind: masked_values, probe: {target: valence}}", "--set", "folds.validation=0.4"]
     code, err = call("pretrain", "pretrain.yaml", "--store", str(rated), *options)
     assert code == 130
     assert "task.probe: fitted on 240 segments of 3 people, scored on 160 segments of 2 people with labels" in err
