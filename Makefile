@@ -46,7 +46,8 @@ test-others:
 	$(BIN)/python -m pytest $(addprefix --ignore=,tests/ray $(SEARCH_TESTS))
 
 test-thorough: setup
-	$(BIN)/python -m pytest --hypothesis-profile=thorough --timeout=3600 -m 'not cluster'
+	$(BIN)/python -m pytest --hypothesis-profile=thorough --timeout=3600 -m 'not cluster' \
+		--jaxtyping-packages=emotune,beartype.beartype
 
 # Machines made of namespaces: needs root, sshd and rsync.
 test-cluster: setup

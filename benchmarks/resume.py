@@ -1,4 +1,4 @@
-"""Measure the cost of a killed driver: emotune, and Ray's BOHB with `Tuner.restore`.
+"""Measure the cost of a killed driver: emotune, its searcher in a `tune.Tuner`, and Ray's BOHB.
 
     python benchmarks/resume.py [--kills 3] [--seeds 2] [--out resume]
 
@@ -31,6 +31,12 @@ DRIVER_TIMEOUT_S = 180.0
 
 ATTEMPTS = 3
 """Number of errors of a driver after which it is not started again."""
+
+SIDES = {
+    "emotune": "emotune",
+    "tuner": "`EmotuneSearch` in a `tune.Tuner`, `Tuner.restore`",
+    "stock": "Ray's BOHB, `Tuner.restore`",
+}
 
 Row = tuple[str, int, float | None]
 """A configuration, its number of trained epochs, and its loss after them."""
@@ -139,7 +145,7 @@ def _drive(side: str, *, folder: Path, kill_at: int | None, temporary: str) -> t
 def page(given: argparse.Namespace) -> str:
     """Run all studies and return the table."""
     rows = []
-    for side, name in (("emotune", "emotune"), ("stock", "Ray's BOHB, Tuner.restore")):
+    for side, name in SIDES.items():
         undisturbed = run(side, folder=given.out / f"{side}-undisturbed")
         assert undisturbed.table is not None, undisturbed.errors
         rows.append([name, "none", *_cells(undisturbed, undisturbed=undisturbed)])

@@ -1,6 +1,7 @@
-"""One driver of a small study on real Ray, to be killed and started again: of emotune, or of Ray's BOHB.
+"""One driver of a small study on real Ray, to be killed and started again.
 
-An epoch is a sleep, after which the worker saves its state. Workers record the start and the end of each epoch.
+The search is emotune's own, emotune's searcher in a `tune.Tuner`, or Ray's BOHB. An epoch is a sleep, after which the
+worker saves its state. Workers record the start and the end of each epoch.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from ray.tune.schedulers.hb_bohb import HyperBandForBOHB
 from ray.tune.search.bohb import TuneBOHB
 
 from emotune.experiment import Experiment
+from emotune.result import Result
 from emotune.runtime.cluster.connect import connect
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.evaluation import wait_idle
@@ -30,10 +32,11 @@ from emotune.runtime.worker import Job
 from emotune.search import Evaluation
 from emotune.search.records import Opened, Started
 from emotune.storage import LocalLog, LocalStorage
-from emotune.study.definition import StudyObjective
+from emotune.study.definition import Budget, StudyObjective
 from emotune.study.journal import Journal
 from emotune.study.resume import optimizer_from_records
 from emotune.training.epoch_report import EpochReport
+from emotune.tune import EmotuneScheduler, EmotuneSearch
 
 LADDER = (1, 3, 9)
 EVALUATIONS, CONFIGURATIONS = 22, 17
@@ -133,8 +136,41 @@ def _job(evaluation: Evaluation, *, folder: Path) -> Job:
     )
 
 
+def run_tuner(*, seconds: float, folder: Path) -> list[list[Any]]:
+    """Start the study with `EmotuneSearch` in a `tune.Tuner`, or `Tuner.restore` it; return its table."""
+    search = EmotuneSearch(
+        space(),
+        budget=Budget(min=LADDER[0], max=LADDER[-1], evaluations=EVALUATIONS),
+        metric=METRIC,
+        mode="min",
+        name="tuner",
+        storage=folder / "results",
+        concurrency=WORKERS,
+    )
+    settings = tune.TuneConfig(
+        search_alg=search, scheduler=EmotuneScheduler(), num_samples=-1, reuse_actors=True, metric=METRIC, mode="min"
+    )
+    _fit(settings, seconds=seconds, folder=folder)
+    table = Result.read("tuner", storage=str(folder / "results")).table
+    names = [*NAMES, "to_epoch", "objective"]
+    return [[key_of(dict(zip(NAMES, row[:-2], strict=True))), *row[-2:]] for row in table[names].values.tolist()]
+
+
 def run_stock(*, seconds: float, folder: Path) -> list[list[Any]]:
     """Start the study with Ray's BOHB, or resume it with `Tuner.restore`; return its table."""
+    settings = tune.TuneConfig(
+        search_alg=TuneBOHB(space(), metric=METRIC, mode="min", seed=0),
+        scheduler=HyperBandForBOHB(metric=METRIC, mode="min", max_t=LADDER[-1], reduction_factor=3),
+        num_samples=CONFIGURATIONS,
+        reuse_actors=True,
+    )
+    rows = [result.metrics or {} for result in _fit(settings, seconds=seconds, folder=folder)]
+    named = [row for row in rows if "config" in row]
+    return [[key_of(row["config"]), row["training_iteration"], row.get(METRIC)] for row in named]
+
+
+def _fit(settings: tune.TuneConfig, *, seconds: float, folder: Path) -> tune.ResultGrid:
+    """Run a `tune.Tuner` until it ends: a new one, or the one in the folder with `Tuner.restore`."""
     notes = folder / "notes"
 
     class Trainable(tune.Trainable):
@@ -161,29 +197,13 @@ def run_stock(*, seconds: float, folder: Path) -> list[list[Any]]:
     path = folder / "tune" / "stock"
     trainable = tune.with_resources(Trainable, {"cpu": 1})
     if tune.Tuner.can_restore(str(path)):
-        tuner = tune.Tuner.restore(str(path), trainable=trainable)
-    else:
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=TuneBOHB(space(), metric=METRIC, mode="min", seed=0),
-                scheduler=HyperBandForBOHB(metric=METRIC, mode="min", max_t=LADDER[-1], reduction_factor=3),
-                num_samples=CONFIGURATIONS,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=path.name,
-                storage_path=str(path.parent),
-                verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
-            ),
-        )
-    rows = [result.metrics or {} for result in tuner.fit()]
-    named = [row for row in rows if "config" in row]
-    return [[key_of(row["config"]), row["training_iteration"], row.get(METRIC)] for row in named]
+        return tune.Tuner.restore(str(path), trainable=trainable).fit()
+    checkpoints = tune.CheckpointConfig(checkpoint_frequency=1)
+    run_config = tune.RunConfig(name=path.name, storage_path=str(path.parent), verbose=0, checkpoint_config=checkpoints)
+    return tune.Tuner(trainable, tune_config=settings, run_config=run_config).fit()
 
 
-SIDES = {"emotune": run_emotune, "stock": run_stock}
+SIDES = {"emotune": run_emotune, "tuner": run_tuner, "stock": run_stock}
 
 
 def main() -> None:

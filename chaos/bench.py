@@ -90,14 +90,15 @@ class Driver:
         """Return the exit code."""
         return self.process.wait(timeout)
 
-    def finish(self) -> str:
-        """Wait for the end, require success, and return the messages.
+    def finish(self, *, saying: str = "") -> str:
+        """Wait for the end, require success and messages that contain ``saying``, and return the messages.
 
         Exit code 1 is a success if the message says that failures left no result at the largest budget.
         """
         code = self.wait()
         is_short = code == 1 and "no configuration has a result at" in self.errors
         require(code == 0 or is_short, f"exit code {code}: {self.message}")
+        require(saying in self.errors, f"{saying!r} is not in: {self.message}")
         return self.errors
 
     def refuse(self, *, code: int, saying: str, timeout: float = SECONDS) -> str:

@@ -111,7 +111,7 @@ def ray_folder_deleted(bench: Bench, total: int) -> None:
     driver = _run_to_the_middle(bench, total)
     for session in bench.root.glob("ray/session_2*"):
         shutil.rmtree(session, ignore_errors=True)
-    require("was deleted; Ray is started again" in driver.finish(), "no message about it")
+    driver.finish(saying="was deleted; Ray is started again")
 
 
 def tune_folder_deleted(bench: Bench, total: int) -> None:

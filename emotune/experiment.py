@@ -350,7 +350,7 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
         content["start"] = {key: value for key, value in content["start"].items() if key not in {"encoder", "second"}}
     if content.get("keep") == "last":
         del content["keep"]
-    absent = {name for name in ("test", "train") if content["folds"].get(name) is None}
+    absent = {name for name in ("test", "train", "calibration_minutes") if not content["folds"].get(name)}
     content["folds"] = {
         key: {name: entry for name, entry in value.items() if (name, entry) != ("corpora", [])}
         if key in ("test", "train")

@@ -140,6 +140,7 @@ def crossval(  # noqa: PLR0913 (the options of the command, all by name)
     encoder: str | Path | Sequence[str | Path] = (),
     scratch: bool = False,
     adapt: Literal["all", "frozen", "linear"] | None = None,
+    tune: str | Path | None = None,
     shuffled: bool = True,
     baselines: bool = False,
     name: str | None = None,
@@ -161,6 +162,7 @@ def crossval(  # noqa: PLR0913 (the options of the command, all by name)
         encoder: Search, checkpoint folder or MLflow run whose encoder is fine-tuned; two for the protocol ``paper``.
         scratch: Train the same network from random weights, for comparison.
         adapt: What is trained: all weights, the classifier on a ``frozen`` encoder, or a ``linear`` one.
+        tune: Study whose space is searched in each fold first, on its training segments (nested cross-validation).
         shuffled: Repeat each fold with shuffled labels.
         baselines: Also train classifiers of scikit-learn on features in the same folds.
         name: Name of the cross-validation; by default that of the experiment and the protocol.

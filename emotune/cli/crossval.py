@@ -66,6 +66,9 @@ class CrossValidationRequest(RunRequest):
     shuffled: bool
     """Repeat each fold with shuffled labels."""
 
+    tune: str | None
+    """Study whose settings are searched in each fold."""
+
     baselines: bool
     """Also train baselines on features in the same folds."""
 
@@ -97,6 +100,12 @@ class CrossValidationRequest(RunRequest):
     ),
     scratch_option,
     adapt_option,
+    click.option(
+        "--tune",
+        metavar="STUDY",
+        help="Search the settings of each fold first, on its training segments: space, budget, searcher and objective "
+        "are those of STUDY (nested cross-validation).",
+    ),
     click.option("--shuffled/--no-shuffled", default=True, help="Repeat each fold with shuffled labels."),
     click.option(
         "--baselines",
@@ -122,12 +131,15 @@ def crossval(request: CrossValidationRequest) -> int:
     Prints means with 95 % intervals (t, folds - 1 degrees of freedom), the same for the majority label
     and for training on shuffled labels, and how many people and videos are on both sides of the folds.
     With --baselines there is a row for each baseline, and the network minus the baseline.
+    With --tune each fold has settings of its own: the search NAME-fold-K finds them without the test segments
+    of fold K. The same command resumes searches and folds.
 
     \b
     Example:
       emotune crossval ecg.yaml --protocol subject --encoder first
       emotune crossval ecg.yaml --protocol paper --encoder without-first --encoder without-second
       emotune crossval ecg.yaml --protocol subject --folds all --adapt linear --encoder first
+      emotune crossval ecg.yaml --protocol subject --tune ecg_finetune --encoder first
       emotune crossval ecg.yaml --protocol people --set "folds.test.subjects=[P31,P32,P33]"
     """
     from emotune.cli.actions.crossval import run_and_print

@@ -65,13 +65,15 @@ def predict(request: PredictRequest) -> int:
     fused in the same storage. It prints the probabilities of both and of the fusion, in the segments that both have.
 
     FILE can also be a segment store with labels. Then the scores are printed, by person and by trial, with 95 %
-    intervals over people. A store with people that MODEL was trained on is refused.
+    intervals over people. A store with people that MODEL was trained on is refused. If MODEL is a pre-training,
+    the loss and the other metrics of its task are printed for each person of the store, which needs no labels.
 
     \b
     Example:
       emotune predict ours-arousal,ours-valence recording.edf --plot recording.png
       emotune predict fused-arousal recording.edf
       emotune predict ours-arousal stores/other-people
+      emotune predict pretrained stores/other-people
     """
     from emotune.cli.actions.predict import predict_and_print
 

@@ -98,6 +98,10 @@ class Folds(Settings):
     validation_segments: int | None = Field(default=None, ge=1)
     """Largest number of validation segments, drawn evenly over the subjects; null: all."""
 
+    calibration_minutes: float = Field(default=0, ge=0)
+    """Minutes at the start of each recording of a test subject that train and are not tested; 0: none. They measure a
+    model that is calibrated to new people with a few labelled minutes."""
+
     seed: int = 0
     """Seed of the assignment to folds."""
 
@@ -109,6 +113,11 @@ class Folds(Settings):
             raise ValueError(
                 f"index: {'null' if self.index is None else self.index} was given with test, which names the people "
                 "that are tested; remove index"
+            )
+        if self.calibration_minutes and self.test is None and self.by not in ("subject", "corpus"):
+            raise ValueError(
+                f"calibration_minutes: {self.calibration_minutes:g} was given with by: {self.by}, where test people "
+                "have training segments already; give by: subject, or remove calibration_minutes"
             )
         return self
 
@@ -142,7 +151,8 @@ def split(
     equal numbers of units; with labels, units are assigned in the order of their mean label, so that the sets have
     similar labels. The fold of a moment is a function of the seed and the moment alone, and therefore the same in
     every store.
-    Rows without a label (NaN) are in no set.
+    Rows without a label (NaN) are in no set. With ``folds.calibration_minutes`` the first test rows of each recording
+    are training rows.
 
     Args:
         index: Index table of a store.
@@ -153,7 +163,7 @@ def split(
     Raises:
         SettingsError: There are too few units for the number of folds, or a channel does not exist. A person of
             ``folds.test`` or ``folds.train`` is unknown, has no row to use or is named in both, or there are too few
-            people to train on.
+            people to train on. The calibration leaves a person without a test row.
 
     Source:
         This replaces scikit-learn's ``StratifiedGroupKFold``, which left a fold empty in 1 of 2000 random
@@ -164,7 +174,16 @@ def split(
     chosen = chosen if labels is None else chosen & ~np.isnan(labels)
     rows = np.flatnonzero(chosen if among is None else chosen & among)
     if folds.test is not None:
-        return _split_by_name(index, folds, rows=rows, labels=labels)
+        fold = _split_by_name(index, folds, rows=rows, labels=labels)
+    else:
+        fold = _split_by_unit(index, folds, rows=rows, labels=labels)
+    return _calibrate(index, fold, minutes=folds.calibration_minutes) if folds.calibration_minutes else fold
+
+
+def _split_by_unit(
+    index: pd.DataFrame, folds: Folds, *, rows: RowNumbers, labels: Float[np.ndarray, " segment"] | None
+) -> Fold:
+    """Divide rows by the unit ``folds.by``."""
     table = index.iloc[rows]
     names, unit_of = np.unique(unit_keys(table, by=folds.by), return_inverse=True)
     _check_enough(folds, units=len(names))
@@ -240,6 +259,24 @@ def _split_by_name(
     train = draw_evenly(~validates, subject_of=subject_of, count=folds.segments, seed=folds.seed)
     val = draw_evenly(validates, subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
     return Fold(train=outside[train], val=outside[val], test=rows[is_test])
+
+
+def _calibrate(index: pd.DataFrame, fold: Fold, *, minutes: float) -> Fold:
+    """Move the first minutes of each test recording to the training rows."""
+    tested = index.iloc[fold.test]
+    recording = unit_keys(tested, by="trial")
+    start = tested["start"].to_numpy(dtype=np.float64)
+    first = pd.Series(start).groupby(recording).transform("min").to_numpy()
+    calibrates = start - first < 60 * minutes
+    people = unit_keys(tested, by="subject")
+    without = sorted(set(people) - set(people[~calibrates]))
+    if without:
+        raise SettingsError(
+            f"folds.calibration_minutes: {minutes:g} was given, but no recording of {_list_names(without)} has a "
+            "segment after them to test; give fewer minutes"
+        )
+    train = np.sort(np.concatenate([fold.train, fold.test[calibrates]]))
+    return Fold(train=train, val=fold.val, test=fold.test[~calibrates])
 
 
 NAMES_SHOWN = 5

@@ -28,6 +28,8 @@ class SplitSummary(Settings):
     """People with validation or test segments."""
     shared_people: int
     """Those of them that have training segments too."""
+    calibration_minutes: float = 0
+    """Minutes at the start of each test recording that train."""
     digest: str
     """SHA-256, shortened, of the store's fingerprint and the row numbers of each part: equal for the same segments in
     the same parts."""
@@ -36,13 +38,23 @@ class SplitSummary(Settings):
     def text(self) -> str:
         """Return the division in a line."""
         parts = ", ".join(f"{part.name} {part.segments:,} segments of {part.people} people" for part in self.parts)
-        kept_together = f"; no {self.unit} is in two parts" if len(self.parts) > 1 else ""
-        return f"split {self.digest}: {parts}{kept_together}"
+        return f"split {self.digest}: {parts}{self._kept_together}"
+
+    @property
+    def _kept_together(self) -> str:
+        if len(self.parts) == 1:
+            return ""
+        if self.calibration_minutes:
+            return (
+                f"; the first {self.calibration_minutes:g} min of each test recording train, and no other segments "
+                f"of a test {self.unit}"
+            )
+        return f"; no {self.unit} is in two parts"
 
     @property
     def warning(self) -> str | None:
-        """Return a line about people on both sides; None if there are none."""
-        if not self.shared_people:
+        """Return a line about people on both sides; None if there are none, or if they are calibrated to."""
+        if not self.shared_people or self.calibration_minutes:
             return None
         return (
             f"warning: {self.shared_people} of the {self.held_out_people} held-out people have training segments too "
@@ -51,13 +63,14 @@ class SplitSummary(Settings):
         )
 
 
-def summarise_split(store: SegmentStore, fold: Fold, *, by: FoldUnit) -> SplitSummary:
+def summarise_split(store: SegmentStore, fold: Fold, *, by: FoldUnit, calibration_minutes: float = 0) -> SplitSummary:
     """Return the summary of a division of a store. The signals are not read.
 
     Args:
         store: The store.
         fold: The rows of the parts.
         by: The unit by which they were divided.
+        calibration_minutes: Minutes at the start of each test recording that train.
     """
     rows = {"training": fold.train, "validation": fold.val, "test": fold.test}
     people = unit_keys(store.index, by="subject")
@@ -76,5 +89,6 @@ def summarise_split(store: SegmentStore, fold: Fold, *, by: FoldUnit) -> SplitSu
         unit=by,
         held_out_people=len(held_out),
         shared_people=len(held_out & set(people[fold.train])),
+        calibration_minutes=calibration_minutes,
         digest=digest.hexdigest()[:12],
     )

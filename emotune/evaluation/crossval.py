@@ -3,10 +3,12 @@
 The folds run, resume and are tracked as the configurations of a search.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -163,20 +165,13 @@ class CrossValidation(Settings):
         return corrected_t_test(*pair, test_ratio=1 / max(1, self.count - 1)) if corrected else paired_t_test(*pair)
 
 
-def cross_validation_study(
-    experiment: Experiment, *, protocol: ProtocolName, folds: int | None, shuffled: bool = True
-) -> Study:
-    """Return the study of a cross-validation.
-
-    There are no validation segments: all epochs are trained, and the metrics are those of the last one.
-    Settings must have been tuned on training segments, or on other data.
+def in_protocol(experiment: Experiment, *, protocol: ProtocolName, folds: int | None) -> Experiment:
+    """Return the experiment of the first fold of a cross-validation, without validation segments.
 
     Args:
         experiment: The experiment of each fold; ``seed`` and ``channels`` of its folds are kept.
         protocol: How the segments are divided into folds.
         folds: Number of folds; None with the protocol ``people``, which has one.
-        shuffled: Also train each fold on shuffled labels. Ignored for features: their networks were
-            trained on the true labels, so that the result would not be that of chance.
 
     Raises:
         SettingsError: The experiment keeps the best epoch, which needs validation segments; or protocol, number of
@@ -190,7 +185,34 @@ def cross_validation_study(
             "keep: best was given, but a cross-validation has no validation segments to choose an epoch by; "
             "give keep: last (--set keep=last)"
         )
-    base = experiment.model_copy(update={"folds": experiment.folds.model_copy(update=fold_settings)})
+    return experiment.model_copy(update={"folds": experiment.folds.model_copy(update=fold_settings)})
+
+
+def cross_validation_study(
+    experiment: Experiment,
+    *,
+    protocol: ProtocolName,
+    folds: int | None,
+    shuffled: bool = True,
+    tuned: Sequence[Mapping[str, Value]] = (),
+) -> Study:
+    """Return the study of a cross-validation.
+
+    There are no validation segments: all epochs are trained, and the metrics are those of the last one.
+    Settings must have been tuned on the training segments of each fold (``tuned``), or on other data.
+
+    Args:
+        experiment: The experiment of each fold; ``seed`` and ``channels`` of its folds are kept.
+        protocol: How the segments are divided into folds.
+        folds: Number of folds; None with the protocol ``people``, which has one.
+        shuffled: Also train each fold on shuffled labels. Ignored for features: their networks were
+            trained on the true labels, so that the result would not be that of chance.
+        tuned: Values of each fold, by the name of the setting; empty: all folds have the experiment's.
+
+    Raises:
+        SettingsError: See `in_protocol`.
+    """
+    base = in_protocol(experiment, protocol=protocol, folds=folds)
     numbers = list(base.folds.numbers)
     hyperparameters = [{"name": "folds.index", "type": "ordinal", "sequence": numbers}]
     features = experiment.model.kind == "features"
@@ -199,9 +221,15 @@ def cross_validation_study(
     labels = [False, True] if shuffled and not features else [False]
     hyperparameters.append({"name": "task.shuffled", "type": "categorical", "choices": labels, "default_value": False})
     names = [str(hyperparameter["name"]) for hyperparameter in hyperparameters]
+    values = _in_each_fold(base, tuned)
+    hyperparameters += [
+        {"name": name, "type": "categorical", "choices": list(dict.fromkeys(column)), "default_value": column[0]}
+        for name, column in values.items()
+    ]
     points: list[dict[str, Value]] = [
         {name: is_shuffled if name == "task.shuffled" else fold for name in names}
-        for is_shuffled, fold in itertools.product(labels, numbers)
+        | {name: column[number] for name, column in values.items()}
+        for is_shuffled, (number, fold) in itertools.product(labels, enumerate(numbers))
     ]
     return Study(
         base=base,
@@ -212,6 +240,14 @@ def cross_validation_study(
         space={"hyperparameters": hyperparameters},
         earlier=tuple(points[1:]),
     )
+
+
+def _in_each_fold(base: Experiment, tuned: Sequence[Mapping[str, Value]]) -> dict[str, list[Value]]:
+    """Return the values of each fold by the name of the setting; where a fold has none, the experiment's value."""
+    names = dict.fromkeys(name for values in tuned for name in values)
+    document = base.model_dump(mode="json")
+    own: dict[str, Any] = {name: functools.reduce(operator.getitem, name.split("."), document) for name in names}
+    return {name: [values.get(name, own[name]) for values in tuned] for name in names}
 
 
 def unit_count(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolName) -> int:

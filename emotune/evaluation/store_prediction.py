@@ -1,12 +1,12 @@
 """Predictions of a trained classifier for a whole labelled store, whose people it was not trained on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from emotune.data.people import overlap, people_of
+from emotune.data.people import People, overlap, people_of
 from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
@@ -49,10 +49,12 @@ def predict_store(
         SettingsError: The store was prepared in another way, or the classifier was trained on people of the store.
         DataError: The store has no labels for the task, or labels of one class only.
     """
-    _check_preparation(predictor, store)
+    check_preparation(predictor.name, predictor.preparation, channels=predictor.channels, store=store)
     labels = predictor.task.labels(store.index)
     rows = np.flatnonzero(~np.isnan(labels))
-    notes = _check_people(predictor, store, rows=rows)
+    notes = check_people(predictor.name, predictor.people, store=store, rows=rows)
+    if predictor.pretrained:
+        notes.append("The people of the encoder's pre-training, which used no labels, were not compared.")
     parts = []
     for begin in range(0, len(rows), CHUNK_SEGMENTS):
         progress(begin / len(rows), predictor.target)
@@ -63,17 +65,30 @@ def predict_store(
     return StorePrediction(table, unlabelled=len(store) - len(rows), notes=tuple(notes))
 
 
-def _check_preparation(predictor: Predictor, store: SegmentStore) -> None:
+def check_preparation(
+    name: str, preparation: PrepareSettings, *, channels: tuple[str, ...], store: SegmentStore
+) -> None:
+    """Raise if a store was prepared in another way than the training data of a network.
+
+    Args:
+        name: Name of the network in messages.
+        preparation: Preparation of its training data.
+        channels: Channels of its training data.
+        store: The store.
+
+    Raises:
+        SettingsError: The store has features, or a setting of its preparation or its channels are different.
+    """
     if store.holds_features:
         raise SettingsError(f"{store.path} holds features, not segments; give a store of signals")
-    expected, given = predictor.preparation, PrepareSettings.model_validate(store.about.settings)
-    pairs = {name: (getattr(expected, name), getattr(given, name)) for name in PrepareSettings.model_fields}
-    pairs["channels"] = predictor.channels, store.channels
-    for name, (before, now) in pairs.items():
+    given = PrepareSettings.model_validate(store.about.settings)
+    pairs = {field: (getattr(preparation, field), getattr(given, field)) for field in PrepareSettings.model_fields}
+    pairs["channels"] = channels, store.channels
+    for field, (before, now) in pairs.items():
         if before != now:
             raise SettingsError(
-                f"{predictor.name} was trained on segments with {name} {_text(before)}, but {store.path} has "
-                f"{_text(now)}; prepare the store with the same settings"
+                f"{name} was trained on segments with {field} {_text(before)}, but {store.path} has {_text(now)}; "
+                "prepare the store with the same settings"
             )
 
 
@@ -81,25 +96,32 @@ def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _check_people(predictor: Predictor, store: SegmentStore, *, rows: np.ndarray) -> list[str]:
-    """Refuse a store with people that the classifier was trained on, and return notes about what is not known."""
+def check_people(name: str, trained: Sequence[People | None], *, store: SegmentStore, rows: np.ndarray) -> list[str]:
+    """Refuse a store with people that a network was trained on, and return notes about what is not known.
+
+    Args:
+        name: Name of the network in messages.
+        trained: People that it, or each of its folds, was trained on; None where they are not listed.
+        store: The store.
+        rows: Its rows that are scored.
+
+    Raises:
+        SettingsError: It was trained on people of the store.
+    """
     tested = people_of(store, rows)
-    common = [overlap(tested, people) for people in predictor.people if people is not None]
-    same, namesakes = (max((getattr(part, name) for part in common), default=0) for name in ("same", "namesakes"))
+    common = [overlap(tested, people) for people in trained if people is not None]
+    same, namesakes = (max((getattr(part, field) for part in common), default=0) for field in ("same", "namesakes"))
     if same:
         raise SettingsError(
-            f"{predictor.name} was trained on {same} of the {len(tested.identities)} people of {store.path}, and would "
-            "be scored on them; give a store of other people. `emotune scores NAME` has the scores of its own test "
-            "people, and folds.test holds people out of a training"
+            f"{name} was trained on {same} of the {len(tested.identities)} people of {store.path}, and would be scored "
+            "on them; give a store of other people, or hold people out of the training (folds.test)"
         )
     notes = []
-    if len(common) < len(predictor.people):
-        notes.append(f"{predictor.name} does not list the people it was trained on; they may be among those scored.")
+    if len(common) < len(trained):
+        notes.append(f"{name} does not list the people it was trained on; they may be among those scored.")
     if namesakes:
         notes.append(
-            f"{predictor.name} was trained on {namesakes} people with the same names, from a folder with other files. "
+            f"{name} was trained on {namesakes} people with the same names, from a folder with other files. "
             "If they are the same people, these are not scores for new people."
         )
-    if predictor.pretrained:
-        notes.append("The people of the encoder's pre-training, which used no labels, were not compared.")
     return notes

@@ -75,7 +75,9 @@ class Study(SearchDefinition):
         return study.model_copy(update={"base": self.base.model_copy(update={"task": changed})}), changes
 
 
-def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = False) -> Study:
+def load_study(
+    path: Path, *, assignments: Sequence[str] = (), resumed: bool = False, base: Experiment | None = None
+) -> Study:
     """Read a study, and check both ends of every range and every choice on the experiment.
 
     Args:
@@ -83,12 +85,17 @@ def load_study(path: Path, *, assignments: Sequence[str] = (), resumed: bool = F
         assignments: Replacements such as ``budget.max=9``, by dotted path in the file.
         resumed: The study is that of a search with results. Then spaces are accepted that older versions accepted and
             this one refuses.
+        base: The experiment to search, in the place of that of the file.
 
     Raises:
         SettingsError: A setting is misspelt, missing or impossible, the objective is not measured, or the space
             contains a setting that changes how it is measured; the message names file and line.
     """
-    document = _train_to_the_last_rung(load_document(path).overridden(assignments))
+    document = load_document(path).overridden(assignments)
+    if base is not None:
+        content = document.content | {"base": base.model_dump(mode="json")}
+        document = dataclasses.replace(document, content=content)
+    document = _train_to_the_last_rung(document)
     study = parse(document, Study)
     check_searcher(study, document)
     _check_objective(study, document)

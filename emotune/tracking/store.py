@@ -25,11 +25,12 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine  # the version of MLflow is capped
 from mlflow.tracking import MlflowClient
 
 from emotune.tracking.description import NOTE_TAG, DatasetUse
 from emotune.tracking.mlflow_content import SUMMARY, RunUpdate
-from emotune.tracking.uri import public_uri, sqlite_path
+from emotune.tracking.uri import public_uri, sqlite_path, sqlite_uri
 
 logger = logging.getLogger(__name__)
 
@@ -229,11 +230,10 @@ def _dataset_input(use: DatasetUse) -> DatasetInput:
 
 @contextlib.contextmanager
 def _creating_database(uri: str) -> Iterator[None]:
-    """Create the file of a SQLite database, unless it exists, and let no other process create tables in it meanwhile.
+    """Create a SQLite database with its tables, unless it exists, and let no other process do so meanwhile.
 
-    The file gets the permissions that the umask allows; SQLite itself would not let a group write to it. MLflow
-    creates the tables without a lock, and fails if two processes do so at the same time. The lock is on the folder. On
-    a file system without locks, nothing is locked.
+    MLflow creates the tables without a lock, and fails if two processes do so at the same time. The lock is on the
+    folder. On a file system without locks, nothing is locked.
     """
     if not uri.startswith("sqlite:///") or not (path := sqlite_path(uri)).parent.is_dir():
         yield
@@ -243,8 +243,28 @@ def _creating_database(uri: str) -> Iterator[None]:
             handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             held.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        path.touch()
+        if not path.exists() or not path.stat().st_size:
+            _create_tables(path)
         yield
+
+
+def _create_tables(path: Path) -> None:
+    """Create a database in a file of another name, and rename it.
+
+    MLflow creates the tables in many transactions, and cannot open a database with a part of them: a process that was
+    killed meanwhile would leave one. The file gets the permissions that the umask allows; SQLite itself would not let a
+    group write to it.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    for left in (draft, draft.with_name(f"{draft.name}-journal")):
+        left.unlink(missing_ok=True)
+    draft.touch()
+    engine = create_sqlalchemy_engine(sqlite_uri(draft))
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
+    draft.replace(path)
 
 
 def artifact_location(uri: str, *, name: str) -> str | None:

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from emotune.data.folds import Fold, Folds, split
+from emotune.data.folds import Fold, Folds, NamedPeople, split
 from emotune.errors import SettingsError
 
 
@@ -331,3 +332,32 @@ def test_a_corpus_is_on_one_side_of_every_fold_by_corpus() -> None:
 def test_settings_of_people_that_mean_nothing_are_refused(content: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Folds.model_validate(content)
+
+
+@given(tables(), st.sampled_from([0.2, 0.4, 0.7]), st.booleans())
+def test_a_calibration_trains_on_the_first_minutes_of_each_test_recording_and_moves_nothing_else(
+    case: tuple, minutes: float, named: bool
+) -> None:
+    index, folds, labels = case
+    if named:
+        folds = Folds(test=NamedPeople(subjects=("s0",)), validation=folds.validation)
+    before = split(index, folds, labels=labels)
+    tested = index.iloc[before.test]
+    first = tested.groupby(["subject", "session"])["start"].transform("min")
+    moved = before.test[np.asarray(tested["start"] - first) < 60 * minutes]
+    kept = np.setdiff1d(before.test, moved)
+    calibrated = folds.model_copy(update={"calibration_minutes": minutes})
+    if set(index["subject"].iloc[kept]) < set(tested["subject"]):
+        with pytest.raises(SettingsError, match="a segment after them to test; give fewer minutes"):
+            split(index, calibrated, labels=labels)
+        return
+    after = split(index, calibrated, labels=labels)
+    assert after.test.tolist() == kept.tolist()
+    assert after.val.tolist() == before.val.tolist()
+    assert after.train.tolist() == sorted([*before.train, *moved])
+
+
+@pytest.mark.parametrize("by", ["trial", "video", "moment"])
+def test_a_calibration_to_people_who_are_trained_on_anyway_is_refused(by: str) -> None:
+    with pytest.raises(ValidationError, match="give by: subject, or remove calibration_minutes"):
+        Folds.model_validate({"by": by, "calibration_minutes": 1})

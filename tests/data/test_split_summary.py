@@ -45,3 +45,13 @@ def test_a_store_without_held_out_segments_is_one_part(store: SegmentStore) -> N
     summary = summarise_split(store, fold, by="subject")
     assert summary.text == f"split {summary.digest}: training 72 segments of 6 people"
     assert (summary.held_out_people, summary.shared_people) == (0, 0)
+
+
+def test_a_calibration_is_in_the_line_and_is_no_warning(store: SegmentStore) -> None:
+    folds = Folds(count=3, calibration_minutes=0.05)
+    summary = summarise_split(store, split(store.index, folds), by="subject", calibration_minutes=0.05)
+    assert summary.shared_people == 2
+    assert summary.text.endswith(
+        "; the first 0.05 min of each test recording train, and no other segments of a test subject"
+    )
+    assert summary.warning is None

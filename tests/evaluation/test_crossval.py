@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -104,8 +105,19 @@ def test_protocol_and_named_people_must_fit_together(
 
 def test_experiments_without_named_people_have_the_digest_of_older_versions() -> None:
     settings = deciding_settings(tiny().model_dump(mode="json"))
-    assert not {"test", "train"} & settings["folds"].keys()
+    assert not {"test", "train", "calibration_minutes"} & settings["folds"].keys()
     assert tiny(folds=NAMED).digest() != tiny().digest()
+
+
+def test_folds_can_have_values_of_their_own() -> None:
+    tuned = [{"optim.lr": 0.01}, {"optim.lr": 0.02, "task.dropout": 0.5}, {"optim.lr": 0.01}]
+    study = cross_validation_study(tiny(), protocol="subject", folds=3, tuned=tuned)
+    values = all_values(study)
+    assert len(values) == 6
+    for point in values:
+        assert point["optim.lr"] == tuned[point["folds.index"]]["optim.lr"]
+        assert point["task.dropout"] == tuned[point["folds.index"]].get("task.dropout", TINY["task"]["dropout"])
+    assert Study.model_validate(study.as_document()).digest() == study.digest()
 
 
 def test_shuffled_labels_can_be_left_out() -> None:
@@ -152,8 +164,9 @@ def scores(experiment: Experiment, store: SegmentStore, *, protocol: ProtocolNam
 
 
 def test_labels_that_name_the_subjects_score_at_chance_by_subject_and_high_by_segment(
-    store_with: Callable[[np.ndarray], SegmentStore], store: SegmentStore
+    store_with: Callable[[np.ndarray], SegmentStore], store: SegmentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # 20 trainings: checks of shapes double their time
     number = store.index["subject"].str[1:].astype(int).to_numpy()
     leaky = store_with(1.0 + 8.0 * (number % 2))
     # Each subject has a sine of another frequency, so that subjects can be recognised, and labels of new ones cannot.

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from emotune.cli.actions.consoles import console
 from emotune.cli.actions.experiment_run import find_encoders, open_store, read_experiment, run, store_of
+from emotune.cli.actions.nested import TunedValues, tune_folds
 from emotune.cli.actions.prepare import progress_bar
 from emotune.cli.actions.run import Destination, put_aside
 from emotune.cli.actions.tables import plain_table
@@ -65,13 +66,17 @@ def cross_validate_experiment(request: CrossValidationRequest) -> tuple[int, Cro
             f"{request.experiment}: task.kind is {experiment.task.kind!r}; a cross-validation needs "
             "task.kind 'classify'"
         )
-    study = cross_validation_study(
-        experiment,
-        protocol=request.protocol,
-        folds=_fold_count(experiment, request=request),
-        shuffled=request.shuffled,
-    )
+    folds = _fold_count(experiment, request=request)
     destination = Destination.of(request, default_name=f"{request.experiment.stem}-{request.protocol}")
+    tuned: TunedValues = []
+    if request.tune is not None:
+        code, values = tune_folds(experiment, destination, request=request, folds=folds)
+        if values is None:
+            return code, None
+        tuned = values
+    study = cross_validation_study(
+        experiment, protocol=request.protocol, folds=folds, shuffled=request.shuffled, tuned=tuned
+    )
     if request.fresh:
         put_aside(destination.folder)
     return cross_validate(study, destination, concurrency=request.concurrency, baselines=request.baselines)

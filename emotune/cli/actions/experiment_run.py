@@ -129,7 +129,8 @@ def store_of(experiment: Experiment) -> SegmentStore:
 def describe_split(experiment: Experiment, *, store: SegmentStore, encoders: Encoders) -> list[str]:
     """Return lines with the parts of the data, people on both sides, and test people that an encoder has seen."""
     training_data = experiment.select(store)
-    division = summarise_split(store, training_data.fold, by=experiment.folds.by)
+    folds = experiment.folds
+    division = summarise_split(store, training_data.fold, by=folds.by, calibration_minutes=folds.calibration_minutes)
     lines = [division.text] if division.warning is None else [division.text, division.warning]
     start = experiment.start
     if start is None or start.weights == "scratch" or division.unit == "moment" or not len(training_data.fold.test):

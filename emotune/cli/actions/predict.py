@@ -7,15 +7,16 @@ from rich.table import Table
 
 from emotune.cli.actions.consoles import console, message_console
 from emotune.cli.actions.folders import tracking_uri_or_default
-from emotune.cli.actions.predict_store import score_store
+from emotune.cli.actions.predict_store import print_pretraining, score_store
 from emotune.cli.actions.tables import facts_table, plain_table, reasons_table
 from emotune.cli.output import print_json
 from emotune.cli.predict import PredictRequest
 from emotune.data.store import ABOUT_FILE
 from emotune.errors import SettingsError
 from emotune.evaluation.fused_prediction import FusedPrediction, FusedPredictor, find_fused_predictor, predict_fused
-from emotune.evaluation.prediction import Prediction, Predictor, find_predictor, label_of, predict
+from emotune.evaluation.prediction import FindCheckpoint, Prediction, Predictor, find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import write_plot
+from emotune.evaluation.pretraining_scores import find_pretraining
 from emotune.files import check_output, write_output
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder
@@ -30,7 +31,7 @@ STANDARDISED = "over this file alone; training data were standardised over all r
 def predict_and_print(request: PredictRequest) -> None:
     """Carry out ``emotune predict``."""
     if (request.file / ABOUT_FILE).is_file():
-        score_store(request, predictors=_find_predictors(request))
+        _score_store(request)
         return
     fused = _find_fused(request)
     if fused is not None:
@@ -41,6 +42,18 @@ def predict_and_print(request: PredictRequest) -> None:
         print_json(prediction.document())
     else:
         _print(prediction, predictors=predictors)
+
+
+def _score_store(request: PredictRequest) -> None:
+    """Print the scores of classifiers, or of a pre-training, on a store."""
+    find_checkpoint = _checkpoint_finder(request)
+    names = _names(request.models)
+    storage = open_storage(request.storage)
+    pretraining = find_pretraining(names[0], storage=storage, find_checkpoint=find_checkpoint)
+    if pretraining is None or len(names) > 1:
+        score_store(request, predictors=_find_predictors(request))
+    else:
+        print_pretraining(request, checkpoint=pretraining)
 
 
 def predict_file(request: PredictRequest) -> tuple[Prediction, list[Predictor]]:
@@ -124,13 +137,16 @@ def _print_fused(prediction: FusedPrediction) -> None:
 
 def _find_predictors(request: PredictRequest) -> list[Predictor]:
     """Return the models of a request, after its output files were checked."""
-    root = open_storage(request.storage)
-    uri = tracking_uri_or_default(request.tracking_uri, storage=root)
-    find_checkpoint = functools.partial(find_network, tracking_uri=uri)
+    root, find_checkpoint = open_storage(request.storage), _checkpoint_finder(request)
     for option, file in (("--csv", request.csv), ("--plot", request.plot)):
         if file is not None:
             check_output(file, option=option)
     return [find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)]
+
+
+def _checkpoint_finder(request: PredictRequest) -> FindCheckpoint:
+    uri = tracking_uri_or_default(request.tracking_uri, storage=open_storage(request.storage))
+    return functools.partial(find_network, tracking_uri=uri)
 
 
 def _names(models: str) -> list[str]:

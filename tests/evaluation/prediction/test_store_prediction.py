@@ -17,6 +17,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.encoders import best_checkpoint
 from emotune.evaluation.prediction import Predictor
+from emotune.evaluation.pretraining_scores import score_pretraining
 from emotune.evaluation.store_prediction import predict_store
 from emotune.study.folder import SearchFolder
 from tests.evaluation.prediction.conftest import SECONDS
@@ -94,3 +95,37 @@ def test_a_store_of_another_preparation_is_refused(train: Train, tmp_path: Path,
     predictor = Predictor("mine", checkpoints=[best_checkpoint(train("mine"))])
     with pytest.raises(SettingsError, match=message):
         predict_store(predictor, make(tmp_path / "store", **settings))
+
+
+def test_a_pre_training_is_scored_by_person_without_labels(run: Run, train: Train, others: SegmentStore) -> None:
+    folder = train("encoder", purpose="pretrain", task={"kind": "masked_values"})
+    unrated = others.index.drop(columns=["rating_arousal", "rating_valence"])
+    scores = score_pretraining("encoder", best_checkpoint(folder), replace(others, index=unrated))
+    assert scores.metrics == ["loss", "loss_zero", "loss_interpolated"]
+    assert scores.table["segments"].sum() == len(others)
+    code, out, err = run("encoder", str(others.path), "--json", "--csv", "people.csv")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert document["metrics"]["loss"]["mean"] == pytest.approx(scores.table["loss"].mean())
+    assert pd.read_csv("people.csv")["person"].tolist() == [f"others/s00{number}" for number in (1, 2, 3)]
+
+
+def test_the_loss_of_a_person_is_that_of_a_store_of_this_person(train: Train, others: SegmentStore) -> None:
+    checkpoint = best_checkpoint(train("encoder", purpose="pretrain", task={"kind": "masked_values"}))
+    rows = np.flatnonzero(others.index["subject"] == "s002")
+    alone = replace(others, index=others.index.iloc[rows].reset_index(drop=True), signal=np.array(others.signal[rows]))
+    whole = score_pretraining("encoder", checkpoint, others).table.set_index("person").loc[["others/s002"]]
+    pd.testing.assert_frame_equal(whole, score_pretraining("encoder", checkpoint, alone).table.set_index("person"))
+
+
+def test_a_pre_training_that_cannot_be_scored_is_refused(
+    run: Run, train: Train, stores: Callable[..., SegmentStore], others: SegmentStore
+) -> None:
+    train("encoder", purpose="pretrain", task={"kind": "masked_values"})
+    for arguments, message in (
+        ((str(stores("ecg").path),), "encoder was trained on 5 of the 6 people of "),
+        ((str(others.path), "--plot", "loss.png"), "--plot was given, but "),
+    ):
+        code, _, err = run("encoder", *arguments)
+        assert (code, err.count("\n")) == (2, 1)
+        assert message in err
