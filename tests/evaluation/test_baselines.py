@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from emotune.cli.actions import crossval
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.folds import Folds, split, unit_keys
 from emotune.data.modality import Modality
@@ -27,6 +29,7 @@ from emotune.evaluation.baselines import (
     titles_of,
     with_baselines,
 )
+from emotune.evaluation.crossval import cross_validation_study
 from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.evaluation.held_out import prediction_table, with_probabilities
 from emotune.evaluation.held_out_scores import level_scores
@@ -39,6 +42,7 @@ from emotune.evaluation.physiology import (
     heart_features,
     sample_entropy,
 )
+from emotune.experiment import Experiment
 from emotune.tasks.aggregation import embed
 from emotune.tasks.ridge import standardise
 from emotune.training.loop import TrainingData
@@ -254,3 +258,17 @@ def test_a_store_of_features_has_no_baselines(generated: dict[Modality, SegmentS
 
 def test_every_modality_has_features_and_baselines() -> None:
     assert set(FEATURES) == set(BASELINES)
+
+
+@pytest.mark.parametrize(("weights", "expected"), [("pretrained", ["a", "a", "b", "b"]), ("scratch", None)])
+def test_the_encoder_of_a_fold_is_that_which_its_network_starts_from(
+    monkeypatch: pytest.MonkeyPatch, weights: str, expected: list[str] | None
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(crossval, "find_encoders", lambda *_: {"encoder": Path("a"), "second": Path("b")})
+    monkeypatch.setattr(crossval, "run_baselines", lambda _, **options: given.update(options))
+    start = {"encoder": "a", "second": "b", "weights": weights}
+    experiment = Experiment.model_validate({"task": {"kind": "classify"}, "start": start, "epochs": 100})
+    study = cross_validation_study(experiment, protocol="paper", folds=4)
+    crossval._run_baselines(study, dict.fromkeys(range(4)), destination=None)  # pyright: ignore[reportArgumentType]
+    assert given["encoders"] == (expected and {number: Path(name) for number, name in enumerate(expected)})
