@@ -156,17 +156,28 @@ def _majority(predicted: np.ndarray, *, index: pd.DataFrame) -> np.ndarray:
     return person_scores(Variant("", [predicted[:, None]], context=False, centred=False, fitted=True), index=index)
 
 
+PAIRS = (
+    ("ECG, pre-trained", "heart rate", True),
+    ("ECG, pre-trained", "ECG, random weights", True),
+    ("EEG, pre-trained", "EEG, random weights", True),
+    ("fused, pre-trained", "ECG, pre-trained", True),
+    ("fused, pre-trained", "heart rate", True),
+    ("ECG network, pre-trained", "ECG network, from scratch", False),
+    ("ECG network, pre-trained", "ECG, pre-trained", True),
+)
+"""Features that are compared, and whether both are centred."""
+
+
 def comparison_rows(variants: Sequence[Variant], *, index: pd.DataFrame) -> Iterator[list[str]]:
-    """Yield the differences between features with the same averaging, both centred, over the same people."""
-    pairs = [
-        ("ECG, pre-trained", "heart rate"),
-        ("ECG, pre-trained", "ECG, random weights"),
-        ("EEG, pre-trained", "EEG, random weights"),
-        ("fused, pre-trained", "ECG, pre-trained"),
-        ("fused, pre-trained", "heart rate"),
-    ]
+    """Yield the differences of `PAIRS` with the same averaging, over the same people."""
     for context in (False, True):
-        chosen = {variant.name: variant for variant in variants if variant.context == context and variant.centred}
-        for first, second in pairs:
-            scores = [person_scores(chosen[name], index=index) for name in (first, second)]
-            yield [f"{first}, {30 if context else 5} s", second, cell(scores[0] - scores[1], signed=True)]
+        for first, second, centred in PAIRS:
+            chosen = {
+                variant.name: variant
+                for variant in variants
+                if (variant.context, variant.centred) == (context, centred)
+            }
+            if first in chosen and second in chosen:
+                scores = [person_scores(chosen[name], index=index) for name in (first, second)]
+                title = f"{first}, {30 if context else 5} s{', centred' if centred else ''}"
+                yield [title, second, cell(scores[0] - scores[1], signed=True)]
