@@ -86,7 +86,7 @@ FAULTS = [
     Fault(machine.machine_suspended),
     Fault(machine.memory_taken, settings=LONGER),
     Fault(machine.no_memory_left),
-    Fault(machine.ray_folder_deleted),
+    Fault(machine.ray_folder_deleted, settings=LONGER),  # else it can end before Ray is checked
     Fault(machine.tune_folder_deleted),
     Fault(machine.temporary_disk_full),
     Fault(machine.long_temporary_path),

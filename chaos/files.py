@@ -33,11 +33,19 @@ def results_renamed(bench: Bench, total: int) -> None:
 def results_deleted(bench: Bench, total: int) -> None:
     """Delete the search's folder while it runs: the driver stops; the same command starts a new search."""
     driver = _run_to_the_middle(bench, total)
-    shutil.rmtree(bench.folder)
+    _delete(bench.folder)
     _require_stop(driver)
     require(not bench.folder.exists(), f"the folder was created again: {sorted(bench.folder.rglob('*'))[:5]}")
-    shutil.rmtree(bench.storage)
+    _delete(bench.storage)
     bench.search().finish()
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder in which other processes write and delete files; several attempts may be needed."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
 
 
 def _run_to_the_middle(bench: Bench, total: int) -> Driver:

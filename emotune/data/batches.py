@@ -1,5 +1,6 @@
 """Batches of segments, in an order that is a function of the seed and the epoch."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -63,6 +64,8 @@ class BatchPlan:
     """True: random order. False: the order of the given rows."""
     shard: tuple[int, int] = (0, 1)
     """Index of this worker, counted from 0, and number of workers."""
+    group: int = 1
+    """Segments that stay together: a joint batch is divided among workers between groups of this size."""
 
 
 def batch_count(rows: int, size: int) -> int:
@@ -70,18 +73,25 @@ def batch_count(rows: int, size: int) -> int:
     return -(-rows // size)
 
 
-def check_shares(rows: int, size: int, *, workers: int) -> None:
+def check_shares(rows: int, size: int, *, workers: int, group: int = 1) -> None:
     """Check that every worker has a segment in every joint batch.
 
     Args:
         rows: Number of segments.
         size: Largest number of segments in a joint batch.
         workers: Number of workers that share a joint batch.
+        group: Segments that stay together.
 
     Raises:
-        SettingsError: The smallest joint batch has fewer segments than there are workers.
+        SettingsError: The smallest joint batch has fewer segments, or fewer groups, than there are workers.
     """
     smallest = rows // max(1, batch_count(rows, size))
+    if group > 1 and -(-smallest // group) < workers:
+        raise SettingsError(
+            f"{smallest} segments of a batch (of {rows} in all, batch_size {size}) are {-(-smallest // group)} groups "
+            f"of {group} segments, which cannot be distributed over {workers} workers; use fewer workers, a larger "
+            "batch_size or a smaller task.group"
+        )
     if smallest < workers:
         raise SettingsError(
             f"{smallest} segments of a batch (of {rows} in all, batch_size {size}) cannot be distributed over "
@@ -118,13 +128,14 @@ def batches(
     order = stream(plan.seed, "order", plan.epoch).permutation(rows) if plan.shuffle else rows
     count = batch_count(len(order), plan.size)
     for joint in np.array_split(order, count)[skip:] if count else ():
-        parts = np.array_split(np.arange(len(joint)), workers)
-        part = joint[parts[worker]]
+        parts = np.array_split(np.arange(batch_count(len(joint), plan.group)), workers)
+        ends = [min(plan.group * end, len(joint)) for end in itertools.accumulate(map(len, parts), initial=0)]
+        part = joint[ends[worker] : ends[worker + 1]]
         yield Batch(
             signals=_pick(store, part, resident=resident),
             label=None if labels is None else torch.from_numpy(labels[part].astype(np.float32)),
             rows=torch.from_numpy(part.copy()),
-            offset=sum(map(len, parts[:worker])),
+            offset=ends[worker],
             joint=len(joint),
         )
 

@@ -39,7 +39,7 @@ def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders, max_
         base = _with_encoders(base, base.start, encoders=encoders)
     rows = base.training_data(store).fold.train
     if max_workers is not None:
-        check_shares(len(rows), base.batch_size, workers=max_workers)
+        check_shares(len(rows), base.batch_size, workers=max_workers, group=base.task.compared)
     return study.model_copy(update={"base": base})
 
 

@@ -23,6 +23,9 @@ class Objective(nn.Module, ABC):
 
     encoder: Encoder
 
+    group: int = 1
+    """Segments whose losses depend on each other; a joint batch is divided among workers between such groups only."""
+
     @abstractmethod
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return a batch's part of the mean loss of the joint batch, a scalar that is minimised.
@@ -63,6 +66,11 @@ class TaskSettings(Settings, ABC):
 
     network: ClassVar[frozenset[str]]
     """Settings of the network. They change its predictions, not how predictions are measured."""
+
+    @property
+    def compared(self) -> int:
+        """Number of segments whose losses depend on each other, by default 1: see `Objective.group`."""
+        return 1
 
     @abstractmethod
     def yardstick(self, metric: str) -> Mapping[str, str]:

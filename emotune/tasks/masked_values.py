@@ -27,7 +27,7 @@ from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.models.transformer import TransformerEncoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
-from emotune.tasks.probe import Probe
+from emotune.tasks.probe import ProbedSettings
 
 
 class Mask(Settings):
@@ -60,7 +60,7 @@ class Mask(Settings):
         return min(steps, int(self.start_probability * steps) * self.span)
 
 
-class MaskedValues(TaskSettings):
+class MaskedValues(ProbedSettings, TaskSettings):
     """Prediction of hidden spans of the signal."""
 
     kind: Literal["masked_values"] = "masked_values"
@@ -79,11 +79,6 @@ class MaskedValues(TaskSettings):
     head: int = Field(default=128, ge=1)
     """Hidden units of the head, the network that predicts the values."""
 
-    probe: Probe | None = None
-    """Labels by which the encoder is scored after each epoch, as ``probe/macro_f1``, ``probe/accuracy`` and
-    ``probe/balanced_accuracy``: a ridge classification on its embeddings, fitted on training people and scored on
-    validation people. It changes no weight. null: none."""
-
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     network: ClassVar[frozenset[str]] = frozenset({"head"})
 
@@ -98,10 +93,6 @@ class MaskedValues(TaskSettings):
             return {"validation": ""}
         remedy = "or set base.task.validation: {start_probability: 0.0325, span: 20}, one mask for all configurations"
         return {"start_probability": remedy, "span": remedy, "validation": ""}
-
-    def probe_settings(self) -> Probe | None:
-        """Return the setting ``probe``."""
-        return self.probe
 
     @property
     def training_mask(self) -> Mask:

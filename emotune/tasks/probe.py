@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int64
 from pydantic import Field
 
+from emotune.base import Settings
 from emotune.data.folds import Fold, draw_evenly, unit_keys
 from emotune.errors import DataError
 from emotune.tasks.labels import LabelSettings
@@ -70,6 +71,19 @@ class Probe(LabelSettings):
         chosen = np.zeros(len(people), dtype=bool)
         chosen[rows] = True
         return draw_evenly(chosen, subject_of=people, count=self.segments, seed=0)
+
+
+class ProbedSettings(Settings):
+    """The setting of a pre-training task that can be scored by a probe."""
+
+    probe: Probe | None = None
+    """Labels by which the encoder is scored after each epoch, as ``probe/macro_f1``, ``probe/accuracy`` and
+    ``probe/balanced_accuracy``: a ridge classification on its embeddings, fitted on training people and scored on
+    validation people. It changes no weight. null: none."""
+
+    def probe_settings(self) -> Probe | None:
+        """Return the setting ``probe``."""
+        return self.probe
 
 
 def _check_enough(labels: Float[np.ndarray, " row"], *, people: Int64[np.ndarray, " row"], side: str) -> None:

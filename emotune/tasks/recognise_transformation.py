@@ -29,7 +29,7 @@ from emotune.models import Encoder
 from emotune.models.convnet import draw_like_tensorflow
 from emotune.models.dropout import Dropout
 from emotune.tasks.base import Objective, Sums, TaskSettings
-from emotune.tasks.probe import Probe
+from emotune.tasks.probe import ProbedSettings
 
 VIEWS = ("original", "noise", "scaling", "negation", "reversal", "permutation", "warping")
 """Names of the views, in the order of the heads, of ``task.weights`` and of the logits."""
@@ -38,7 +38,7 @@ Signals = Float[Tensor, "batch channel time"]
 Weight = Annotated[float, Field(ge=0)]
 
 
-class RecogniseTransformation(TaskSettings):
+class RecogniseTransformation(ProbedSettings, TaskSettings):
     """Seven binary classifiers, one per view of a signal, on a common encoder; the defaults are the published values.
 
     Every segment gives all seven views, and all views of a batch of segments are one batch of the
@@ -80,11 +80,6 @@ class RecogniseTransformation(TaskSettings):
     """L2 penalty: the training loss includes ``l2 / 2`` times the sum of squares of all kernels, of encoder and heads.
     Biases are not penalised. Set ``optim.weight_decay`` to 0 with it."""
 
-    probe: Probe | None = None
-    """Labels by which the encoder is scored after each epoch, as ``probe/macro_f1``, ``probe/accuracy`` and
-    ``probe/balanced_accuracy``: a ridge classification on its embeddings, fitted on training people and scored on
-    validation people. It changes no weight. null: none."""
-
     metrics: ClassVar[tuple[str, ...]] = (
         "loss",
         "accuracy",
@@ -113,10 +108,6 @@ class RecogniseTransformation(TaskSettings):
         if "weights" in remedies and metric.startswith("val/"):
             remedies["weights"] = "or use objective.metric: val/binary_accuracy, which has no weights"
         return remedies
-
-    def probe_settings(self) -> Probe | None:
-        """Return the setting ``probe``."""
-        return self.probe
 
     def labels(self, index: pd.DataFrame, *, train: np.ndarray | None = None) -> np.ndarray | None:
         """Return None: the task needs no labels, as the view is known."""

@@ -219,9 +219,16 @@ def _train(
 ) -> bool:
     """Train until the end of the epoch or a pause, record the progress, and return whether the epoch is complete."""
     rows, epoch, progress = training_data.fold.train, state.epoch + 1, state.progress
-    check_shares(len(rows), plan.batch_size, workers=group.size)
+    check_shares(len(rows), plan.batch_size, workers=group.size, group=state.objective.group)
     steps = batch_count(len(rows), plan.batch_size)
-    order = BatchPlan(size=plan.batch_size, seed=plan.seed, epoch=epoch, shuffle=True, shard=(group.rank, group.size))
+    order = BatchPlan(
+        size=plan.batch_size,
+        seed=plan.seed,
+        epoch=epoch,
+        shuffle=True,
+        shard=(group.rank, group.size),
+        group=state.objective.group,
+    )
     state.objective.train()
     started = time.monotonic()
     total = torch.tensor(progress.loss_share(group), dtype=torch.float64, device=state.execution.device)
@@ -308,7 +315,9 @@ def evaluate(
     objective.eval()
     device = next(objective.parameters()).device
     with execution.active(), execution.autocast():
-        sums = _sum_measurements(objective.measure, training_data, rows, group=group, device=device)
+        sums = _sum_measurements(
+            objective.measure, training_data, rows, group=group, device=device, together=objective.group
+        )
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
@@ -395,9 +404,10 @@ def _sum_measurements(
     *,
     group: WorkerGroup,
     device: torch.device,
+    together: int = 1,
 ) -> Sums:
-    sharers = _sharers(len(rows), group=group)
-    order = _evaluation_order(sharers)
+    sharers = _sharers(len(rows), group=group, together=together)
+    order = _evaluation_order(sharers, together=together)
     sums: Sums = {}
     for number, batch in enumerate(_batches(training_data, rows, order, device=device)):
         generator = torch.Generator().manual_seed(derive_seed(0, "evaluation", number))
@@ -406,13 +416,20 @@ def _sum_measurements(
     return sharers.add(sums)
 
 
-def _sharers(rows: int, *, group: WorkerGroup) -> WorkerGroup:
+def _sharers(rows: int, *, group: WorkerGroup, together: int = 1) -> WorkerGroup:
     """Return the workers that divide segments among them.
 
-    If a batch has fewer segments than there are workers, every worker measures all segments and nothing is added.
+    If a batch has fewer groups of segments than there are workers, every worker measures all and nothing is added.
+
+    Args:
+        rows: Number of segments.
+        group: This worker and the number of workers.
+        together: Segments of a group, which is never divided.
     """
-    return group if rows // max(1, batch_count(rows, EVALUATION_BATCH)) >= group.size else ALONE
+    smallest = rows // max(1, batch_count(rows, EVALUATION_BATCH))
+    return group if batch_count(smallest, together) >= group.size else ALONE
 
 
-def _evaluation_order(sharers: WorkerGroup) -> BatchPlan:
-    return BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=(sharers.rank, sharers.size))
+def _evaluation_order(sharers: WorkerGroup, *, together: int = 1) -> BatchPlan:
+    shard = (sharers.rank, sharers.size)
+    return BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=shard, group=together)

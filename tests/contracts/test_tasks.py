@@ -18,7 +18,7 @@ MODEL = Transformer(channels=(4, 8), kernels=(5, 3), feedforward=8)
 INDEX = pd.DataFrame(
     {
         "corpus": "c",
-        "subject": ["a", "b", "c", "d"],
+        "subject": ["a", "b", "c", "c"],
         "session": "1",
         "rating_arousal": [1.0, 9.0, 3.0, 2.0],
         "rating_valence": [9.0, 1.0, 8.5, 2.0],
@@ -39,9 +39,11 @@ def objective(settings: TaskSettings) -> Objective:
 
 @pytest.fixture
 def batch(settings: TaskSettings) -> Batch:
-    labels = settings.labels(INDEX)
+    """Four groups of segments that a task compares with each other; most tasks compare none, so four segments."""
+    count = 4 * settings.compared
+    labels = settings.labels(pd.concat([INDEX] * settings.compared, ignore_index=True))
     label = None if labels is None else torch.from_numpy(labels.astype(np.float32))
-    return Batch(signals=torch.randn(4, 1, 64), label=label, rows=torch.arange(4))
+    return Batch(signals=torch.randn(count, 1, 64), label=label, rows=torch.arange(count))
 
 
 def test_json_restores_its_settings(settings: TaskSettings) -> None:
@@ -69,7 +71,8 @@ def test_sums_and_losses_of_the_parts_of_a_joint_batch_add_up_to_those_of_the_wh
     objective.eval()
     with torch.no_grad():
         whole, loss = sums_of(objective, batch), loss_of(objective, batch)
-        parts = [part_of(batch, part) for part in (slice(cut), slice(cut, 4))]
+        cut, end = cut * objective.group, 4 * objective.group
+        parts = [part_of(batch, part) for part in (slice(cut), slice(cut, end))]
         assert sum(loss_of(objective, part) for part in parts) == pytest.approx(loss, rel=1e-5)
         partial = [sums_of(objective, part) for part in parts]
     for name, value in whole.items():
@@ -113,6 +116,16 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
         "warp_factor": 2.0,
         "weights": [1, 2, 3, 4, 5, 6, 7],
         "l2": 0.5,
+        "probe": {"target": "valence"},
+    },
+    "contrastive": {
+        "views": "halves",
+        "positives": "person",
+        "group": 2,
+        "temperature": 1.0,
+        "scaling": 3.0,
+        "noise": 1.0,
+        "masked": 0.5,
         "probe": {"target": "valence"},
     },
 }
@@ -169,7 +182,7 @@ def values_at_fixed_weights(settings: TaskSettings) -> dict[str, float]:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in objective.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
         label = None if labels is None else torch.from_numpy(labels.astype(np.float32))
         signals = torch.randn(4, 1, 128, generator=generator)
         batch = Batch(signals=signals, label=label, rows=torch.arange(4))

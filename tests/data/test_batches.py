@@ -40,6 +40,28 @@ def test_all_workers_together_see_every_row_once(
             check_shares(len(rows), size, workers=workers)
 
 
+@given(rows=st.integers(1, 72), size=st.integers(1, 20), workers=st.integers(1, 4), group=st.integers(2, 9))
+def test_a_joint_batch_is_divided_between_groups(
+    store: SegmentStore, rows: int, size: int, workers: int, group: int
+) -> None:
+    numbers = np.arange(rows)
+    whole = rows_of(store, numbers, size=size)
+    plans = [
+        BatchPlan(size=size, seed=0, epoch=1, shuffle=True, shard=(worker, workers), group=group)
+        for worker in range(workers)
+    ]
+    parts = [list(batches(store, numbers, plan=plan)) for plan in plans]
+    for joint, *shares in zip(whole, *parts, strict=True):
+        assert [row for share in shares for row in share.rows.tolist()] == joint
+        assert all(share.offset % group == 0 or not len(share.rows) for share in shares)
+        assert all(share.own(torch.tensor(joint)).tolist() == share.rows.tolist() for share in shares)
+    if min(len(share.rows) for part in parts for share in part):
+        check_shares(rows, size, workers=workers, group=group)
+    else:
+        with pytest.raises(SettingsError, match=f"cannot be distributed over {workers} workers"):
+            check_shares(rows, size, workers=workers, group=group)
+
+
 @given(skip=st.integers(0, 9))
 def test_an_epoch_resumes_after_any_batch(store: SegmentStore, skip: int) -> None:
     plan = BatchPlan(size=8, seed=0, epoch=1, shuffle=True)

@@ -295,7 +295,7 @@ def test_settings_that_mean_what_older_versions_did_leave_the_digest_as_it_was()
 
 BUNDLED = [
     *sorted(STUDIES.glob("*.yaml")),
-    *(EXAMPLES / f"{name}.yaml" for name in ("small_pretext", "pretrain_by_probe")),
+    *(EXAMPLES / f"{name}.yaml" for name in ("small_pretext", "pretrain_contrastive", "pretrain_by_probe")),
 ]
 
 

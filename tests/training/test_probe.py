@@ -22,6 +22,7 @@ FEW = {"segments": 8, "validation": 0.4, "validation_segments": 8}
 CONVNET = {"kind": "convnet", "channels": (4, 8), "kernels": (9, 5)}
 TASKS = {
     "masked values": {"task": {"kind": "masked_values", "head": 8}},
+    "contrastive": {"task": {"kind": "contrastive", "group": 4, "projection": 8}},
     "transformations": {"task": {"kind": "recognise_transformation", "hidden": 8}, "model": CONVNET, "folds": FEW},
 }
 

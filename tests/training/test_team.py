@@ -24,6 +24,7 @@ TASKS = {
     "masked values": {"kind": "masked_values", "head": 8, "probe": {"target": "arousal"}},
     "classify": {"kind": "classify", "hidden": (8,), "dropout": 0.2},
     "transformations": {"kind": "recognise_transformation", "hidden": 8, "dropout": 0.2},
+    "contrastive": {"kind": "contrastive", "group": 4, "projection": 8},
 }
 
 forkserver.set_forkserver_preload(
