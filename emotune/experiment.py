@@ -25,6 +25,7 @@ from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
 from emotune.tasks import Classify, MaskedValues, Task
 from emotune.tasks.aggregation import NARROWED_WIDTH
+from emotune.tasks.probe import ProbeData
 from emotune.training.checkpoints import read_weights
 from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
 from emotune.training.loop import TrainingData, TrainingPlan, TrainState
@@ -136,6 +137,15 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _check_probe(self) -> "Experiment":
+        if self.task.probe_settings() is not None and not self.folds.validation:
+            raise ValueError(
+                "task.probe was given with folds.validation: 0, but a probe is scored on validation people; give "
+                "folds.validation above 0, or remove task.probe"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_start(self) -> "Experiment":
         if self.start is not None and self.model.kind == "features":
             raise ValueError(
@@ -236,11 +246,27 @@ class Experiment(Settings):
         self._check_modality(store)
         labels, among = self.task.labels(store.index), self._among(store)
         fold = split(store.index, self.folds, labels=labels, among=among)
+        probe = self._probe(store, labels=labels, among=among)
         check_features(self.model, store=store, fold=fold, number=self.folds.index)
         labels = self.task.labels(store.index, train=fold.train)
         if labels is not None and isinstance(self.task, Classify) and self.task.shuffled:
             labels = _permuted(labels, rows=fold.train, folds=self.folds)
-        return TrainingData(store=store, fold=fold, labels=labels)
+        return TrainingData(store=store, fold=fold, labels=labels, probe=probe)
+
+    def _probe(
+        self,
+        store: SegmentStore,
+        *,
+        labels: Float[np.ndarray, " segment"] | None,
+        among: Bool[np.ndarray, " segment"] | None,
+    ) -> ProbeData | None:
+        """Return the segments of the probe: of the same people, but without the limits to the number of segments."""
+        settings = self.task.probe_settings()
+        if settings is None:
+            return None
+        folds = self.folds.model_copy(update={"segments": None, "validation_segments": None})
+        whole = split(store.index, folds, labels=labels, among=among)
+        return settings.select(store.index, fold=whole, by=folds.by)
 
     def rows(self, store: SegmentStore, *, folds: Folds) -> Int64[np.ndarray, " row"]:
         """Return the rows that train in a division without test and validation segments: all that can be used."""
@@ -347,7 +373,7 @@ def deciding_settings(experiment: Mapping[str, Any]) -> dict[str, Any]:
     return content | {"task": task, "optim": optim, "model": model}
 
 
-ADDED_TO_TASK: dict[str, Any] = {"classes": [], "groups": None, "narrowed": NARROWED_WIDTH}
+ADDED_TO_TASK: dict[str, Any] = {"classes": [], "groups": None, "narrowed": NARROWED_WIDTH, "probe": None}
 ADDED_TO_OPTIM: dict[str, Any] = {"encoder_factor": 1.0, "layer_decay": 1.0}
 ADDED_TO_MODEL: dict[str, Any] = {"groups": 1, "norm": "none"}
 """Settings that newer versions added, at the value that means what older versions did."""

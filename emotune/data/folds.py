@@ -192,8 +192,8 @@ def _split_by_unit(
     tests = dealt == (-1 if folds.index is None else folds.index)
     validates = _choose(means, among=np.flatnonzero(~tests), folds=folds)
     subject_of = np.unique(unit_keys(table, by="subject"), return_inverse=True)[1]
-    train = _draw_evenly((~tests & ~validates)[unit_of], subject_of=subject_of, count=folds.segments, seed=folds.seed)
-    val = _draw_evenly(validates[unit_of], subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
+    train = draw_evenly((~tests & ~validates)[unit_of], subject_of=subject_of, count=folds.segments, seed=folds.seed)
+    val = draw_evenly(validates[unit_of], subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
     if folds.index is not None and not tests.any():
         raise SettingsError(
             f"fold {folds.index} of {folds.count} by {folds.by} is empty. Use fewer folds or more data."
@@ -256,8 +256,8 @@ def _split_by_name(
     means = np.zeros(len(names)) if labels is None else _mean_labels(table, labels=labels[outside], unit_of=unit_of)
     validates = _choose(means, among=np.arange(len(names)), folds=folds)[unit_of]
     subject_of = np.unique(used[is_train], return_inverse=True)[1]
-    train = _draw_evenly(~validates, subject_of=subject_of, count=folds.segments, seed=folds.seed)
-    val = _draw_evenly(validates, subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
+    train = draw_evenly(~validates, subject_of=subject_of, count=folds.segments, seed=folds.seed)
+    val = draw_evenly(validates, subject_of=subject_of, count=folds.validation_segments, seed=folds.seed)
     return Fold(train=outside[train], val=outside[val], test=rows[is_test])
 
 
@@ -428,10 +428,17 @@ def _choose(means: Float[np.ndarray, " unit"], *, among: RowNumbers, folds: Fold
     return chosen
 
 
-def _draw_evenly(
+def draw_evenly(
     chosen: Bool[np.ndarray, " all"], *, subject_of: Int64[np.ndarray, " all"], count: int | None, seed: int
 ) -> RowNumbers:
-    """Return the chosen rows, or ``count`` of them drawn in turns, one of each subject per turn."""
+    """Return the chosen rows, or ``count`` of them drawn in turns, one of each subject per turn.
+
+    Args:
+        chosen: Mask of the rows.
+        subject_of: Number of each row's subject.
+        count: Largest number of rows; None: all.
+        seed: Seed of the order.
+    """
     rows = np.flatnonzero(chosen)
     if count is None:
         return rows

@@ -1,20 +1,22 @@
 """Baselines in the folds of a cross-validation: features that need no training, and classifiers of scikit-learn.
 
 Each baseline is trained on the training segments of a fold and predicts its test segments, with the labels of the
-network. Features of a segment are those of the segment alone (`emotune.evaluation.physiology`). One baseline of ECG is
-the exception: the heart rate minus the median of the person's heart rates, over all segments of the person in the fold,
-without labels. A missing feature gets the median of the training segments; features are standardised by the training
-segments. Classes have the same total weight.
+network. Features of a segment are those of the segment alone (`emotune.evaluation.physiology`), or its embedding by the
+frozen encoder that the cross-validation starts from. Centred features are the exception: the median of the person's
+features, over all segments of the person in the fold, without labels, is subtracted. A missing feature gets the median
+of the training segments; features are standardised by the training segments. Classes have the same total weight.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from scipy.special import expit, softmax
 
 from emotune.data.folds import unit_keys
@@ -22,8 +24,12 @@ from emotune.data.modality import Modality
 from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.crossval import FoldResult
+from emotune.evaluation.encoders import BATCH_SEGMENTS, PretrainedEncoder
 from emotune.evaluation.held_out import prediction_table
-from emotune.evaluation.physiology import FEATURES, HEART_RATE, Features
+from emotune.evaluation.physiology import FEATURES, HEART_RATE, Features, Segments
+from emotune.models import Encoder
+from emotune.tasks.aggregation import embed
+from emotune.tasks.ridge import standardise
 from emotune.tasks.scores import label_scores
 from emotune.training.loop import TrainingData
 
@@ -39,7 +45,7 @@ TREES = 200
 CHUNK_SEGMENTS = 2048
 """Segments whose features are computed at a time."""
 
-Chosen = Literal["all", "heart_rate", "centred_heart_rate"]
+Chosen = Literal["all", "heart_rate", "embedding"]
 Progress = Callable[[float, str], None]
 
 
@@ -51,6 +57,8 @@ class Baseline:
     """Its name in a table."""
     features: Chosen
     classifier: Literal["logistic", "svm", "forest"]
+    centred: bool = False
+    """Whether the person's median is subtracted."""
 
 
 CLASSIFIERS: Mapping[Literal["logistic", "svm", "forest"], str] = MappingProxyType(
@@ -61,16 +69,34 @@ BASELINES: Mapping[Modality, Mapping[str, Baseline]] = MappingProxyType(
     {
         "ecg": {
             "heart_rate": Baseline("heart rate, logistic regression", "heart_rate", "logistic"),
-            "centred_heart_rate": Baseline("centred heart rate, logistic regression", "centred_heart_rate", "logistic"),
+            "centred_heart_rate": Baseline(
+                "centred heart rate, logistic regression", "heart_rate", "logistic", centred=True
+            ),
             **{f"hrv_{name}": Baseline(f"HRV, {title}", "all", name) for name, title in CLASSIFIERS.items()},
+            "centred_hrv": Baseline("centred HRV, logistic regression", "all", "logistic", centred=True),
         },
         "eeg": {
             f"power_{name}": Baseline(f"entropy and band power, {title}", "all", name)
             for name, title in CLASSIFIERS.items()
+        }
+        | {
+            "centred_power": Baseline(
+                "centred entropy and band power, logistic regression", "all", "logistic", centred=True
+            )
         },
     }
 )
 """Baselines by modality and name."""
+
+OF_ENCODER: Mapping[str, Baseline] = MappingProxyType(
+    {
+        "encoder": Baseline("frozen encoder, logistic regression", "embedding", "logistic"),
+        "centred_encoder": Baseline(
+            "centred frozen encoder, logistic regression", "embedding", "logistic", centred=True
+        ),
+    }
+)
+"""Baselines of a cross-validation that starts from pre-trained encoders, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +131,7 @@ def run_baselines(
     *,
     classes: Sequence[str] = (),
     seed: int = 0,
+    encoders: Mapping[int, Path] | None = None,
     progress: Progress = lambda share, doing: None,
 ) -> BaselineResults:
     """Train all baselines in all folds, and predict the test segments.
@@ -113,31 +140,29 @@ def run_baselines(
         training_data: Training data by fold.
         classes: Names of the classes of the task; none for low and high.
         seed: Seed of the random forests and of the segments that a support-vector machine is trained on.
+        encoders: Checkpoint of the pre-trained encoder by fold; None: there is none.
         progress: Receives the finished share and what is computed.
 
     Raises:
         SettingsError: The store holds features, or scikit-learn is not installed.
     """
     store = next(iter(training_data.values())).store
-    chosen = baselines_of(store)
+    chosen = {**baselines_of(store), **(OF_ENCODER if encoders else {})}
     rows = np.unique(
         np.concatenate([np.concatenate([data.fold.train, data.fold.test]) for data in training_data.values()])
     )
-    chunks = []
-    for begin in range(0, len(rows), CHUNK_SEGMENTS):
-        progress(begin / len(rows) / 2, "features")
-        part = rows[begin : begin + CHUNK_SEGMENTS]
-        chunks.append(FEATURES[store.modality](np.array(store.signal[part]), rate=store.rate))
-    computed = np.concatenate(chunks)
-    features = np.full((len(store), computed.shape[1]), np.nan)
-    features[rows] = computed
+    names = {number: str(path) for number, path in (encoders or {}).items()}
+    features = {"": _features_of(store, rows, name="", progress=progress)}
+    for name in sorted(set(names.values())):
+        features[name] = _features_of(store, rows, name=name, progress=progress)
     folds: dict[str, list[FoldResult]] = {name: [] for name in chosen}
     tables = []
     for position, (number, data) in enumerate(sorted(training_data.items())):
         progress(0.5 + position / len(training_data) / 2, f"baselines of fold {number}")
         columns: dict[str, Any] = {}
         for name, baseline in chosen.items():
-            probabilities, metrics = _run(baseline, features, data=data, count=len(classes), seed=seed)
+            own = features[names[number] if baseline.features == "embedding" else ""]
+            probabilities, metrics = _run(baseline, own, data=data, count=len(classes), seed=seed)
             folds[name].append(FoldResult(fold=number, config_id=-1, metrics=metrics))
             columns |= _columns(name, probabilities, classes=classes)
         assert data.labels is not None
@@ -155,28 +180,50 @@ def with_baselines(table: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
     return kept.merge(columns, on=keys, how="left", validate="one_to_one")
 
 
+def _features_of(store: SegmentStore, rows: Int64[np.ndarray, " row"], *, name: str, progress: Progress) -> Features:
+    """Return features of all segments of a store, NaN outside the rows.
+
+    Args:
+        store: The store.
+        rows: The rows whose features are computed.
+        name: Checkpoint of an encoder, whose embeddings are the features; empty: those of the modality.
+        progress: Receives the finished share and what is computed.
+    """
+    encoder = PretrainedEncoder(Path(name)).encoder.eval() if name else None
+    chunks = []
+    for begin in range(0, len(rows), CHUNK_SEGMENTS):
+        progress(begin / len(rows) / 2, "embeddings" if name else "features")
+        signals = np.array(store.signal[rows[begin : begin + CHUNK_SEGMENTS]])
+        chunks.append(
+            FEATURES[store.modality](signals, rate=store.rate) if encoder is None else _embed(signals, encoder)
+        )
+    computed = np.concatenate(chunks)
+    features = np.full((len(store), computed.shape[1]), np.nan)
+    features[rows] = computed
+    return features
+
+
+@torch.no_grad()
+def _embed(signals: Segments, encoder: Encoder) -> Features:
+    batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
+    return torch.cat([embed(batch, encoder=encoder) for batch in batches]).double().numpy()
+
+
 def select_features(
-    features: Features, *, chosen: Chosen, people: np.ndarray, rows: np.ndarray
+    features: Features, *, baseline: Baseline, people: np.ndarray, rows: np.ndarray
 ) -> Float[np.ndarray, "row chosen"]:
     """Return the features of some rows that a baseline uses.
 
     Args:
         features: Features of all segments of the store.
-        chosen: Which of them.
+        baseline: The baseline.
         people: The person of each of the rows.
         rows: The rows.
     """
     own = features[rows]
-    if chosen == "all":
-        return own
-    rates = own[:, [HEART_RATE]]
-    if chosen == "heart_rate":
-        return rates
-    for person in np.unique(people):
-        part = people == person
-        known = rates[part][np.isfinite(rates[part])]
-        rates[part] -= np.median(known) if len(known) else np.nan
-    return rates
+    if baseline.features == "heart_rate":
+        own = own[:, [HEART_RATE]]
+    return own - pd.DataFrame(own).groupby(people).transform("median").to_numpy() if baseline.centred else own
 
 
 def _run(
@@ -187,7 +234,7 @@ def _run(
     train, test = data.fold.train, data.fold.test
     rows = np.concatenate([train, test])
     people = unit_keys(data.store.index.iloc[rows], by="subject")
-    values = select_features(features, chosen=baseline.features, people=people, rows=rows)
+    values = select_features(features, baseline=baseline, people=people, rows=rows)
     fitted, predicted = values[: len(train)], values[len(train) :]
     if baseline.classifier == "svm" and len(fitted) > MAX_SVM_SEGMENTS:
         kept = np.linspace(0, len(fitted) - 1, MAX_SVM_SEGMENTS).astype(int)
@@ -239,24 +286,6 @@ def fit_and_predict(
     return forest.fit(fitted, labels).predict_proba(predicted)
 
 
-def standardise(
-    fitted: Float[np.ndarray, "train feature"], predicted: Float[np.ndarray, "test feature"]
-) -> tuple[Float[np.ndarray, "train feature"], Float[np.ndarray, "test feature"]]:
-    """Return features with the mean 0 and the variance 1 over the training segments.
-
-    A missing value gets the median of the training segments, or 0 if none of them has the feature.
-    """
-    known = np.isfinite(fitted)
-    present = np.where(known.any(axis=0), 1.0, 0.0)
-    medians = np.zeros(fitted.shape[1])
-    for column in np.flatnonzero(present):
-        medians[column] = np.median(fitted[known[:, column], column])
-    fitted, predicted = (np.where(np.isfinite(values), values, medians) for values in (fitted, predicted))
-    mean, deviation = fitted.mean(axis=0), fitted.std(axis=0)
-    scale = present / np.where(deviation > 0, deviation, 1.0)
-    return (fitted - mean) * scale, (predicted - mean) * scale
-
-
 def _columns(name: str, probabilities: np.ndarray, *, classes: Sequence[str]) -> dict[str, np.ndarray]:
     if not classes:
         return {f"{BASELINE}{name}": probabilities}
@@ -285,4 +314,5 @@ def baseline_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def titles_of() -> dict[str, str]:
     """Return the title of every baseline, by name."""
-    return {name: part.title for baselines in BASELINES.values() for name, part in baselines.items()}
+    tables = (*BASELINES.values(), OF_ENCODER)
+    return {name: part.title for baselines in tables for name, part in baselines.items()}

@@ -237,7 +237,7 @@ def _curves(records: Sequence[Record], *, table: pd.DataFrame) -> Document:
     frame = learning_curves(records)
     shown: Document = {}
     points = 0
-    for metric in dict.fromkeys([objective, "val/loss", "train/loss", "val/macro_f1"]):
+    for metric in dict.fromkeys([objective, "val/loss", "train/loss", "val/macro_f1", "probe/macro_f1"]):
         part = frame[frame["metric"] == metric]
         if part.empty or (shown and points + len(part) > MAX_CURVE_POINTS):
             continue

@@ -35,9 +35,10 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     started = time.monotonic()
     evaluate(state.objective, small, small.fold.val, prefix="val", execution=state.execution)
     measured = time.monotonic() - started
+    probed = 0 if training_data.probe is None else len(training_data.probe.rows)
     shares = (
         len(training_data.fold.train) / len(small.fold.train),
-        len(training_data.fold.val) / max(1, len(small.fold.val)),
+        (len(training_data.fold.val) + probed) / max(1, len(small.fold.val)),
     )
     return trained * shares[0] + measured * shares[1]
 

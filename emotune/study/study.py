@@ -13,6 +13,8 @@ from emotune.experiment import Experiment, deciding_settings
 from emotune.study.definition import ChangedDefault, SearchDefinition, StudyObjective, check_earlier, check_searcher
 from emotune.study.recorded import check_kind, complete_study, without_unrecorded
 from emotune.study.space import edges, load_space
+from emotune.tasks import TaskSettings
+from emotune.tasks.probe import PROBE_METRICS
 
 CHANGED_DEFAULTS = ("threshold", "validation")
 """Settings of tasks whose default newer versions changed."""
@@ -119,14 +121,16 @@ def _train_to_the_last_rung(document: Document) -> Document:
 def _check_objective(study: Study, document: Document) -> None:
     """Refuse an objective that no epoch reports, and what a search ignores."""
     task, metric = study.base.task, study.objective.metric
+    probed = [f"probe/{name}" for name in PROBE_METRICS]
     known = [*(f"val/{name}" for name in task.metrics), "train/loss"]
+    known += probed if task.probe_settings() is not None else []
     where = document.where(("objective", "metric"))
     if metric not in known:
         raise SettingsError(
             f"{where}: objective.metric: {metric!r} was given, but task.kind: {task.kind} reports {', '.join(known)}"
-            f"{suggestion(metric, among=known)}"
+            + _remedy(metric, task=task, known=known)
         )
-    if metric.startswith("val/") and not study.base.folds.validation:
+    if metric.startswith(("val/", "probe/")) and not study.base.folds.validation:
         raise SettingsError(
             f"{document.where(('base', 'folds', 'validation'))}: folds.validation: 0 was given, but the objective "
             f"{metric} is measured on validation segments; give a share above 0, for example 0.2"
@@ -136,6 +140,13 @@ def _check_objective(study: Study, document: Document) -> None:
             f"{document.where(('base', 'keep'))}: base.keep: best has no effect in a search, which compares the last "
             "epochs; remove it, and give --set keep=best to `emotune finetune`"
         )
+
+
+def _remedy(metric: str, *, task: TaskSettings, known: Sequence[str]) -> str:
+    """Return the end of the refusal of a metric."""
+    if metric.startswith("probe/") and "probe" in type(task).model_fields and task.probe_settings() is None:
+        return "; a probe needs labels: give base.task.probe, for example {target: valence}"
+    return suggestion(metric, among=known)
 
 
 def _check_mode(study: Study, document: Document) -> None:
@@ -163,7 +174,7 @@ def _check_yardstick(study: Study, document: Document) -> None:
                 f"{where}: {name} is in the search space, but it changes how {metric} is measured, so that "
                 f"configurations could not be compared; set base.{name} to one value{remedy}"
             )
-        if name == "keep" or name.startswith("start."):
+        if name == "keep" or name.startswith(("start.", "task.probe.")):
             raise SettingsError(
                 f"{where}: {name} is in the search space, where it has no effect; set base.{name} to one value"
             )

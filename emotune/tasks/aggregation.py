@@ -26,6 +26,15 @@ NARROWED_WIDTH = 64
 """Published number of features per representation after the linear layer of ``max-groups``."""
 
 
+def embed(signals: Float[Tensor, "batch channel time"], *, encoder: Encoder) -> Float[Tensor, "batch width"]:
+    """Return the mean of the representations of all samples, or the summary by an encoder that has no other.
+
+    Masked values are predicted from the representations of samples alone, so that e_CLS is trained little by them.
+    """
+    kind: Aggregate = "average" if isinstance(encoder, TransformerEncoder) else "class"
+    return Aggregation(kind, encoder=encoder)(signals, encoder=encoder)
+
+
 class Aggregation(nn.Module):
     """One vector per signal: one of its representations, or a pool over those of all samples.
 

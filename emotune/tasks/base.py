@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from emotune.base import Settings
 from emotune.data.batches import Batch
 from emotune.models import Encoder
+from emotune.tasks.probe import Probe
 
 Sums = dict[str, float]
 """Sums by name. They are added over batches and workers; metrics are computed from the totals."""
@@ -103,6 +104,10 @@ class TaskSettings(Settings, ABC):
             channels: Number of channels of the signals.
             labels: Labels of the training segments, from `labels`; None if the task needs none.
         """
+
+    def probe_settings(self) -> Probe | None:
+        """Return the settings of the probe after each epoch; None, as by default: there is none."""
+        return None
 
     def references(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the scores of predictions that need no learning on a batch; by default there are none.

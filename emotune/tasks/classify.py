@@ -27,9 +27,8 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import Field, field_validator, model_validator
 from scipy.special import softmax
 from torch import Tensor, nn
@@ -42,7 +41,7 @@ from emotune.models.dropout import Dropout
 from emotune.tasks.aggregation import GROUPS, NARROWED_WIDTH, Aggregate, Aggregation
 from emotune.tasks.base import Objective, Sums, TaskSettings
 from emotune.tasks.calibration import Calibration, apply_sigmoid
-from emotune.tasks.labels import label_classes, label_condition, label_ratings
+from emotune.tasks.labels import LabelSettings, name_in_metric
 from emotune.tasks.scores import (
     BIN_SUMS,
     bin_sums,
@@ -51,38 +50,17 @@ from emotune.tasks.scores import (
     confusion_scores,
     expected_calibration_error,
 )
-from emotune.tasks.thresholds import Threshold
 
 
-class Classify(TaskSettings):
+class Classify(LabelSettings, TaskSettings):
     """Classification of ratings as high or low, or of conditions; the defaults are the published ECG classifier."""
 
     kind: Literal["classify"] = "classify"
 
-    target: Literal[
-        "arousal", "valence", "dominance", "liking", "familiarity",
-        "neutral", "disgust", "happiness", "surprise", "anger", "fear", "sadness",
-        "condition",
-    ] = "arousal"  # fmt: skip
-    """What is predicted: a rating, of those that the corpus has (`emotune data describe` lists them), or the condition.
-    AMIGOS has all of them, DREAMER arousal, valence and dominance, DEAP these and liking."""
-
-    high: str = ""
-    """With target ``condition``: the condition that counts as high; all others count as low."""
-
-    classes: tuple[str, ...] = ()
-    """With target ``condition``, in the place of ``high``: the conditions that are the classes, at least two, such as
-    ``[baseline, stress, amusement]``. The loss is the categorical cross-entropy. Segments with another condition are
-    not used."""
-
-    threshold: float | Literal["mean"] | Threshold = Threshold()
-    """Ratings above the threshold are high: a number; ``{of: corpus}`` (the mean of each corpus), ``{of: subject}``,
-    ``{of: training_fold}``, ``{of: scale_midpoint}``; or ``mean``, one mean over all corpora of the store."""
-
     class_weight: Literal["balanced", "none"] = "balanced"
     """Weight of the high class in the loss: ``balanced`` (w_p, negatives / positives, as published for ECG) or ``none``
-    (1: plain cross-entropy; the paper on ECG and EEG mentions no weight). With ``classes``, ``balanced`` gives each
-    class the same total weight."""
+    (1: plain cross-entropy; the paper on ECG and EEG mentions no weight). With ``classes`` the loss is the
+    categorical cross-entropy, and ``balanced`` gives each class the same total weight."""
 
     aggregate: Aggregate = "class"
     """What is classified: the representation of the class token (``class``) or of the ``last`` sample, or a pool over
@@ -112,17 +90,6 @@ class Classify(TaskSettings):
     network: ClassVar[frozenset[str]] = frozenset({"aggregate", "groups", "narrowed", "hidden", "dropout", "frozen"})
 
     @model_validator(mode="after")
-    def _refuse_what_has_no_effect(self) -> "Classify":
-        if self.classes:
-            self._check_classes()
-        elif bool(self.high) != (self.target == "condition"):
-            raise ValueError(
-                f"high: {self.high!r} with target: {self.target}; with target: condition give a condition as high, "
-                "or several as classes, and with other targets remove it"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _refuse_pools_without_effect(self) -> "Classify":
         if self.groups is not None and self.aggregate not in GROUPS:
             raise ValueError(
@@ -135,15 +102,6 @@ class Classify(TaskSettings):
             )
         return self
 
-    def _check_classes(self) -> None:
-        if self.target != "condition" or self.high:
-            raise ValueError(
-                f"classes: {list(self.classes)} with target: {self.target} and high: {self.high!r}; classes need "
-                "target: condition and no high"
-            )
-        if len(set(map(_in_metric, self.classes))) < max(2, len(self.classes)) or "" in self.classes:
-            raise ValueError(f"classes: {list(self.classes)} was given, expected at least two different conditions")
-
     @field_validator("hidden", mode="before")
     @classmethod
     def _read_text(cls, value: Any) -> Any:
@@ -153,33 +111,13 @@ class Classify(TaskSettings):
 
     def yardstick(self, metric: str) -> dict[str, str]:
         """Return the settings that decide the labels, and for a loss those of its weights."""
-        names = ["target", "high", "classes", "threshold"]
+        names = list(LabelSettings.model_fields)
         names += ["shuffled"] if metric.startswith("train/") else []
         names += ["class_weight"] if metric.endswith(("/loss", "/ece")) else []
         remedies = dict.fromkeys(names, "")
         if "class_weight" in remedies:
             remedies["class_weight"] = "or use objective.metric: val/macro_f1, which has no weights"
         return remedies
-
-    def labels(
-        self, index: pd.DataFrame, *, train: Int64[np.ndarray, " row"] | None = None
-    ) -> Float[np.ndarray, " segment"]:
-        """Return 1 (high), 0 (low) or NaN (not rated) for each segment; with ``classes``, the number of its class.
-
-        Args:
-            index: The store's index, a row per segment.
-            train: Rows of the training segments, for ``threshold: {of: training_fold}``. None: labels before the
-                division into folds, for which that threshold is the mean of each corpus.
-
-        Raises:
-            DataError: No recording is rated, all ratings are on one side of the threshold, or no segment has a
-                condition that is named.
-        """
-        if self.classes:
-            return label_classes(index, classes=self.classes)
-        if self.target == "condition":
-            return label_condition(index, high=self.high)
-        return label_ratings(index, rating=self.target, threshold=self.threshold, train=train)
 
     def class_names(self, conditions: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the low and of the high class, or of the ``classes``; the label is the position.
@@ -226,11 +164,6 @@ class Classify(TaskSettings):
         if self.class_weight == "none":
             return [1.0] * len(counts)
         return [sum(counts) / (len(counts) * count) for count in counts]
-
-
-def _in_metric(name: str) -> str:
-    """Return the name of a class in the name of a metric: MLflow allows letters, digits and few other signs."""
-    return re.sub(r"[^\w. -]", "_", name)
 
 
 class ClassifierObjective(Objective):
@@ -426,7 +359,7 @@ class CategoricalObjective(ClassifierObjective):
             **confusion_scores(matrix),
             "ece": expected_calibration_error({name: sums[name] for name in BIN_SUMS}),
             **{
-                f"{score}_{_in_metric(name)}": scores[score]
+                f"{score}_{name_in_metric(name)}": scores[score]
                 for name, scores, segments in by_class
                 if segments
                 for score in ("recall", "f1")

@@ -30,9 +30,10 @@ from emotune.data.folds import unit_keys
 from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
+from emotune.tasks.probe import ProbedSettings
 
 
-class Contrastive(TaskSettings):
+class Contrastive(ProbedSettings, TaskSettings):
     """Two views of each segment, which the network has to find among the views of a group of segments."""
 
     kind: Literal["contrastive"] = "contrastive"
@@ -72,6 +73,8 @@ class Contrastive(TaskSettings):
 
     def yardstick(self, metric: str) -> dict[str, str]:
         """Return the settings of the comparison; the accuracy does not depend on ``temperature`` and ``positives``."""
+        if metric.startswith("probe/"):
+            return {"probe": ""}
         names = ["views", "group"] + (["scaling", "noise", "masked"] if self.views == "augmented" else [])
         remedies = dict.fromkeys(names, "")
         if metric.endswith("/loss"):

@@ -27,6 +27,7 @@ from emotune.errors import SettingsError
 from emotune.models import Encoder
 from emotune.models.transformer import TransformerEncoder
 from emotune.tasks.base import Objective, Sums, TaskSettings
+from emotune.tasks.probe import ProbedSettings
 
 
 class Mask(Settings):
@@ -59,7 +60,7 @@ class Mask(Settings):
         return min(steps, int(self.start_probability * steps) * self.span)
 
 
-class MaskedValues(TaskSettings):
+class MaskedValues(ProbedSettings, TaskSettings):
     """Prediction of hidden spans of the signal."""
 
     kind: Literal["masked_values"] = "masked_values"
@@ -82,7 +83,9 @@ class MaskedValues(TaskSettings):
     network: ClassVar[frozenset[str]] = frozenset({"head"})
 
     def yardstick(self, metric: str) -> dict[str, str]:
-        """Return the settings of the mask that the metric is computed on."""
+        """Return the settings of the mask, or of the probe, that the metric is computed on."""
+        if metric.startswith("probe/"):
+            return {"probe": ""}
         if metric.startswith("train/"):
             remedy = "or use objective.metric: val/loss, which is measured on the mask task.validation"
             return {"start_probability": remedy, "span": remedy}

@@ -29,6 +29,7 @@ from emotune.models import Encoder
 from emotune.models.convnet import draw_like_tensorflow
 from emotune.models.dropout import Dropout
 from emotune.tasks.base import Objective, Sums, TaskSettings
+from emotune.tasks.probe import ProbedSettings
 
 VIEWS = ("original", "noise", "scaling", "negation", "reversal", "permutation", "warping")
 """Names of the views, in the order of the heads, of ``task.weights`` and of the logits."""
@@ -37,7 +38,7 @@ Signals = Float[Tensor, "batch channel time"]
 Weight = Annotated[float, Field(ge=0)]
 
 
-class RecogniseTransformation(TaskSettings):
+class RecogniseTransformation(ProbedSettings, TaskSettings):
     """Seven binary classifiers, one per view of a signal, on a common encoder; the defaults are the published values.
 
     Every segment gives all seven views, and all views of a batch of segments are one batch of the
@@ -97,7 +98,9 @@ class RecogniseTransformation(TaskSettings):
         return self
 
     def yardstick(self, metric: str) -> dict[str, str]:
-        """Return the settings of the views, and for a loss the weights of the heads."""
+        """Return the settings of the views, for a loss the weights of the heads, or those of the probe."""
+        if metric.startswith("probe/"):
+            return {"probe": ""}
         names = ["snr", "scaling", "pieces", "warp_pieces", "warp_factor"]
         names += ["weights"] if metric.endswith("/loss") else []
         names += ["l2"] if metric.startswith("train/") else []

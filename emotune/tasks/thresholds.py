@@ -38,6 +38,7 @@ def thresholds(
     rating: str,
     threshold: float | Literal["mean"] | Threshold,
     train: Int64[np.ndarray, " row"] | None = None,
+    setting: str = "task",
 ) -> Float[np.ndarray, " segment"]:
     """Return the threshold of each segment.
 
@@ -48,6 +49,7 @@ def thresholds(
         rating: Name of the rating, for example ``arousal``.
         threshold: A number; ``mean``, one mean over all rated recordings; or the kind of computed threshold.
         train: Rows of the training segments, for ``training_fold``; None: all rows, before there are folds.
+        setting: Dotted name of the section with the threshold, for error messages.
 
     Raises:
         DataError: A corpus has rated segments, but no rated training segment in the fold.
@@ -60,7 +62,7 @@ def thresholds(
         return np.full(len(index), float(recordings[column].to_numpy(dtype=float).mean()))
     match threshold.of:
         case "scale_midpoint":
-            return _midpoints(index, rating=rating)
+            return _midpoints(index, rating=rating, setting=setting)
         case "subject":
             return _means(index, recordings, column=column, by=["corpus", "subject"])
         case "corpus":
@@ -71,7 +73,7 @@ def thresholds(
     without = index.loc[np.isnan(means) & index[column].notna().to_numpy(), "corpus"].unique()
     if len(without):
         raise DataError(
-            f"task.threshold: {{of: training_fold}} was given, but the fold has no rated training segment of "
+            f"{setting}.threshold: {{of: training_fold}} was given, but the fold has no rated training segment of "
             f"{', '.join(sorted(without))}; use another fold, or {{of: corpus}}"
         )
     return means
@@ -89,12 +91,12 @@ def _means(
     return np.array([means.get(group, np.nan) for group in groups])
 
 
-def _midpoints(index: pd.DataFrame, *, rating: str) -> Float[np.ndarray, " segment"]:
+def _midpoints(index: pd.DataFrame, *, rating: str, setting: str) -> Float[np.ndarray, " segment"]:
     ends = [f"lowest_{rating}", f"highest_{rating}"]
     missing = [end for end in ends if end not in index]
     if missing:
         raise DataError(
-            f"task.threshold: {{of: scale_midpoint}} was given, but the store has no scale of {rating}; "
+            f"{setting}.threshold: {{of: scale_midpoint}} was given, but the store has no scale of {rating}; "
             "prepare it again, or use {of: corpus}"
         )
     return index[ends].to_numpy(dtype=float).mean(axis=1)

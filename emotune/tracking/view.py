@@ -185,7 +185,7 @@ def _fold_layout(study: Mapping[str, Any], *, metrics: Sequence[str]) -> Layout:
 def _single_run_layout(opened: Opened, *, metrics: Sequence[str]) -> Layout:
     metric = opened.study["objective"]["metric"]
     scores = [name for name in metrics if name.startswith("test/") and not name.endswith(("_half_width", "/subjects"))]
-    validation = [name for name in metrics if name.startswith("val/") and name != "val/loss"]
+    validation = [name for name in metrics if name.startswith(("val/", "probe/")) and name != "val/loss"]
     return Layout(
         kind=opened.purpose,
         order_by="attributes.start_time",

@@ -23,8 +23,10 @@ from emotune.errors import TrainingDivergedError
 from emotune.models.dropout import seed_dropout
 from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
+from emotune.tasks.aggregation import embed
 from emotune.tasks.base import Sums
 from emotune.tasks.classify import ClassifierObjective
+from emotune.tasks.probe import ProbeData
 from emotune.training.epoch_report import EpochReport
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.optim import Optim
@@ -44,15 +46,17 @@ class TrainingData:
     """One label per segment of the store, or None."""
     signals: Tensor | None = None
     """All signals of the store in a GPU's memory, or None if they stay on disk."""
+    probe: ProbeData | None = None
+    """Segments and labels of the probe after each epoch, or None."""
 
     def shortened(self, segments: int) -> "TrainingData":
-        """Return a copy with at most this number of training segments and of validation segments."""
+        """Return a copy with at most this number of training and of validation segments, without a probe."""
         fold = Fold(train=self.fold.train[:segments], val=self.fold.val[:segments], test=self.fold.test)
-        return replace(self, fold=fold)
+        return replace(self, fold=fold, probe=None)
 
     def without_validation(self) -> "TrainingData":
-        """Return a copy without validation segments."""
-        return replace(self, fold=Fold(self.fold.train, self.fold.val[:0], self.fold.test))
+        """Return a copy without validation segments and without a probe."""
+        return replace(self, fold=Fold(self.fold.train, self.fold.val[:0], self.fold.test), probe=None)
 
     def resident(self, device: str) -> "TrainingData":
         """Return a copy with all signals in the GPU's memory, if they fill at most half of the free memory.
@@ -200,6 +204,8 @@ def train_epoch(
         metrics |= evaluate(
             state.objective, training_data, training_data.fold.val, prefix="val", group=group, execution=state.execution
         )
+    if training_data.probe is not None:
+        metrics |= measure_probe(state, training_data, training_data.probe, group=group)
     metrics["train/lr"] = state.optimiser.param_groups[0]["lr"] / state.optimiser.param_groups[0]["factor"]
     metrics["train/segments_per_second"] = len(training_data.fold.train) / max(state.progress.seconds, 1e-9)
     report = EpochReport(state.epoch + 1, metrics)
@@ -315,6 +321,52 @@ def evaluate(
     return {f"{prefix}/{name}": value for name, value in objective.summarise(sums).items()}
 
 
+def measure_probe(
+    state: TrainState, training_data: TrainingData, probe: ProbeData, *, group: WorkerGroup = ALONE
+) -> dict[str, float]:
+    """Return the scores of a probe on the encoder, with the prefix ``probe/``; the encoder is not changed.
+
+    Args:
+        state: The state of the run.
+        training_data: The store.
+        probe: Segments and labels of the probe.
+        group: This worker and the number of workers, which divide the segments among them.
+    """
+    embeddings = collect_embeddings(state.objective, training_data, probe.rows, group=group, execution=state.execution)
+    return {f"probe/{name}": value for name, value in probe.score(embeddings).items()}
+
+
+@torch.no_grad()
+def collect_embeddings(
+    objective: Objective,
+    training_data: TrainingData,
+    rows: np.ndarray,
+    *,
+    group: WorkerGroup = ALONE,
+    execution: ExecutionPlan = PLAIN,
+) -> np.ndarray:
+    """Return the embedding of each of the rows, see `emotune.tasks.aggregation.embed`.
+
+    Args:
+        objective: The objective, which is left in evaluation mode.
+        training_data: The store.
+        rows: Row numbers of the segments in the store, without duplicates.
+        group: This worker and the number of workers, which divide the segments among them.
+        execution: How the objective is computed.
+    """
+    objective.eval()
+    device = next(objective.parameters()).device
+    sharers = _sharers(len(rows), group=group)
+    position = np.zeros(len(training_data.store), dtype=np.int64)
+    position[rows] = np.arange(len(rows))
+    embeddings = torch.zeros(len(rows), objective.encoder.width, dtype=torch.float64)
+    with execution.active(), execution.autocast():
+        for batch in _batches(training_data, rows, _evaluation_order(sharers), device=device):
+            embedded = embed(batch.signals, encoder=objective.encoder)
+            embeddings[torch.from_numpy(position[batch.rows.numpy()])] = embedded.double().cpu()
+    return sharers.add_arrays(embeddings).numpy()
+
+
 @torch.no_grad()
 def collect_logits(
     objective: ClassifierObjective, training_data: TrainingData, rows: np.ndarray, *, execution: ExecutionPlan = PLAIN
@@ -329,7 +381,7 @@ def collect_logits(
     """
     objective.eval()
     device = next(objective.parameters()).device
-    order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False)
+    order = _evaluation_order(ALONE)
     with execution.active(), execution.autocast():
         parts = [objective.logits(batch.signals).cpu() for batch in _batches(training_data, rows, order, device=device)]
     return torch.cat(parts).double().numpy() if parts else np.zeros(0)
@@ -354,15 +406,30 @@ def _sum_measurements(
     device: torch.device,
     together: int = 1,
 ) -> Sums:
-    # if a batch has fewer groups of segments than there are workers, every worker measures all and nothing is added
-    smallest = len(rows) // max(1, batch_count(len(rows), EVALUATION_BATCH))
-    shared = batch_count(smallest, together) >= group.size
-    sharers = group if shared else ALONE
-    shard = (sharers.rank, sharers.size)
-    order = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=shard, group=together)
+    sharers = _sharers(len(rows), group=group, together=together)
+    order = _evaluation_order(sharers, together=together)
     sums: Sums = {}
     for number, batch in enumerate(_batches(training_data, rows, order, device=device)):
         generator = torch.Generator().manual_seed(derive_seed(0, "evaluation", number))
         for name, value in measure(batch, generator=generator).items():
             sums[name] = sums.get(name, 0.0) + value
     return sharers.add(sums)
+
+
+def _sharers(rows: int, *, group: WorkerGroup, together: int = 1) -> WorkerGroup:
+    """Return the workers that divide segments among them.
+
+    If a batch has fewer groups of segments than there are workers, every worker measures all and nothing is added.
+
+    Args:
+        rows: Number of segments.
+        group: This worker and the number of workers.
+        together: Segments of a group, which is never divided.
+    """
+    smallest = rows // max(1, batch_count(rows, EVALUATION_BATCH))
+    return group if batch_count(smallest, together) >= group.size else ALONE
+
+
+def _evaluation_order(sharers: WorkerGroup, *, together: int = 1) -> BatchPlan:
+    shard = (sharers.rank, sharers.size)
+    return BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=shard, group=together)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -25,6 +25,12 @@ class WorkerGroup:
         if self.size == 1:
             return dict(sums)
         return dict(zip(sums, _reduced(list(sums.values()), distributed.ReduceOp.SUM), strict=True))
+
+    def add_arrays(self, values: Tensor) -> Tensor:
+        """Return the sum over all workers of a tensor of the same shape; every worker must call this."""
+        if self.size > 1:
+            distributed.all_reduce(values := values.to(_device()), op=distributed.ReduceOp.SUM)
+        return values.cpu()
 
     def highest(self, number: int) -> int:
         """Return the highest of the workers' numbers; every worker must call this."""
@@ -48,8 +54,11 @@ def joined() -> WorkerGroup:
     return WorkerGroup(distributed.get_rank(), distributed.get_world_size())
 
 
+def _device() -> str:
+    return "cuda" if distributed.get_backend() == "nccl" else "cpu"
+
+
 def _reduced(values: list[float], operation: distributed.ReduceOp.RedOpType) -> list[float]:
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    tensor = torch.tensor(values, dtype=torch.float64, device=_device())
     distributed.all_reduce(tensor, op=operation)
     return tensor.tolist()

@@ -161,6 +161,23 @@ def test_a_pre_training_without_a_half_prints_which_cross_validation_accepts_it(
     assert "the paper has" not in err
 
 
+def test_a_probe_prints_its_people_and_is_refused_without_labels(
+    call: Call, rated: Path, conditions: Path, started: list[Study]
+) -> None:
+    options = ["--set", "task={kind: masked_values, probe: {target: valence}}", "--set", "folds.validation=0.4"]
+    code, err = call("pretrain", "pretrain.yaml", "--store", str(rated), *options)
+    assert code == 130
+    assert "task.probe: fitted on 240 segments of 3 people, scored on 160 segments of 2 people with labels" in err
+    for store, more, complaint in (
+        (conditions, options, "set task.probe.target: condition and task.probe.high to one of them"),
+        (rated, options[:2], "80 validation segments of 1 people have a label, of 2 classes; expected at least 2"),
+        (rated, [*options, "--set", "folds.by=moment"], "task.probe: 6 people have training and validation segments"),
+    ):
+        code, err = call("pretrain", "pretrain.yaml", "--store", str(store), *more)
+        assert (code, err.count("\n"), len(started)) == (2, 1, 1), err
+        assert complaint in err
+
+
 @pytest.mark.parametrize(("threshold", "warned"), [("mean", True), ("{of: corpus}", False)])
 def test_the_shares_of_high_labels_are_printed_and_warned_of(rated: Path, threshold: str, warned: bool) -> None:
     store = SegmentStore.open(rated)

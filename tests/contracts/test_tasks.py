@@ -98,6 +98,7 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
         "start_probability": 0.2,
         "span": 3,
         "validation": {"start_probability": 0.2, "span": 3},
+        "probe": {"target": "valence"},
     },
     "classify": {
         "target": "valence",
@@ -115,6 +116,7 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
         "warp_factor": 2.0,
         "weights": [1, 2, 3, 4, 5, 6, 7],
         "l2": 0.5,
+        "probe": {"target": "valence"},
     },
     "contrastive": {
         "views": "halves",
@@ -124,6 +126,7 @@ ALTERNATIVES: dict[str, dict[str, object]] = {
         "scaling": 3.0,
         "noise": 1.0,
         "masked": 0.5,
+        "probe": {"target": "valence"},
     },
 }
 """Another value of each setting that is not one of the network."""
@@ -151,6 +154,16 @@ def test_a_setting_outside_the_yardstick_changes_no_metric_at_fixed_weights(sett
             assert changed <= (name in settings.yardstick(f"val/{metric}")), (name, metric)
         if any(name in settings.yardstick(f"val/{metric}") for metric in settings.metrics):
             assert after != pytest.approx(before, rel=1e-9), f"{name} changes no metric"
+
+
+def test_a_probe_is_the_yardstick_of_its_scores_alone(settings: TaskSettings) -> None:
+    if "probe" not in type(settings).model_fields:
+        assert settings.probe_settings() is None
+        return
+    assert set(settings.yardstick("probe/macro_f1")) == {"probe"}
+    assert "probe" not in settings.yardstick("val/loss")
+    probed = type(settings).model_validate({**settings.model_dump(), "probe": {"target": "valence"}})
+    assert probed.probe_settings() is not None
 
 
 def test_without_a_mask_for_the_validation_the_mask_of_the_training_is_in_the_yardstick() -> None:

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from emotune.cli.actions import crossval
 from emotune.data.corpora.synthetic import Synthetic
 from emotune.data.folds import Folds, split, unit_keys
 from emotune.data.modality import Modality
@@ -17,14 +20,17 @@ from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.baselines import (
     BASELINES,
+    OF_ENCODER,
     baseline_tables,
     baselines_of,
     fit_and_predict,
     run_baselines,
     select_features,
-    standardise,
+    titles_of,
     with_baselines,
 )
+from emotune.evaluation.crossval import cross_validation_study
+from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.evaluation.held_out import prediction_table, with_probabilities
 from emotune.evaluation.held_out_scores import level_scores
 from emotune.evaluation.physiology import (
@@ -36,7 +42,11 @@ from emotune.evaluation.physiology import (
     heart_features,
     sample_entropy,
 )
+from emotune.experiment import Experiment
+from emotune.tasks.aggregation import embed
+from emotune.tasks.ridge import standardise
 from emotune.training.loop import TrainingData
+from tests.evaluation.test_export import checkpoint
 
 RATE = 128
 
@@ -111,7 +121,8 @@ def test_the_centred_heart_rate_has_the_median_zero_for_every_person() -> None:
     people = np.array(["a", "a", "a", "b", "b", "c"])
     features = np.full((6, len(HEART_NAMES)), np.nan)
     features[:, HEART_RATE] = [60, 70, 90, 100, np.nan, np.nan]
-    centred = select_features(features, chosen="centred_heart_rate", people=people, rows=np.arange(6))
+    baseline = BASELINES["ecg"]["centred_heart_rate"]
+    centred = select_features(features, baseline=baseline, people=people, rows=np.arange(6))
     assert np.array_equal(centred[:, 0], [-10, 0, 20, 0, np.nan, np.nan], equal_nan=True)
 
 
@@ -215,6 +226,29 @@ def test_probabilities_are_columns_of_the_table_of_predictions_and_have_the_scor
     assert np.mean([fold.metrics["accuracy"] for fold in results.folds["centred_heart_rate"]]) > 0.8
 
 
+def test_the_frozen_encoder_is_a_baseline_of_a_cross_validation_that_starts_from_it(
+    generated: dict[Modality, SegmentStore], tmp_path: Path
+) -> None:
+    store = generated["ecg"]
+    labels = (store.index["rating_arousal"] > 5).to_numpy(dtype=float)
+    data = {0: folds_of(store, labels, by="subject", count=4)[0]}
+    encoder = checkpoint(tmp_path, store)
+    results = run_baselines(data, encoders={0: encoder})
+    assert set(results.folds) == {*BASELINES["ecg"], *OF_ENCODER} <= set(titles_of())
+    train, test = data[0].fold.train, data[0].fold.test
+    rows = np.concatenate([train, test])
+    with torch.no_grad():
+        embeddings = embed(torch.from_numpy(store.signal[rows]), encoder=PretrainedEncoder(encoder).encoder).numpy()
+    for name, centred in (("encoder", False), ("centred_encoder", True)):
+        values = embeddings.astype(float)
+        if centred:
+            people = unit_keys(store.index.iloc[rows], by="subject")
+            values -= pd.DataFrame(values).groupby(people).transform("median").to_numpy()
+        fitted, predicted = values[: len(train)], values[len(train) :]
+        expected = fit_and_predict("logistic", fitted, labels=labels[train], predicted=predicted, seed=0)[:, 1]
+        np.testing.assert_allclose(results.columns[f"baseline/{name}"], expected, atol=1e-3)
+
+
 def test_a_store_of_features_has_no_baselines(generated: dict[Modality, SegmentStore], tmp_path: Path) -> None:
     store = generated["ecg"]
     features = replace(store, path=tmp_path, about=store.about.model_copy(update={"modality": "features"}))
@@ -224,3 +258,17 @@ def test_a_store_of_features_has_no_baselines(generated: dict[Modality, SegmentS
 
 def test_every_modality_has_features_and_baselines() -> None:
     assert set(FEATURES) == set(BASELINES)
+
+
+@pytest.mark.parametrize(("weights", "expected"), [("pretrained", ["a", "a", "b", "b"]), ("scratch", None)])
+def test_the_encoder_of_a_fold_is_that_which_its_network_starts_from(
+    monkeypatch: pytest.MonkeyPatch, weights: str, expected: list[str] | None
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(crossval, "find_encoders", lambda *_: {"encoder": Path("a"), "second": Path("b")})
+    monkeypatch.setattr(crossval, "run_baselines", lambda _, **options: given.update(options))
+    start = {"encoder": "a", "second": "b", "weights": weights}
+    experiment = Experiment.model_validate({"task": {"kind": "classify"}, "start": start, "epochs": 100})
+    study = cross_validation_study(experiment, protocol="paper", folds=4)
+    crossval._run_baselines(study, dict.fromkeys(range(4)), destination=None)  # pyright: ignore[reportArgumentType]
+    assert given["encoders"] == (expected and {number: Path(name) for number, name in enumerate(expected)})

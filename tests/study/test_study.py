@@ -75,6 +75,26 @@ MISTAKES = {
         "objective: {metric: val/macro_f1, mode: max}",
         r"objective.metric: 'val/macro_f1' was given, but task.kind: masked_values reports val/loss, train/loss",
     ),
+    "probe without labels": (
+        "seed: 7",
+        "objective: {metric: probe/macro_f1, mode: max}",
+        r"task.kind: masked_values reports val/loss, train/loss; a probe needs labels: give base.task.probe, for",
+    ),
+    "the worst probe": (
+        "base:",
+        "objective: {metric: probe/macro_f1}\nbase:\n  task: {kind: masked_values, probe: {target: valence}}",
+        r"objective.mode: min with metric probe/macro_f1, of which larger values are better; give .*mode=max",
+    ),
+    "probe without validation people": (
+        "base:",
+        "base:\n  folds: {validation: 0}\n  task: {kind: masked_values, probe: {target: valence}}",
+        r"task.probe was given with folds.validation: 0",
+    ),
+    "condition of a probe": (
+        "base:",
+        "base:\n  task: {kind: masked_values, probe: {target: condition}}",
+        r"task.probe: high: '' with target: condition",
+    ),
     "the largest loss": (
         "seed: 7",
         "objective: {mode: max}",
@@ -154,6 +174,7 @@ def test_configurations_known_to_be_good_decide_results_and_reach_the_searcher(w
 
 
 MASKED, CLASSIFIED = "{kind: masked_values}", "{kind: classify}"
+PROBED = "{kind: masked_values, probe: {target: valence}}"
 
 
 def objective_of(metric: str) -> str:
@@ -168,6 +189,8 @@ def objective_of(metric: str) -> str:
         (MASKED, "task.span", "[10, 20]", "train/loss", "or use objective.metric: val/loss"),
         (MASKED, "folds.validation_segments", "[10, 20]", "val/loss", ""),
         (MASKED, "start.weights", "[pretrained, scratch]", "val/loss", "where it has no effect"),
+        (PROBED, "task.probe.centred", "[true, false]", "probe/macro_f1", ""),
+        (PROBED, "task.probe.centred", "[true, false]", "val/loss", "where it has no effect"),
         (CLASSIFIED, "task.target", "[arousal, valence]", "val/macro_f1", ""),
         (CLASSIFIED, "task.threshold", "[4.0, 5.0]", "val/macro_f1", ""),
         (CLASSIFIED, "task.class_weight", "[balanced, none]", "val/loss", "or use objective.metric: val/macro_f1"),
@@ -193,6 +216,8 @@ def test_a_space_with_a_setting_that_changes_how_the_objective_is_measured_is_re
     [
         (MASKED, "task.span", "[10, 20]", "val/loss"),
         (MASKED, "task.head", "[16, 32]", "val/loss"),
+        (PROBED, "task.span", "[10, 20]", "probe/macro_f1"),
+        (PROBED, "folds.segments", "[100, 200]", "probe/accuracy"),
         (CLASSIFIED, "task.class_weight", "[balanced, none]", "val/macro_f1"),
         (CLASSIFIED, "folds.segments", "[10, 20]", "val/macro_f1"),
     ],
@@ -268,7 +293,10 @@ def test_settings_that_mean_what_older_versions_did_leave_the_digest_as_it_was()
     assert other.digest() != other.model_copy(update={"task": MaskedValues(span=5, validation=None)}).digest()
 
 
-BUNDLED = [*sorted(STUDIES.glob("*.yaml")), EXAMPLES / "small_pretext.yaml", EXAMPLES / "pretrain_contrastive.yaml"]
+BUNDLED = [
+    *sorted(STUDIES.glob("*.yaml")),
+    *(EXAMPLES / f"{name}.yaml" for name in ("small_pretext", "pretrain_contrastive", "pretrain_by_probe")),
+]
 
 
 @pytest.mark.parametrize("path", BUNDLED, ids=lambda path: path.stem)

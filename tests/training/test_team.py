@@ -21,7 +21,7 @@ from emotune.training.workers import WorkerGroup, joined
 from tests.training.conftest import tiny_experiment
 
 TASKS = {
-    "masked values": {"kind": "masked_values", "head": 8},
+    "masked values": {"kind": "masked_values", "head": 8, "probe": {"target": "arousal"}},
     "classify": {"kind": "classify", "hidden": (8,), "dropout": 0.2},
     "transformations": {"kind": "recognise_transformation", "hidden": 8, "dropout": 0.2},
     "contrastive": {"kind": "contrastive", "group": 4, "projection": 8},
@@ -94,7 +94,8 @@ def test_a_changing_number_of_workers_gives_the_result_of_a_single_worker(
         if task["kind"] == "recognise_transformation"
         else {"feedforward": 16, "dropout": 0.2, "attention_dropout": 0.2}
     )
-    experiment = tiny_experiment(store.path, task=task, model=model | kind, epochs=3)
+    folds = {"segments": 40, "validation": 0.4}  # a probe is scored on two people
+    experiment = tiny_experiment(store.path, task=task, model=model | kind, epochs=3, folds=folds)
     training_data = experiment.training_data(store)
     steps = -(-len(training_data.fold.train) // experiment.batch_size)
     together(1, experiment, tmp_path, stop=(3, 0))
@@ -104,6 +105,7 @@ def test_a_changing_number_of_workers_gives_the_result_of_a_single_worker(
     for mine, theirs in zip(history, other_history, strict=True):
         for name in ("train/loss", "val/loss"):
             assert theirs[name] == pytest.approx(mine[name], rel=1e-5)
+        assert theirs.get("probe/macro_f1") == pytest.approx(mine.get("probe/macro_f1"), abs=0.02)
     for name, weight in weights.items():
         torch.testing.assert_close(other_weights[name], weight, rtol=1e-4, atol=1e-5, msg=name)
     seen = Counter(row for file in (tmp_path / "many").glob("seen-*") for row in file.read_text().split())

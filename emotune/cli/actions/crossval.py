@@ -127,7 +127,7 @@ def cross_validate(
     if search_state(records, alive=False) != "finished":
         return code, None
     result = read_cross_validation(records, training_data=training_data, notes=notes)
-    computed = _run_baselines(study, training_data) if baselines else None
+    computed = _run_baselines(study, training_data, destination=destination) if baselines else None
     if computed is not None:
         result = result.model_copy(update={"baselines": computed.folds})
     folder.storage.write(RESULT_FILE, (result.model_dump_json(indent=1) + "\n").encode())
@@ -135,10 +135,16 @@ def cross_validate(
     return code, result
 
 
-def _run_baselines(study: Study, training_data: Mapping[int, TrainingData]) -> BaselineResults:
-    classes = getattr(study.base.task, "classes", ())
+def _run_baselines(
+    study: Study, training_data: Mapping[int, TrainingData], *, destination: Destination
+) -> BaselineResults:
+    classes, start = getattr(study.base.task, "classes", ()), study.base.start
+    encoders = None
+    if start is not None and start.weights == "pretrained":
+        checkpoints = find_encoders(study, destination)
+        encoders = {number: checkpoints[start.which(study.base.in_fold(number).folds)] for number in training_data}
     with progress_bar("baselines") as progress:
-        return run_baselines(training_data, classes=classes, seed=study.base.seed, progress=progress)
+        return run_baselines(training_data, classes=classes, seed=study.base.seed, encoders=encoders, progress=progress)
 
 
 def _keep_predictions(folder: SearchFolder, *, baselines: BaselineResults | None) -> None:

@@ -91,7 +91,7 @@ def _as_started(study: Study, folder: SearchFolder) -> Study:
 
 
 def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]:
-    """Return a study with its store's path filled in, and the opened store; print the share of high labels.
+    """Return a study with its store's path filled in, and the opened store; print its labels or those of its probe.
 
     A study whose run has started gets the defaults of its start. All that can be known from the store's index is
     checked here, before encoders are loaded and Ray is started.
@@ -105,6 +105,8 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
     training_data = study.base.select(store)
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
+    if training_data.probe is not None:
+        print_message(training_data.probe.text)
     return study, store
 
 
