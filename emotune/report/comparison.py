@@ -16,6 +16,7 @@ SHARED = (
     "last",
     "objective",
     "configurations",
+    "metrics",
     "incumbents",
     "best",
     "baselines",

@@ -58,6 +58,8 @@ class SearchSettings(Settings):
     others)."""
     order: Literal["strict", "free"] = "strict"
     """``strict``: decide on a virtual clock (reproducible with several workers); ``free``: use each result at once."""
+    ranking: Literal["loss", "pareto"] = "loss"
+    """``loss``: results are compared by one loss; ``pareto``: they are scores of several losses or with constraints."""
     random_fraction: float = Field(default=0.2, ge=0, le=1)
     """Fraction of random configurations beside those of the model; see also `random_share`."""
     earlier: tuple[dict[str, Value], ...] = ()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from emotune.search.criteria import Criteria
 from emotune.search.ranking import Result, best
 from emotune.search.records import (
     Closed,
@@ -279,7 +280,8 @@ class MlflowContent:
             return
         before = self.best
         known = [] if before is None else [before]
-        self.best = best([*known, (evaluation, record.objective)], mode=objective.get("mode", "min"))
+        result = Criteria.recorded(self.opened.study).ranked(evaluation, record)
+        self.best = best([*known, result], mode=objective.get("mode", "min"))
         assert self.best is not None
         self._mark_best(before, updates, time=record.time)
         time = _milliseconds(record.time)
