@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-RULE = "the best configuration is that of the front with the best first objective"
+RULE = "the best configuration is the one of the front with the best first objective"
 """How one configuration is chosen among several objectives."""
 
 NONE_FEASIBLE = "no result meets the constraints; the best configuration is that with the least violation"
