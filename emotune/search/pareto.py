@@ -16,10 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from emotune.search.records import Evaluation
 
 Losses = tuple[float, ...]
+Vector = Float[np.ndarray, " result"]
 
 
 class Score(NamedTuple):
@@ -175,23 +177,22 @@ def scalarise(scores: Mapping[int, Score], *, weights: Sequence[float]) -> dict[
         Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 2006, equation 2.
     """
     feasible = {number: score.losses for number, score in scores.items() if not score.violation > 0}
-    columns = [_unit(column) for column in zip(*feasible.values(), strict=True)]
-    losses: dict[int, float] = {}
-    for number, units in zip(feasible, zip(*columns, strict=True), strict=True):
-        weighted = [weight * unit for weight, unit in zip(weights, units, strict=True)]
-        losses[number] = max(weighted) + AUGMENTATION * math.fsum(weighted)
-    if len(weights) == 1:
-        losses = {number: values[0] for number, values in feasible.items()}
+    losses = {number: values[0] for number, values in feasible.items()}
+    if len(weights) > 1 and feasible:
+        columns = np.array(list(feasible.values())).T
+        weighted = np.array([weight * _unit(column) for weight, column in zip(weights, columns, strict=True)])
+        scalars = weighted.max(axis=0) + AUGMENTATION * weighted.sum(axis=0)
+        losses = dict(zip(feasible, scalars.tolist(), strict=True))
     highest = max(losses.values(), default=0.0)
     spread = highest - min(losses.values(), default=0.0) or 1.0
     infeasible = {number: score.violation for number, score in scores.items() if score.violation > 0}
     return losses | {number: highest + spread * math.log1p(violation) for number, violation in infeasible.items()}
 
 
-def _unit(column: Sequence[float]) -> list[float]:
+def _unit(column: Vector) -> Vector:
     """Return values scaled to [0, 1], by their logarithm if they span a large factor; 0 if all are equal."""
-    lowest, highest = min(column), max(column)
+    lowest, highest = column.min(), column.max()
     if lowest > 0 and highest / LOGARITHMIC_FACTOR > lowest:
-        return _unit([math.log(value / lowest) for value in column])
+        return _unit(np.log(column) - np.log(lowest))
     spread = highest / 2 - lowest / 2  # halves: the difference of two floats can be infinite
-    return [(value / 2 - lowest / 2) / spread if spread > 0 else 0.0 for value in column]
+    return (column / 2 - lowest / 2) / spread if spread > 0 else np.zeros(len(column))
