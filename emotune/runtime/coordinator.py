@@ -264,7 +264,7 @@ class Coordinator:
     def _end(
         self, evaluation: Evaluation, *, measured: dict[str, float] | None = None, failure: Failure | None = None
     ) -> None:
-        """Record the values of an evaluation's metrics, or why it has none, and tell the optimizer."""
+        """Record the values of an evaluation's metrics, or why it has none, and pass the result to the optimizer."""
         objective = None if measured is None else measured[self._criteria.metrics[0]]
         self._write(
             Ended(
