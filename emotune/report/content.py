@@ -90,7 +90,6 @@ def page_content(source: Source) -> Document:
     known = [value for value in table["objective"].tolist() if not _is_missing(value)]
     scale = objective_axis(objective.metric, known, mode=objective.mode)
     best = find_best(results, mode=objective.mode)
-    cost = cost_of(records, trials_per_gpu=source.trials_per_gpu)
     return {
         "name": first.name,
         "purpose": first.purpose,
@@ -104,8 +103,7 @@ def page_content(source: Source) -> Document:
         "settings": [axis.model_dump(mode="json") for axis in axes],
         "objective_axis": None if scale is None else scale.model_dump(mode="json"),
         "configurations": _configuration_columns(table, axes=axes, scale=scale, metrics=metrics),
-        "metrics": list(metrics),
-        "criteria": criteria_document(records, results),
+        **_criteria(records, metrics=metrics),
         "rungs": _rung_results(records),
         "best": None if best is None else best.model_dump(mode="json", exclude_none=True),
         "warning": shortfall(records) if "budget" in first.study and "objective" in first.study else None,
@@ -120,11 +118,7 @@ def page_content(source: Source) -> Document:
         "scores": _scores(records),
         "failures": _failures(records),
         "timeline": timeline_of(records).model_dump(mode="json"),
-        "cost": {
-            **cost.model_dump(mode="json"),
-            "saved_s": cost.saved_s,
-            "price_per_hour": source.price_per_hour,
-        },
+        "cost": _cost(source),
         "removed": removed_checkpoints(records).model_dump(mode="json"),
         "evaluations": len(results),
         "failed": sum(result.status == "failed" for result in results),
@@ -133,6 +127,16 @@ def page_content(source: Source) -> Document:
         "crossval": _cross_validation(source),
         **_provenance(records),
     }
+
+
+def _criteria(records: Sequence[Record], *, metrics: Sequence[str]) -> Document:
+    """Return the metrics after the first one, and the objectives and constraints with the front."""
+    return {"metrics": list(metrics), "criteria": criteria_document(records, evaluation_results(records))}
+
+
+def _cost(source: Source) -> Document:
+    cost = cost_of(source.records, trials_per_gpu=source.trials_per_gpu)
+    return {**cost.model_dump(mode="json"), "saved_s": cost.saved_s, "price_per_hour": source.price_per_hour}
 
 
 def _provenance(records: Sequence[Record]) -> Document:

@@ -62,8 +62,7 @@ class SearchState(Settings):
     def as_document(self) -> dict[str, Any]:
         """Return it as plain JSON, without what only searches with scores or retries have."""
         document = self.model_dump(mode="json", exclude=None if self.retries else {"retries"})
-        if document["settings"]["ranking"] == "loss":
-            del document["settings"]["ranking"]
+        if "ranking" not in document["settings"]:
             for outcome in document["evaluations"]:
                 del outcome["score"]
         return document
