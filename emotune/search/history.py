@@ -44,7 +44,7 @@ class History:
         admits: Callable[[dict[str, Value]], bool] = lambda values: True,
     ) -> None:
         self.earlier = tuple(earlier)
-        self._admits = admits
+        self.admits = admits
         self.encoding = Encoding(space)
         self._size = space.estimate_size()
         self._configurations: list[dict[str, Value]] = []
@@ -109,7 +109,7 @@ class History:
 
     def excludes(self, values: dict[str, Value]) -> bool:
         """Return whether the configuration may not be trained, or was decided before and not the whole space was."""
-        return (len(self._keys) < self._size and key_of(values) in self._keys) or not self._admits(values)
+        return (len(self._keys) < self._size and key_of(values) in self._keys) or not self.admits(values)
 
     def with_losses(self, losses: Mapping[int, Mapping[int, float]]) -> "History":
         """Return the history with other losses by rung and configuration; those without one have failed."""

@@ -204,11 +204,14 @@ def prior_comparisons(history: History) -> tuple[float, int]:
 
 
 def _random_values(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Values:
-    """Draw from the distributions of the space, a new configuration if possible."""
+    """Draw from the distributions of the space: a new configuration if possible, else one that may be trained."""
     space.seed(int(generator.integers(2**32)))
     values = values_of(space.sample_configuration())
+    decided_before = None
     for _ in range(MAX_RANDOM_DRAWS):
         if not history.excludes(values):
             break
+        if history.admits(values):
+            decided_before = values
         values = values_of(space.sample_configuration())
-    return values
+    return values if decided_before is None or history.admits(values) else decided_before

@@ -63,7 +63,7 @@ class Study(SearchDefinition):
         limit = self.constraints.get(PARAMETERS)
         if limit is None or not self.base.store:
             return True
-        return not limit.violation(self.parameters(values))
+        return not limit.violation(float(self.parameters(values)))
 
     def parameters(self, values: Mapping[str, Any]) -> int:
         """Return the number of trainable parameters of a configuration. The store's index is read once.
