@@ -153,11 +153,12 @@ class Worker:
 
     def _quantities(self, segments_per_second: float) -> dict[str, float]:
         """Return the metrics of the study that are no results of training: the size of the network, and the time."""
-        quantities = {
-            PARAMETERS: float(trainable_parameters(self.state.objective)),
-            SECONDS_PER_EPOCH: len(self.training_data.fold.train) / segments_per_second,
-        }
-        return {name: value for name, value in quantities.items() if name in self.job.metrics}
+        quantities: dict[str, float] = {}
+        if PARAMETERS in self.job.metrics:
+            quantities[PARAMETERS] = float(trainable_parameters(self.state.objective))
+        if SECONDS_PER_EPOCH in self.job.metrics:
+            quantities[SECONDS_PER_EPOCH] = len(self.training_data.fold.train) / segments_per_second
+        return quantities
 
     def _measure_test(self) -> dict[str, float]:
         rows = self.training_data.fold.test
