@@ -12,10 +12,11 @@ from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.randomness import stream
 from emotune.search.clock import VirtualClock
 from emotune.search.history import History
-from emotune.search.pareto import Score, Scoreboard
+from emotune.search.pareto import Score
 from emotune.search.proposals import Proposal, decide
 from emotune.search.records import Evaluation, Value
 from emotune.search.schedule import Plan, plan_of
+from emotune.search.scoreboard import Scoreboard
 from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
 from emotune.search.state import SearchState, finite, outcome_of, parse_state, record_loss

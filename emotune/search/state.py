@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from emotune.base import Settings
 from emotune.errors import DamageError, SettingsError
-from emotune.search.pareto import Score, Scoreboard
+from emotune.search.pareto import Score
 from emotune.search.records import Evaluation
+from emotune.search.scoreboard import Scoreboard
 from emotune.search.stopping import Change, Extension, Resize, Retry
 
 

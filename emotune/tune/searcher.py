@@ -5,7 +5,7 @@ import json
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -72,7 +72,7 @@ class EmotuneSearch(Searcher):
         space: ConfigurationSpace,
         *,
         budget: Budget,
-        metric: str,
+        metric: str | Sequence[str],
         mode: str,
         name: str,
         storage: str | Path | None = None,

@@ -11,9 +11,10 @@ from benchmarks.several_objectives import run
 from emotune.errors import SettingsError
 from emotune.search import Optimizer
 from emotune.search.criteria import Constraint, Criteria, StudyObjective
-from emotune.search.pareto import Score, dominates, pareto_order, scalarise
+from emotune.search.pareto import Score, dominates, pareto_order
 from emotune.search.ranking import Result, best, front, ordered
 from emotune.search.records import Evaluation
+from emotune.search.scoreboard import scalarise
 from tests.search.checker import positions
 from tests.search.searching import mixed_space, table
 
