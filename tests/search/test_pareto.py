@@ -147,7 +147,7 @@ def test_configurations_that_are_not_admitted_are_not_proposed() -> None:
     options: dict[str, Any] = {"admits": lambda values: values["model.layers"] <= 3, "evaluations": 30, "max_budget": 3}
     optimizer = Optimizer(mixed_space(), **options)
     while (asked := optimizer.ask()) is not None:
-        assert asked.values["model.layers"] <= 3
+        assert int(asked.values["model.layers"]) <= 3
         optimizer.tell(asked.id, float(asked.id % 5))
 
 
