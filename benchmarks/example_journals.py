@@ -10,8 +10,9 @@ from typing import Any, Literal
 from emotune.evaluation.crossval import cross_validation_study
 from emotune.experiment import Experiment
 from emotune.search import Evaluation
+from emotune.search.criteria import StudyObjective
 from emotune.search.records import Closed, Ended, EpochDone, Opened, Record, Started
-from emotune.study.definition import Budget, StudyObjective
+from emotune.study.definition import Budget
 from emotune.study.resume import make_optimizer
 from emotune.study.study import Study
 

@@ -17,9 +17,9 @@ from benchmarks.markdown import markdown
 from emotune.randomness import stream
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Optimizer
+from emotune.search.criteria import MINIMISED
 from emotune.search.records import Opened
 from emotune.storage import LocalLog
-from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
 
 DIMENSIONS = 8
@@ -96,7 +96,7 @@ def driver_memory(sizes: Sequence[int], *, folder: Path) -> dict[int, float]:
     mib: dict[int, float] = {}
     with Journal.open(LocalLog(folder / "journal.jsonl"), owner="overhead") as journal:
         journal.append(first)
-        coordinator = Coordinator(optimizer, journal=journal, objective=StudyObjective(metric="val/loss", mode="min"))
+        coordinator = Coordinator(optimizer, journal=journal, criteria=MINIMISED)
         for number in range(1, max(sizes) + 1):
             evaluation = coordinator.next_evaluation()
             assert evaluation is not None

@@ -34,10 +34,10 @@ from emotune.runtime.step_report import StepReport
 from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
 from emotune.runtime.worker import Job
 from emotune.search import Evaluation, Optimizer
+from emotune.search.criteria import Criteria, StudyObjective
 from emotune.search.records import Ended, Opened, Record
 from emotune.search.settings import virtual_workers
 from emotune.storage import LocalLog, LocalStorage
-from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
 from emotune.training.epoch_report import EpochReport
 
@@ -173,7 +173,10 @@ def run_emotune(given: argparse.Namespace, *, sleep: Sleep, memory: MemoryRecord
         journal.append(first)
         searcher = CoordinatorSearcher(
             Coordinator(
-                optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min"), observers=[count_ends]
+                optimizer,
+                journal=journal,
+                criteria=Criteria((StudyObjective(metric=METRIC, mode="min"),)),
+                observers=[count_ends],
             ),
             make_job=lambda evaluation: _job(evaluation, folder=given.folder),
             concurrency=given.workers,

@@ -30,9 +30,10 @@ from emotune.runtime.step_report import StepReport
 from emotune.runtime.tune_adapter import CoordinatorSearcher, run_trials
 from emotune.runtime.worker import Job
 from emotune.search import Evaluation
+from emotune.search.criteria import Criteria, StudyObjective
 from emotune.search.records import Opened, Started
 from emotune.storage import LocalLog, LocalStorage
-from emotune.study.definition import Budget, StudyObjective
+from emotune.study.definition import Budget
 from emotune.study.journal import Journal
 from emotune.study.resume import optimizer_from_records
 from emotune.training.epoch_report import EpochReport
@@ -114,7 +115,7 @@ def run_emotune(*, seconds: float, folder: Path) -> list[list[Any]]:
             journal.append(Opened(time=time.time(), name="resume", **about))
         optimizer = optimizer_from_records(space(), journal.records, settings=settings)
         searcher = CoordinatorSearcher(
-            Coordinator(optimizer, journal=journal, objective=StudyObjective(metric=METRIC, mode="min")),
+            Coordinator(optimizer, journal=journal, criteria=Criteria((StudyObjective(metric=METRIC, mode="min"),))),
             make_job=lambda evaluation: _job(evaluation, folder=folder),
             concurrency=WORKERS,
             stop_request=lambda: None,

@@ -23,8 +23,9 @@ from emotune.models import Model, Transformer
 from emotune.models.features import check_features
 from emotune.models.weights import load_pretrained
 from emotune.randomness import derive_seed, stream
-from emotune.tasks import Classify, MaskedValues, Task
+from emotune.tasks import Classify, MaskedValues, Objective, Task
 from emotune.tasks.aggregation import NARROWED_WIDTH
+from emotune.tasks.base import trainable_parameters
 from emotune.tasks.probe import ProbeData
 from emotune.training.checkpoints import read_weights
 from emotune.training.execution import Compute, ExecutionPlan, choose_device, choose_execution
@@ -310,15 +311,23 @@ class Experiment(Settings):
 
         Weights are a function of ``seed``; torch's global generator is left as it was.
         """
-        channels = training_data.store.signal.shape[1]
-        train_labels = None if training_data.labels is None else training_data.labels[training_data.fold.train]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
-            encoder = self.model.build(channels=channels)
-            objective = self.task.build(encoder, channels=channels, labels=train_labels)
+            objective = self._build(training_data)
         execution = self.execution(training_data.store, segments=len(training_data.fold.train))
         execution.prepare(objective)
         return TrainState(objective, self.optim.build(objective, fused=execution.fused_optimiser), execution=execution)
+
+    def _build(self, training_data: TrainingData) -> Objective:
+        channels = training_data.store.signal.shape[1]
+        train_labels = None if training_data.labels is None else training_data.labels[training_data.fold.train]
+        encoder = self.model.build(channels=channels)
+        return self.task.build(encoder, channels=channels, labels=train_labels)
+
+    def parameters(self, training_data: TrainingData) -> int:
+        """Return the number of trainable parameters of encoder and head; nothing is allocated."""
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return trainable_parameters(self._build(training_data))
 
     def execution(self, store: SegmentStore, *, segments: int = 0) -> ExecutionPlan:
         """Return how the experiment is computed on this machine.

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Best:
-    """The best configuration of a search: among those that were trained longest, the one with the best objective."""
+    """The best configuration of a search: among those that were trained longest, the one with the best objective.
+
+    With several objectives it is the one of the Pareto front with the best first objective.
+    """
 
     config_id: int
     """Number of the configuration."""
@@ -120,6 +123,26 @@ class Result:
         )
 
     @property
+    def front(self) -> "pd.DataFrame":
+        """The Pareto front, one row per configuration, the best of the first objective first.
+
+        Columns are ``config_id``, ``epochs``, the metrics of the objectives and constraints, and the values. With one
+        objective it has the best configuration alone; it is empty while no result meets the constraints.
+        """
+        import pandas as pd  # noqa: PLC0415 (it takes half a second)
+
+        document = self.document
+        single = [] if document["best"] is None or document.get("feasible") == 0 else [document["best"]]
+        metric = document["objective"]["metric"]
+        rows = [
+            {"config_id": entry["config_id"], "epochs": entry["epochs"]}
+            | entry.get("measured", {metric: entry["objective"]})
+            | entry["values"]
+            for entry in document.get("front", single)
+        ]
+        return pd.DataFrame(rows, columns=None if rows else ["config_id", "epochs", metric])
+
+    @property
     def table(self) -> "pd.DataFrame":
         """The evaluations, one row each, in the order of their decisions; the values are columns of their own names."""
         import pandas as pd  # noqa: PLC0415 (it takes half a second)
@@ -127,7 +150,8 @@ class Result:
         evaluations = self.document["evaluations"]
         names = dict.fromkeys(name for evaluation in evaluations for name in evaluation["values"])
         rows = [
-            {key: value for key, value in evaluation.items() if key != "values"}
+            {key: value for key, value in evaluation.items() if key not in {"values", "measured"}}
+            | evaluation.get("measured", {})
             | {name: evaluation["values"].get(name) for name in names}
             for evaluation in evaluations
         ]

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from emotune.study.definition import Budget
 
 
+Mode = Literal["min", "max"]
+"""Whether a metric is minimised or maximised."""
+
+
 def search(  # noqa: PLR0913 (the options of a search, all by name)
     study: str | Path | type | Callable[..., Any],
     *,
@@ -38,8 +42,9 @@ def search(  # noqa: PLR0913 (the options of a search, all by name)
     fresh: bool = False,
     space: "ConfigurationSpace | None" = None,
     budget: "Budget | None" = None,
-    metric: str | None = None,
-    mode: Literal["min", "max"] = "min",
+    metric: str | Sequence[str] | None = None,
+    mode: Mode | Sequence[Mode] = "min",
+    constraints: Mapping[str, Mapping[str, float]] | None = None,
     searcher: Mapping[str, Any] | None = None,
     constants: Mapping[str, Any] | None = None,
     resources: Mapping[str, float] | None = None,
@@ -74,8 +79,9 @@ def search(  # noqa: PLR0913 (the options of a search, all by name)
         fresh: Start again under the same name; old results are kept under another name.
         space: Search space of a trainable.
         budget: Budget of a trainable: epochs of the first and the last rung, and when the search ends.
-        metric: Name of the metric of a trainable that is optimised.
-        mode: Whether ``metric`` is minimised or maximised.
+        metric: Name of the metric of a trainable that is optimised, or a list of several.
+        mode: Whether ``metric`` is minimised or maximised; a list for several.
+        constraints: Allowed ranges of metrics of a trainable, for example ``{"size": {"max": 3e6}}``.
         searcher: The searcher of a trainable and its options, as in a study, for example ``{"kind": "bohb"}``.
         constants: Entries of a trainable's configuration that are not searched. They decide the results.
         resources: Ray resources of an evaluation of a trainable, for example ``{"CPU": 1, "GPU": 0.5}``.
@@ -96,7 +102,7 @@ def search(  # noqa: PLR0913 (the options of a search, all by name)
     return _search(study, options=dict(locals()))
 
 
-TRAINABLE_OPTIONS = ("space", "budget", "metric", "searcher", "constants", "resources", "patience")
+TRAINABLE_OPTIONS = ("space", "budget", "metric", "constraints", "searcher", "constants", "resources", "patience")
 """Arguments of `search` that describe a trainable, beside ``mode``."""
 
 
@@ -129,7 +135,7 @@ def _request(label: str, options: Mapping[str, Any]) -> "SearchRequest":
 
 
 def _search_trainable(
-    trainable: Any, request: "SearchRequest", *, settings: dict[str, Any], mode: str
+    trainable: Any, request: "SearchRequest", *, settings: dict[str, Any], mode: str | Sequence[str]
 ) -> tuple[str, int]:
     """Run the search of a trainable; returns the name of the search and the exit code."""
     from emotune.cli.actions.search import SearchStart

@@ -19,8 +19,9 @@ from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.statistics import Comparison, Interval, corrected_t_test, mean_interval, paired_t_test
 from emotune.experiment import Experiment
+from emotune.search.criteria import StudyObjective
 from emotune.search.records import Record, Value
-from emotune.study.definition import Budget, StudyObjective
+from emotune.study.definition import Budget
 from emotune.study.results import evaluation_results, last_metrics, opened
 from emotune.study.study import Study
 from emotune.tasks.scores import label_scores, majority_label

@@ -17,6 +17,7 @@ SHARED = (
     "last",
     "objective",
     "configurations",
+    "metrics",
     "incumbents",
     "best",
     "baselines",

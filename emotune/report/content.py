@@ -17,6 +17,7 @@ from emotune.report.dependence import partial_dependence
 from emotune.report.estimates import estimate_document
 from emotune.report.importance import setting_importances
 from emotune.report.journal_tables import (
+    further_metrics,
     held_out_scores,
     incumbents,
     leaderboard,
@@ -31,6 +32,7 @@ from emotune.search.records import Record, Value
 from emotune.search.stopping import in_words
 from emotune.study.folder import SearchFolder
 from emotune.study.results import (
+    criteria_document,
     ended_outcomes,
     evaluation_results,
     find_best,
@@ -85,7 +87,9 @@ def page_content(source: Source) -> Document:
     first, objective = opened(records), objective_of(records)
     results = evaluation_results(records)
     table = leaderboard(records)
-    axes = setting_axes(first.study, _configurations(table)) if first.purpose == "configuration" else []
+    metrics = further_metrics(records)
+    is_search = first.purpose == "configuration"
+    axes = setting_axes(first.study, _configurations(table, metrics=metrics)) if is_search else []
     known = [value for value in table["objective"].tolist() if not _is_missing(value)]
     scale = objective_axis(objective.metric, known, mode=objective.mode)
     best = find_best(results, mode=objective.mode)
@@ -101,9 +105,10 @@ def page_content(source: Source) -> Document:
         "searcher": dict(first.study.get("searcher") or {}).get("kind", "bohb"),
         "settings": [axis.model_dump(mode="json") for axis in axes],
         "objective_axis": None if scale is None else scale.model_dump(mode="json"),
-        "configurations": _configuration_columns(table, axes=axes, scale=scale),
+        "configurations": _configuration_columns(table, axes=axes, scale=scale, metrics=metrics),
+        **_criteria(records, metrics=metrics),
         "rungs": _rung_results(records),
-        "best": None if best is None else best.model_dump(mode="json"),
+        "best": None if best is None else best.model_dump(mode="json", exclude_none=True),
         "warning": shortfall(records) if "budget" in first.study and "objective" in first.study else None,
         "commands": _commands(source, found=best is not None),
         "curves": _curves(records, table=table),
@@ -127,6 +132,11 @@ def page_content(source: Source) -> Document:
         "crossval": _cross_validation(source),
         **_provenance(records),
     }
+
+
+def _criteria(records: Sequence[Record], *, metrics: Sequence[str]) -> Document:
+    """Return the metrics after the first one, and the objectives and constraints with the front."""
+    return {"metrics": list(metrics), "criteria": criteria_document(records, evaluation_results(records))}
 
 
 def _cost(source: Source) -> Document:
@@ -154,9 +164,9 @@ def _task(source: Source) -> str:
     return str((base.get("task") or {}).get("kind", ""))
 
 
-def _configurations(table: pd.DataFrame) -> list[dict[str, Value]]:
-    """Return the values of each row of the leaderboard, without the absent ones."""
-    names = list(table.columns)[len(FIXED_COLUMNS) :]
+def _configurations(table: pd.DataFrame, *, metrics: Sequence[str]) -> list[dict[str, Value]]:
+    """Return the values of each row of the leaderboard, without the absent ones and the further metrics."""
+    names = [name for name in table.columns if name not in {*FIXED_COLUMNS, *metrics}]
     columns = {name: table[name].tolist() for name in names}
     return [
         {name: values[row] for name, values in columns.items() if not _is_missing(values[row])}
@@ -168,13 +178,16 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value  # noqa: PLR0124 - NaN, the missing value of pandas
 
 
-def _configuration_columns(table: pd.DataFrame, *, axes: Sequence[SettingAxis], scale: SettingAxis | None) -> Document:
+def _configuration_columns(
+    table: pd.DataFrame, *, axes: Sequence[SettingAxis], scale: SettingAxis | None, metrics: Sequence[str]
+) -> Document:
     """Return the leaderboard by columns, with the positions of the settings and the objective on their axes."""
-    configurations = _configurations(table)
+    configurations = _configurations(table, metrics=metrics)
     objectives = _plain(table["objective"])
     return {
         **{name: _plain(table[name]) for name in FIXED_COLUMNS},
         "values": configurations,
+        "measured": {name: _plain(table[name]) for name in metrics},
         "positions": [[axis.position(values.get(axis.name)) for axis in axes] for values in configurations],
         "objective_position": [
             None if scale is None or value is None else min(1.0, max(0.0, scale.position(value) or 0.0))

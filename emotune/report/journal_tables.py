@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emotune.search.ranking import Result, best, rank
+from emotune.search.ranking import Result, best, ordered
 from emotune.search.records import EpochDone, Record
-from emotune.study.results import EvaluationResult, evaluation_results, opened, reliability_of_rungs
+from emotune.study.results import EvaluationResult, criteria_of, evaluation_results, opened, reliability_of_rungs
 
 MIN_RANDOM_RESULTS = 4
 """Random configurations with a result at the largest budget that the curve of a random search needs."""
@@ -33,12 +33,13 @@ def objective_of(records: Sequence[Record]) -> Objective:
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """Return one row per configuration, the best first.
 
-    Configurations are ordered by `emotune.search.ranking.rank` of their last result. Those without a result come
+    Configurations are in the order `emotune.search.ranking.ordered` of their last result. Those without a result come
     last, by number.
 
     Returns:
         Columns ``config``, ``epochs`` (trained with a result), ``objective``, ``status`` (of the last
-        evaluation), ``origin``, ``bracket``, ``seconds`` (training time), and one per searched value.
+        evaluation), ``origin``, ``bracket``, ``seconds`` (training time), and one per searched value. With several
+        objectives or constraints, one per further metric after ``objective``.
     """
     groups: dict[int, list[EvaluationResult]] = {}
     for result in evaluation_results(records):
@@ -46,31 +47,36 @@ def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     columns = ["config", "epochs", "objective", "status", "origin", "bracket", "seconds"]
     mode = objective_of(records).mode
     done = {number: _last_result(results) for number, results in groups.items()}
-    ranks = {number: rank(result, mode=mode) for number, result in done.items() if result is not None}
-    order = [*sorted(ranks, key=ranks.__getitem__), *(number for number in groups if number not in ranks)]
+    known = {number: result for number, result in done.items() if result is not None}
+    order = [*ordered(known, mode=mode), *(number for number in groups if number not in known)]
     if not groups:
         return pd.DataFrame(columns=columns)
-    rows = [_row(results, result=done[number]) for number, results in groups.items()]
+    metrics = further_metrics(records)
+    rows = [_row(results, result=done[number], metrics=metrics) for number, results in groups.items()]
     return pd.DataFrame(rows, index=pd.Index(groups)).loc[order].reset_index(drop=True)
 
 
 def _last_result(results: list[EvaluationResult]) -> Result | None:
     """Return the last result of a configuration's evaluations that were done; None if there is none."""
-    done = [
-        Result(result.evaluation, result.objective)
-        for result in results
-        if result.status == "done" and result.objective is not None
-    ]
+    done = [result.ranked for result in results if result.ranked is not None]
     return done[-1] if done else None
 
 
-def _row(results: list[EvaluationResult], *, result: Result | None) -> dict[str, Any]:
+def further_metrics(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the metrics of the objectives after the first one, and of the constraints."""
+    criteria = criteria_of(records)
+    return criteria.metrics[1:] if criteria.has_scores else ()
+
+
+def _row(results: list[EvaluationResult], *, result: Result | None, metrics: Sequence[str]) -> dict[str, Any]:
     """Return the row of one configuration from its evaluations in the order of decisions, and its last result."""
     first, last = results[0], results[-1]
+    measured = next((other.measured or {} for other in reversed(results) if other.ranked is not None), {})
     return {
         "config": first.evaluation.config_id,
         "epochs": 0 if result is None else result.evaluation.to_epoch,
         "objective": None if result is None else result.objective,
+        **{name: measured.get(name) for name in metrics},
         "status": last.status,
         "origin": first.evaluation.origin,
         "bracket": first.evaluation.bracket,
@@ -101,6 +107,7 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
         best of the configurations trained longest.
     """
     mode, trained, rows = objective_of(records).mode, 0, []
+    criteria = criteria_of(records)
     incumbent: Result | None = None
     by_id = {result.evaluation.id: result for result in evaluation_results(records)}
     for record in records:
@@ -111,7 +118,7 @@ def incumbents(records: Sequence[Record]) -> pd.DataFrame:
         if record.objective is None:
             continue
         known = [] if incumbent is None else [incumbent]
-        incumbent = best([*known, (evaluation, record.objective)], mode=mode)
+        incumbent = best([*known, criteria.ranked(evaluation, record)], mode=mode)
         if incumbent is not None:
             seconds = record.time - records[0].time
             number = incumbent.evaluation.config_id

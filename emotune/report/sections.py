@@ -8,6 +8,7 @@ from emotune.report.content import Document
 from emotune.report.costs import price
 from emotune.report.estimates import estimate_rows
 from emotune.report.neighbours import nearest_configurations
+from emotune.study.front import RULE, describe_front
 
 TASKS = {
     "masked_values": "pre-training by predicting hidden spans of the signal",
@@ -31,6 +32,7 @@ def search_sections(content: Document) -> Document:
         "part_columns": _part_columns(content),
         "curves_left_out": _curves_left_out(content),
         "has_importance": any(rung["settings"] for rung in content["importance"]),
+        **_front(content),
         "has_agreement": any(pair["configurations"] >= 3 for pair in content["agreement"]),
         "wave_rows": _wave_rows(content),
         "neighbours": nearest_configurations(content) if content["purpose"] == "configuration" else [],
@@ -80,6 +82,7 @@ def _sections(content: Document) -> list[tuple[str, str]]:
     known = [
         ("best", "Best configuration" if is_search else "Result", True),
         ("data-used", "Data", True),
+        ("front", "Pareto front" if "objectives" in content["criteria"] else "Constraints", content["criteria"]),
         ("folds", "Folds", content["crossval"]),
         ("predictions", "Predictions", any(predictions.values())),
         ("curves", "Learning curves", content["curves"]),
@@ -228,6 +231,22 @@ def _cost_rows(content: Document) -> list[Document]:
 def _cost_columns(content: Document) -> list[str]:
     price = [] if content["cost"]["price_per_hour"] is None else ["price"]
     return ["", f"{content['cost']['unit']}-hours", *price, "meaning"]
+
+
+def _front(content: Document) -> Document:
+    """Return the lines about constraints, and the table of the Pareto front."""
+    criteria = content["criteria"]
+    lines = describe_front({**criteria, "best": content["best"]}) if criteria else []
+    members = criteria.get("front", [])
+    metrics = list(members[0]["measured"]) if members else []
+    rows = [{"config": entry["config_id"], "epochs": entry["epochs"], **entry["measured"]} for entry in members]
+    rule = f"{RULE[:1].upper()}{RULE[1:]}"
+    return {
+        "front_lines": lines,
+        "front_rule": rule,
+        "front_rows": rows,
+        "front_columns": ["config", "epochs", *metrics],
+    }
 
 
 def _classification(content: Document) -> Document:

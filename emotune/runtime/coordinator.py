@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from emotune.errors import SearchFailedError
 from emotune.runtime.failures import RULES, FailureRule
+from emotune.search.criteria import Criteria
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Record, Removed, Resized, Started
 from emotune.search.settings import virtual_workers
-from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Coordinator:
     Args:
         optimizer: The search core, with all decisions and results of the journal.
         journal: Open journal of the search, with its first record.
-        objective: Metric that is optimised, and its direction.
+        criteria: Metrics that are optimised, with their directions, and constraints.
         observers: Called with every record.
         time_is_up: Returns whether no further evaluation is decided; those that have begun are run to their end.
         on_end: Called after each result.
@@ -51,7 +51,7 @@ class Coordinator:
         optimizer: Optimizer,
         *,
         journal: Journal,
-        objective: StudyObjective,
+        criteria: Criteria,
         observers: Sequence[Observer] = (),
         time_is_up: Callable[[], bool] = lambda: False,
         on_end: Callable[["Coordinator"], None] = lambda coordinator: None,
@@ -62,7 +62,7 @@ class Coordinator:
         self.stopping = False
         self._journal = journal
         self._journal_checked_at = float("-inf")
-        self._objective = objective
+        self._criteria = criteria
         self._observers = observers
         self._unfinished = list(optimizer.running())
         self._running: dict[int, Evaluation] = {}
@@ -72,10 +72,10 @@ class Coordinator:
         self._saved: dict[int, tuple[int, int]] = {}
         self._similar: Counter[tuple[str, str]] = Counter()
         self._epochs: dict[int, int] = {}
-        self._objective_values: dict[int, float | None] = {}
+        self._measured: dict[int, dict[str, float | None]] = {}
         self._paused_until = 0.0
         for number, record in enumerate(journal.records):
-            self._update_objective(record)
+            self._update_measured(record)
             self._notify(record, number)
 
     @property
@@ -142,7 +142,7 @@ class Coordinator:
         """Record an epoch, unless the journal has it from before a restart.
 
         Raises:
-            SearchFailedError: The objective's metric is missing.
+            SearchFailedError: The metric of an objective or a constraint is missing.
         """
         evaluation = self._running[evaluation_id]
         if epoch <= self._epochs.get(evaluation.config_id, 0):
@@ -172,15 +172,16 @@ class Coordinator:
             self._attempts[evaluation_id] = 0
 
     def complete(self, evaluation_id: int) -> None:
-        """Record the end of an evaluation that reached its last epoch, whose objective is its result."""
+        """Record the end of an evaluation that reached its last epoch, whose metrics are its result."""
         evaluation = self._running[evaluation_id]
         assert self._epochs[evaluation.config_id] == evaluation.to_epoch
         self._stop_clock(evaluation_id)
-        objective = self._objective_values[evaluation.config_id]
-        failure = (
-            Failure(kind="diverged", message=f"{self._objective.metric} is not finite") if objective is None else None
-        )
-        self._end(evaluation, objective=objective, failure=failure)
+        measured = self._measured[evaluation.config_id]
+        lost = next((name for name, value in measured.items() if value is None), None)
+        if lost is not None:
+            self._end(evaluation, failure=Failure(kind="diverged", message=f"{lost} is not finite"))
+        else:
+            self._end(evaluation, measured={name: value for name, value in measured.items() if value is not None})
         self._similar.clear()
 
     def fail(self, evaluation_id: int, failure: Failure) -> None:
@@ -210,11 +211,11 @@ class Coordinator:
                 f"{failure.message}; nothing is lost, {rule.remedy} and start the same search again"
             )
         if rule.is_result:
-            self._end(evaluation, objective=None, failure=failure)
+            self._end(evaluation, failure=failure)
             self._similar.clear()
             return
         logger.error("evaluation %d failed: %s (values: %s)", evaluation_id, failure.message, evaluation.values)
-        self._end(evaluation, objective=None, failure=failure)
+        self._end(evaluation, failure=failure)
         self._stop_after_similar(failure)
 
     def _pause(self, rule: FailureRule, *, attempt: int) -> None:
@@ -266,7 +267,11 @@ class Coordinator:
         """Record how the driver ended."""
         self._write(record)
 
-    def _end(self, evaluation: Evaluation, *, objective: float | None, failure: Failure | None) -> None:
+    def _end(
+        self, evaluation: Evaluation, *, measured: dict[str, float] | None = None, failure: Failure | None = None
+    ) -> None:
+        """Record the values of an evaluation's metrics, or why it has none, and pass the result to the optimizer."""
+        objective = None if measured is None else measured[self._criteria.metrics[0]]
         self._write(
             Ended(
                 time=time.time(),
@@ -274,31 +279,33 @@ class Coordinator:
                 config_id=evaluation.config_id,
                 status="failed" if objective is None else "done",
                 objective=objective,
+                measured=measured if self._criteria.has_scores else None,
                 seconds=self._seconds[evaluation.id],
                 error=None if failure is None else failure.message,
                 failure_kind=None if failure is None else failure.kind,
             )
         )
-        self.optimizer.tell(evaluation.id, None if objective is None else self._objective.as_loss(objective))
+        self.optimizer.tell(evaluation.id, self._criteria.result(objective, measured=measured))
         del self._running[evaluation.id]
         self._on_end(self)
 
     def _write(self, record: Record, *, durable: bool = True) -> None:
         number = len(self._journal)
         self._journal.append(record, durable=durable)
-        self._update_objective(record)
+        self._update_measured(record)
         self._notify(record, number)
 
-    def _update_objective(self, record: Record) -> None:
+    def _update_measured(self, record: Record) -> None:
         if not isinstance(record, EpochDone):
             return
-        if self._objective.metric not in record.metrics:
-            raise SearchFailedError(
-                f"objective.metric: {self._objective.metric!r} is not reported; reported are "
-                f"{', '.join(sorted(record.metrics))}"
-            )
+        for name in self._criteria.metrics:
+            if name not in record.metrics:
+                raise SearchFailedError(
+                    f"{self._criteria.setting_of(name)}: {name!r} is not reported; reported are "
+                    f"{', '.join(sorted(record.metrics))}"
+                )
         self._epochs[record.config_id] = record.epoch
-        self._objective_values[record.config_id] = record.metrics[self._objective.metric]
+        self._measured[record.config_id] = {name: record.metrics[name] for name in self._criteria.metrics}
 
     def _notify(self, record: Record, number: int) -> None:
         for observer in self._observers:

@@ -98,7 +98,7 @@ def run_study(
         coordinator = Coordinator(
             optimizer,
             journal=journal,
-            objective=study.objective,
+            criteria=study.criteria,
             observers=observers,
             time_is_up=_time_limit(journal.records),
             on_end=retention.remove_when_due,
@@ -255,6 +255,7 @@ def _job_maker(
             "checkpoints": folder.checkpoints(evaluation.config_id),
             "crash_file": _crash_file(folder, evaluation, options=options),
             "requirements": requirements,
+            "metrics": workload.study.criteria.metrics,
         }
         return make(evaluation, common)
 

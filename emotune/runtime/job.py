@@ -25,6 +25,8 @@ class EvaluationJob(Settings):
     """Folder of the configuration's checkpoints, shared by driver and workers, or one that stands for a bucket's."""
     requirements: Requirements | None = None
     """What the machine of a worker must be able to access."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of the study's objectives and constraints."""
     crash_file: Path | None = None
     """File into which the process writes the signal that ends it; None: nowhere."""
 

@@ -39,6 +39,7 @@ from emotune.runtime.job import EvaluationJob, Pause
 from emotune.runtime.options import RunOptions
 from emotune.runtime.trainings import Training, training_of
 from emotune.runtime.workload import JobMaker, Workload
+from emotune.search.criteria import SECONDS_PER_EPOCH
 from emotune.search.records import Evaluation, Value
 from emotune.storage import Storage
 from emotune.storage.generations import (
@@ -71,8 +72,6 @@ class TrainableJob(EvaluationJob):
 
     config: dict[str, Any]
     """Values of the configuration, and the constants of the study."""
-    metric: str
-    """The metric that is optimised."""
     patience: float
     """Time (s) that the worker may be silent in any case; 0: without limit."""
     working_folder: Path
@@ -149,12 +148,17 @@ class TrainableWorker:
         if self.ended:
             return self.history[-1].metrics
         epoch = len(self.history) + 1
+        started = time.monotonic()
         result = self.training.train(epoch)
+        seconds = time.monotonic() - started
         self.ended = bool(result.get(DONE, False))
         metrics = metrics_of(result)
-        value = metrics.get(self.job.metric)
-        if value is not None and not math.isfinite(value):
-            raise TrainingDivergedError(f"{self.job.metric} is {value} after epoch {epoch}")
+        if SECONDS_PER_EPOCH in self.job.metrics:
+            metrics.setdefault(SECONDS_PER_EPOCH, seconds)
+        for name in self.job.metrics:
+            value = metrics.get(name, 0.0)
+            if not math.isfinite(value):
+                raise TrainingDivergedError(f"{name} is {value} after epoch {epoch}")
         return metrics
 
     def save_when_due(self) -> None:
@@ -294,7 +298,6 @@ class TrainableWorkload(Workload):
             return TrainableJob(
                 **common,
                 config=config,
-                metric=self.study.objective.metric,
                 patience=self.study.patience,
                 working_folder=Path.cwd(),
             )

@@ -18,9 +18,11 @@ from emotune.experiment import Experiment
 from emotune.runtime.cluster.access_check import this_node_name
 from emotune.runtime.evaluation import TrialTrainable
 from emotune.runtime.job import EvaluationJob
+from emotune.search.criteria import PARAMETERS, SECONDS_PER_EPOCH
 from emotune.storage import StorageField
 from emotune.storage.generations import fetch_generation, forget_unshared
 from emotune.tasks import Classify
+from emotune.tasks.base import trainable_parameters
 from emotune.tasks.classify import ClassifyObjective
 from emotune.tasks.scores import interval_half_width, majority_label
 from emotune.training.calibration import calibrate
@@ -136,6 +138,7 @@ class Worker:
                 break
             report.metrics.update(self._references)
             report.metrics.update(self._meter.metrics(report.metrics["train/segments_per_second"]))
+            report.metrics.update(self._quantities(report.metrics["train/segments_per_second"]))
             if self.job.experiment.keep == "best":
                 metric, mode = self.job.experiment.task.selection
                 self.state.keep_best(metric, mode=mode)
@@ -147,6 +150,15 @@ class Worker:
         reports = self.state.history[self._reported :]
         self._reported = self.state.epoch
         return reports
+
+    def _quantities(self, segments_per_second: float) -> dict[str, float]:
+        """Return the metrics of the study that are no results of training: the size of the network, and the time."""
+        quantities: dict[str, float] = {}
+        if PARAMETERS in self.job.metrics:
+            quantities[PARAMETERS] = float(trainable_parameters(self.state.objective))
+        if SECONDS_PER_EPOCH in self.job.metrics:
+            quantities[SECONDS_PER_EPOCH] = len(self.training_data.fold.train) / segments_per_second
+        return quantities
 
     def _measure_test(self) -> dict[str, float]:
         rows = self.training_data.fold.test

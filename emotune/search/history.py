@@ -1,8 +1,9 @@
 """What is known when a configuration is proposed: all configurations, as rows of numbers, and their results."""
 
 import bisect
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from ConfigSpace import ConfigurationSpace
@@ -32,10 +33,18 @@ class History:
     Args:
         space: The search space.
         earlier: Configurations known to be good before the search, the best first.
+        admits: Returns whether a configuration may be trained.
     """
 
-    def __init__(self, space: ConfigurationSpace, *, earlier: Sequence[dict[str, Value]] = ()) -> None:
+    def __init__(
+        self,
+        space: ConfigurationSpace,
+        *,
+        earlier: Sequence[dict[str, Value]] = (),
+        admits: Callable[[dict[str, Value]], bool] = lambda values: True,
+    ) -> None:
         self.earlier = tuple(earlier)
+        self.admits = admits
         self.encoding = Encoding(space)
         self._size = space.estimate_size()
         self._configurations: list[dict[str, Value]] = []
@@ -98,9 +107,19 @@ class History:
         """Return configuration number and loss of each result of a rung, sorted; failures have the loss infinity."""
         return self._results[rung]
 
-    def knows(self, values: Mapping[str, Value]) -> bool:
-        """Return whether the configuration was decided before; False once the whole space was."""
-        return len(self._keys) < self._size and key_of(values) in self._keys
+    def excludes(self, values: dict[str, Value]) -> bool:
+        """Return whether the configuration may not be trained, or was decided before and not the whole space was."""
+        return (len(self._keys) < self._size and key_of(values) in self._keys) or not self.admits(values)
+
+    def with_losses(self, losses: Mapping[int, Mapping[int, float]]) -> "History":
+        """Return the history with other losses by rung and configuration; those without one have failed."""
+        self.vectors()  # encoded once, for all later copies
+        changed = copy.copy(self)
+        changed._results = {
+            rung: [(number, losses.get(rung, {}).get(number, math.inf)) for number, _ in results]
+            for rung, results in self._results.items()
+        }
+        return changed
 
     def vectors(self) -> Rows:
         """Return all configurations as rows, by number; inactive values are NaN."""

@@ -4,7 +4,6 @@ import importlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, SupportsFloat
 
 from ConfigSpace import ConfigurationSpace
@@ -13,13 +12,15 @@ from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.randomness import stream
 from emotune.search.clock import VirtualClock
 from emotune.search.history import History
+from emotune.search.pareto import Score
 from emotune.search.proposals import Proposal, decide
 from emotune.search.records import Evaluation, Value
-from emotune.search.schedule import Plan, bracket_sizes, plan_of
+from emotune.search.schedule import Plan, plan_of
+from emotune.search.scoreboard import Scoreboard
 from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
-from emotune.search.state import SearchState, finite, outcome_of, parse_state
-from emotune.search.stopping import Change, Extension, Resize, Retry, in_words
+from emotune.search.state import SearchState, finite, outcome_of, parse_state, record_loss
+from emotune.search.stopping import Change, Extension, Resize, Retry, in_words, promotions_left
 from emotune.search.values import check_recorded, fitted_settings
 
 Cost = Callable[[dict[str, Value]], float]
@@ -44,8 +45,9 @@ class Optimizer:
         kind: A name in `emotune.search.settings.SEARCHERS`.
         evaluations: Number of evaluations after which the search ends; None for no such limit.
         brackets: Number of brackets after which the search ends; None for no such limit.
-        options: Further fields of `emotune.search.settings.SearchSettings`, and ``cost``: the virtual
-            seconds per epoch of a configuration (default: 1), which is not part of the state.
+        options: Further fields of `emotune.search.settings.SearchSettings`, and two functions of a configuration
+            that are not part of the state. ``cost``: virtual seconds per epoch (default: 1); ``admits``: whether it
+            may be trained (default: yes).
 
     Raises:
         SettingsError: A setting is impossible or unknown.
@@ -65,6 +67,7 @@ class Optimizer:
         **options: Any,
     ) -> None:
         cost: Cost | None = options.pop("cost", None)
+        admits = options.pop("admits", lambda values: True)
         named = {"seed": seed, "concurrency": concurrency, "evaluations": evaluations, "brackets": brackets}
         budget = {"min_budget": min_budget, "max_budget": max_budget, "eta": eta}
         settings = search_settings(kind, {**budget, **named, **options})
@@ -77,10 +80,11 @@ class Optimizer:
         self._evaluations: list[Evaluation] = []
         self._epochs = 0
         self._losses: dict[int, float] = {}
+        self._scoreboard = Scoreboard() if self.settings.ranking == "pareto" else None
         self._running: dict[int, Evaluation] = {}
         self._schedule = self.settings.new_schedule()
         self._clock = VirtualClock(self.settings.concurrency, see=self._see)
-        self._history = History(self._space, earlier=self.settings.earlier)
+        self._history = History(self._space, earlier=self.settings.earlier, admits=admits)
 
     def ask(self) -> Evaluation | None:
         """Return the next evaluation; None if it depends on a missing result, or the search is over."""
@@ -92,11 +96,13 @@ class Optimizer:
         self._start(evaluation)
         return evaluation
 
-    def tell(self, evaluation_id: int, loss: SupportsFloat | None) -> None:
-        """Record the result of an evaluation. None, nan and infinities are failures.
+    def tell(self, evaluation_id: int, loss: SupportsFloat | Score | None) -> None:
+        """Record the result of an evaluation: a loss, or a score with ``ranking="pareto"``.
+
+        None, nan and infinities are failures.
 
         Raises:
-            SettingsError: There is no such evaluation, or it has a result.
+            SettingsError: There is no such evaluation, it has a result, or the result is of the other kind.
         """
         if not 0 <= evaluation_id < len(self._evaluations):
             raise SettingsError(
@@ -104,9 +110,9 @@ class Optimizer:
             )
         if evaluation_id not in self._running:
             raise SettingsError(f"evaluation {evaluation_id} has a result; tell it once")
-        value = math.inf if loss is None else float(loss)
+        value = record_loss(loss, evaluation_id=evaluation_id, scoreboard=self._scoreboard)
         del self._running[evaluation_id]
-        self._losses[evaluation_id] = value if math.isfinite(value) else math.inf
+        self._losses[evaluation_id] = value
         if self.settings.order == "free":
             self._see(evaluation_id)
 
@@ -205,7 +211,7 @@ class Optimizer:
         return [self._running[number] for number in sorted(self._running)]
 
     def results(self) -> list[tuple[Evaluation, float | None]]:
-        """Return the evaluations that have a result, each with its loss; None for a failure."""
+        """Return the evaluations that have a result, each with its (first) loss; None for a failure."""
         ended = (evaluation for evaluation in self._evaluations if evaluation.id in self._losses)
         return [(evaluation, finite(self._losses[evaluation.id])) for evaluation in ended]
 
@@ -217,7 +223,9 @@ class Optimizer:
         """
         last = {evaluation.config_id: evaluation for evaluation in self._evaluations}
         top = len(self.settings.rung_budgets) - 1
-        candidates = self._schedule.candidates(self._promotions_left())
+        candidates = self._schedule.candidates(
+            promotions_left(self.settings, evaluations=len(self._evaluations), epochs=self._epochs)
+        )
         out = set()
         for config_id, evaluation in last.items():
             loss = self._losses.get(evaluation.id)
@@ -227,19 +235,6 @@ class Optimizer:
             if evaluation.rung == top or loss == math.inf or not (unseen or config_id in candidates):
                 out.add(config_id)
         return out
-
-    def _promotions_left(self) -> list[int]:
-        """Return the most promotions from each rung but the highest, with one more bracket than the limits allow."""
-        budgets, settings = self.settings.rung_budgets, self.settings
-        _, sizes = bracket_sizes(0, rung_count=len(budgets), eta=settings.eta)
-        counts = [len(self._evaluations)] * (len(budgets) - 1)
-        if settings.evaluations is not None:
-            counts = [min(count, settings.evaluations - len(self._evaluations) + sum(sizes)) for count in counts]
-        if settings.brackets is not None and settings.schedule == "async":
-            epochs = settings.model_copy(update={"brackets": settings.brackets + 1}).bracket_epochs - self._epochs
-            steps = [upper - lower for lower, upper in pairwise(budgets)]
-            counts = [min(count, -(-epochs // step)) for count, step in zip(counts, steps, strict=True)]
-        return [max(0, count) for count in counts]
 
     def weights(self) -> dict[int, float]:
         """Return the weight of each rung in the model ``rungs``, by its budget in epochs; near 0 the rung misleads."""
@@ -256,9 +251,12 @@ class Optimizer:
             extensions=tuple(change for change in self._changes if isinstance(change, Extension)),
             resizes=tuple(change for change in self._changes if isinstance(change, Resize)),
             retries=tuple(change for change in self._changes if isinstance(change, Retry)),
-            evaluations=[outcome_of(evaluation, losses=self._losses) for evaluation in self._evaluations],
+            evaluations=[
+                outcome_of(evaluation, losses=self._losses, scoreboard=self._scoreboard)
+                for evaluation in self._evaluations
+            ],
         )
-        return state.model_dump(mode="json", exclude=None if state.retries else {"retries"})
+        return state.as_document()
 
     @classmethod
     def from_state(
@@ -286,13 +284,13 @@ class Optimizer:
         return optimizer
 
     def replay(
-        self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float], changes: Sequence[Change] = ()
+        self, evaluations: Sequence[Evaluation], *, losses: Mapping[int, float | Score], changes: Sequence[Change] = ()
     ) -> None:
         """Apply recorded decisions and results, and check that they follow from the settings.
 
         Args:
             evaluations: All decisions, by number.
-            losses: Results by evaluation; infinity for a failure.
+            losses: Results by evaluation, as `tell` takes them; infinity for a failure.
             changes: Extensions, resizes and retries, in order. Before a retry its evaluations had failed.
 
         Raises:
@@ -302,7 +300,11 @@ class Optimizer:
         if not set(losses) <= {evaluation.id for evaluation in evaluations}:
             raise DamageError(f"there is a result of evaluation {max(losses)}, which was never started")
         retries = Counter(number for change in changes if isinstance(change, Retry) for number in change.evaluations)
-        self._losses.update(losses)
+        final = {
+            number: record_loss(loss, evaluation_id=number, scoreboard=self._scoreboard)
+            for number, loss in losses.items()
+        }
+        self._losses.update(final)
         self._losses.update(dict.fromkeys(retries, math.inf))
         retried: tuple[int, ...] = ()
         for change in changes:
@@ -317,7 +319,7 @@ class Optimizer:
             if isinstance(change, Retry):
                 retried = change.evaluations
                 retries.subtract(retried)
-                self._repeat_results(retried, losses={**losses, **dict.fromkeys(+retries, math.inf)})
+                self._repeat_results(retried, losses={**final, **dict.fromkeys(+retries, math.inf)})
         self._replay_part(evaluations[len(self._evaluations) :], retried=retried)
 
     def _replay_change(self, change: Change) -> None:
@@ -399,9 +401,10 @@ class Optimizer:
             return plan, Proposal(self._history.configurations[plan.config_id], "promotion")
         number = len(self._history.configurations)
         generator = stream(self.settings.seed, "configuration", number)
-        plan, proposal = decide(
-            plan, space=self._space, history=self._history, settings=self.settings, generator=generator
-        )
+        history = self._history
+        if self._scoreboard is not None:
+            history = history.with_losses(self._scoreboard.scalarised(stream(self.settings.seed, "weights", number)))
+        plan, proposal = decide(plan, space=self._space, history=history, settings=self.settings, generator=generator)
         self.fallbacks += proposal.fell_back
         return plan, proposal
 
@@ -439,5 +442,8 @@ class Optimizer:
 
     def _see(self, evaluation_id: int) -> None:
         """Pass a result to the schedule and the history, on which decisions depend."""
+        evaluation, loss = self._evaluations[evaluation_id], self._losses[evaluation_id]
         for observer in (self._schedule, self._history):
-            observer.ended(self._evaluations[evaluation_id], loss=self._losses[evaluation_id])
+            observer.ended(evaluation, loss=loss)
+        if self._scoreboard is not None and math.isfinite(loss):
+            self._schedule.reorder(evaluation.rung, self._scoreboard.positions_with(evaluation))

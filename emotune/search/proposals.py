@@ -113,7 +113,7 @@ def _given(space: ConfigurationSpace, *, history: History) -> Proposal | None:
     if number == 0:
         return Proposal(values_of(space.get_default_configuration()), "default")
     earlier = history.earlier[number - 1 : number]
-    return Proposal(earlier[0], "prior") if earlier and not history.knows(earlier[0]) else None
+    return Proposal(earlier[0], "prior") if earlier and not history.excludes(earlier[0]) else None
 
 
 def _proposal(
@@ -136,7 +136,7 @@ def _proposal(
         return Proposal(_random_values(space, history=history, generator=generator), "random")
     legal = 0
     for legal, values in enumerate(proposals, start=1):  # noqa: B007 (counts)
-        if not history.knows(values):
+        if not history.excludes(values):
             return Proposal(values, "model")
     if legal == 0:
         log.warning(
@@ -170,7 +170,7 @@ def prior_values(space: ConfigurationSpace, *, history: History, generator: np.r
     )
     for values in as_values(rows, space=space, encoding=encoding):
         legal = legal_values(space, values=values)
-        if legal is not None and not history.knows(legal):
+        if legal is not None and not history.excludes(legal):
             return legal
     return None
 
@@ -204,11 +204,14 @@ def prior_comparisons(history: History) -> tuple[float, int]:
 
 
 def _random_values(space: ConfigurationSpace, *, history: History, generator: np.random.Generator) -> Values:
-    """Draw from the distributions of the space, a new configuration if possible."""
+    """Draw from the distributions of the space: a new configuration if possible, else one that may be trained."""
     space.seed(int(generator.integers(2**32)))
     values = values_of(space.sample_configuration())
+    decided_before = None
     for _ in range(MAX_RANDOM_DRAWS):
-        if not history.knows(values):
+        if not history.excludes(values):
             break
+        if history.admits(values):
+            decided_before = values
         values = values_of(space.sample_configuration())
-    return values
+    return values if decided_before is None or history.admits(values) else decided_before

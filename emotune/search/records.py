@@ -153,6 +153,10 @@ class EpochDone(Settings):
     """Metrics by name, for instance ``val/loss``; None stands for a number that is not finite."""
 
 
+OPTIONAL_IN_ENDED = ("measured", "failure_kind")
+"""Fields of `Ended` that are not recorded without a value."""
+
+
 class Ended(Settings):
     """The result of an evaluation."""
 
@@ -162,7 +166,10 @@ class Ended(Settings):
     config_id: int
     status: Literal["done", "failed"]
     objective: float | None
-    """The objective as the study names it (not negated); None if it failed."""
+    """The (first) objective as the study names it (not negated); None if it failed."""
+    measured: dict[str, float] | None = None
+    """Values of all objectives and constraints by metric, if there is more than one objective or a constraint; None if
+    it failed. Records of other searches omit it."""
     seconds: float
     """Seconds of work, over all attempts of the driver that saw the end."""
     error: str | None = None
@@ -171,11 +178,9 @@ class Ended(Settings):
     """Kind of the failure. Records of earlier versions have none, and records without a failure omit it."""
 
     @model_serializer(mode="wrap")
-    def _omit_absent_kind(self, handler: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    def _omit_absent(self, handler: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         content = handler(self)
-        if self.failure_kind is None:
-            del content["failure_kind"]
-        return content
+        return {name: value for name, value in content.items() if value is not None or name not in OPTIONAL_IN_ENDED}
 
 
 class Removed(Settings):

@@ -6,7 +6,7 @@ the next one. `HyperBand` compares a rung when it is complete, `Promotion` after
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from emotune.errors import SettingsError
@@ -48,6 +48,10 @@ class Schedule(Protocol):
 
     def withdraw(self, evaluation: Evaluation) -> None:
         """Remove a failure: the evaluation runs again."""
+        ...
+
+    def reorder(self, rung: int, losses: Mapping[int, float]) -> None:
+        """Replace the losses of all finite results of a rung, by configuration."""
         ...
 
     def candidates(self, promotions: Sequence[int]) -> set[int]:
@@ -134,6 +138,10 @@ class Stage:
         else:
             self.failed += 1
 
+    def reorder(self, losses: Mapping[int, float]) -> None:
+        """Replace the losses of the finite results."""
+        self.standings = sorted((losses[config_id], config_id) for _, config_id in self.standings)
+
     @property
     def started(self) -> int:
         """Number of evaluations."""
@@ -187,6 +195,11 @@ class Bracket:
         self.stages[position].failed -= 1
         if not any(stage.started for stage in self.stages[position + 1 :]):
             self.current = min(self.current, position)
+
+    def reorder(self, rung: int, losses: Mapping[int, float]) -> None:
+        """Replace the losses of the finite results of a rung, if it is one of this bracket."""
+        if rung >= self.first_rung:
+            self.stages[rung - self.first_rung].reorder(losses)
 
     @property
     def candidates(self) -> set[int]:
@@ -264,6 +277,11 @@ class HyperBand:
         if not bracket.closed and evaluation.bracket in self._closed:
             self._open[evaluation.bracket] = self._closed.pop(evaluation.bracket)
             self._open = dict(sorted(self._open.items()))
+
+    def reorder(self, rung: int, losses: Mapping[int, float]) -> None:
+        """Replace the losses of all finite results of a rung."""
+        for bracket in (*self._open.values(), *self._closed.values()):
+            bracket.reorder(rung, losses)
 
     def candidates(self, promotions: Sequence[int]) -> set[int]:
         """Return the candidates of the open brackets."""
@@ -343,6 +361,12 @@ class Promotion:
         self._stages[rung].failed -= 1
         if rung and config_id in self._promoted[rung - 1]:
             self._failed_promotions[rung - 1] -= 1
+
+    def reorder(self, rung: int, losses: Mapping[int, float]) -> None:
+        """Replace the losses of all finite results of a rung."""
+        self._stages[rung].reorder(losses)
+        self._losses |= {(rung, config_id): loss for config_id, loss in losses.items()}
+        self._waiting[rung] = sorted((losses[config_id], config_id) for _, config_id in self._waiting[rung])
 
     def candidates(self, promotions: Sequence[int]) -> set[int]:
         """Return the best of the configurations that wait on each rung: always the best one is promoted."""

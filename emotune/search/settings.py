@@ -1,10 +1,10 @@
 """The table of searchers, and the settings of a search."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_serializer
 
 from emotune.base import Settings
 from emotune.errors import SettingsError, suggestion
@@ -58,10 +58,18 @@ class SearchSettings(Settings):
     others)."""
     order: Literal["strict", "free"] = "strict"
     """``strict``: decide on a virtual clock (reproducible with several workers); ``free``: use each result at once."""
+    ranking: Literal["loss", "pareto"] = "loss"
+    """``loss``: results are compared by one loss; ``pareto``: they are scores of several losses or with constraints."""
     random_fraction: float = Field(default=0.2, ge=0, le=1)
     """Fraction of random configurations beside those of the model; see also `random_share`."""
     earlier: tuple[dict[str, Value], ...] = ()
     """Configurations known to be good, the best first; legal in the space."""
+
+    @model_serializer(mode="wrap")
+    def _omit_default_ranking(self, handler: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        """Leave out a ranking that older versions did not record."""
+        content = handler(self)
+        return {name: value for name, value in content.items() if (name, value) != ("ranking", "loss")}
 
     @property
     def rung_budgets(self) -> tuple[int, ...]:

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 from pydantic import ValidationError
 
 from emotune.base import Settings
-from emotune.errors import DamageError
+from emotune.errors import DamageError, SettingsError
+from emotune.search.pareto import Score
 from emotune.search.records import Evaluation
+from emotune.search.scoreboard import Scoreboard
 from emotune.search.stopping import Change, Extension, Resize, Retry
 
 
@@ -18,6 +20,8 @@ class Outcome(Evaluation):
     status: Literal["running", "done", "failed"]
     loss: float | None
     """None unless the status is ``done``."""
+    score: Score | None = None
+    """All losses and the violation of the constraints, if results are scores."""
 
     @property
     def evaluation(self) -> Evaluation:
@@ -51,17 +55,44 @@ class SearchState(Settings):
         return changes
 
     @property
-    def losses(self) -> dict[int, float]:
+    def losses(self) -> dict[int, float | Score]:
         """Results by evaluation; infinity for a failure."""
         ended = (outcome for outcome in self.evaluations if outcome.status != "running")
-        return {outcome.id: math.inf if outcome.loss is None else outcome.loss for outcome in ended}
+        return {outcome.id: outcome.score or (math.inf if outcome.loss is None else outcome.loss) for outcome in ended}
+
+    def as_document(self) -> dict[str, Any]:
+        """Return it as plain JSON, without what only searches with scores or retries have."""
+        document = self.model_dump(mode="json", exclude=None if self.retries else {"retries"})
+        if "ranking" not in document["settings"]:
+            for outcome in document["evaluations"]:
+                del outcome["score"]
+        return document
 
 
-def outcome_of(evaluation: Evaluation, *, losses: Mapping[int, float]) -> Outcome:
+def outcome_of(evaluation: Evaluation, *, losses: Mapping[int, float], scoreboard: Scoreboard | None) -> Outcome:
     """Return an evaluation with its result; the loss infinity is a failure, no loss a running evaluation."""
     loss = finite(losses.get(evaluation.id, math.inf))
     status = "running" if evaluation.id not in losses else "failed" if loss is None else "done"
-    return Outcome(**evaluation.model_dump(), status=status, loss=loss)
+    score = None if loss is None or scoreboard is None else scoreboard.scores[evaluation.id]
+    return Outcome(**evaluation.model_dump(), status=status, loss=loss, score=score)
+
+
+def record_loss(result: SupportsFloat | Score | None, *, evaluation_id: int, scoreboard: Scoreboard | None) -> float:
+    """Return the (first) loss of a result, infinity for a failure; a score is kept on the scoreboard.
+
+    Raises:
+        SettingsError: It is a score and there is no scoreboard, or a finite loss and there is one.
+    """
+    if isinstance(result, Score):
+        if scoreboard is None:
+            raise SettingsError(
+                f"the result {result} was given, expected one loss; a search with ranking='pareto' has several"
+            )
+        return scoreboard.record(evaluation_id, score=result)
+    loss = math.inf if result is None else float(result)
+    if scoreboard is not None and math.isfinite(loss):
+        raise SettingsError(f"the result {result!r} was given, expected a Score: the search has ranking='pareto'")
+    return loss if math.isfinite(loss) else math.inf
 
 
 def finite(loss: float) -> float | None:

@@ -1,12 +1,14 @@
 """The end of a search, its extension after the end, changes of the number of workers, and retries of failures."""
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from pydantic import Field
 
 from emotune.base import Settings
 from emotune.errors import SettingsError
+from emotune.search.schedule import bracket_sizes
 from emotune.search.settings import SearchSettings
 
 
@@ -117,6 +119,30 @@ def parse_hours(text: str) -> Hours:
     if not re.fullmatch(r"\+?([0-9]{1,6}(\.[0-9]{1,6})?|\.[0-9]{1,6})", text) or not float(text):
         raise SettingsError(f"{text!r} was given, expected hours above 0 such as 12 or 0.5, or +H to add H hours")
     return Hours(float(text), text.startswith("+"))
+
+
+def promotions_left(settings: SearchSettings, *, evaluations: int, epochs: int) -> list[int]:
+    """Return the most promotions from each rung but the highest, with one more bracket than the limits allow.
+
+    With ``ranking="pareto"`` all that wait may be promoted: a result can come behind another one by later results.
+
+    Args:
+        settings: The settings of the search.
+        evaluations: Number of evaluations so far.
+        epochs: Number of epochs that they train.
+    """
+    budgets = settings.rung_budgets
+    _, sizes = bracket_sizes(0, rung_count=len(budgets), eta=settings.eta)
+    counts = [evaluations] * (len(budgets) - 1)
+    if settings.ranking == "pareto":
+        return counts
+    if settings.evaluations is not None:
+        counts = [min(count, settings.evaluations - evaluations + sum(sizes)) for count in counts]
+    if settings.brackets is not None and settings.schedule == "async":
+        left = settings.model_copy(update={"brackets": settings.brackets + 1}).bracket_epochs - epochs
+        steps = [upper - lower for lower, upper in pairwise(budgets)]
+        counts = [min(count, -(-left // step)) for count, step in zip(counts, steps, strict=True)]
+    return [max(0, count) for count in counts]
 
 
 def extension(

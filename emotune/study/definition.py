@@ -4,19 +4,22 @@ There are two kinds of studies: `emotune.study.study.Study` trains experiments o
 `emotune.study.trainable_study.TrainableStudy` trains a trainable of the user. This module imports neither.
 """
 
+import dataclasses
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ConfigSpace import ConfigurationSpace
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from emotune.base import Settings
 from emotune.documents import Document
+from emotune.documents.text import KeyPath
 from emotune.errors import SettingsError
+from emotune.search.criteria import Constraint, Criteria, StudyObjective
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
 from emotune.search.settings import SearchSettings, search_settings, with_model
@@ -34,6 +37,7 @@ ELSEWHERE = {
     "seed": "seed, beside the searcher",
     "earlier": "earlier, beside the searcher",
     "concurrency": "--concurrency",
+    "ranking": "objective, with a list of several objectives, or constraints",
 }
 """Settings that are no options of the searcher, and the part of a study that has them."""
 
@@ -100,20 +104,6 @@ class Budget(Settings):
         return {"min_budget": self.min, "max_budget": self.max, "eta": self.eta, **self.limits}
 
 
-class StudyObjective(Settings):
-    """The metric that is optimised."""
-
-    metric: str = "val/loss"
-    """Name of a metric that every epoch reports."""
-
-    mode: Literal["min", "max"] = "min"
-    """Whether the metric is minimised or maximised."""
-
-    def as_loss(self, value: float) -> float:
-        """Return a value of the metric as a loss: ``value`` for ``min``, ``-value`` for ``max``."""
-        return value if self.mode == "min" else -value
-
-
 @dataclass(frozen=True)
 class ChangedDefault:
     """A setting that a study leaves out, and whose default has changed since its search was started."""
@@ -130,7 +120,13 @@ class SearchDefinition(Settings):
     """What every search is defined by. Subclasses add what is trained."""
 
     objective: StudyObjective
-    """The metric that is optimised."""
+    """The metric that is optimised, or the first of several."""
+
+    other_objectives: tuple[StudyObjective, ...] = ()
+    """The further metrics that are optimised, in a study file the other entries of the list ``objective``."""
+
+    constraints: dict[str, Constraint] = Field(default={})
+    """Allowed ranges by metric, for example ``{parameters: {max: 3e6}}``."""
 
     budget: Budget
     """How long configurations are trained, and when the search ends."""
@@ -160,6 +156,16 @@ class SearchDefinition(Settings):
     def cost(self, values: Mapping[str, Any]) -> float:
         """Return the virtual seconds of an epoch of a configuration; only ratios count."""
 
+    @property
+    def criteria(self) -> Criteria:
+        """What configurations are compared by: the objectives and constraints."""
+        return Criteria((self.objective, *self.other_objectives), self.constraints)
+
+    def admits(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a configuration meets the constraints that are known before it is trained."""
+        del values
+        return True
+
     @abstractmethod
     def deciding(self) -> dict[str, Any]:
         """Return the settings that decide the results."""
@@ -187,17 +193,65 @@ class SearchDefinition(Settings):
         for name in options:
             if name in ELSEWHERE:
                 raise SettingsError(f"searcher.{name} has no effect; give {ELSEWHERE[name]}")
-        return search_settings(str(self.searcher.get("kind", "bohb")), {**options, "earlier": self.earlier})
+        options |= {"earlier": self.earlier, "ranking": self.criteria.ranking}
+        return search_settings(str(self.searcher.get("kind", "bohb")), options)
 
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
-        content = self.model_dump(mode="json", exclude={"space"})
+        unused = {name for name in ("other_objectives", "constraints") if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude={"space", *unused})
         content["searcher"] = with_model(self.searcher)
         return content | {"space": space_as_document(self.configuration_space())}
 
     def digest(self) -> str:
         """Hash everything that decides the results."""
         return hashlib.sha256(json.dumps(self.deciding(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_first_objective(document: Document) -> Document:
+    """Return the document of a study whose list ``objective`` is divided into ``objective`` and ``other_objectives``.
+
+    Raises:
+        SettingsError: The list is empty, or ``other_objectives`` is given.
+    """
+    entries = document.content.get("objective")
+    if "other_objectives" in document.content:
+        raise SettingsError(
+            f"{document.where(('other_objectives',))}: other_objectives was given; list all objectives in objective"
+        )
+    if not isinstance(entries, list):
+        return document
+    if not entries:
+        raise SettingsError(
+            f"{document.where(('objective',))}: objective: an empty list was given, expected "
+            "{metric: val/loss, mode: min} or a list of these"
+        )
+    first, *others = entries
+    content = document.content | {"objective": first} | ({"other_objectives": others} if others else {})
+    return dataclasses.replace(document, content=content, positions=_divided(document.positions))
+
+
+def metric_paths(study: SearchDefinition) -> Iterator[tuple[str, KeyPath]]:
+    """Yield the metric of each objective and constraint, with its path in the document of the study."""
+    yield study.objective.metric, ("objective", "metric")
+    for number, objective in enumerate(study.other_objectives):
+        yield objective.metric, ("other_objectives", number, "metric")
+    for name in study.constraints:
+        yield name, ("constraints", name)
+
+
+def _divided(positions: Mapping[KeyPath, str]) -> dict[KeyPath, str]:
+    """Return the positions of a list ``objective`` at the paths of its parts."""
+    moved: dict[KeyPath, str] = {}
+    for path, position in positions.items():
+        match path:
+            case ("objective", 0, *rest):
+                moved["objective", *rest] = position
+            case ("objective", int(number), *rest):
+                moved["other_objectives", number - 1, *rest] = position
+            case _:
+                moved[path] = position
+    return moved
 
 
 AnyStudy = TypeVar("AnyStudy", bound=SearchDefinition)
@@ -214,6 +268,24 @@ def check_searcher(study: SearchDefinition, document: Document) -> None:
         study.search_settings()
     except SettingsError as error:
         raise SettingsError(f"{document.where(('searcher',))}: {error}") from error
+
+
+def check_criteria(study: SearchDefinition, document: Document) -> None:
+    """Refuse objectives that are given twice, and metrics with the name of a hyperparameter.
+
+    Raises:
+        SettingsError: Naming file and line.
+    """
+    seen: set[str] = set()
+    names = {str(entry.get("name")) for entry in study.space.get("hyperparameters", []) if isinstance(entry, dict)}
+    for metric, path in metric_paths(study):
+        if study.criteria.has_scores and metric in names:
+            raise SettingsError(
+                f"{document.where(path)}: {metric} is a metric and a hyperparameter; rename one of them"
+            )
+        if path[0] != "constraints" and metric in seen:
+            raise SettingsError(f"{document.where(path)}: objective: {metric} is given twice; remove one of them")
+        seen.add(metric)
 
 
 def check_earlier(study: SearchDefinition, document: Document) -> None:

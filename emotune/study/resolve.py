@@ -9,6 +9,8 @@ from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.experiment import Experiment, Start
 from emotune.files import sha256_of
+from emotune.search.criteria import PARAMETERS
+from emotune.search.space import values_of
 from emotune.study.initial_encoders import Encoders
 from emotune.study.study import Study
 from emotune.training.checkpoints import read_state
@@ -40,7 +42,22 @@ def resolve_study(study: Study, *, store: SegmentStore, encoders: Encoders, max_
     rows = base.training_data(store).fold.train
     if max_workers is not None:
         check_shares(len(rows), base.batch_size, workers=max_workers, group=base.task.compared)
-    return study.model_copy(update={"base": base})
+    study = study.model_copy(update={"base": base})
+    _check_default(study)
+    return study
+
+
+def _check_default(study: Study) -> None:
+    """Refuse a study whose first configurations violate the limit of `parameters`, which is known before training."""
+    default = values_of(study.configuration_space().get_default_configuration())
+    for name, values in [("the default configuration of the space", default), *(("earlier", e) for e in study.earlier)]:
+        if not study.admits(values):
+            limits = study.constraints[PARAMETERS].model_dump(exclude_none=True)
+            limit = " and ".join(f"{end} {value:g}" for end, value in limits.items())
+            raise SettingsError(
+                f"constraints.{PARAMETERS}: {name} has {study.parameters(values)} trainable parameters, expected "
+                f"{limit}; change its values (default_value in the space) or the limit"
+            )
 
 
 def check_signals(about: Mapping[str, Any], *, store: SegmentStore, source: str) -> None:

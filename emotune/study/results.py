@@ -5,7 +5,9 @@ from typing import Any, Literal
 
 from emotune.base import Settings
 from emotune.errors import DamageError
-from emotune.search.ranking import best
+from emotune.search.criteria import MINIMISED, Criteria
+from emotune.search.pareto import Score
+from emotune.search.ranking import Result, best, front
 from emotune.search.records import (
     Closed,
     Ended,
@@ -32,9 +34,20 @@ class EvaluationResult(Settings):
     status: Literal["done", "failed", "running"]
     """``running`` without a result, whether or not a driver is alive."""
     objective: float | None
-    """Value of the study's metric; None while it runs or if it failed."""
+    """Value of the study's (first) metric; None while it runs or if it failed."""
     seconds: float | None
     error: str | None
+    measured: dict[str, float] | None = None
+    """Values of all objectives and constraints by metric; None with one objective and no constraint."""
+    score: Score | None = None
+    """The losses and the violation that follow from ``measured``."""
+
+    @property
+    def ranked(self) -> Result | None:
+        """The result in the order of `emotune.search.ranking`; None while it runs or if it failed."""
+        if self.status != "done" or self.objective is None:
+            return None
+        return Result(self.evaluation, self.objective, self.score)
 
 
 class Incumbent(Settings):
@@ -44,6 +57,8 @@ class Incumbent(Settings):
     epochs: int
     objective: float
     values: dict[str, Value]
+    measured: dict[str, float] | None = None
+    """Values of all objectives and constraints by metric; None with one objective and no constraint."""
 
 
 def opened(records: Sequence[Record]) -> Opened:
@@ -58,11 +73,18 @@ def opened(records: Sequence[Record]) -> Opened:
     return first
 
 
+def criteria_of(records: Sequence[Record]) -> Criteria:
+    """Return the objectives and constraints of a search; one loss, if its study is not recorded."""
+    first = next(iter(records), None)
+    return Criteria.recorded(first.study) if isinstance(first, Opened) else MINIMISED
+
+
 def evaluation_results(records: Sequence[Record]) -> list[EvaluationResult]:
     """Return all evaluations in the order in which they were decided."""
     started = {record.evaluation.id: record.evaluation for record in records if isinstance(record, Started)}
     ended = last_ends(records)
-    return [_result(evaluation, ended.get(number)) for number, evaluation in sorted(started.items())]
+    criteria = criteria_of(records)
+    return [_result(evaluation, ended.get(number), criteria) for number, evaluation in sorted(started.items())]
 
 
 def last_ends(records: Sequence[Record]) -> dict[int, Ended]:
@@ -86,26 +108,41 @@ def failures_to_retry(records: Sequence[Record]) -> list[int]:
     ]
 
 
-def _result(evaluation: Evaluation, end: Ended | None) -> EvaluationResult:
+def _result(evaluation: Evaluation, end: Ended | None, criteria: Criteria) -> EvaluationResult:
     return EvaluationResult(
         evaluation=evaluation,
         status="running" if end is None else end.status,
         objective=None if end is None else end.objective,
         seconds=None if end is None else end.seconds,
         error=None if end is None else end.error,
+        measured=None if end is None else end.measured,
+        score=None if end is None else criteria.recorded_score(end.measured),
     )
 
 
 def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | None:
-    """Return the best configuration, or None if none has a result."""
-    incumbent = best(
-        ((result.evaluation, result.objective) for result in results if result.status == "done"), mode=mode
-    )
-    if incumbent is None:
-        return None
-    evaluation, objective = incumbent
+    """Return the best configuration by `emotune.search.ranking.rank`, or None if none has a result."""
+    incumbent = best((result.ranked for result in results if result.ranked is not None), mode=mode)
+    return None if incumbent is None else _incumbent(incumbent, results)
+
+
+def find_front(results: Sequence[EvaluationResult]) -> list[Incumbent]:
+    """Return the Pareto front, the best of the first objective first: see `emotune.search.ranking.front`."""
+    return [
+        _incumbent(result, results)
+        for result in front(result.ranked for result in results if result.ranked is not None)
+    ]
+
+
+def _incumbent(result: Result, results: Sequence[EvaluationResult]) -> Incumbent:
+    evaluation = result.evaluation
+    measured = next(other.measured for other in results if other.evaluation.id == evaluation.id)
     return Incumbent(
-        config_id=evaluation.config_id, epochs=evaluation.to_epoch, objective=objective, values=evaluation.values
+        config_id=evaluation.config_id,
+        epochs=evaluation.to_epoch,
+        objective=result.objective,
+        values=evaluation.values,
+        measured=measured,
     )
 
 
@@ -114,14 +151,15 @@ def shortfall(records: Sequence[Record]) -> str | None:
     if search_state(records, alive=False) != "finished":
         return None
     study, results = opened(records).study, evaluation_results(records)
-    incumbent, largest = find_best(results, mode=study["objective"]["mode"]), study["budget"]["max"]
-    if incumbent is None or incumbent.epochs >= largest:
+    longest = max((result.evaluation.to_epoch for result in results if result.ranked is not None), default=None)
+    largest = study["budget"]["max"]
+    if longest is None or longest >= largest:
         return None
     failed = sum(result.status == "failed" for result in results)
     why = f"{failed} evaluations failed" if failed else "it ended too early; give --brackets +1 or --evaluations +9"
     if ended_by_time(records):
         why = "its time limit ended it; give --hours +1"
-    return f"no configuration has a result at {largest} epochs, the best one only at {incumbent.epochs}: {why}"
+    return f"no configuration has a result at {largest} epochs, the best one only at {longest}: {why}"
 
 
 def search_state(records: Sequence[Record], *, alive: bool) -> Literal["running", "interrupted", "finished", "failed"]:
@@ -232,7 +270,7 @@ def status_document(
     incumbent = find_best(results, mode=objective["mode"])
     runs = mlflow_runs or {}
     removed, hours = removed_checkpoints(records), present_hours(records)
-    optional = {
+    optional = criteria_document(records, results) | {
         "running_hours": None if hours is None else {"limit": hours, "used": running_seconds(records) / 3600},
         "checkpoints_removed": removed.model_dump() if removed.configurations else None,
     }
@@ -245,7 +283,7 @@ def status_document(
         "budget": first.study["budget"] | present_limits(records) | {"unit": "epochs"},
         "objective": objective,
         "evaluations": [_evaluation_document(result, runs) for result in results],
-        "best": None if incumbent is None else incumbent.model_dump(mode="json"),
+        "best": None if incumbent is None else incumbent.model_dump(mode="json", exclude_none=True),
         "warning": shortfall(records),
         "rungs": [rung.model_dump(mode="json") for rung in reliability_of_rungs(records)] if with_rungs else [],
         **{name: value for name, value in optional.items() if value is not None},
@@ -253,10 +291,31 @@ def status_document(
 
 
 def _evaluation_document(result: EvaluationResult, runs: dict[int, str]) -> dict[str, Any]:
+    measured = {} if result.measured is None else {"measured": result.measured}
     return result.evaluation.model_dump(mode="json") | {
         "status": result.status,
         "objective": result.objective,
         "seconds": result.seconds,
         "error": result.error,
         "mlflow_run_id": runs.get(result.evaluation.config_id),
+        **measured,
     }
+
+
+def criteria_document(records: Sequence[Record], results: Sequence[EvaluationResult]) -> dict[str, Any]:
+    """Return what the document of a search with several objectives or with constraints has besides.
+
+    Returns:
+        ``objectives`` and ``front``, with several objectives; ``constraints``, and ``feasible`` (the number of
+        evaluations that meet them), with constraints. Nothing else, and nothing for other searches.
+    """
+    criteria = criteria_of(records)
+    document: dict[str, Any] = {}
+    if len(criteria.objectives) > 1:
+        document["objectives"] = [objective.model_dump(mode="json") for objective in criteria.objectives]
+        document["front"] = [entry.model_dump(mode="json", exclude_none=True) for entry in find_front(results)]
+    if criteria.constraints:
+        limits = criteria.constraints.items()
+        document["constraints"] = {name: limit.model_dump(mode="json", exclude_none=True) for name, limit in limits}
+        document["feasible"] = sum(result.score is not None and not result.score.violation for result in results)
+    return document

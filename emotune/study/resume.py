@@ -2,14 +2,15 @@
 
 import json
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ConfigSpace import ConfigurationSpace
 
 from emotune.errors import SettingsError, StudyChangedError
+from emotune.search.criteria import MINIMISED, Criteria
 from emotune.search.optimizer import Optimizer
+from emotune.search.pareto import Score
 from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, Resized, Retried, Started
 from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, Change, Extension, Resize, Retry, in_words
@@ -145,14 +146,16 @@ def make_optimizer(study: SearchDefinition, *, records: Sequence[Record], concur
     return optimizer_from_records(
         study.configuration_space(),
         records,
-        mode=study.objective.mode,
+        criteria=study.criteria,
         settings={
             **study.searcher,
             **study.budget.optimizer_settings,
             "seed": study.seed,
             "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
             "earlier": study.earlier,
+            "ranking": study.criteria.ranking,
             "cost": study.cost,
+            "admits": study.admits,
         },
     )
 
@@ -161,7 +164,7 @@ def optimizer_from_records(
     space: ConfigurationSpace,
     records: Iterable[Record],
     *,
-    mode: Literal["min", "max"] = "min",
+    criteria: Criteria = MINIMISED,
     settings: Mapping[str, Any],
 ) -> Optimizer:
     """Rebuild the optimizer of a search from its journal.
@@ -170,22 +173,20 @@ def optimizer_from_records(
         space: The search space.
         records: The journal. Evaluations that started and ended, extensions, retries and changes of the concurrency
             are read. If an event was recorded twice, the first record counts.
-        mode: Whether the recorded objective is minimised or maximised.
+        criteria: The objectives and constraints.
         settings: Keyword arguments of `Optimizer`.
 
     Raises:
         DamageError: The records do not follow from the settings.
     """
     evaluations: dict[int, Evaluation] = {}
-    losses: dict[int, float] = {}
+    losses: dict[int, float | Score] = {}
     changes: list[Change] = []
-    sign = 1.0 if mode == "min" else -1.0
     for record in records:
         if isinstance(record, Started):
             evaluations.setdefault(record.evaluation.id, record.evaluation)
         elif isinstance(record, Ended):
-            objective = math.inf if record.objective is None else sign * record.objective
-            losses.setdefault(record.evaluation_id, objective if math.isfinite(objective) else math.inf)
+            losses.setdefault(record.evaluation_id, criteria.result(record.objective, measured=record.measured))
         elif isinstance(record, Extended):
             moved = Extension(after=len(evaluations), brackets=record.brackets, evaluations=record.evaluations)
             changes += [] if moved.limits in _limits(changes) else [moved]

@@ -2,19 +2,31 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
 
+from emotune.data.store import SegmentStore
 from emotune.documents import Document, load_document, parse
 from emotune.errors import SettingsError, suggestion
 from emotune.experiment import Experiment, deciding_settings
-from emotune.study.definition import ChangedDefault, SearchDefinition, StudyObjective, check_earlier, check_searcher
+from emotune.search.criteria import PARAMETERS, SECONDS_PER_EPOCH, StudyObjective
+from emotune.study.definition import (
+    ChangedDefault,
+    SearchDefinition,
+    check_criteria,
+    check_earlier,
+    check_searcher,
+    metric_paths,
+    with_first_objective,
+)
 from emotune.study.recorded import check_kind, complete_study, without_unrecorded
 from emotune.study.space import edges, load_space
 from emotune.tasks import TaskSettings
 from emotune.tasks.probe import PROBE_METRICS
+from emotune.training.loop import TrainingData
 
 CHANGED_DEFAULTS = ("threshold", "validation")
 """Settings of tasks whose default newer versions changed."""
@@ -24,7 +36,7 @@ class Study(SearchDefinition):
     """A search of experiments in full: base experiment, objective, budget, searcher, space and seed."""
 
     objective: StudyObjective = StudyObjective()
-    """The metric that is optimised."""
+    """The metric that is optimised, or the first of several."""
 
     base: Experiment = Experiment()
     """The settings that all configurations share; the values of the space replace them."""
@@ -47,6 +59,21 @@ class Study(SearchDefinition):
     def cost(self, values: Mapping[str, Any]) -> float:
         """Return the number of floating-point operations of a configuration's forward pass."""
         return self.base.with_values(values).cost()
+
+    def admits(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a configuration's number of parameters is allowed; True without the study's store."""
+        limit = self.constraints.get(PARAMETERS)
+        if limit is None or not self.base.store:
+            return True
+        return not limit.violation(float(self.parameters(values)))
+
+    def parameters(self, values: Mapping[str, Any]) -> int:
+        """Return the number of trainable parameters of a configuration. The store's index is read once.
+
+        Raises:
+            DataError: The store cannot be read.
+        """
+        return self.base.with_values(values).parameters(_training_data(self.base.model_dump_json()))
 
     def as_document(self) -> dict[str, Any]:
         """Return the whole study, defaults included, as plain JSON that reads back as the same study."""
@@ -75,6 +102,13 @@ class Study(SearchDefinition):
         return study.model_copy(update={"base": self.base.model_copy(update={"task": changed})}), changes
 
 
+@lru_cache(maxsize=4)
+def _training_data(base: str) -> TrainingData:
+    """Return the segments of a base experiment, given as JSON: all configurations have the same."""
+    experiment = Experiment.model_validate_json(base)
+    return experiment.select(SegmentStore.open(Path(experiment.store)))
+
+
 def load_study(
     path: Path, *, assignments: Sequence[str] = (), resumed: bool = False, base: Experiment | None = None
 ) -> Study:
@@ -91,13 +125,14 @@ def load_study(
         SettingsError: A setting is misspelt, missing or impossible, the objective is not measured, or the space
             contains a setting that changes how it is measured; the message names file and line.
     """
-    document = load_document(path).overridden(assignments)
+    document = with_first_objective(load_document(path).overridden(assignments))
     if base is not None:
         content = document.content | {"base": base.model_dump(mode="json")}
         document = dataclasses.replace(document, content=content)
     document = _train_to_the_last_rung(document)
     study = parse(document, Study)
     check_searcher(study, document)
+    check_criteria(study, document)
     _check_objective(study, document)
     if not resumed:
         _check_mode(study, document)
@@ -120,21 +155,20 @@ def _train_to_the_last_rung(document: Document) -> Document:
 
 def _check_objective(study: Study, document: Document) -> None:
     """Refuse an objective that no epoch reports, and what a search ignores."""
-    task, metric = study.base.task, study.objective.metric
-    probed = [f"probe/{name}" for name in PROBE_METRICS]
-    known = [*(f"val/{name}" for name in task.metrics), "train/loss"]
-    known += probed if task.probe_settings() is not None else []
-    where = document.where(("objective", "metric"))
-    if metric not in known:
-        raise SettingsError(
-            f"{where}: objective.metric: {metric!r} was given, but task.kind: {task.kind} reports {', '.join(known)}"
-            + _remedy(metric, task=task, known=known)
-        )
-    if metric.startswith(("val/", "probe/")) and not study.base.folds.validation:
-        raise SettingsError(
-            f"{document.where(('base', 'folds', 'validation'))}: folds.validation: 0 was given, but the objective "
-            f"{metric} is measured on validation segments; give a share above 0, for example 0.2"
-        )
+    task = study.base.task
+    probed = [f"probe/{name}" for name in PROBE_METRICS] if task.probe_settings() is not None else []
+    known = [*(f"val/{name}" for name in task.metrics), "train/loss", *probed, PARAMETERS, SECONDS_PER_EPOCH]
+    for metric, path in metric_paths(study):
+        if metric not in known:
+            raise SettingsError(
+                f"{document.where(path)}: {study.criteria.setting_of(metric)}: {metric!r} was given, but task.kind: "
+                f"{task.kind} reports {', '.join(known)}{_remedy(metric, task=task, known=known)}"
+            )
+        if metric.startswith(("val/", "probe/")) and not study.base.folds.validation:
+            raise SettingsError(
+                f"{document.where(('base', 'folds', 'validation'))}: folds.validation: 0 was given, but the objective "
+                f"{metric} is measured on validation segments; give a share above 0, for example 0.2"
+            )
     if study.base.keep == "best":
         raise SettingsError(
             f"{document.where(('base', 'keep'))}: base.keep: best has no effect in a search, which compares the last "
@@ -151,18 +185,27 @@ def _remedy(metric: str, *, task: TaskSettings, known: Sequence[str]) -> str:
 
 def _check_mode(study: Study, document: Document) -> None:
     """Refuse to search for the worst configuration."""
-    metric, mode = study.objective.metric, study.objective.mode
-    better = "min" if metric.partition("/")[2] in study.base.task.minimised else "max"
-    if mode != better:
-        raise SettingsError(
-            f"{document.where(('objective',))}: objective.mode: {mode} with metric {metric}, of which "
-            f"{'smaller' if better == 'min' else 'larger'} values are better; give --set objective.mode={better}"
-        )
+    task = study.base.task
+    for (metric, path), objective in zip(metric_paths(study), study.criteria.objectives, strict=False):
+        is_loss = metric in {PARAMETERS, SECONDS_PER_EPOCH} or metric.partition("/")[2] in task.minimised
+        better = "min" if is_loss else "max"
+        if objective.mode != better:
+            number = "" if len(study.criteria.objectives) == 1 else f"{study.criteria.objectives.index(objective)}."
+            raise SettingsError(
+                f"{document.where(path[:-1])}: objective.{number}mode: {objective.mode} with metric {metric}, of which "
+                f"{'smaller' if better == 'min' else 'larger'} values are better; give "
+                f"--set objective.{number}mode={better}"
+            )
 
 
 def _check_yardstick(study: Study, document: Document) -> None:
-    """Refuse a hyperparameter that changes how the objective is measured."""
-    metric = study.objective.metric
+    """Refuse a hyperparameter that changes how an objective or a constraint is measured."""
+    for metric in study.criteria.metrics:
+        if metric not in {PARAMETERS, SECONDS_PER_EPOCH}:
+            _check_metric_yardstick(study, document, metric)
+
+
+def _check_metric_yardstick(study: Study, document: Document, metric: str) -> None:
     yardstick = study.base.yardstick(metric)
     for number, entry in enumerate(study.space.get("hyperparameters", [])):
         name = str(entry.get("name")) if isinstance(entry, dict) else ""

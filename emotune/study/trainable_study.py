@@ -19,7 +19,14 @@ from emotune.documents import Document, parse
 from emotune.documents.text import shorten
 from emotune.errors import SettingsError, suggestion, summary
 from emotune.search.space import space_as_document
-from emotune.study.definition import Budget, SearchDefinition, check_earlier, check_searcher
+from emotune.study.definition import (
+    Budget,
+    SearchDefinition,
+    check_criteria,
+    check_earlier,
+    check_searcher,
+    with_first_objective,
+)
 from emotune.study.recorded import check_kind, complete_study, without_unrecorded
 from emotune.study.space import load_space
 
@@ -90,7 +97,7 @@ def read_trainable_study(document: Document, *, assignments: Sequence[str] = ())
     Raises:
         SettingsError: A setting is misspelt, missing or impossible; the message names file and line.
     """
-    document = document.overridden(assignments)
+    document = with_first_objective(document.overridden(assignments))
     study = parse(document, TrainableStudy)
     where = document.where(("trainable",))
     if not PATH.fullmatch(study.trainable.replace("<locals>", "locals")):
@@ -99,6 +106,7 @@ def read_trainable_study(document: Document, *, assignments: Sequence[str] = ())
             "my_package.training:MyTrainable"
         )
     check_searcher(study, document)
+    check_criteria(study, document)
     try:
         space = load_space(study.space)
     except SettingsError as error:
@@ -187,13 +195,24 @@ def import_trainable(name: str) -> Trainable:
     return target
 
 
-def describe_study(trainable: Any, *, settings: Mapping[str, Any], mode: str) -> Document:
+def _objective(metric: Any, mode: str | Sequence[str]) -> Any:
+    """Return ``objective`` of a study file: a mapping, or a list of these for several metrics."""
+    if isinstance(metric, str) and isinstance(mode, str):
+        return {"metric": metric, "mode": mode}
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    modes = [mode] * len(metrics) if isinstance(mode, str) else list(mode)
+    if len(metrics) != len(modes):
+        raise SettingsError(f"mode: {modes} was given; expected one for each metric of {metrics}")
+    return [{"metric": name, "mode": direction} for name, direction in zip(metrics, modes, strict=True)]
+
+
+def describe_study(trainable: Any, *, settings: Mapping[str, Any], mode: str | Sequence[str]) -> Document:
     """Return the study of a call of `emotune.search` as a document, as a study file has it.
 
     Args:
         trainable: A subclass of `ray.tune.Trainable`, or a function.
         settings: ``space``, ``budget`` and ``metric``, and others of `TrainableStudy`.
-        mode: ``min`` or ``max``.
+        mode: ``min`` or ``max``, or one for each of several metrics.
 
     Raises:
         SettingsError: The trainable cannot be trained, or one of the three is missing.
@@ -212,7 +231,7 @@ def describe_study(trainable: Any, *, settings: Mapping[str, Any], mode: str) ->
         raise SettingsError(f"budget: {shorten(budget)} was given; expected an emotune.Budget, such as Budget(1, 27)")
     content = {
         "trainable": path,
-        "objective": {"metric": settings["metric"], "mode": mode},
+        "objective": _objective(settings["metric"], mode),
         "budget": budget.model_dump(mode="json"),
         "space": space_as_document(space),
         **{name: value for name, value in settings.items() if name not in {"space", "budget", "metric"}},

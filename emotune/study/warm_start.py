@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from emotune.errors import SettingsError
+from emotune.search.criteria import StudyObjective
 from emotune.search.history import key_of
 from emotune.search.ranking import Result, rank
 from emotune.search.records import Record
 from emotune.search.values import fitted
-from emotune.study.definition import AnyStudy, StudyObjective
+from emotune.study.definition import AnyStudy
 from emotune.study.results import evaluation_results, opened
 
 MOST_EARLIER = 10
@@ -72,9 +73,9 @@ def _candidates(name: str, *, records: Sequence[Record], source: int, target: St
     results = evaluation_results(records)
     failed = {result.evaluation.config_id for result in results if result.status == "failed"}
     last = {
-        result.evaluation.config_id: Result(result.evaluation, result.objective)
+        result.evaluation.config_id: result.ranked
         for result in results
-        if result.objective is not None and result.evaluation.config_id not in failed
+        if result.ranked is not None and result.evaluation.config_id not in failed
     }
     if not last:
         raise SettingsError(f"--warm-start {name}: it has no result yet; wait until an evaluation has ended")
@@ -82,6 +83,6 @@ def _candidates(name: str, *, records: Sequence[Record], source: int, target: St
         yield Candidate(source, result)
 
 
-def _order(candidate: Candidate, *, mode: Literal["min", "max"]) -> tuple[int, float, int, int]:
-    negative_epochs, loss, evaluation_id = rank(candidate.result, mode=mode)
-    return negative_epochs, loss, candidate.source, evaluation_id
+def _order(candidate: Candidate, *, mode: Literal["min", "max"]) -> tuple[float, int, tuple[float, ...], int, int]:
+    violation, negative_epochs, losses, evaluation_id = rank(candidate.result, mode=mode)
+    return violation, negative_epochs, losses, candidate.source, evaluation_id

@@ -52,6 +52,11 @@ class Objective(nn.Module, ABC):
         """Return metrics by name, ``loss`` among them, from the sums over all batches."""
 
 
+def trainable_parameters(module: nn.Module) -> int:
+    """Return the number of parameters of a module that require gradients."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
 class TaskSettings(Settings, ABC):
     """Base class of the tasks' settings; a subclass per task, listed in `emotune.tasks.TASKS`."""
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from emotune.search.ranking import Result, best
+from emotune.search.criteria import Criteria
+from emotune.search.ranking import Result, best, front
 from emotune.search.records import (
     Closed,
     Ended,
@@ -44,6 +45,7 @@ SUMMARY = "search"
 """Key and name of the run that summarises a search."""
 
 BEST_TAG = "emotune.best"
+PARETO_TAG = "emotune.pareto"
 """Tag of the run with the best configuration so far; its value is ``yes``, or empty when another one is better."""
 
 _CLOSED: dict[str, Status] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
@@ -100,6 +102,8 @@ class MlflowContent:
         self.outcomes: list[tuple[Evaluation, float | None]] = []
         self.epochs = 0
         self.best: Result | None = None
+        self.scored: list[Result] = []
+        """Results of a search with several objectives or with constraints."""
         self.last: dict[int, dict[str, float]] = {}
         self.shuffled: dict[int, bool] = {}
         self.logarithmic: frozenset[str] = frozenset()
@@ -279,7 +283,9 @@ class MlflowContent:
             return
         before = self.best
         known = [] if before is None else [before]
-        self.best = best([*known, (evaluation, record.objective)], mode=objective.get("mode", "min"))
+        result = Criteria.recorded(self.opened.study).ranked(evaluation, record)
+        self.scored += [] if result.score is None else [result]
+        self.best = best([*known, result], mode=objective.get("mode", "min"))
         assert self.best is not None
         self._mark_best(before, updates, time=record.time)
         time = _milliseconds(record.time)
@@ -310,6 +316,14 @@ class MlflowContent:
             update.metrics += self._folds(time=record.time)
         elif record.state == "finished" and self.summary == SUMMARY:
             update.metrics += self._rung_weights(time=record.time)
+            self._mark_front(updates, time=record.time)
+
+    def _mark_front(self, updates: RunUpdates, *, time: float) -> None:
+        """Mark the runs of the configurations with a result: whether they are on the Pareto front."""
+        if any(result.score is not None and len(result.score.losses) > 1 for result in self.scored):
+            members = {result.evaluation.config_id for result in front(self.scored)}
+            for number in sorted({result.evaluation.config_id for result in self.scored}):
+                self._update(str(number), updates, time=time).tags[PARETO_TAG] = str(number in members).lower()
 
     def _folds(self, *, time: float) -> Iterator[MetricPoint]:
         """Yield mean and half width of the interval over the folds of a cross-validation, for each metric."""

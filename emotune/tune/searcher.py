@@ -5,7 +5,7 @@ import json
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from ray.tune.search.variant_generator import parse_spec_vars
 
 from emotune.errors import SettingsError
 from emotune.files import write_atomically
+from emotune.search.criteria import Criteria, StudyObjective
 from emotune.search.records import Opened
 from emotune.search.settings import search_settings, virtual_workers
 from emotune.search.space import copy_of, space_as_document
@@ -71,7 +72,7 @@ class EmotuneSearch(Searcher):
         space: ConfigurationSpace,
         *,
         budget: Budget,
-        metric: str,
+        metric: str | Sequence[str],
         mode: str,
         name: str,
         storage: str | Path | None = None,
@@ -80,6 +81,10 @@ class EmotuneSearch(Searcher):
         time_attr: str = "training_iteration",
         searcher: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(metric, str):
+            raise SettingsError(
+                f"metric: {metric!r} was given; expected one name. Several objectives: emotune.search(trainable, ...)"
+            )
         if mode not in {"min", "max"}:
             raise SettingsError(f"mode: {mode!r} was given; expected 'min' or 'max'")
         if concurrency < 1:
@@ -124,7 +129,7 @@ class EmotuneSearch(Searcher):
         optimizer = optimizer_from_records(
             self._space,
             journal.records,
-            mode="min" if self._mode == "min" else "max",
+            criteria=Criteria((StudyObjective.model_validate({"metric": self._metric, "mode": self._mode}),)),
             settings={
                 **complete_study(opened(journal.records).study)["searcher"],
                 **self._budget.optimizer_settings,

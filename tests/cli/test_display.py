@@ -13,9 +13,9 @@ from emotune.cli.actions.single_run import single_run
 from emotune.cli.output import size
 from emotune.durations import duration
 from emotune.experiment import Experiment
+from emotune.search.criteria import StudyObjective
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Record, Started
 from emotune.study.bundled import find_study
-from emotune.study.definition import StudyObjective
 from emotune.study.study import load_study
 
 EPOCHS = 40

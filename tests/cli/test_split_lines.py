@@ -11,8 +11,8 @@ from emotune.cli.actions.single_run import single_run
 from emotune.data.store import SegmentStore
 from emotune.runtime.options import RunOptions
 from emotune.runtime.worker import describe
+from emotune.search.criteria import StudyObjective
 from emotune.storage import LocalStorage
-from emotune.study.definition import StudyObjective
 from emotune.study.initial_encoders import Encoders
 from emotune.training.checkpoints import save_checkpoint
 from tests.training.conftest import store, tiny_experiment

@@ -16,9 +16,9 @@ from emotune.evaluation.fusion import build_features
 from emotune.experiment import Experiment
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
+from emotune.search.criteria import StudyObjective
 from emotune.search.records import Closed, Opened
 from emotune.storage import LocalStorage
-from emotune.study.definition import StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
 from emotune.study.resume import make_optimizer
@@ -81,7 +81,7 @@ def cross_validate(
             )
         )
         coordinator = Coordinator(
-            make_optimizer(study, records=journal.records, concurrency=1), journal=journal, objective=study.objective
+            make_optimizer(study, records=journal.records, concurrency=1), journal=journal, criteria=study.criteria
         )
         while (evaluation := coordinator.next_evaluation()) is not None:
             job = Job(

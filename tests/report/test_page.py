@@ -19,7 +19,7 @@ from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results
 from tests.golden.journals import FOLDER
 from tests.report.conftest import NASTY
-from tests.support.journals import synthetic_search
+from tests.support.journals import synthetic_search, with_sizes
 
 MAX_PAGE_BYTES = 3_000_000
 SPACE = {
@@ -272,3 +272,18 @@ def test_the_page_proposes_commands(page: bytes, records: list[Record]) -> None:
     assert "emotune best" in read(page).text
     text = read(render_report([Source(records, storage="s3://lab/results")])).text
     assert "--storage s3://lab/results" in text
+
+
+def test_the_page_of_several_objectives_has_the_front() -> None:
+    records = with_sizes(synthetic_search(kind="asha"), limit=35000)
+    page = render_report([Source(records)])
+    reader, search = read(page), data_of(page)["searches"][0]
+    assert search["criteria"]["objectives"][1] == {"metric": "parameters", "mode": "min"}
+    assert "parameters at most 35000" in reader.text
+    assert "Pareto front" in reader.text
+    columns = search["configurations"]
+    front = [entry["config_id"] for entry in search["criteria"]["front"]]
+    assert sorted(columns["config"][: len(front)]) == sorted(front), "the leaderboard begins with the front"
+    assert len(columns["measured"]["parameters"]) == len(columns["config"])
+    assert all("parameters" not in values for values in columns["values"])
+    assert "Pareto front" not in read(render_report([Source(synthetic_search(kind="asha"))])).text

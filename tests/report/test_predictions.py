@@ -17,9 +17,10 @@ from emotune.report.page import render_report
 from emotune.report.predictions import DRAWN_SEGMENTS, classify_held_out, predict_masked, try_masked
 from emotune.runtime.coordinator import Coordinator
 from emotune.runtime.worker import Job, Worker
+from emotune.search.criteria import StudyObjective
 from emotune.search.records import Closed, Opened
 from emotune.storage import LocalStorage
-from emotune.study.definition import Budget, StudyObjective
+from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import last_metrics
@@ -73,7 +74,7 @@ def pretrain(store: Path, folder: SearchFolder) -> SearchFolder:
         )
         journal.append(opened)
         optimizer = make_optimizer(study, records=journal.records, concurrency=1)
-        coordinator = Coordinator(optimizer, journal=journal, objective=study.objective)
+        coordinator = Coordinator(optimizer, journal=journal, criteria=study.criteria)
         while (evaluation := coordinator.next_evaluation()) is not None:
             job = Job(
                 evaluation_id=evaluation.id, config_id=evaluation.config_id, from_epoch=0, to_epoch=1,

@@ -67,7 +67,7 @@ def drive(log: Log, *, die_at: int | None = None, concurrency: int = 1) -> list[
         if not journal.records:
             journal.append(opening(concurrency))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=concurrency)
-        coordinator = Coordinator(optimizer, journal=journal, objective=STUDY.objective, observers=[die])
+        coordinator = Coordinator(optimizer, journal=journal, criteria=STUDY.criteria, observers=[die])
         work(coordinator)
         return list(journal.records)
 
@@ -205,7 +205,7 @@ def open_coordinator(tmp_path: Path) -> Callable[[], Coordinator]:
         if not journal.records:
             journal.append(opening(1))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
-        return Coordinator(optimizer, journal=journal, objective=STUDY.objective)
+        return Coordinator(optimizer, journal=journal, criteria=STUDY.criteria)
 
     return make
 

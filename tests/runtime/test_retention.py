@@ -50,7 +50,7 @@ class Driver:
             optimizer = make_optimizer(STUDY, records=journal.records, concurrency=2)
             retention = Retention(self.folder, keep=self.keep)
             coordinator = Coordinator(
-                optimizer, journal=journal, objective=STUDY.objective, observers=[die], on_end=retention.remove
+                optimizer, journal=journal, criteria=STUDY.criteria, observers=[die], on_end=retention.remove
             )
             while not coordinator.finished:
                 evaluations = []

@@ -51,7 +51,7 @@ def run(log: LocalLog, clock: list[float], *, hours: Hours | None, epoch_s: floa
         coordinator = Coordinator(
             optimizer,
             journal=journal,
-            objective=STUDY.objective,
+            criteria=STUDY.criteria,
             observers=[tick],
             time_is_up=driver._time_limit(journal.records),
         )

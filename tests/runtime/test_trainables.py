@@ -81,7 +81,7 @@ def job(folder: Path, *, to: int, start: int = 0, **config: Any) -> TrainableJob
         to_epoch=to,
         checkpoints=LocalStorage(folder / "run"),
         config={"step": 2.0, **config},
-        metric="loss",
+        metrics=("loss",),
         patience=0,
         working_folder=folder,
     )

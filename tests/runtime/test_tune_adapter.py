@@ -18,9 +18,9 @@ from emotune.runtime.trial import TrialState
 from emotune.runtime.tune_adapter import CoordinatorSearcher, SearchStopper
 from emotune.runtime.worker import Job
 from emotune.search import Optimizer
+from emotune.search.criteria import Criteria, StudyObjective
 from emotune.search.records import Ended, Evaluation, Failure, Opened, Started
 from emotune.storage import LocalLog, LocalStorage
-from emotune.study.definition import StudyObjective
 from emotune.study.folder import StopRequest
 from emotune.study.journal import Journal
 from emotune.training.epoch_report import EpochReport
@@ -56,7 +56,7 @@ class Cluster:
         self.journal.append(Opened(time=0, name="t", study={}, digest="", seed=0, concurrency=concurrency, software={}))
         optimizer = Optimizer(mixed_space(), max_budget=9, seed=0, concurrency=concurrency, kind="hyperband", **options)
         objective = StudyObjective(metric="val/loss", mode="min")
-        coordinator = Coordinator(optimizer, journal=self.journal, objective=objective)
+        coordinator = Coordinator(optimizer, journal=self.journal, criteria=Criteria((objective,)))
         self.stop: StopRequest | None = None
         self.searcher = CoordinatorSearcher(
             coordinator, make_job=job_of, concurrency=concurrency, stop_request=lambda: self.stop

@@ -104,7 +104,7 @@ def test_an_evaluation_that_hangs_twice_has_failed_with_the_reason(tmp_path: Pat
     with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(1))
         coordinator = Coordinator(
-            make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, objective=STUDY.objective
+            make_optimizer(STUDY, records=journal.records, concurrency=1), journal=journal, criteria=STUDY.criteria
         )
         searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_request=lambda: None)
         searcher._watchdog = watchdog = Watchdog(clock)
@@ -126,7 +126,7 @@ def test_an_idle_worker_that_hangs_is_killed(tmp_path: Path, clock: Clock) -> No
     with Journal.open(LocalLog(tmp_path / "journal.jsonl"), owner="test") as journal:
         journal.append(opening(2))
         coordinator = Coordinator(
-            make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, objective=STUDY.objective
+            make_optimizer(STUDY, records=journal.records, concurrency=2), journal=journal, criteria=STUDY.criteria
         )
         searcher = CoordinatorSearcher(coordinator, make_job=job_of, concurrency=1, stop_request=lambda: None)
         searcher._watchdog = Watchdog(clock)

@@ -29,9 +29,13 @@ def test_it_pauses_between_epochs_of_a_single_step(tmp_path: Path) -> None:
         to_epoch=6,
         experiment=experiment,
         checkpoints=LocalStorage(tmp_path / "run"),
+        metrics=("val/loss", "parameters", "seconds_per_epoch"),
     )
     worker = Worker(job)
-    assert [report.epoch for report in worker.work(lambda: True)] == [1]
+    [report] = worker.work(lambda: True)
+    assert report.epoch == 1
+    assert report.metrics["parameters"] == experiment.parameters(worker.training_data) > 1000
+    assert report.metrics["seconds_per_epoch"] > 0
     pauses = iter([False, False, True])
     assert [report.epoch for report in worker.work(lambda: next(pauses))] == [2, 3, 4]
     assert not worker.finished

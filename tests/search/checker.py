@@ -1,9 +1,12 @@
 """An independent check of the decisions in a search's history."""
 
+import itertools
 import math
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from emotune.search.pareto import Score
 from emotune.search.records import Ended, Evaluation, Record, Started
 from emotune.search.schedule import bracket_sizes
 from emotune.search.settings import SearchSettings
@@ -28,6 +31,7 @@ def violations(
     finished: bool = False,
     best: int | None = None,
     seen: Seen | None = None,
+    scores: Mapping[int, Score] | None = None,
 ) -> list[str]:
     """Return a sentence for each violation of the rules; an empty list if there is none.
 
@@ -44,6 +48,7 @@ def violations(
         best: The search's best configuration, to check it as well.
         seen: The results that each decision saw, see `seen_in_virtual_time` and `seen_in_journal`. Not needed with one
             worker: its decisions see every result.
+        scores: Scores by evaluation, of a search with several objectives or constraints.
     """
     results = list(rows)
     evaluations = sorted([*(row[0] for row in results), *running], key=lambda evaluation: evaluation.id)
@@ -51,8 +56,10 @@ def violations(
     if seen is None and settings.concurrency == 1:
         seen = {evaluation.id: range(evaluation.id) for evaluation in evaluations}
     if not sentences and seen is not None:
-        sentences += _wrong_decisions(settings, evaluations=evaluations, losses=_losses(results), seen=seen)
-    if not sentences:
+        sentences += _wrong_decisions(
+            settings, evaluations=evaluations, losses=_losses(results), seen=seen, scores=scores
+        )
+    if not sentences and scores is None:  # with scores the order at a decision is not that at the end
         sentences += _wrong_promotions(settings, results=results, evaluations=evaluations, finished=finished)
     if best is not None and best != best_of(results):
         sentences.append(f"configuration {best} is reported as the best, expected {best_of(results)}")
@@ -153,7 +160,12 @@ def _wrong_steps(settings: SearchSettings, *, evaluations: Sequence[Evaluation])
 
 
 def _wrong_decisions(
-    settings: SearchSettings, *, evaluations: Sequence[Evaluation], losses: Losses, seen: Seen
+    settings: SearchSettings,
+    *,
+    evaluations: Sequence[Evaluation],
+    losses: Losses,
+    seen: Seen,
+    scores: Mapping[int, Score] | None,
 ) -> Iterator[str]:
     """Derive every decision from the rules and from the results that it saw."""
     for number, evaluation in enumerate(evaluations):
@@ -161,6 +173,8 @@ def _wrong_decisions(
         if missing:
             yield f"evaluation {evaluation.id} was decided without the results of {missing}, which the order requires"
         visible = {other: losses.get(other) for other in seen[evaluation.id]}
+        if scores is not None:
+            visible |= positions(evaluations[:number], scores={key: scores[key] for key in visible if key in scores})
         expected = _decision(settings, evaluations[:number], losses=visible)
         is_new = evaluation.origin != "promotion"
         rung = 0 if is_new and settings.chooses_start_rung else evaluation.rung
@@ -169,6 +183,47 @@ def _wrong_decisions(
             yield from _wrong_choice(evaluation, before=evaluations[:number], losses=visible)
         elif made != expected:
             yield f"evaluation {evaluation.id} is configuration, bracket, rung {made}, expected {expected} by the rules"
+
+
+def positions(before: Sequence[Evaluation], *, scores: Mapping[int, Score]) -> dict[int, float]:
+    """Return the position of each evaluation with a score at its rung, by the definitions of NSGA-II."""
+    found: dict[int, float] = {}
+    for rung in {evaluation.rung for evaluation in before}:
+        there = [evaluation for evaluation in before if evaluation.rung == rung and evaluation.id in scores]
+        key = {evaluation.id: _key(evaluation, there, scores=scores) for evaluation in there}
+        found |= {number: float(place) for place, number in enumerate(sorted(key, key=key.__getitem__))}
+    return found
+
+
+def _key(evaluation: Evaluation, there: Sequence[Evaluation], *, scores: Mapping[int, Score]) -> tuple[float, ...]:
+    """Return violation, front, negative crowding distance and configuration number."""
+    mine = scores[evaluation.id]
+    if mine.violation > 0:
+        return mine.violation, 0, 0, evaluation.config_id
+    left = {other.config_id: scores[other.id].losses for other in there if scores[other.id].violation == 0}
+    for front in itertools.count():
+        members = {
+            number: losses
+            for number, losses in left.items()
+            if not any(other != losses and all(map(operator.le, other, losses)) for other in left.values())
+        }
+        if evaluation.config_id in members:
+            return 0.0, front, -_crowding(evaluation.config_id, members), evaluation.config_id
+        left = {number: losses for number, losses in left.items() if number not in members}
+    raise AssertionError
+
+
+def _crowding(number: int, members: Mapping[int, tuple[float, ...]]) -> float:
+    gaps = []
+    for axis in range(len(members[number])):
+        order = sorted(members, key=lambda other: (members[other][axis], other))
+        values = [members[other][axis] for other in order]
+        place = order.index(number)
+        if place in {0, len(order) - 1}:
+            return math.inf
+        span = values[-1] / 2 - values[0] / 2
+        gaps.append((values[place + 1] / 2 - values[place - 1] / 2) / span if span else 0.0)
+    return math.fsum(gaps)
 
 
 def _wrong_choice(evaluation: Evaluation, *, before: Sequence[Evaluation], losses: Losses) -> Iterator[str]:
@@ -214,7 +269,8 @@ def _bracket_decision(
             return None
         below, here = _standings(here, losses=losses), by_rung.get((bracket, rung), [])
         if len(here) < min(size + _failed(here, losses=losses), len(below)):
-            return below[len(here)][1], bracket, rung
+            promoted = {evaluation.config_id for evaluation in here}
+            return next(number for _, number in below if number not in promoted), bracket, rung
     return None
 
 

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 
 from emotune.runtime.coordinator import Coordinator
 from emotune.search import Evaluation, Optimizer
+from emotune.search.criteria import MINIMISED, Constraint, Criteria, StudyObjective
 from emotune.search.models import gain
+from emotune.search.pareto import Score
 from emotune.search.records import Closed, EpochDone, Failure, Record, TimeLimit
 from emotune.storage import LocalLog
-from emotune.study.definition import StudyObjective
 from emotune.study.journal import Journal, read_journal
-from emotune.study.results import evaluation_results
+from emotune.study.results import evaluation_results, last_ends
 from emotune.study.resume import optimizer_from_records
 from tests.search.checker import Seen, seen_in_journal, seen_in_virtual_time, violations
 from tests.search.searching import MIXED, documents, loss_of, space_of
@@ -50,6 +51,7 @@ class Search:
     options: dict[str, Any]
     failures: int
     chance: random.Random
+    criteria: Criteria = MINIMISED
 
     def cost(self, values: dict[str, Any]) -> float:
         return 1.0 + zlib.crc32(repr(sorted(values.items())).encode()) % 5
@@ -75,10 +77,13 @@ class Search:
                     raise Killed
 
             optimizer = optimizer_from_records(
-                self.space, journal.records, settings={**self.options, "cost": self.cost}
+                self.space,
+                journal.records,
+                criteria=self.criteria,
+                settings={**self.options, "ranking": self.criteria.ranking, "cost": self.cost},
             )
             coordinator = Coordinator(
-                optimizer, journal=journal, objective=StudyObjective(), observers=[die], time_is_up=time_is_up
+                optimizer, journal=journal, criteria=self.criteria, observers=[die], time_is_up=time_is_up
             )
             if hours:
                 journal.append(TimeLimit(time=0, hours=1, used_seconds=0))
@@ -114,10 +119,25 @@ class Search:
             coordinator.fail(evaluation.id, Failure(kind="diverged", message="too large"))
         else:
             for epoch in range(1, evaluation.to_epoch + 1):
-                coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss})
+                coordinator.report(evaluation.id, epoch=epoch, metrics={"val/loss": loss, **sizes_of(evaluation)})
             coordinator.complete(evaluation.id)
 
 
+def sizes_of(evaluation: Evaluation) -> dict[str, float]:
+    """Return two metrics that are functions of the values; one of them has many ties."""
+    mark = zlib.crc32(repr(sorted(evaluation.values.items())).encode())
+    return {"size": mark % 97 / 10, "steps": float(mark % 3)}
+
+
+SIZE, STEPS = StudyObjective(metric="size"), StudyObjective(metric="steps", mode="max")
+CRITERIA = st.sampled_from(
+    [
+        MINIMISED,
+        Criteria((StudyObjective(), SIZE)),
+        Criteria((StudyObjective(), SIZE, STEPS), {"size": Constraint(max=6)}),
+        Criteria((StudyObjective(),), {"size": Constraint(min=1, max=7), "steps": Constraint(min=1)}),
+    ]
+)
 OPTIONS = st.fixed_dictionaries(
     {
         "max_budget": st.sampled_from([3, 4]),
@@ -137,7 +157,18 @@ def tear(path: Path, chance: random.Random) -> None:
 
 
 def table(records: list[Record]) -> list[tuple]:
-    return [(one.evaluation, one.status, one.objective, one.error) for one in evaluation_results(records)]
+    ends = last_ends(records)
+    return [
+        (one.evaluation, one.status, one.objective, one.error, ends[one.evaluation.id].measured)
+        for one in evaluation_results(records)
+    ]
+
+
+def scores_of(records: list[Record], criteria: Criteria) -> dict[int, Score] | None:
+    if not criteria.has_scores:
+        return None
+    ends = last_ends(records).items()
+    return {number: criteria.score(end.measured) for number, end in ends if end.measured is not None}
 
 
 def epochs(records: list[Record]) -> list[tuple[int, int]]:
@@ -162,7 +193,7 @@ def model_chooses_early() -> Iterator[None]:
 @pytest.mark.parametrize("order", ["strict", "free"])
 @pytest.mark.parametrize(("kind", "schedule", "model"), SCHEDULES)
 @examples(0.08)
-@given(documents() | st.just(MIXED), OPTIONS, LIMITS, st.sampled_from([0, 3, 5]), st.integers(0, 999))
+@given(documents() | st.just(MIXED), OPTIONS, LIMITS, CRITERIA, st.sampled_from([0, 3, 5]), st.integers(0, 999))
 def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
     tmp_path_factory: pytest.TempPathFactory,
     kind: str,
@@ -172,11 +203,13 @@ def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
     document: dict[str, Any],
     options: dict[str, Any],
     limit: dict[str, Any],
+    criteria: Criteria,
     failures: int,
     seed: int,
 ) -> None:
     options = options | limit | {"kind": kind, "schedule": schedule, "model": model, "order": order}
-    search = Search(space_of(document), options=options, failures=failures, chance=random.Random(seed))
+    chance = random.Random(seed)
+    search = Search(space_of(document), options=options, criteria=criteria, failures=failures, chance=chance)
     folder = tmp_path_factory.mktemp("kills")
     whole = search.drive(folder / "whole.jsonl")
     kills = 0
@@ -197,7 +230,10 @@ def test_whatever_is_killed_and_torn_it_ends_the_same(  # noqa: PLR0917
     assert len(set(epochs(found))) == len(epochs(found)), "no epoch is recorded twice"
     for optimizer, records in ((whole, expected), (killed, found)):
         seen = seen_by(search, optimizer, records)
-        assert violations(optimizer.settings, optimizer.results(), seen=seen, finished="brackets" in limit) == []
+        scores = scores_of(records, criteria)
+        finished = "brackets" in limit
+        assert violations(optimizer.settings, optimizer.results(), seen=seen, scores=scores, finished=finished) == []
     assert kills >= KILLS
     event("killed", payload=kills)
+    event("has scores", payload=criteria.has_scores)
     event("with a model", payload=any(row.evaluation.origin == "model" for row in evaluation_results(found)))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from emotune.errors import DamageError, SettingsError, StudyChangedError
 from emotune.search import Optimizer
+from emotune.search.criteria import Criteria, StudyObjective
 from emotune.search.records import Ended, Record, Started
 from emotune.search.space import copy_of
 from emotune.study.resume import optimizer_from_records
@@ -164,12 +165,13 @@ def test_a_search_is_rebuilt_from_its_journal(mode: Any, sign: float, order: str
             each = optimizer.running()[-1]
             optimizer.tell(each.id, loss_of(each, failures=4))
     records = as_records(optimizer, sign=sign)
-    rebuilt = optimizer_from_records(mixed_space(), records, mode=mode, settings=search)
+    criteria = Criteria((StudyObjective(mode=mode),))
+    rebuilt = optimizer_from_records(mixed_space(), records, criteria=criteria, settings=search)
     assert rebuilt.state() == optimizer.state()
-    twice = optimizer_from_records(mixed_space(), [*records, *records], mode=mode, settings=search)
+    twice = optimizer_from_records(mixed_space(), [*records, *records], criteria=criteria, settings=search)
     assert twice.state() == optimizer.state()
     with pytest.raises(DamageError):
-        optimizer_from_records(mixed_space(), records[1:], mode=mode, settings=search)
+        optimizer_from_records(mixed_space(), records[1:], criteria=criteria, settings=search)
 
 
 def test_a_changed_record_is_refused() -> None:

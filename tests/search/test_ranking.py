@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emotune.cli.actions.display import SearchDisplay
 from emotune.report.journal_tables import incumbents, leaderboard
 from emotune.search.history import key_of
-from emotune.search.ranking import best, rank
+from emotune.search.ranking import Result, best, rank
 from emotune.search.records import Ended, Evaluation, Opened, Record, Started
 from emotune.study.results import evaluation_results, find_best, status_document
 from emotune.study.study import Study
@@ -39,7 +39,7 @@ def results(draw: st.DrawFn) -> list[tuple[Evaluation, float | None]]:
 @given(results(), st.sampled_from(["min", "max"]), st.randoms(use_true_random=False))
 def test_the_best_result_is_the_smallest_rank_in_any_order(rows: list[Any], mode: str, chance: Any) -> None:
     incumbent = best(rows, mode=mode)
-    finite = [row for row in rows if row[1] is not None and math.isfinite(row[1])]
+    finite = [Result(*row) for row in rows if row[1] is not None and math.isfinite(row[1])]
     if incumbent is None:
         assert finite == []
         return
@@ -50,7 +50,7 @@ def test_the_best_result_is_the_smallest_rank_in_any_order(rows: list[Any], mode
     assert incumbent.evaluation.id == min(row[0].id for row in rivals if row[1] == incumbent.objective)
     chance.shuffle(rows)
     assert best(rows, mode=mode) == incumbent
-    assert all(rank(incumbent, mode=mode) <= rank(type(incumbent)(*row), mode=mode) for row in finite)
+    assert all(rank(incumbent, mode=mode) <= rank(row, mode=mode) for row in finite)
 
 
 def search_with_ties(mode: str) -> tuple[Study, list[Record]]:

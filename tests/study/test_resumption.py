@@ -99,7 +99,7 @@ def test_the_driver_records_a_retry_and_the_next_driver_runs_the_failed_evaluati
             assert evaluation_results(journal.records)[-1].status == expected
             driver._retry(journal, STUDY, RunOptions(retry_failed=expected == "failed"))
             optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
-            coordinator = Coordinator(optimizer, journal=journal, objective=STUDY.objective)
+            coordinator = Coordinator(optimizer, journal=journal, criteria=STUDY.criteria)
             assert coordinator.next_evaluation() == evaluation_results(journal.records)[-1].evaluation
     with Journal.open(folder.journal, owner="test") as journal:
         length = len(journal)
@@ -111,7 +111,7 @@ def test_a_coordinator_notices_that_its_journal_is_gone(folder: SearchFolder) ->
     with Journal.open(folder.journal, owner="test") as journal:
         journal.append(opened(folder))
         optimizer = make_optimizer(STUDY, records=journal.records, concurrency=1)
-        coordinator = Coordinator(optimizer, journal=journal, objective=STUDY.objective)
+        coordinator = Coordinator(optimizer, journal=journal, criteria=STUDY.criteria)
         coordinator.check_journal()
         folder.path.rename(folder.path.with_name("renamed"))
         coordinator._journal_checked_at = float("-inf")

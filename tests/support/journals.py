@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emotune.randomness import stream
@@ -134,3 +134,29 @@ def _epochs_and_end(evaluation: Evaluation, *, end: float, fails: bool, noise: f
         )
     )  # fmt: skip
     return records
+
+
+def with_sizes(records: Sequence[Record], *, limit: float | None = None) -> list[Record]:
+    """Return the records of a search as if it had two objectives, the second one ``parameters``.
+
+    Args:
+        records: The records of a search with one objective.
+        limit: Largest allowed number of parameters; None: no constraint.
+    """
+    other = [{"metric": "parameters", "mode": "min"}]
+    constraints = {} if limit is None else {"constraints": {"parameters": {"max": limit}}}
+    sizes: dict[int, float] = {}
+    changed: list[Record] = []
+    for record in records:
+        if isinstance(record, Opened):
+            study = {**record.study, "other_objectives": other, **constraints}
+            changed.append(record.model_copy(update={"study": study}))
+        elif isinstance(record, Ended) and record.objective is not None:
+            measured = {"val/loss": record.objective, "parameters": sizes[record.evaluation_id]}
+            changed.append(record.model_copy(update={"measured": measured}))
+        else:
+            if isinstance(record, Started):
+                values = record.evaluation.values
+                sizes[record.evaluation.id] = 1e4 * float(values["model.layers"]) + float(values["batch_size"])
+            changed.append(record)
+    return changed

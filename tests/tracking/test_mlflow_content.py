@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotune.search.records import Extended, Opened, Record
+from emotune.study.results import evaluation_results, find_front
 from emotune.tracking.description import search_id
 from emotune.tracking.mlflow_content import MlflowContent, RunUpdates, run_name
 from emotune.tracking.provenance import provenance
+from tests.support.journals import synthetic_search, with_sizes
 from tests.tracking.conftest import JournalWriter
 
 
@@ -122,3 +124,12 @@ def test_provenance_is_text_without_paths() -> None:
     facts = provenance()
     assert {"python", "platform", "node", "version.numpy"} <= set(facts)
     assert not any("/" in value for key, value in facts.items() if key != "platform")
+
+
+def test_the_runs_of_a_search_with_several_objectives_say_whether_they_are_on_the_front() -> None:
+    journal = with_sizes(synthetic_search(kind="asha"))
+    tags = {key: update.tags.get("emotune.pareto") for key, update in updates_of(journal).items()}
+    front = {str(entry.config_id) for entry in find_front(evaluation_results(journal))}
+    assert {key for key, tag in tags.items() if tag == "true"} == front
+    assert {tag for key, tag in tags.items() if key not in front} == {"false", None}
+    assert not any("emotune.pareto" in update.tags for update in updates_of(synthetic_search(kind="asha")).values())

@@ -8,8 +8,9 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.evaluation.encoders import PretrainedEncoder
 from emotune.runtime.worker import describe
+from emotune.search.criteria import StudyObjective
 from emotune.storage import LocalStorage
-from emotune.study.definition import Budget, StudyObjective
+from emotune.study.definition import Budget
 from emotune.study.resolve import resolve_study
 from emotune.study.study import Study
 from emotune.training.checkpoints import restore, save_checkpoint

@@ -228,6 +228,8 @@ def test_a_distribution_in_param_space_is_refused(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked_before_the_search(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="expected one name"):
+        started(tmp_path, metric=["loss", "size"])
     with pytest.raises(SettingsError, match="mode: 'minimize' was given; expected 'min' or 'max'"):
         started(tmp_path, mode="minimize")
     with pytest.raises(SettingsError, match=r"bohbb.*bohb"):

@@ -121,7 +121,7 @@ class SearchDisplay(Display):
 
     def __init__(self, study: SearchDefinition, *, name: str, checkpoint_bytes: int | None = None) -> None:
         super().__init__(study, name=name)
-        self.objective = study.objective
+        self.objective, self._criteria = study.objective, study.criteria
         self.amounts = Amounts.of(study)
         self.checkpoint_bytes = checkpoint_bytes
         self.running: dict[int, Started] = {}
@@ -194,16 +194,16 @@ class SearchDisplay(Display):
         if record.objective is None:
             return f"evaluation {evaluation.id} failed after {duration(record.seconds)}: {record.error}"
         known = [] if self.best is None else [self.best]
-        self.best = best([*known, (evaluation, record.objective)], mode=self.objective.mode)
+        self.best = best([*known, self._criteria.ranked(evaluation, record)], mode=self.objective.mode)
         epoch, spent = evaluation.to_epoch, duration(record.seconds)
-        result = f"{self.objective.metric} {record.objective:.6g} at epoch {epoch}, {spent}"
-        return f"evaluation {evaluation.id} done: {result}; best: {self.describe_best()}"
+        values = ", ".join(f"{name} {value:.6g}" for name, value in self._criteria.values_of(record).items())
+        return f"evaluation {evaluation.id} done: {values} at epoch {epoch}, {spent}; best: {self.describe_best()}"
 
     def describe_best(self) -> str:
         """Return the best result with its configuration and epoch."""
         if self.best is None:
             return "none yet"
-        evaluation, objective = self.best
+        evaluation, objective, _ = self.best
         return f"{objective:.6g} (configuration {evaluation.config_id}, epoch {evaluation.to_epoch})"
 
     @property

@@ -79,7 +79,7 @@ class Notifier:
 
     def __init__(self, targets: Sequence[str], *, study: SearchDefinition, name: str, known: int) -> None:
         self._targets = targets
-        self._objective = study.objective
+        self._objective, self._criteria = study.objective, study.criteria
         self._name = name
         self._known = known
         self._started: dict[int, Evaluation] = {}
@@ -110,7 +110,7 @@ class Notifier:
         if record.objective is None:
             return False
         known = [] if self._best is None else [self._best]
-        result = Result(self._started[record.evaluation_id], record.objective)
+        result = self._criteria.ranked(self._started[record.evaluation_id], record)
         before, self._best = self._best, best([*known, result], mode=self._objective.mode)
         return self._best != before
 
@@ -133,7 +133,7 @@ class Notifier:
             "reason": _public(reason),
         }
         if self._best is not None:
-            evaluation, objective = self._best
+            evaluation, objective, _ = self._best
             document |= {
                 "objective": objective,
                 "config_id": evaluation.config_id,

@@ -37,8 +37,8 @@ from emotune.reproduce.stores import (
     stores_of,
 )
 from emotune.runtime.options import RunOptions
+from emotune.search.criteria import StudyObjective
 from emotune.storage import Storage, open_storage
-from emotune.study.definition import StudyObjective
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics, opened, search_state

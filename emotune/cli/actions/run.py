@@ -24,10 +24,12 @@ from emotune.storage import Storage, open_storage
 from emotune.study.definition import SearchDefinition
 from emotune.study.first_estimate import write_estimate
 from emotune.study.folder import SearchFolder
+from emotune.study.front import describe_front
 from emotune.study.invocation import INVOCATION_FILE, Invocation, write_invocation
 from emotune.study.journal import read_journal
 from emotune.study.results import (
     Incumbent,
+    criteria_document,
     ended_by_time,
     evaluation_results,
     find_best,
@@ -243,7 +245,7 @@ def _leaderboard(study: SearchDefinition, records: Sequence[Record], *, best: In
         return [_single_result(study, records, best=best)]
     table = leaderboard(records).head(LEADERBOARD_ROWS).to_string(index=False, float_format="{:.5g}".format)
     line = f"best: {study.objective.metric} {best.objective:.6g}, configuration {best.config_id}, {best.epochs} epochs"
-    return [table, line]
+    return [table, line, *describe_front(criteria_document(records, evaluation_results(records)) | {"best": best})]
 
 
 def _single_result(study: SearchDefinition, records: Sequence[Record], *, best: Incumbent) -> str:

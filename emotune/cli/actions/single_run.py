@@ -16,7 +16,8 @@ from emotune.evaluation.crossval import describe_classes, majority_baseline, sig
 from emotune.evaluation.statistics import Interval
 from emotune.experiment import Experiment
 from emotune.runtime.options import RunOptions
-from emotune.study.definition import Budget, StudyObjective
+from emotune.search.criteria import StudyObjective
+from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import last_metrics

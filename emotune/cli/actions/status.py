@@ -21,6 +21,7 @@ from emotune.files import check_output, write_output
 from emotune.search.records import Record
 from emotune.storage import open_storage
 from emotune.study.folder import SearchFolder, find_searches
+from emotune.study.front import describe_best_rule, describe_front
 from emotune.study.journal import read_journal
 from emotune.study.recorded import KINDS, can_resume, complete_study, kind_of
 from emotune.study.reliability import RungReliability, describe_reliability
@@ -129,7 +130,7 @@ def _print_document(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
     if document["warning"] is not None:
         click.echo(document["warning"])
-    for line in _room_and_time(document):
+    for line in (*describe_front(document), *_room_and_time(document)):
         click.echo(line)
     for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
@@ -214,6 +215,9 @@ def write_best(name: str, *, file: Path, storage: str) -> None:
     header = (
         f"Best configuration of the search {name} (number {best['config_id']}): "
         f"{document['objective']['metric']} {best['objective']:.6g} after {best['epochs']} epochs."
+        f"{describe_best_rule(document)}"
     )
     is_file = write_output(file, encode_document(experiment, header=header))
     click.echo(f"written to {file}", err=not is_file)  # the file may be standard output
+    for line in describe_front(document):
+        click.echo(line, err=not is_file)

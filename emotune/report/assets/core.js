@@ -40,6 +40,7 @@ DATA.searches.forEach((search, number) => {
       epochs: columns.epochs[row], objective: columns.objective[row], status: columns.status[row],
       origin: columns.origin[row], bracket: columns.bracket[row], seconds: columns.seconds[row],
       values: columns.values[row],
+      measured: Object.fromEntries(Object.entries(columns.measured).map(([name, values]) => [name, values[row]])),
     });
   });
 });
@@ -51,6 +52,7 @@ function description(configuration) {
   if (DATA.searches.length > 1) rows.push(["search", search.name]);
   rows.push(["configuration", format(configuration.config)]);
   rows.push([search.objective.metric, format(configuration.objective)]);
+  for (const [name, value] of Object.entries(configuration.measured)) rows.push([name, format(value)]);
   rows.push(["epochs", format(configuration.epochs)], ["status", configuration.status], ["origin", configuration.origin]);
   for (const [name, value] of Object.entries(configuration.values)) rows.push([name, format(value)]);
   return rows;

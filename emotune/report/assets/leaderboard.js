@@ -4,6 +4,7 @@
 function leaderboardColumns() {
   const several = DATA.searches.length > 1;
   const metrics = [...new Set(DATA.searches.map((search) => search.objective.metric))];
+  const measured = [...new Set(DATA.searches.flatMap((search) => search.metrics))];
   const names = [...new Set([...CONFIGURATIONS.values()].flatMap((configuration) => Object.keys(configuration.values)))];
   return [
     ...(several ? [{ title: "search", value: (item) => DATA.searches[item.search].name }] : []),
@@ -11,6 +12,7 @@ function leaderboardColumns() {
     { title: "epochs", value: (item) => item.epochs },
     { title: metrics.length === 1 ? metrics[0] : "objective", value: (item) => item.objective },
     ...(metrics.length > 1 ? [{ title: "metric", value: (item) => DATA.searches[item.search].objective.metric }] : []),
+    ...measured.map((name) => ({ title: name, value: (item) => item.measured[name] ?? null })),
     { title: "status", value: (item) => item.status },
     { title: "origin", value: (item) => item.origin },
     ...names.map((name) => ({ title: name, value: (item) => item.values[name] ?? null })),

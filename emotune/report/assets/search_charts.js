@@ -21,6 +21,15 @@ const CHARTS = {
     await draw();
   },
 
+  async front(node) {
+    node.replaceChildren();
+    for (const objective of SEARCH.criteria.objectives.slice(1)) {
+      const cell = element("div", { class: "cell" });
+      node.append(cell);
+      await drawFront(cell, objective.metric);
+    }
+  },
+
   async incumbentEpochs(node) {
     await drawIncumbent(node, SEARCH.incumbents.trained, "epochs trained, all configurations together", true);
   },
@@ -325,6 +334,23 @@ async function drawImportance(node, rung, names) {
     return tooltipStyle(pairs([["setting", item.name], ["importance", format(item.importance)], ["noise level", format(item.noise)]]));
   } }));
   await show(plot, node, [[colours.accent, `after ${rung.epochs} epochs, ${rung.results} results`], [colours.failed, "noise level"]]);
+}
+
+/** Draw the last results by the first objective and another one, and a line through the front. */
+async function drawFront(node, metric) {
+  const colours = theme(), first = SEARCH.objective.metric, members = new Set(SEARCH.criteria.front.map((entry) => entry.config_id));
+  const items = [...CONFIGURATIONS.values()].filter((item) => item.objective !== null);
+  const x = items.map((item) => item.measured[metric]), y = items.map((item) => item.objective);
+  const plot = figure({ height: 320, x: metric, y: first, xType: scaleOf(x), yType: scaleOf(y), zoom: true });
+  const front = items.filter((item) => members.has(item.config)).sort((a, b) => a.measured[metric] - b.measured[metric]);
+  plot.line(front.map((item) => item.measured[metric]), front.map((item) => item.objective), { line_color: colours.accent, line_width: 1.5 });
+  const data = source(items.map((item) => item.key), {
+    x, y, size: items.map((item) => (members.has(item.config) ? 10 : 6)),
+    colour: items.map((item) => (members.has(item.config) ? colours.accent : colours.dim)),
+  });
+  const dots = plot.scatter({ field: "x" }, { field: "y" }, { source: data, size: { field: "size" }, fill_color: { field: "colour" }, line_color: null, fill_alpha: 0.7, ...selectable(colours) });
+  interactive(plot, data, { renderers: [dots] });
+  await show(plot, node, [[colours.accent, "Pareto front"], [colours.dim, "other configurations, by their last result"]]);
 }
 
 async function drawRungs(node, pair) {

@@ -164,7 +164,7 @@ class GainModel(RungsModel):
         for index in np.argsort(-values, kind="stable"):
             decoded = self._history.encoding.decode(np.nan_to_num(rows[index]))
             legal = legal_values(self._space, values=decoded)
-            if legal is not None and not self._history.knows(legal):
+            if legal is not None and not self._history.excludes(legal):
                 proposals.append(legal)
             if len(proposals) == MAX_PROPOSALS:
                 break
