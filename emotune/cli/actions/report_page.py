@@ -56,15 +56,17 @@ def write_page(request: ReportRequest) -> None:
     if len(set(request.names)) < len(request.names):
         raise SettingsError(f"{', '.join(request.names)}: a search was given twice; give each one once")
     sources = _sources(request)
-    running = _write(request, sources, announce=request.announce)
-    if request.watch is not None:
-        _watch(request, running=running)
+    if request.watch is None:
+        _write(request, sources, announce=request.announce)
+    else:
+        _watch(request, sources)
 
 
-def _watch(request: ReportRequest, *, running: bool) -> None:
-    """Write the page again every few seconds until no search runs, or until Ctrl-C."""
+def _watch(request: ReportRequest, sources: list[Source]) -> None:
+    """Write the page, and again every few seconds until no search runs, or until Ctrl-C."""
     assert request.watch is not None
     try:
+        running = _write(request, sources, announce=request.announce)
         while running:
             time.sleep(request.watch)
             try:
