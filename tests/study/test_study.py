@@ -78,7 +78,7 @@ MISTAKES = {
     "probe without labels": (
         "seed: 7",
         "objective: {metric: probe/macro_f1, mode: max}",
-        r"task.kind: masked_values reports val/loss, train/loss, parameters, seconds_per_epoch; a probe needs labels: give base.task.probe, for",
+        r"seconds_per_epoch; a probe needs labels: give base.task.probe, for",
     ),
     "the worst probe": (
         "base:",
