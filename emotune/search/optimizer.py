@@ -20,7 +20,7 @@ from emotune.search.scoreboard import Scoreboard
 from emotune.search.settings import SearchSettings, search_settings
 from emotune.search.space import copy_of, space_digest
 from emotune.search.state import SearchState, finite, outcome_of, parse_state, record_loss
-from emotune.search.stopping import Change, Extension, Resize, Retry, in_words, promotions_left
+from emotune.search.stopping import Change, Extension, Resize, Retry, candidates_left, in_words
 from emotune.search.values import check_recorded, fitted_settings
 
 Cost = Callable[[dict[str, Value]], float]
@@ -224,7 +224,7 @@ class Optimizer:
         last = {evaluation.config_id: evaluation for evaluation in self._evaluations}
         top = len(self.settings.rung_budgets) - 1
         candidates = self._schedule.candidates(
-            promotions_left(self.settings, evaluations=len(self._evaluations), epochs=self._epochs)
+            candidates_left(self.settings, evaluations=len(self._evaluations), epochs=self._epochs)
         )
         out = set()
         for config_id, evaluation in last.items():

@@ -58,7 +58,7 @@ class Schedule(Protocol):
         """Return the configurations with a result that may still be promoted.
 
         Args:
-            promotions: Most further promotions from each rung, the lowest first.
+            promotions: Number of the best that wait on each rung, the lowest first, that may be promoted.
         """
         ...
 
@@ -369,7 +369,7 @@ class Promotion:
         self._waiting[rung] = sorted((losses[config_id], config_id) for _, config_id in self._waiting[rung])
 
     def candidates(self, promotions: Sequence[int]) -> set[int]:
-        """Return the best of the configurations that wait on each rung: always the best one is promoted."""
+        """Return the best of the configurations that wait on each rung."""
         waiting = zip(self._waiting[:-1], promotions, strict=True)
         return {config_id for standings, most in waiting for _, config_id in standings[:most]}
 

@@ -127,6 +127,11 @@ class SearchSettings(Settings):
         return self.schedule == "async" and self.model_class is not None and self.model_class.allocates
 
     @property
+    def considered(self) -> int:
+        """Number of waiting configurations of a rung, the best ones, of which any may be promoted."""
+        return self.model_class.considered if self.allocates and self.model_class is not None else 1
+
+    @property
     def patient_promotion(self) -> bool:
         """Whether asynchronous promotions are limited to ``n // eta`` in all."""
         return self.model_class is not None and self.model_class.patient_promotion

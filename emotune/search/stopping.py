@@ -121,9 +121,11 @@ def parse_hours(text: str) -> Hours:
     return Hours(float(text), text.startswith("+"))
 
 
-def promotions_left(settings: SearchSettings, *, evaluations: int, epochs: int) -> list[int]:
-    """Return the most promotions from each rung but the highest, with one more bracket than the limits allow.
+def candidates_left(settings: SearchSettings, *, evaluations: int, epochs: int) -> list[int]:
+    """Return how many of the best that wait on each rung but the highest may be promoted.
 
+    They are the promotions that are left, with one more bracket than the limits allow. A model that promotes any of the
+    best k can promote one that has k - 1 better ones beside it.
     With ``ranking="pareto"`` all that wait may be promoted: a result can come behind another one by later results.
 
     Args:
@@ -142,7 +144,7 @@ def promotions_left(settings: SearchSettings, *, evaluations: int, epochs: int) 
         left = settings.model_copy(update={"brackets": settings.brackets + 1}).bracket_epochs - epochs
         steps = [upper - lower for lower, upper in pairwise(budgets)]
         counts = [min(count, -(-left // step)) for count, step in zip(counts, steps, strict=True)]
-    return [max(0, count) for count in counts]
+    return [count + settings.considered - 1 if count > 0 else 0 for count in counts]
 
 
 def extension(

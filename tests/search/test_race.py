@@ -7,6 +7,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from emotune.search import Optimizer
+from emotune.search.models.gain import GainModel
+from emotune.search.settings import SearchSettings
+from emotune.search.stopping import candidates_left
 from tests.search.searching import loss_of, mixed_space
 
 searches = st.fixed_dictionaries(
@@ -80,3 +83,15 @@ def test_a_search_without_a_limit_keeps_all_that_wait() -> None:
         optimizer.tell(evaluation.id, loss_of(evaluation))
     top = {evaluation.config_id for evaluation, _ in optimizer.results() if evaluation.to_epoch == 9}
     assert optimizer.out_of_race() == top
+
+
+@pytest.mark.parametrize("promotions", [0, 1, 5])
+def test_a_model_that_promotes_any_of_the_best_keeps_as_many_in_the_race(promotions: int) -> None:
+    """With ``gain`` the best one need not be the next that is promoted."""
+    limits = {"max_budget": 3, "brackets": 1}
+    rungs, gain = (SearchSettings(kind="bohb", model=model, **limits) for model in ("rungs", "gain"))
+    step = rungs.rung_budgets[1] - rungs.rung_budgets[0]
+    longer = rungs.model_copy(update={"brackets": 2}).bracket_epochs
+    spent = {"evaluations": 40, "epochs": longer - promotions * step}
+    assert candidates_left(rungs, **spent) == [promotions]
+    assert candidates_left(gain, **spent) == [promotions + GainModel.considered - 1 if promotions else 0]

@@ -45,6 +45,9 @@ class Model(abc.ABC):
     allocates: ClassVar[bool] = False
     """Whether `choose` decides between promotions and new configurations, where the schedule is ``async``."""
 
+    considered: ClassVar[int] = 1
+    """Number of waiting configurations of a rung, the best ones, among which `choose` promotes."""
+
     patient_promotion: ClassVar[bool] = False
     """Whether asynchronous promotions are limited to ``n // eta`` in all, see `emotune.search.schedule.Promotion`."""
 

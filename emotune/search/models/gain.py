@@ -71,6 +71,7 @@ class GainModel(RungsModel):
     """
 
     allocates = True
+    considered = WAITING
     _rung_count: int | None = None
     _start = 0
 
