@@ -1,4 +1,4 @@
-"""Two short checks of a training: it can learn one batch by heart, and cannot predict people from random labels."""
+"""Two short checks of a training: it can overfit one batch, and cannot predict random labels of new people."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from emotune.training.loop import TrainingData, TrainingPlan, TrainState, collec
 from emotune.training.optim import Optim
 
 BATCH_SEGMENTS = 8
-"""Segments of the batch that is learnt by heart."""
+"""Segments of the batch that is overfitted."""
 
 MAX_STEPS = 300
 """Optimiser steps on that batch at most."""
@@ -95,8 +95,8 @@ class ChanceScore(Settings):
 def overfit_batch(experiment: Experiment, *, store: SegmentStore) -> Overfit:
     """Train an experiment on one batch until its loss has fallen by `LOSS_FACTOR`.
 
-    Masks, dropouts and the learning rate (``optim.lr``) are those of one step, repeated, so that the batch can be
-    learnt by heart. Weights are drawn anew, also where the experiment starts from an encoder.
+    Masks, dropouts and the learning rate (``optim.lr``) are those of one step, repeated, so that the network can
+    overfit the batch. Weights are drawn anew, also where the experiment starts from an encoder.
 
     Raises:
         TrainingDivergedError: The loss is not finite.
