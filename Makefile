@@ -30,17 +30,18 @@ $(READY): requirements.lock pyproject.toml packaging/torch.lock packaging/netifa
 demo: setup
 	$(BIN)/python examples/demo.py $(DEMO)
 
-# Tests of Ray, servers and locks wait a lot: three processes keep two cores busy, and four take a minute more.
+# Tests of Ray, servers and locks wait a lot: three processes keep two cores busy. Their parts take equally long.
 SEARCH_TESTS := $(addprefix tests/,golden runtime search storage study tune)
+SHORT_RAY_TESTS := $(addprefix tests/ray/test_,stock_tuner.py trainables.py tutorial.py)
 
 test: setup
 	$(MAKE) --jobs=3 --keep-going --output-sync=line test-ray test-others test-search
 
 test-ray:
-	$(BIN)/python -m pytest tests/ray
+	$(BIN)/python -m pytest tests/ray $(addprefix --ignore=,$(SHORT_RAY_TESTS))
 
 test-search:
-	$(BIN)/python -m pytest $(SEARCH_TESTS)
+	$(BIN)/python -m pytest $(SEARCH_TESTS) $(SHORT_RAY_TESTS)
 
 test-others:
 	$(BIN)/python -m pytest $(addprefix --ignore=,tests/ray $(SEARCH_TESTS))
