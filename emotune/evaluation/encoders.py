@@ -30,7 +30,7 @@ from emotune.storage import Storage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.recorded import KINDS, kind_of
-from emotune.study.results import evaluation_results, find_best, opened
+from emotune.study.results import opened, recorded_best
 from emotune.tasks.calibration import Calibration
 from emotune.training.checkpoints import newest_checkpoint
 
@@ -75,7 +75,7 @@ def best_checkpoint(folder: SearchFolder) -> Path:
             f"the search {folder.name!r} {KINDS[kind]}, which has no encoder of emotune; its checkpoints are in "
             f"{folder.storage}"
         )
-    best = find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"]) if records else None
+    best = recorded_best(records)
     if best is None:
         raise SettingsError(f"the search {folder.name!r} has no result yet; wait until an evaluation has ended")
     checkpoint = newest_checkpoint(folder.checkpoints(best.config_id))

@@ -94,9 +94,10 @@ def score_pretraining(
     for number, person in enumerate(names):
         progress(number / len(names), f"metrics of {name}")
         own = rows[people == person]
-        metrics = evaluate(objective, training_data, own, prefix="")
-        metrics |= measure_references(task, training_data, own, prefix="")
-        scores.append({"person": person, "segments": len(own)} | {key[1:]: value for key, value in metrics.items()})
+        metrics = evaluate(objective, training_data, own, prefix="test")
+        metrics |= measure_references(task, training_data, own, prefix="test")
+        values = {name.removeprefix("test/"): value for name, value in metrics.items()}
+        scores.append({"person": person, "segments": len(own)} | values)
     return PretrainingScores(pd.DataFrame(scores), notes=tuple(notes))
 
 

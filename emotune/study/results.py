@@ -126,6 +126,13 @@ def find_best(results: Sequence[EvaluationResult], *, mode: str) -> Incumbent | 
     return None if incumbent is None else _incumbent(incumbent, results)
 
 
+def recorded_best(records: Sequence[Record]) -> Incumbent | None:
+    """Return the best configuration of a journal, by the objective of its study; None if none has a result."""
+    if not records:
+        return None
+    return find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"])
+
+
 def find_front(results: Sequence[EvaluationResult]) -> list[Incumbent]:
     """Return the Pareto front, the best of the first objective first: see `emotune.search.ranking.front`."""
     return [

@@ -38,7 +38,7 @@ from emotune.search.records import EpochDone, Record
 from emotune.storage import Storage
 from emotune.study.folder import SearchFolder, find_searches
 from emotune.study.journal import read_journal
-from emotune.study.results import evaluation_results, find_best, opened
+from emotune.study.results import opened, recorded_best
 from emotune.tracking.delivery import read_delivery_state
 from emotune.tracking.registry import DIGEST_TAG, Result, register
 from emotune.tracking.store import one_line
@@ -173,7 +173,7 @@ def _result(records: Sequence[Record]) -> Result:
     """Return the result of a search by which its model is compared with others."""
     first = opened(records)
     objective, base = first.study["objective"], first.study["base"]
-    best = find_best(evaluation_results(records), mode=objective["mode"])
+    best = recorded_best(records)
     assert best is not None
     data = json.dumps([base.get("fingerprint"), base.get("partner_fingerprint"), base.get("folds")], sort_keys=True)
     return Result(

@@ -16,7 +16,7 @@ from emotune.study.bundled import find_study
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.preview import preview
-from emotune.study.results import evaluation_results, find_best, opened, search_state
+from emotune.study.results import recorded_best, search_state
 from emotune.study.study import Study, load_study
 
 TunedValues = list[Mapping[str, Value]]
@@ -92,8 +92,7 @@ def _is_finished(folder: SearchFolder) -> bool:
 
 
 def _best_values(folder: SearchFolder) -> Mapping[str, Value]:
-    records = read_journal(folder.journal)
-    best = find_best(evaluation_results(records), mode=opened(records).study["objective"]["mode"])
+    best = recorded_best(read_journal(folder.journal))
     if best is None:
         raise SettingsError(
             f"the search {folder.name!r} has no result; see its failures with `emotune status {folder.name}`"

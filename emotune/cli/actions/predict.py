@@ -18,7 +18,7 @@ from emotune.evaluation.prediction import FindCheckpoint, Prediction, Predictor,
 from emotune.evaluation.prediction_plot import write_plot
 from emotune.evaluation.pretraining_scores import find_pretraining
 from emotune.files import check_output, write_output
-from emotune.storage import open_storage
+from emotune.storage import Storage, open_storage
 from emotune.study.folder import SearchFolder
 from emotune.tracking.encoders import find_network
 
@@ -46,11 +46,11 @@ def predict_and_print(request: PredictRequest) -> None:
 
 def _score_store(request: PredictRequest) -> None:
     """Print the scores of classifiers, or of a pre-training, on a store."""
-    find_checkpoint = _checkpoint_finder(request)
-    names = _names(request.models)
-    storage = open_storage(request.storage)
-    pretraining = find_pretraining(names[0], storage=storage, find_checkpoint=find_checkpoint)
-    if pretraining is None or len(names) > 1:
+    names, storage = _names(request.models), open_storage(request.storage)
+    find_checkpoint = _checkpoint_finder(request, storage=storage)
+    alone = len(names) == 1
+    pretraining = find_pretraining(names[0], storage=storage, find_checkpoint=find_checkpoint) if alone else None
+    if pretraining is None:
         score_store(request, predictors=_find_predictors(request))
     else:
         print_pretraining(request, checkpoint=pretraining)
@@ -137,15 +137,16 @@ def _print_fused(prediction: FusedPrediction) -> None:
 
 def _find_predictors(request: PredictRequest) -> list[Predictor]:
     """Return the models of a request, after its output files were checked."""
-    root, find_checkpoint = open_storage(request.storage), _checkpoint_finder(request)
+    root = open_storage(request.storage)
+    find_checkpoint = _checkpoint_finder(request, storage=root)
     for option, file in (("--csv", request.csv), ("--plot", request.plot)):
         if file is not None:
             check_output(file, option=option)
     return [find_predictor(name, storage=root, find_checkpoint=find_checkpoint) for name in _names(request.models)]
 
 
-def _checkpoint_finder(request: PredictRequest) -> FindCheckpoint:
-    uri = tracking_uri_or_default(request.tracking_uri, storage=open_storage(request.storage))
+def _checkpoint_finder(request: PredictRequest, *, storage: Storage) -> FindCheckpoint:
+    uri = tracking_uri_or_default(request.tracking_uri, storage=storage)
     return functools.partial(find_network, tracking_uri=uri)
 
 
