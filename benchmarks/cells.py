@@ -2,11 +2,9 @@
 
 import functools
 import hashlib
-import importlib
 import importlib.metadata
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +15,7 @@ from typing import NamedTuple
 
 from ConfigSpace import ConfigurationSpace
 
+import emotune.search
 from benchmarks.optimisers import OPTIMISERS, is_installed, make
 from benchmarks.problems import EPOCHS, Problem, problem_of
 from benchmarks.simulation import Task, incumbents, simulate
@@ -82,10 +81,8 @@ def software_of(optimiser: str) -> str:
         digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:8]
         version = importlib.metadata.version(entry.package.replace("_", "-"))
         return f"{entry.package} {version}, adapter {digest}, rules {RULES}"
-    importlib.import_module(f"benchmarks.optimisers.{entry.module}")
-    names = sorted(name for name in sys.modules if name.startswith("emotune.search"))
-    files = [sys.modules[name].__file__ for name in names]
-    content = b"".join(Path(file).read_bytes() for file in files if file)
+    files = sorted(Path(emotune.search.__file__).parent.rglob("*.py"))
+    content = b"".join(file.read_bytes() for file in files)
     return f"emotune {hashlib.sha256(content).hexdigest()[:12]}, rules {RULES}"
 
 
