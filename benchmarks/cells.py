@@ -79,7 +79,7 @@ def software_of(optimiser: str) -> str:
     if entry.package != "emotune":
         adapter = Path(__file__).parent / "optimisers" / f"{entry.module}.py"
         digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:8]
-        version = importlib.metadata.version(entry.package.replace("_", "-"))
+        version = importlib.metadata.version(entry.distribution or entry.package.replace("_", "-"))
         return f"{entry.package} {version}, adapter {digest}, rules {RULES}"
     files = sorted(Path(emotune.search.__file__).parent.rglob("*.py"))
     content = b"".join(file.read_bytes() for file in files)

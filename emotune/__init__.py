@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from emotune.api import crossval, finetune, load_encoder, predict, prepare, status
+from emotune.api import crossval, finetune, load_encoder, predict, prepare, status, stop
 from emotune.errors import EmotuneError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "prepare",
     "search",
     "status",
+    "stop",
 ]
 
 _CLASSES = {

@@ -71,7 +71,11 @@ class Result:
         """
         folder, records = existing_records(name, storage=storage)
         document = status_document(
-            records, alive=folder.driver_alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=False
+            records,
+            alive=folder.driver_alive,
+            mlflow_runs=mlflow_runs(folder.storage),
+            stop_request=folder.requested_stop(),
+            with_rungs=False,
         )
         best = document["best"]
         metrics = {} if best is None else last_metrics(records, best["config_id"])

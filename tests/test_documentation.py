@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
+from markdown.extensions.toc import slugify
 
 from emotune.cli import emotune
 from tools import reference
@@ -34,6 +36,13 @@ def test_the_page_of_settings_has_every_section_of_an_experiment() -> None:
         "ecg_channels",
     ):
         assert re.search(rf"^\| `[\w.]*{re.escape(name)}` \|", page, flags=re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", [reference.settings_page, reference.commands_page])
+def test_titles_of_a_generated_page_have_different_anchors(page: Callable[[], str]) -> None:
+    anchors = [slugify(title, "-") for title in re.findall(r"^#+ (.*)$", page(), flags=re.MULTILINE)]
+    assert len(anchors) > 20
+    assert sorted(set(anchors)) == sorted(anchors)
 
 
 def test_the_page_of_commands_has_every_command_and_option() -> None:

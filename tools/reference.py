@@ -52,7 +52,11 @@ class Section:
 
 
 def setting_sections() -> Iterator[Section]:
-    """Yield the sections of the page of settings, in the order of the page."""
+    """Yield the sections of the page of settings, in the order of the page; a class that several tasks have, once."""
+    yield from dict.fromkeys(_all_sections())
+
+
+def _all_sections() -> Iterator[Section]:
     yield from walk(Study, prefix="", title="Study")
     shared = frozenset(SearchDefinition.model_fields)
     yield Section("Study of a trainable", "", TrainableStudy, left_out=shared)

@@ -21,6 +21,7 @@ class Entry:
         options: Further arguments of the class.
         peer_bohb: Whether it is the BOHB of another project.
         several_only: Whether it differs from another entry only with several workers.
+        distribution: Name under which the package is installed, if it is another than that of the package.
     """
 
     module: str
@@ -29,6 +30,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     peer_bohb: bool = False
     several_only: bool = False
+    distribution: str = ""
 
 
 def _emotune(*, several_only: bool = False, **options: str) -> Entry:
@@ -53,6 +55,9 @@ OPTIMISERS: dict[str, Entry] = {
     "optuna_tpe_hyperband": Entry("optuna_tpe", "OptunaTpeHyperband", "optuna"),
     "optuna_gp": Entry("optuna_gp", "OptunaGp", "optuna"),
     "optuna_gp_hyperband": Entry("optuna_gp", "OptunaGpHyperband", "optuna"),
+    "botorch_mes": Entry("botorch_search", "Botorch", "botorch"),
+    "hebo": Entry("hebo_search", "Hebo", "hebo"),
+    "neps_priorband": Entry("neps_search", "Neps", "neps", distribution="neural-pipeline-search"),
     "dehb": Entry("dehb_search", "Dehb", "dehb"),
     "smac": Entry("smac_search", "Smac", "smac"),
 }

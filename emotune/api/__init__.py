@@ -5,6 +5,6 @@ command line can be resumed from Python, and the other way round. Mistakes raise
 """
 
 from emotune.api.experiments import crossval, finetune, load_encoder, predict, prepare
-from emotune.api.searches import search, status
+from emotune.api.searches import search, status, stop
 
-__all__ = ["crossval", "finetune", "load_encoder", "predict", "prepare", "search", "status"]
+__all__ = ["crossval", "finetune", "load_encoder", "predict", "prepare", "search", "status", "stop"]

@@ -1,4 +1,4 @@
-"""`emotune.search` and `emotune.status`."""
+"""`emotune.search`, `emotune.status` and `emotune.stop`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -184,3 +184,26 @@ def status(name: str | None = None, *, storage: str | Path | None = None) -> Any
     if name is None:
         return read_all(storage_or_default(storage))
     return read_status(existing_search(name, storage=storage_or_default(storage)))
+
+
+def stop(name: str, *, now: bool = False, storage: str | Path | None = None) -> None:
+    """Request that a running search stops after its running evaluations, as ``emotune stop``.
+
+    The request is a file in the folder of the search, which its driver reads every two seconds. `status` has it as
+    ``stop_requested`` until the search has stopped. `search` with the same name resumes the search.
+
+    Args:
+        name: Name of the search.
+        now: Save checkpoints of the running evaluations and end them.
+        storage: Folder of the searches, or ``s3://BUCKET/PREFIX``; by default ``$EMOTUNE_STORAGE`` or ``results``.
+
+    Raises:
+        SettingsError: There is no such search, it is not running, it runs in a ``Tuner`` of your own, or it is a
+            single run, which only ``now=True`` ends.
+
+    Example:
+        >>> emotune.stop("first")
+    """
+    from emotune.cli.actions.status import request_stop
+
+    request_stop(name, storage=storage_or_default(storage), now=now)

@@ -14,6 +14,8 @@ from emotune.cli.options import OUTPUT_PATH, json_option, storage_option
 def status(name: str | None, *, storage: str, as_json: bool) -> None:
     """Print one line per search, or all evaluations of the search NAME.
 
+    A running search for which `emotune stop` was given is listed as stopping; with --json it has `stop_requested`.
+
     \b
     Example:
       emotune status
@@ -43,9 +45,9 @@ def stop(name: str, *, now: bool, storage: str) -> None:
       emotune stop first --now
       emotune stop first --now --storage s3://bucket/results
     """
-    from emotune.cli.actions.status import request_stop
+    from emotune.cli.actions.status import stop_and_print
 
-    request_stop(name, storage=storage, now=now)
+    stop_and_print(name, storage=storage, now=now)
 
 
 @click.command()

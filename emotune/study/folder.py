@@ -83,6 +83,13 @@ class SearchFolder:
         """Request that the driver stops; a later request replaces an earlier one."""
         self.storage.write(STOP_REQUEST, f"{request}\n".encode())
 
+    def requested_stop(self) -> StopRequest | None:
+        """Return the request to stop, if there is one; one that no driver has read stays until the next one starts."""
+        content = self.storage.read(STOP_REQUEST)
+        if content is None:
+            return None
+        return "now" if content.strip() == b"now" else "stop"
+
     def stop_watch(self) -> Callable[[], StopRequest | None]:
         """Return a function that returns the request to stop, if there is one, and may be called often."""
         read_at: float = float("-inf")
@@ -93,9 +100,7 @@ class SearchFolder:
             if request != "now" and time.monotonic() - read_at >= STOP_POLL_INTERVAL_S:
                 read_at = time.monotonic()
                 with contextlib.suppress(StorageAwayError):
-                    content = self.storage.read(STOP_REQUEST)
-                    if content is not None:
-                        request = "now" if content.strip() == b"now" else "stop"
+                    request = self.requested_stop() or request
             return request
 
         return stop_request

@@ -23,6 +23,7 @@ from emotune.search.records import (
     TimeLimit,
     Value,
 )
+from emotune.study.folder import StopRequest
 from emotune.study.journal import ADVICE
 from emotune.study.reliability import RungReliability, rung_reliability
 
@@ -261,7 +262,12 @@ def last_metrics(records: Sequence[Record], config_id: int) -> dict[str, float |
 
 
 def status_document(
-    records: Sequence[Record], *, alive: bool, mlflow_runs: dict[int, str] | None = None, with_rungs: bool = True
+    records: Sequence[Record],
+    *,
+    alive: bool,
+    mlflow_runs: dict[int, str] | None = None,
+    stop_request: StopRequest | None = None,
+    with_rungs: bool = True,
 ) -> dict[str, Any]:
     """Return the JSON document of ``emotune status NAME --json``.
 
@@ -269,6 +275,7 @@ def status_document(
         records: The journal.
         alive: Whether a driver holds the journal.
         mlflow_runs: MLflow's run id by configuration number.
+        stop_request: The last request to stop. It is in the document while the driver that it is for runs.
         with_rungs: Include the reliability of the rungs; it takes a fit of the search's model.
     """
     first = opened(records)
@@ -278,6 +285,7 @@ def status_document(
     runs = mlflow_runs or {}
     removed, hours = removed_checkpoints(records), present_hours(records)
     optional = criteria_document(records, results) | {
+        "stop_requested": stop_request if alive else None,
         "running_hours": None if hours is None else {"limit": hours, "used": running_seconds(records) / 3600},
         "checkpoints_removed": removed.model_dump() if removed.configurations else None,
     }

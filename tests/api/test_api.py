@@ -106,6 +106,7 @@ def test_an_impossible_option_is_an_error_of_the_package(options: dict[str, Any]
         lambda: emotune.search("smoke", metric="loss"),
         lambda: emotune.search(print),
         lambda: emotune.status("nosuch"),
+        lambda: emotune.stop("nosuch"),
         lambda: emotune.prepare("nosuch", store="s"),
         lambda: emotune.finetune("nosuch.yaml"),
         lambda: emotune.crossval("nosuch.yaml", protocol="subject"),

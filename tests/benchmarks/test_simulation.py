@@ -1,6 +1,8 @@
 """The simulated workers, and the protocol of the optimisers of this project."""
 
+import ast
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.cells import POINTS, Cell, read, run, space_with_default
+from benchmarks import cells
+from benchmarks.cells import POINTS, Cell, read, run, software_of, space_with_default
 from benchmarks.optimisers import OPTIMISERS, is_installed, make
 from benchmarks.optimisers.checkpoints import Checkpoints
 from benchmarks.optimisers.conditions import active_only
@@ -114,6 +117,28 @@ def test_a_peer_without_its_package_is_reported_as_absent(monkeypatch: pytest.Mo
     assert is_installed("random")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert not is_installed("dehb")
+
+
+BENCHMARKS = Path(cells.__file__).parent
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_every_optimiser_is_a_class_of_its_adapter_and_its_package_is_pinned(name: str) -> None:
+    entry = OPTIMISERS[name]
+    adapter = ast.parse((BENCHMARKS / "optimisers" / f"{entry.module}.py").read_text())
+    assert entry.make in {node.name for node in adapter.body if isinstance(node, ast.ClassDef)}
+    lines = [line for file in BENCHMARKS.glob("requirements*.txt") for line in file.read_text().splitlines()]
+    pinned = {re.split(r"[=\[]", line)[0].replace("-", "_").lower() for line in lines if "==" in line}
+    package = (entry.distribution or entry.package).replace("-", "_").lower()
+    assert package == "emotune" or package in pinned
+
+
+def test_a_package_that_is_installed_under_another_name_has_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"neural-pipeline-search": "0.17.0", "HEBO": "0.3.6", "syne-tune": "0.16.0"}
+    by_name = {name.lower(): version for name, version in versions.items()}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: by_name[name])
+    for name, version in (("neps_priorband", "neps 0.17.0"), ("hebo", "hebo 0.3.6"), ("syne_asha", "syne_tune 0.16.0")):
+        assert software_of.__wrapped__(name).startswith(f"{version}, adapter ")
 
 
 def rows(regrets: dict[str, list[float]]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emotune.cli.actions.run import put_aside, summarise
+from emotune.cli.actions.run import put_aside, resuming_command, summarise
 from emotune.errors import BusyError, DamageError, SearchFailedError
 from emotune.runtime.driver import run_study
 from emotune.runtime.experiments import ExperimentWorkload
@@ -63,6 +63,23 @@ def test_the_summary_of_an_interrupted_search_says_how_to_resume_it(
     assert summarise(STUDY, records, folder=folder) == code
     expected = "stopped; everything is saved. Resume with:\n  emotune search smoke --name 'two words'\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [
+        ("/usr/lib/emotune/__main__.py", "python -m emotune"),
+        ("/usr/lib/emotune/__main__.py", "python3 -X dev -m emotune"),
+        ("tune_pretrain.py", "python tune_pretrain.py"),
+        ("./my_search.py", ".venv/bin/python ./my_search.py"),
+        ("/usr/bin/emotune", "/usr/bin/python /usr/bin/emotune"),
+    ],
+)
+def test_the_command_that_resumes_a_search_is_one_that_can_be_typed(program: str, typed: str) -> None:
+    options = ["search", "--fresh", "smoke", "--name", "two words"]
+    expected = "/usr/bin/emotune" if program == "/usr/bin/emotune" else typed
+    command = resuming_command([program, *options], typed=[*typed.split(), *options])
+    assert command == f"{expected} search smoke --name 'two words'"
 
 
 @pytest.mark.parametrize("lines", [None, 0, 1, 30])

@@ -1,19 +1,23 @@
 """``emotune stop`` and the extension by ``emotune resume``: requests that cannot work are refused in a line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import emotune
 from emotune.cli.actions import resume
 from emotune.cli.actions.resume import ResumeChanges
 from emotune.cli.actions.run import Destination
+from emotune.errors import SettingsError
 from emotune.search.stopping import Amount, Hours
 from emotune.storage import LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from tests.cli.test_program import run
 from tests.runtime.test_coordinator import opening
+from tests.study.test_resumption import started
 
 __all__ = ["run"]
 
@@ -52,6 +56,37 @@ def test_a_search_in_a_tuner_is_stopped_in_its_own_program(run: Any, begin: Any,
         outcome = run("stop", "mine", "--now")
     assert (outcome.code, "ray.tune.Tuner of its own; stop it there, with Ctrl-C" in outcome.err) == (2, True)
     assert requested(tmp_path, "mine") is None
+
+
+@pytest.mark.parametrize(
+    ("now", "how"),
+    [(False, "starts no evaluation, and ends after its 1 running"), (True, "saves checkpoints of its 1")],
+)
+def test_the_status_of_a_search_has_the_request_until_the_search_has_stopped(
+    run: Any, begin: Any, tmp_path: Path, now: bool, how: str
+) -> None:
+    with begin("first") as journal:
+        journal.append(started(0))
+        assert "stopping" not in run("status", "first").out
+        assert "stop_requested" not in emotune.status("first", storage=tmp_path / "results")
+        emotune.stop("first", now=now, storage=tmp_path / "results")
+        document = json.loads(run("status", "first", "--json").out)
+        assert (document["state"], document["stop_requested"]) == ("running", "now" if now else "stop")
+        assert document == emotune.status("first", storage=tmp_path / "results")
+        outcome = run("status", "first").out
+        assert f"a stop was requested: the search {how}" in outcome
+        assert "stopping" in outcome.splitlines()[0]
+        assert "stopping" in run("status").out
+    assert "stop_requested" not in emotune.status("first", storage=tmp_path / "results")
+    assert "stop was requested" not in run("status", "first").out
+
+
+def test_stop_in_python_refuses_what_the_command_refuses(begin: Any, tmp_path: Path) -> None:
+    begin("ended").close()
+    with begin("long", purpose="pretrain"), pytest.raises(SettingsError, match="'long' is one run"):
+        emotune.stop("long", storage=tmp_path / "results")
+    with pytest.raises(SettingsError, match="'ended' is not running; there is nothing to stop"):
+        emotune.stop("ended", storage=tmp_path / "results")
 
 
 def test_only_a_search_is_extended(run: Any, begin: Any) -> None:

@@ -110,6 +110,29 @@ def test_the_page_has_no_error_no_request_and_no_sideways_scrolling(
     window.page.close()
 
 
+EDGES = """() => window.report.views.map(({view}) => {
+  const {canvas} = view.canvas_view.primary, {width, height} = canvas, context = canvas.getContext("2d");
+  const parts = [context.getImageData(0, 0, 1, height), context.getImageData(0, 0, width, 1)];
+  return parts.map(({data}) => data.filter((value, index) => index % 4 === 3 && value > 0).length);
+})"""
+"""JavaScript that returns how many pixels of the left and of the upper edge are not empty, for each chart."""
+
+PAINTED_AT = "(width) => window.report.views.every(({view}) => view.bbox.width === width)"
+
+
+def test_a_chart_that_was_narrower_has_no_remains_of_text_at_its_edges(browser: Any, files: dict[str, Path]) -> None:
+    window = Window(browser, files["comparison"], width=420)
+    before = window.page.evaluate(EDGES)
+    width = window.page.evaluate("window.report.views[0].view.bbox.width")
+    assert before == [[0, 0]] * len(before)
+    assert before
+    for change in (-170, 0):
+        window.page.set_viewport_size({"width": 420 + change, "height": 900})
+        window.page.wait_for_function(PAINTED_AT, arg=width + change)
+    assert window.page.evaluate(EDGES) == before
+    window.page.close()
+
+
 def test_text_of_a_journal_stays_text(window: Window) -> None:
     assert window.page.inner_text("h1") == NASTY
     assert window.page.title() == f"{NASTY} · emotune"

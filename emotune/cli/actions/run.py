@@ -198,9 +198,17 @@ def _write_invocation(options: RunOptions, destination: Destination) -> None:
     write_invocation(invocation, folder=destination.folder.storage)
 
 
-def resuming_command(arguments: Sequence[str]) -> str:
-    """Return the command that resumes a run: that which started it, without ``--fresh``, which would start it again."""
-    return shlex.join(argument for argument in arguments if argument != "--fresh")
+def resuming_command(arguments: Sequence[str], *, typed: Sequence[str]) -> str:
+    """Return the command that resumes a run: that which started it, without ``--fresh``, which would start it again.
+
+    Args:
+        arguments: The program and its options, as `sys.argv`. For ``python -m emotune`` and for ``python SCRIPT``, the
+            program is a file, which is no command.
+        typed: The same with Python and its options, as `sys.orig_argv`.
+    """
+    program, *options = arguments
+    words = typed[: len(typed) - len(options)] if program.endswith(".py") else [program]
+    return shlex.join([*words, *(option for option in options if option != "--fresh")])
 
 
 def summarise(
@@ -219,7 +227,8 @@ def summarise(
     """
     last = records[-1]
     if isinstance(last, Closed) and last.state == "interrupted":
-        print_message(f"stopped; everything is saved. Resume with:\n  {resume_hint or resuming_command(sys.argv)}")
+        command = resume_hint or resuming_command(sys.argv, typed=sys.orig_argv)
+        print_message(f"stopped; everything is saved. Resume with:\n  {command}")
         return 128 + signal.Signals[last.reason] if last.reason else 0
     best = find_best(evaluation_results(records), mode=study.objective.mode)
     if best is None:

@@ -72,7 +72,7 @@ def print_status(name: str, *, storage: str, as_json: bool) -> None:
     """Print everything about one search."""
     folder = existing_search(name, storage=storage)
     records, alive = _read_records(folder)
-    document = status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage))
+    document = _describe(folder, records, alive=alive)
     if as_json:
         print_json(document)
         return
@@ -103,7 +103,17 @@ def read_status(folder: SearchFolder, *, with_rungs: bool = True) -> dict[str, A
         StorageRefusedError: The journal cannot be read.
     """
     records, alive = _read_records(folder)
-    return status_document(records, alive=alive, mlflow_runs=mlflow_runs(folder.storage), with_rungs=with_rungs)
+    return _describe(folder, records, alive=alive, with_rungs=with_rungs)
+
+
+def _describe(folder: SearchFolder, records: list[Record], *, alive: bool, with_rungs: bool = True) -> dict[str, Any]:
+    return status_document(
+        records,
+        alive=alive,
+        mlflow_runs=mlflow_runs(folder.storage),
+        stop_request=folder.requested_stop(),
+        with_rungs=with_rungs,
+    )
 
 
 def _read_records(folder: SearchFolder) -> tuple[list[Record], bool]:
@@ -116,7 +126,8 @@ def _read_records(folder: SearchFolder) -> tuple[list[Record], bool]:
 
 
 def _headline(document: dict[str, Any]) -> str:
-    start = f"{document['name']:<24} {document['state']:<12}"
+    state = "stopping" if "stop_requested" in document else document["state"]
+    start = f"{document['name']:<24} {state:<12}"
     if "error" in document:
         return f"{start} {document['error']}"
     best = document["best"]
@@ -130,7 +141,7 @@ def _print_document(document: dict[str, Any]) -> None:
     click.echo(_headline(document))
     if document["warning"] is not None:
         click.echo(document["warning"])
-    for line in (*describe_front(document), *_room_and_time(document)):
+    for line in (*_pending_stop(document), *describe_front(document), *_room_and_time(document)):
         click.echo(line)
     for line in describe_reliability([RungReliability.model_validate(rung) for rung in document["rungs"]]):
         click.echo(line)
@@ -139,6 +150,16 @@ def _print_document(document: dict[str, Any]) -> None:
     )
     for evaluation in document["evaluations"]:
         click.echo(_evaluation_row(evaluation, alive=document["state"] == "running"))
+
+
+def _pending_stop(document: dict[str, Any]) -> list[str]:
+    """Return a line about the request to stop that the driver has not finished, if there is one."""
+    if "stop_requested" not in document:
+        return []
+    running = sum(evaluation["status"] == "running" for evaluation in document["evaluations"])
+    number = "1 running evaluation" if running == 1 else f"{running} running evaluations"
+    how = "saves checkpoints of" if document["stop_requested"] == "now" else "starts no evaluation, and ends after"
+    return [f"a stop was requested: the search {how} its {number}"]
 
 
 def _room_and_time(document: dict[str, Any]) -> list[str]:
@@ -170,7 +191,7 @@ def _evaluation_row(evaluation: dict[str, Any], *, alive: bool) -> str:
 
 
 def request_stop(name: str, *, storage: str, now: bool) -> None:
-    """Carry out ``emotune stop``.
+    """Request that a running search stops.
 
     Args:
         name: Name of the search or run.
@@ -193,6 +214,11 @@ def request_stop(name: str, *, storage: str, now: bool) -> None:
             "and ends it"
         )
     folder.request_stop("now" if now else "stop")
+
+
+def stop_and_print(name: str, *, storage: str, now: bool) -> None:
+    """Carry out ``emotune stop``; raises as `request_stop` does."""
+    request_stop(name, storage=storage, now=now)
     how = "saves checkpoints of its running evaluations and stops" if now else "stops after its running evaluations"
     click.echo(f"{name} {how}; resume it with `{resume_command(name, storage=storage)}`")
 

@@ -138,6 +138,17 @@ function selectableLine(colours, width = 1) {
 
 const VIEWS = [];
 
+/**
+ * Let a figure clear its whole canvas before it is painted again. Bokeh clears from half a pixel inside the edges,
+ * so that text which a narrower layout cut off at an edge stays there, half as dark.
+ */
+function clearEdges(view) {
+  const { primary, overlays } = view.canvas_view;
+  for (const layer of [primary, overlays]) {
+    layer.clear = () => layer.undo_transform((ctx) => ctx.clearRect(0, 0, layer.canvas.width, layer.canvas.height));
+  }
+}
+
 /** Draw a figure into an element, with a legend of pairs of a colour and a text above it. */
 async function show(plot, node, legend = []) {
   const items = legend.map(([colour, text]) =>
@@ -145,6 +156,7 @@ async function show(plot, node, legend = []) {
   const target = element("div", { class: "plot" });
   node.replaceChildren(...(items.length ? [element("ul", { class: "legend" }, ...items)] : []), target);
   const view = await Bokeh.Plotting.show(plot, target);
+  clearEdges(view);
   VIEWS.push({ node, plot, view });
 }
 
