@@ -18,6 +18,7 @@ from emotune.tasks.classify import ClassifierObjective
 from emotune.training.centring import with_person_means
 from emotune.training.checkpoints import restore, save_checkpoint
 from emotune.training.loop import TrainState, collect_logits
+from emotune.training.workers import WorkerGroup
 from tests.support.training import train_until
 from tests.training.conftest import tiny_experiment
 
@@ -73,6 +74,19 @@ def test_the_mean_depends_on_neither_the_order_of_the_segments_nor_the_size_of_a
     assert means.keys() == expected.keys()
     for name, vector in means.items():
         np.testing.assert_allclose(vector, expected[name], atol=1e-5)
+
+
+def test_the_sums_of_several_workers_add_up_to_those_of_one(
+    store: SegmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = centred(store)
+    data, objective = experiment.training_data(store), begin(experiment, store).objective
+    whole = with_person_means(data, objective).person_means
+    monkeypatch.setattr(WorkerGroup, "add_arrays", lambda group, values: values)
+    parts = [with_person_means(data, objective, group=WorkerGroup(rank, 3)).person_means for rank in range(3)]
+    assert whole is not None
+    total = sum(part.means for part in parts if part is not None)
+    torch.testing.assert_close(total, whole.means, equal_nan=True, rtol=1e-4, atol=1e-5)
 
 
 def test_the_vectors_of_a_person_have_the_mean_zero(store: SegmentStore) -> None:
