@@ -40,7 +40,7 @@ UNDECIDED_MARGIN = 0.1
 """Difference of a probability from 0.5 below which a segment is undecided."""
 
 
-People = Int64[np.ndarray, " segment"]
+PersonNumbers = Int64[np.ndarray, " segment"]
 """Number of the person and lead of each segment, from 0."""
 
 Probabilities = Float[np.ndarray, "segment ..."]
@@ -64,7 +64,7 @@ class FoldClassifier:
     calibration: Calibration | None
     """Platt's calibration on its validation segments; None: the logit without the weight of the classes is used."""
 
-    def probabilities(self, batches: Sequence[Tensor], *, people: People) -> tuple[Probabilities, Probabilities]:
+    def probabilities(self, batches: Sequence[Tensor], *, people: PersonNumbers) -> tuple[Probabilities, Probabilities]:
         """Return the probabilities of each segment, see `ClassifierObjective.probabilities`.
 
         Args:
@@ -76,7 +76,9 @@ class FoldClassifier:
             logits = torch.cat([self.objective.logits(batch, person_means=means) for batch, means in parts])
         return self.objective.probabilities(logits.double().numpy(), calibration=self.calibration)
 
-    def hidden_activations(self, batches: Sequence[Tensor], *, people: People) -> Float[np.ndarray, "segment hidden"]:
+    def hidden_activations(
+        self, batches: Sequence[Tensor], *, people: PersonNumbers
+    ) -> Float[np.ndarray, "segment hidden"]:
         """Return the last hidden activations of each segment; arguments as for `probabilities`."""
         parts = zip(batches, self._person_means(batches, people=people), strict=True)
         return torch.cat(
@@ -84,7 +86,7 @@ class FoldClassifier:
         ).numpy()
 
     @torch.no_grad()
-    def _person_means(self, batches: Sequence[Tensor], *, people: People) -> Sequence[Tensor | None]:
+    def _person_means(self, batches: Sequence[Tensor], *, people: PersonNumbers) -> Sequence[Tensor | None]:
         """Return the mean vector of each segment's person over the given segments; None: nothing is subtracted."""
         if not self.objective.is_centred:
             return [None] * len(batches)
@@ -148,13 +150,13 @@ class Predictor:
         return self.task.centre == "person"
 
     def probabilities(
-        self, signals: Float32[np.ndarray, "segment channel time"], *, people: People | None = None
+        self, signals: Float32[np.ndarray, "segment channel time"], *, people: PersonNumbers | None = None
     ) -> Probabilities:
         """Return the probability of the high class, or of each class, by segment, averaged over the classifiers."""
         return self.both_probabilities(signals, people=people)[0]
 
     def both_probabilities(
-        self, signals: Float32[np.ndarray, "segment channel time"], *, people: People | None = None
+        self, signals: Float32[np.ndarray, "segment channel time"], *, people: PersonNumbers | None = None
     ) -> tuple[Probabilities, Probabilities]:
         """Return the probability of the high class, or of each class, averaged over the classifiers, in two ways.
 
