@@ -37,6 +37,7 @@ from emotune.experiment import Experiment
 from emotune.models.weights import load_pretrained
 from emotune.storage import LocalStorage
 from emotune.tasks.classify import ClassifierObjective
+from emotune.training.centring import with_person_means
 from emotune.training.checkpoints import newest_checkpoint, read_weights, restore, save_checkpoint
 from emotune.training.loop import TrainingData, TrainState, collect_embeddings, collect_logits, train_epoch
 
@@ -146,6 +147,7 @@ def train(experiment: Experiment, store: SegmentStore, *, folder: Path, encoder:
         restore(newest, state)
     elif encoder is not None:
         load_pretrained(read_weights(encoder), state.objective.encoder, source=str(encoder))
+    data = with_person_means(data, state.objective, execution=state.execution)
     while state.epoch < experiment.epochs:
         report = train_epoch(state, data, experiment.training_plan())
         assert report is not None

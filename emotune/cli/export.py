@@ -56,7 +56,8 @@ def export(request: ExportRequest) -> int:
     NAME is a search (its best configuration), a fine-tuning, a checkpoint folder, a folder of this command or
     an MLflow run. An encoder returns an embedding per segment, a classifier the probability of the high class.
     ONNX and PT2 graphs take any batch size; their outputs are compared with those of the network, and a
-    difference above 1e-5 is refused. ONNX needs `pip install 'emotune[onnx]'`.
+    difference above 1e-5 is refused. ONNX needs `pip install 'emotune[onnx]'`. A graph of a classifier with
+    task.centre: person subtracts the mean of its batch: give all segments of one person and ECG lead.
 
     The model card README.md has the training data with their licences, the scores with intervals, and limits.
     Paths and hashes of people are left out.

@@ -24,6 +24,7 @@ class Batch:
         rows: Row numbers of the segments in the store.
         offset: Position of the first segment in the joint batch.
         joint: Number of segments in the joint batch; None if this is the whole joint batch.
+        person_means: Mean vector of each segment's person, for a task that subtracts it; None: there is none.
     """
 
     signals: Float[Tensor, "batch channel time"]
@@ -31,6 +32,7 @@ class Batch:
     rows: Int64[Tensor, " batch"]
     offset: int = 0
     joint: int | None = None
+    person_means: Float[Tensor, "batch width"] | None = None
 
     @property
     def joint_size(self) -> int:
@@ -39,8 +41,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on a device, copied asynchronously; the row numbers stay on the CPU."""
-        label = None if self.label is None else self.label.to(device, non_blocking=True)
-        return replace(self, signals=self.signals.to(device, non_blocking=True), label=label)
+        parts = {"signals": self.signals, "label": self.label, "person_means": self.person_means}
+        moved = {name: part.to(device, non_blocking=True) for name, part in parts.items() if part is not None}
+        return replace(self, **moved)
 
     def own(self, drawn: Tensor) -> Tensor:
         """Return this part's rows of numbers that were drawn for the whole joint batch.

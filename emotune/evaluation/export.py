@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from emotune.errors import SettingsError
 from emotune.evaluation.encoders import PretrainedEncoder, read_network_description
+from emotune.evaluation.model_card import BATCH_RULE, is_centred
 from emotune.evaluation.model_folder import (
     Part,
     model_document,
@@ -40,7 +41,10 @@ OPSET = 18
 
 
 class Classifier(nn.Module):
-    """A classifier whose output is the probability that `emotune predict` prints: of the high class, or of each."""
+    """A classifier whose output is the probability that `emotune predict` prints: of the high class, or of each.
+
+    With ``task.centre: person`` a batch has all segments of one person and lead, and their mean vector is subtracted.
+    """
 
     def __init__(self, classifier: FoldClassifier) -> None:
         super().__init__()
@@ -51,7 +55,10 @@ class Classifier(nn.Module):
 
     def forward(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch ..."]:
         """Return the probability of the high class, or of each class, of prepared segments."""
-        logits = self.objective.unweighted(self.objective.logits(signals))
+        vectors = self.objective.pooled(signals)
+        if self.objective.is_centred:
+            vectors = vectors - vectors.mean(dim=0, keepdim=True)
+        logits = self.objective.unweighted(self.objective.classify(vectors))
         if logits.ndim == 2:
             return torch.softmax(logits, dim=1)
         return torch.sigmoid(self.slope * logits + self.intercept)
@@ -68,6 +75,8 @@ class ExportSummary:
     """Size of each file in bytes, by name."""
     difference: float
     """Largest difference of the outputs from those of the network."""
+    note: str = ""
+    """What a graph requires of its batches; empty: any batch has the same outputs, segment by segment."""
 
 
 def export_network(source: Path, *, to: Path, format: Format, part: Part | None = None, name: str) -> ExportSummary:
@@ -113,7 +122,9 @@ def export_network(source: Path, *, to: Path, format: Format, part: Part | None 
 
     write_model_folder(to, document=document, write_model=write)
     files = {path.name: path.stat().st_size for path in sorted(to.iterdir())}
-    return ExportSummary(folder=to, part=part, format=format, files=files, difference=max(differences, default=0.0))
+    difference = max(differences, default=0.0)
+    note = BATCH_RULE if format != "hf" and is_centred(document.about) else ""
+    return ExportSummary(folder=to, part=part, format=format, files=files, difference=difference, note=note)
 
 
 Run = Callable[[np.ndarray], np.ndarray]

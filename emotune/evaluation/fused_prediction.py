@@ -4,6 +4,7 @@ Each fold of the fusion receives the last hidden activations of the ECG and the 
 training (`emotune.evaluation.fusion`). The probability is the mean over the folds.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from pydantic import ValidationError
 
 from emotune.data.modality import FUSED_MODALITIES, MODALITIES, Modality
@@ -20,6 +21,7 @@ from emotune.data.prepare.single import PreparedSegments, prepare_single, read_s
 from emotune.data.recording import Exclusion
 from emotune.data.store import FEATURES
 from emotune.errors import DamageError, DataError, SettingsError
+from emotune.evaluation.centred_recording import CentredRecording, centred_recording
 from emotune.evaluation.encoders import Classes
 from emotune.evaluation.networks import read_about
 from emotune.evaluation.prediction import (
@@ -54,7 +56,8 @@ class FusedPredictor:
     def probabilities(self, features: Float32[np.ndarray, "segment fold width"]) -> Float[np.ndarray, " segment"]:
         """Return the probability of the high class for each segment, averaged over the folds."""
         batches = torch.from_numpy(features).split(BATCH_SEGMENTS)
-        return np.mean([part.probabilities(batches)[0] for part in self.classifiers], axis=0)
+        people = np.zeros(len(features), dtype=np.int64)
+        return np.mean([part.probabilities(batches, people=people)[0] for part in self.classifiers], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,8 @@ class FusedPrediction:
     """Probability of the high class by ``ecg``, ``eeg`` and ``fused``."""
     left_out: tuple[Exclusion, ...]
     """Parts of the recording without a prediction, with the reason."""
+    centred: CentredRecording | None = None
+    """Segments whose mean was subtracted; None: no model subtracts a mean."""
 
     def table(self) -> pd.DataFrame:
         """Return a row for each segment: ``start``, ``end``, the probabilities, and the label of the fusion."""
@@ -94,6 +99,7 @@ class FusedPrediction:
                 **{f"{target}_probability_{name}": mean for name, mean in means.items()},
                 target: label_of([means["fused"]], names=self.predictor.class_names),
             },
+            **({} if self.centred is None else {"centred": self.centred.document()}),
             "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
         }
 
@@ -180,15 +186,16 @@ def predict_fused(path: Path, *, predictor: FusedPredictor, fs: float | None = N
     starts = np.intersect1d(first, second)
     if not len(starts):
         raise DataError(f"{path} has no segment with both ECG and EEG; gaps leave out the other segments")
+    centred = _centred(path, predictor, parts=parts, shared=len(starts))
     features, probabilities = [], {}
     for name, part in parts.items():
         position_of = {start: number for number, start in enumerate(starts.tolist())}
         positions = np.array([position_of.get(start, -1) for start in times[name].tolist()])
-        signals, positions = part.signals[positions >= 0], positions[positions >= 0]
-        activations = _activations(predictor.inputs[name], signals)
-        features.append(_mean_of_leads(activations, positions=positions))
-        values = predictor.inputs[name].probabilities(signals)
-        probabilities[name] = _mean_of_leads(values[:, None, None], positions=positions)[:, 0, 0]
+        shared, people = positions >= 0, _leads_of(part)
+        activations = _activations(predictor.inputs[name], part.signals, people=people)
+        features.append(_mean_of_leads(activations[shared], positions=positions[shared]))
+        values = predictor.inputs[name].probabilities(part.signals, people=people)
+        probabilities[name] = _mean_of_leads(values[shared, None, None], positions=positions[shared])[:, 0, 0]
     joined = np.concatenate(features, axis=2).astype(np.float32)
     return FusedPrediction(
         file=path,
@@ -197,7 +204,34 @@ def predict_fused(path: Path, *, predictor: FusedPredictor, fs: float | None = N
         starts=starts,
         probabilities={**probabilities, "fused": predictor.probabilities(joined)},
         left_out=tuple(item for part in parts.values() for item in part.left_out),
+        centred=centred,
     )
+
+
+def _leads_of(part: PreparedSegments) -> Int64[np.ndarray, " row"]:
+    """Return the number of the lead of each segment."""
+    return np.unique(part.index["channel"].astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def _centred(
+    path: Path, predictor: FusedPredictor, *, parts: Mapping[Modality, PreparedSegments], shared: int
+) -> CentredRecording | None:
+    """Return the segments whose means the two models and the fusion subtract; None if none subtracts one.
+
+    Args:
+        path: The recording.
+        predictor: The fusion.
+        parts: The segments of both modalities.
+        shared: Number of segments that both have.
+    """
+    names = [name for name, part in predictor.inputs.items() if part.is_centred]
+    models = [predictor.inputs[name].name for name in names]
+    segments = Counter(str(lead) for name in names for lead in parts[name].index["channel"])
+    if any(part.objective.is_centred for part in predictor.classifiers):
+        models.append(predictor.name)
+        segments["ECG and EEG"] = shared
+    seconds = predictor.inputs[FUSED_MODALITIES[0]].preparation.seconds
+    return centred_recording(path, models=models, segments=segments, seconds=seconds)
 
 
 def _segments(path: Path, predictor: Predictor, *, fs: float | None) -> PreparedSegments:
@@ -211,13 +245,10 @@ def _segments(path: Path, predictor: Predictor, *, fs: float | None) -> Prepared
 
 
 def _activations(
-    predictor: Predictor, signals: Float32[np.ndarray, "row channel time"]
+    predictor: Predictor, signals: Float32[np.ndarray, "row channel time"], *, people: Int64[np.ndarray, " row"]
 ) -> Float[np.ndarray, "row fold hidden"]:
     batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
-    folds = [
-        torch.cat([part.objective.hidden_activations(batch) for batch in batches]).numpy()
-        for part in predictor.classifiers
-    ]
+    folds = [part.hidden_activations(batches, people=people) for part in predictor.classifiers]
     return np.stack(folds, axis=1)
 
 

@@ -39,11 +39,19 @@ from emotune.data.store import (
     SourceCorpus,
 )
 from emotune.errors import DataError, SettingsError
-from emotune.evaluation.classifiers import Classifiers, FoldMembership, fold_membership, identity_of, read_classifiers
+from emotune.evaluation.classifiers import (
+    Classifier,
+    Classifiers,
+    FoldMembership,
+    fold_membership,
+    identity_of,
+    read_classifiers,
+)
 from emotune.files import new_folder, restore_replaced
 from emotune.models.features import TRAINED_ON, fold_name
 from emotune.study.folder import SearchFolder
-from emotune.tasks.classify import ClassifierObjective, Classify
+from emotune.tasks.classify import Classify
+from emotune.training.centring import with_person_means
 
 BATCH_SEGMENTS = 128
 """Segments in one forward pass."""
@@ -315,10 +323,7 @@ def _compute_folds(moments: SharedMoments, *, scratch: Path, progress: Callable[
         content = [moment_names, *fingerprints, *(member.sha256 + member.experiment.digest() for member in pair)]
         file = scratch / f"{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}.npy"
         if not file.is_file():
-            features = [
-                _activations(member.load(part.classifiers.store), part)
-                for member, part in zip(pair, moments.inputs, strict=True)
-            ]
+            features = [_activations(member, part) for member, part in zip(pair, moments.inputs, strict=True)]
             draft = file.with_suffix(".draft.npy")
             np.save(draft, np.concatenate(features, axis=1))
             draft.replace(file)
@@ -326,19 +331,21 @@ def _compute_folds(moments: SharedMoments, *, scratch: Path, progress: Callable[
     return files
 
 
-def _activations(objective: ClassifierObjective, part: FusionInput) -> Float32[np.ndarray, "moment hidden"]:
+def _activations(member: Classifier, part: FusionInput) -> Float32[np.ndarray, "moment hidden"]:
     """Return the last hidden activations of the shared moments, averaged over the leads of a moment."""
-    membership, shared = part.membership, part.shared
+    membership, shared, store = part.membership, part.shared, part.classifiers.store
+    objective = member.load(store)
     position_of = np.full(len(membership.moments), -1)
     position_of[shared] = np.arange(len(shared))
     positions = position_of[membership.moment_of]
     rows, positions = membership.rows[positions >= 0], positions[positions >= 0]
     leads = np.bincount(positions, minlength=len(shared))
+    data = with_person_means(member.experiment.select(store), objective, rows=rows)
     sums: Float32[np.ndarray, "moment hidden"] | None = None
     for begin in range(0, len(rows), BATCH_SEGMENTS):
         batch = slice(begin, begin + BATCH_SEGMENTS)
-        signals = torch.from_numpy(part.classifiers.store.signal[rows[batch]])
-        hidden = objective.hidden_activations(signals).numpy()
+        means = None if data.person_means is None else data.person_means.of(torch.from_numpy(rows[batch]))
+        hidden = objective.hidden_activations(torch.from_numpy(store.signal[rows[batch]]), person_means=means).numpy()
         sums = np.zeros((len(shared), hidden.shape[1]), dtype=np.float32) if sums is None else sums
         np.add.at(sums, positions[batch], hidden)
     assert sums is not None

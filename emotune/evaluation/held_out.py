@@ -15,6 +15,7 @@ from emotune.evaluation.held_out_scores import COLUMNS
 from emotune.study.folder import SearchFolder
 from emotune.tasks.calibration import Calibration
 from emotune.tasks.classify import ClassifierObjective
+from emotune.training.centring import with_person_means
 from emotune.training.checkpoints import read_state, read_weights
 from emotune.training.loop import collect_logits
 
@@ -100,6 +101,7 @@ def _predict_test(member: Classifier, *, store: SegmentStore) -> pd.DataFrame:
     objective.load_state_dict(read_weights(member.checkpoint))
     execution = experiment.execution(store)  # as in training, so that scores are those of the journal
     execution.prepare(objective)
+    data = with_person_means(data, objective, rows=rows, execution=execution)
     logits = collect_logits(objective, data, rows, execution=execution)
     fitted = read_state(member.checkpoint)["about"].get("calibration")
     calibration = None if fitted is None else Calibration.model_validate(fitted)

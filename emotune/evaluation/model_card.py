@@ -124,7 +124,7 @@ def render_card(facts: CardFacts, *, about: Mapping[str, Any], part: str, model:
         f"# {facts.name}",
         _introduction(facts, about=about, part=part),
         "## Input\n\n" + _input(about),
-        "## Use\n\n" + _usage(part, model=model),
+        "## Use\n\n" + _usage(part, model=model) + _batch_rule(about),
         "## Training data\n\n" + _data_table(facts),
         "## Scores\n\n" + _score_table(facts),
         "## Limits\n\n" + LIMITS,
@@ -167,6 +167,28 @@ def _usage(part: str, *, model: str) -> str:
     else:
         code = 'import torch\n\nmodule = torch.export.load("FOLDER/model.pt2").module()\noutputs = module(segments)'
     return f"```python\n{code}\n```"
+
+
+BATCH_RULE = (
+    "A batch must have all segments of one person and one ECG lead: the mean of the batch's vectors is subtracted "
+    "(task.centre: person)"
+)
+"""What the batches of a graph must have, if its task subtracts the mean of a person."""
+
+
+def is_centred(about: Mapping[str, Any]) -> bool:
+    """Return whether a network is a classifier that subtracts the mean of a person, from its description."""
+    return about["experiment"].get("task", {}).get("centre", "none") == "person"
+
+
+def _batch_rule(about: Mapping[str, Any]) -> str:
+    if not is_centred(about):
+        return ""
+    return (
+        f"\n\n{BATCH_RULE}. The probability of a segment therefore depends on the other segments of the person, among "
+        "which all classes must occur. A segment alone has the same probability whatever its signal. `emotune predict` "
+        "subtracts the mean over the recording."
+    )
 
 
 def _data_table(facts: CardFacts) -> str:

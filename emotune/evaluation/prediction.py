@@ -1,5 +1,6 @@
 """Predictions of trained classifiers for one recording: high or low, or one of several classes, by segment."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from emotune.data.modality import MODALITIES
@@ -16,6 +17,7 @@ from emotune.data.prepare.segments import PrepareSettings
 from emotune.data.prepare.single import prepare_single, read_single
 from emotune.data.recording import Exclusion, Note
 from emotune.errors import DataError, SettingsError
+from emotune.evaluation.centred_recording import CentredRecording, centred_recording
 from emotune.evaluation.encoders import Classes, NamedClasses, NetworkDescription, read_network_description
 from emotune.evaluation.networks import read_network_weights
 from emotune.experiment import Experiment
@@ -24,6 +26,7 @@ from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
 from emotune.study.results import evaluation_results, opened
 from emotune.tasks.calibration import Calibration
+from emotune.tasks.centring import mean_by_person
 from emotune.tasks.classify import ClassifierObjective, Classify
 from emotune.training.checkpoints import newest_checkpoint
 
@@ -36,6 +39,9 @@ UNDECIDED = "undecided"
 UNDECIDED_MARGIN = 0.1
 """Difference of a probability from 0.5 below which a segment is undecided."""
 
+
+PersonNumbers = Int64[np.ndarray, " segment"]
+"""Number of the person and lead of each segment, from 0."""
 
 Probabilities = Float[np.ndarray, "segment ..."]
 """Probability of the high class of each segment, or of each of several classes (a column each)."""
@@ -58,11 +64,35 @@ class FoldClassifier:
     calibration: Calibration | None
     """Platt's calibration on its validation segments; None: the logit without the weight of the classes is used."""
 
-    def probabilities(self, batches: Sequence[Tensor]) -> tuple[Probabilities, Probabilities]:
-        """Return the probabilities of each segment, see `ClassifierObjective.probabilities`."""
+    def probabilities(self, batches: Sequence[Tensor], *, people: PersonNumbers) -> tuple[Probabilities, Probabilities]:
+        """Return the probabilities of each segment, see `ClassifierObjective.probabilities`.
+
+        Args:
+            batches: Standardised segments.
+            people: Number of the person and lead of each segment, from 0; each number occurs.
+        """
         with torch.no_grad():
-            logits = torch.cat([self.objective.logits(batch) for batch in batches]).double().numpy()
-        return self.objective.probabilities(logits, calibration=self.calibration)
+            parts = zip(batches, self._person_means(batches, people=people), strict=True)
+            logits = torch.cat([self.objective.logits(batch, person_means=means) for batch, means in parts])
+        return self.objective.probabilities(logits.double().numpy(), calibration=self.calibration)
+
+    def hidden_activations(
+        self, batches: Sequence[Tensor], *, people: PersonNumbers
+    ) -> Float[np.ndarray, "segment hidden"]:
+        """Return the last hidden activations of each segment; arguments as for `probabilities`."""
+        parts = zip(batches, self._person_means(batches, people=people), strict=True)
+        return torch.cat(
+            [self.objective.hidden_activations(batch, person_means=means) for batch, means in parts]
+        ).numpy()
+
+    @torch.no_grad()
+    def _person_means(self, batches: Sequence[Tensor], *, people: PersonNumbers) -> Sequence[Tensor | None]:
+        """Return the mean vector of each segment's person over the given segments; None: nothing is subtracted."""
+        if not self.objective.is_centred:
+            return [None] * len(batches)
+        pooled = torch.cat([self.objective.pooled(batch) for batch in batches]).double().numpy()
+        means = torch.from_numpy(mean_by_person(pooled, people=people)[people]).float()
+        return means.split([len(batch) for batch in batches])
 
 
 class Predictor:
@@ -114,21 +144,34 @@ class Predictor:
         """The calibrations of the classifiers that have one."""
         return [part.calibration for part in self.classifiers if part.calibration is not None]
 
-    def probabilities(self, signals: Float32[np.ndarray, "segment channel time"]) -> Probabilities:
+    @property
+    def is_centred(self) -> bool:
+        """Whether the mean of each person is subtracted (``task.centre: person``)."""
+        return self.task.centre == "person"
+
+    def probabilities(
+        self, signals: Float32[np.ndarray, "segment channel time"], *, people: PersonNumbers | None = None
+    ) -> Probabilities:
         """Return the probability of the high class, or of each class, by segment, averaged over the classifiers."""
-        return self.both_probabilities(signals)[0]
+        return self.both_probabilities(signals, people=people)[0]
 
     def both_probabilities(
-        self, signals: Float32[np.ndarray, "segment channel time"]
+        self, signals: Float32[np.ndarray, "segment channel time"], *, people: PersonNumbers | None = None
     ) -> tuple[Probabilities, Probabilities]:
         """Return the probability of the high class, or of each class, averaged over the classifiers, in two ways.
+
+        Args:
+            signals: Standardised segments; if the mean of a person is subtracted, all segments of the person.
+            people: Number of the person and lead of each segment, from 0; each number occurs. None: all segments are
+                of one person and lead.
 
         Returns:
             The probability in data such as the training segments; and that with the classes weighted as in the loss,
             by which the scores of a training classify a segment (above 0.5: high; or the largest of the classes).
         """
         batches = torch.from_numpy(signals).split(BATCH_SEGMENTS)
-        own, weighted = zip(*(part.probabilities(batches) for part in self.classifiers), strict=True)
+        people = np.zeros(len(signals), dtype=np.int64) if people is None else people
+        own, weighted = zip(*(part.probabilities(batches, people=people) for part in self.classifiers), strict=True)
         return np.mean(own, axis=0), np.mean(weighted, axis=0)
 
 
@@ -254,6 +297,8 @@ class Prediction:
     """Parts of the recording without a prediction, with the reason."""
     notes: tuple[Note, ...] = ()
     """Facts about how the recording was read."""
+    centred: CentredRecording | None = None
+    """Segments whose mean was subtracted; None: no model subtracts a mean."""
 
     @property
     def ends(self) -> Float[np.ndarray, " segment"]:
@@ -316,6 +361,7 @@ class Prediction:
             "mean": {
                 name: value for target in self.probabilities for name, value in self._mean_columns(target).items()
             },
+            **({} if self.centred is None else {"centred": self.centred.document()}),
             "left_out": [{"what": part.what, "reason": part.reason} for part in self.left_out],
             "notes": [note.reason for note in self.notes],
         }
@@ -361,6 +407,13 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
     except DataError as error:
         raise DataError(f"{path} cannot be used: {error}") from error
     leads = [str(name) for name in segments.index["channel"]]
+    people = np.unique(leads, return_inverse=True)[1].astype(np.int64)
+    centred = centred_recording(
+        path,
+        models=[predictor.name for predictor in predictors if predictor.is_centred],
+        segments=Counter(leads),
+        seconds=first.preparation.seconds,
+    )
     return Prediction(
         file=path,
         models={predictor.target: predictor.name for predictor in predictors},
@@ -369,10 +422,13 @@ def predict(path: Path, *, predictors: Sequence[Predictor], fs: float | None = N
         names=channels or tuple(dict.fromkeys(leads)),
         leads=leads,
         starts=segments.index["start"].to_numpy(dtype=float),
-        probabilities={predictor.target: predictor.probabilities(segments.signals) for predictor in predictors},
+        probabilities={
+            predictor.target: predictor.probabilities(segments.signals, people=people) for predictor in predictors
+        },
         signals=segments.signals,
         left_out=segments.left_out,
         notes=segments.notes,
+        centred=centred,
     )
 
 

@@ -181,10 +181,10 @@ def chance_score(
 
 
 def _from_scratch(experiment: Experiment) -> Experiment:
-    """Return an experiment that trains all weights, and from new ones."""
+    """Return an experiment that trains all weights, from new ones; centring needs a frozen encoder, and is left out."""
     task = experiment.task
     if isinstance(task, Classify):
-        task = task.model_copy(update={"frozen": False})
+        task = task.model_copy(update={"frozen": False, "centre": "none"})
     return experiment.model_copy(update={"start": None, "task": task})
 
 

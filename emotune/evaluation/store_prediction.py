@@ -12,6 +12,7 @@ from emotune.data.store import SegmentStore
 from emotune.errors import SettingsError
 from emotune.evaluation.held_out import prediction_table, with_probabilities
 from emotune.evaluation.prediction import Predictor
+from emotune.tasks.centring import describe_means, person_numbers
 
 CHUNK_SEGMENTS = 1024
 """Segments that are read into memory at a time."""
@@ -55,14 +56,27 @@ def predict_store(
     notes = check_people(predictor.name, predictor.people, store=store, rows=rows)
     if predictor.pretrained:
         notes.append("The people of the encoder's pre-training, which used no labels, were not compared.")
+    if predictor.is_centred:
+        chunks = _by_person(store, rows)
+        notes += describe_means(store.index, rows=rows)
+    else:
+        chunks = [rows[begin : begin + CHUNK_SEGMENTS] for begin in range(0, len(rows), CHUNK_SEGMENTS)]
     parts = []
-    for begin in range(0, len(rows), CHUNK_SEGMENTS):
-        progress(begin / len(rows), predictor.target)
-        parts.append(predictor.both_probabilities(np.array(store.signal[rows[begin : begin + CHUNK_SEGMENTS]])))
-    own, weighted = (np.concatenate(values) for values in zip(*parts, strict=True))
+    for number, chunk in enumerate(chunks):
+        progress(number / len(chunks), predictor.target)
+        parts.append(predictor.both_probabilities(np.array(store.signal[chunk])))
+    position = np.zeros(len(store), dtype=np.int64)
+    position[np.concatenate(chunks)] = np.arange(sum(map(len, chunks)))
+    own, weighted = (np.concatenate(values)[position[rows]] for values in zip(*parts, strict=True))
     table = prediction_table(store, rows=rows, labels=labels[rows], fold=NO_FOLD)
     table = with_probabilities(table, (own, weighted), classes=predictor.task.classes)
     return StorePrediction(table, unlabelled=len(store) - len(rows), notes=tuple(notes))
+
+
+def _by_person(store: SegmentStore, rows: np.ndarray) -> list[np.ndarray]:
+    """Return all rows of each person and lead with some of the rows, labelled or not."""
+    number = person_numbers(store.index)
+    return [np.flatnonzero(number == person) for person in np.unique(number[rows])]
 
 
 def check_preparation(

@@ -28,6 +28,7 @@ from emotune.study.folder import SearchFolder
 from emotune.study.results import evaluation_results, opened
 from emotune.tasks.masked_values import MaskedValueObjective, MaskedValues, interpolate_linearly
 from emotune.tasks.scores import confusion_scores
+from emotune.training.centring import with_person_means
 from emotune.training.checkpoints import newest_checkpoint, read_weights
 from emotune.training.loop import collect_logits
 
@@ -247,7 +248,8 @@ def _measure(checkpoint: Path, *, store: SegmentStore, part: str, count: int) ->
     classifier = load_classifier(checkpoint)
     execution = description.experiment.execution(store)  # as in training, so that scores are those of the journal
     execution.prepare(classifier.objective)
-    logits = collect_logits(classifier.objective, data, rows, execution=execution)
+    with_means = with_person_means(data, classifier.objective, rows=rows, execution=execution)
+    logits = collect_logits(classifier.objective, with_means, rows, execution=execution)
     probabilities, _ = classifier.objective.probabilities(logits, calibration=classifier.calibration)
     labels, several = data.labels[rows], logits.ndim == 2
     classes = description.classes

@@ -26,6 +26,7 @@ from emotune.tasks.base import trainable_parameters
 from emotune.tasks.classify import ClassifyObjective
 from emotune.tasks.scores import interval_half_width, majority_label
 from emotune.training.calibration import calibrate
+from emotune.training.centring import with_person_means
 from emotune.training.checkpoints import (
     newest_checkpoint,
     restore,
@@ -86,6 +87,9 @@ class Worker:
         encoder_weights = None if job.encoder is None else job.encoder.local()
         self.state = job.experiment.begin(self.training_data, encoder_weights=encoder_weights)
         self._resume()
+        self.training_data = with_person_means(
+            self.training_data, self.state.objective, group=group, execution=self.state.execution
+        )
         self.state.network = group.wrap(self.state.objective)
         self._references = references(job.experiment)
         self._meter = self._make_meter()

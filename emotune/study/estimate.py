@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.storage.generations import GENERATIONS
 from emotune.study.study import Study
+from emotune.training.centring import with_person_means
 from emotune.training.loop import TrainingPlan, evaluate, train_epoch
 
 PROBE_SEGMENTS = 96
@@ -24,7 +26,9 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     torch.set_num_threads(study.base.compute.threads)
     training_data = study.base.training_data(store)
     state = study.base.begin_untrained(training_data)
-    small = training_data.shortened(PROBE_SEGMENTS)
+    short = training_data.shortened(PROBE_SEGMENTS)
+    measured_rows = np.concatenate([short.fold.train, short.fold.val])
+    small = with_person_means(short, state.objective, rows=measured_rows, execution=state.execution)
     plan = TrainingPlan(
         optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0
     )

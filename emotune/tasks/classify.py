@@ -82,12 +82,19 @@ class Classify(LabelSettings, TaskSettings):
     frozen: bool = False
     """Train the classifier only; the encoder's weights stay as they are."""
 
+    centre: Literal["none", "person"] = "none"
+    """What is subtracted from the vector that the classifier receives: nothing, or the mean over all segments of the
+    same ``person`` and ECG lead, with and without a label. ``person`` needs ``frozen: true``, and several segments of
+    a person in training and in prediction."""
+
     shuffled: bool = False
     """Train on labels that are permuted among the training segments, which measures the accuracy by chance."""
 
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1", "balanced_accuracy", "ece")
     selection: ClassVar[tuple[str, Literal["min", "max"]]] = ("val/macro_f1", "max")
-    network: ClassVar[frozenset[str]] = frozenset({"aggregate", "groups", "narrowed", "hidden", "dropout", "frozen"})
+    network: ClassVar[frozenset[str]] = frozenset(
+        {"aggregate", "groups", "narrowed", "hidden", "dropout", "frozen", "centre"}
+    )
 
     @model_validator(mode="after")
     def _refuse_pools_without_effect(self) -> "Classify":
@@ -99,6 +106,20 @@ class Classify(LabelSettings, TaskSettings):
         if self.narrowed != NARROWED_WIDTH and self.aggregate != "max-groups":
             raise ValueError(
                 f"narrowed has no effect with aggregate: {self.aggregate}. Remove it or set aggregate: max-groups"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_means_that_change(self) -> "Classify":
+        if self.centre == "person" and not self.frozen:
+            raise ValueError(
+                "centre: person was given with frozen: false, but the mean of a person is computed once, of an encoder "
+                "that does not change; set frozen: true (--adapt frozen or --adapt linear), or centre: none"
+            )
+        if self.centre == "person" and self.aggregate == "max-groups":
+            raise ValueError(
+                "centre: person was given with aggregate: max-groups, which trains a layer below the mean of a person; "
+                "set another aggregate, for example average, or centre: none"
             )
         return self
 
@@ -192,8 +213,12 @@ class ClassifierObjective(Objective):
         return self
 
     @abstractmethod
-    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch ..."]:
-        """Return the logit of the high class, or the logit of each class, in float32."""
+    def classify(self, vectors: Float[Tensor, "batch aggregated"]) -> Float[Tensor, "batch ..."]:
+        """Return the logit of the high class, or the logit of each class, in float32.
+
+        Args:
+            vectors: Vectors from `pooled`, minus the means of the people if the task has them.
+        """
 
     @abstractmethod
     def unweighted(self, logits: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
@@ -218,26 +243,65 @@ class ClassifierObjective(Objective):
     def _cross_entropy(self, logits: Float[Tensor, "batch ..."], batch: Batch) -> Float[Tensor, ""]:
         """Return the summed weighted cross-entropy of a batch."""
 
-    def _aggregated(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch aggregated"]:
+    @property
+    def is_centred(self) -> bool:
+        """Whether the mean of each person is subtracted from the vectors."""
+        return self.settings.centre == "person"
+
+    def pooled(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch aggregated"]:
+        """Return the aggregated representation of each signal; no mean is subtracted."""
         return self.aggregation(signals, encoder=self.encoder)
 
+    def logits(
+        self,
+        signals: Float[Tensor, "batch channel time"],
+        *,
+        person_means: Float[Tensor, "batch aggregated"] | None = None,
+    ) -> Float[Tensor, "batch ..."]:
+        """Return the logit of the high class, or the logit of each class, in float32.
+
+        Args:
+            signals: Standardised segments.
+            person_means: Mean vector of each segment's person; required with ``centre: person``.
+        """
+        return self.classify(self._vectors(signals, person_means=person_means))
+
+    def _vectors(
+        self, signals: Float[Tensor, "batch channel time"], *, person_means: Float[Tensor, "batch aggregated"] | None
+    ) -> Float[Tensor, "batch aggregated"]:
+        vectors = self.pooled(signals)
+        if not self.is_centred:
+            return vectors
+        assert person_means is not None, "centre: person without the means of people; with_person_means computes them"
+        return vectors - person_means
+
     @torch.no_grad()
-    def hidden_activations(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch hidden"]:
+    def hidden_activations(
+        self,
+        signals: Float[Tensor, "batch channel time"],
+        *,
+        person_means: Float[Tensor, "batch aggregated"] | None = None,
+    ) -> Float[Tensor, "batch hidden"]:
         """Return the activations of the last hidden layer, without dropout in any mode.
 
         Late fusion concatenates these (hal-03897400, section 3.3). Without hidden layers they are the representation.
+
+        Args:
+            signals: Standardised segments.
+            person_means: Mean vector of each segment's person; required with ``centre: person``.
         """
         training = self.training
         self.eval()
         try:
-            return self.head[:-1](self._aggregated(signals))
+            return self.head[:-1](self._vectors(signals, person_means=person_means))
         finally:
             self.train(training)
 
     def loss(self, batch: Batch, *, generator: torch.Generator) -> Tensor:
         """Return this batch's part of the weighted cross-entropy, averaged over the joint batch."""
         del generator
-        return self._cross_entropy(self.logits(batch.signals), batch) / batch.joint_size
+        logits = self.logits(batch.signals, person_means=batch.person_means)
+        return self._cross_entropy(logits, batch) / batch.joint_size
 
 
 class ClassifyObjective(ClassifierObjective):
@@ -248,15 +312,15 @@ class ClassifyObjective(ClassifierObjective):
         self.register_buffer("positive_weight", torch.tensor(positive_weight), persistent=False)
         self.log_weight = math.log(positive_weight)
 
-    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, " batch"]:
+    def classify(self, vectors: Float[Tensor, "batch aggregated"]) -> Float[Tensor, " batch"]:
         """Return the logit of the high class, in float32."""
-        return self.head(self._aggregated(signals))[:, 0].float()
+        return self.head(vectors)[:, 0].float()
 
     def measure(self, batch: Batch, *, generator: torch.Generator) -> Sums:
         """Return the summed loss, the four counts of the confusion matrix, and the sums of the calibration error."""
         del generator
         assert batch.label is not None
-        logits = self.logits(batch.signals)
+        logits = self.logits(batch.signals, person_means=batch.person_means)
         high = logits > 0
         truth = batch.label > 0.5
         return {
@@ -315,9 +379,9 @@ class CategoricalObjective(ClassifierObjective):
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
         self.log_weights = np.log(np.asarray(weights, dtype=np.float64))
 
-    def logits(self, signals: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch label"]:
+    def classify(self, vectors: Float[Tensor, "batch aggregated"]) -> Float[Tensor, "batch label"]:
         """Return the logit of each class, in float32."""
-        return self.head(self._aggregated(signals)).float()
+        return self.head(vectors).float()
 
     def unweighted(self, logits: Float[Tensor, "batch label"]) -> Float[Tensor, "batch label"]:
         """Return logits whose softmax is the probability in data such as the training segments."""
@@ -334,7 +398,8 @@ class CategoricalObjective(ClassifierObjective):
         """Return the summed loss, the cells of the confusion matrix, and the sums of the calibration error."""
         del generator
         assert batch.label is not None
-        logits, count = self.logits(batch.signals), len(self.log_weights)
+        logits = self.logits(batch.signals, person_means=batch.person_means)
+        count = len(self.log_weights)
         truth, predicted = batch.label.long(), logits.argmax(dim=1)
         cells = torch.bincount(truth * count + predicted, minlength=count**2).tolist()
         confidence, likeliest = self.unweighted(logits).softmax(dim=1).max(dim=1)

@@ -16,6 +16,7 @@ from pydantic import Field
 from emotune.base import Settings
 from emotune.data.folds import Fold, draw_evenly, unit_keys
 from emotune.errors import DataError
+from emotune.tasks.centring import centre_by_person
 from emotune.tasks.labels import LabelSettings
 from emotune.tasks.ridge import fit_ridge, standardise
 from emotune.tasks.scores import label_scores
@@ -143,17 +144,3 @@ class ProbeData:
         own = np.unique(people[:count], return_inverse=True)[1]
         ridge = fit_ridge(fitted, labels=self.labels[self.train], people=own)
         return label_scores(ridge.predict(predicted), truth=self.labels[self.val])
-
-
-def centre_by_person(
-    embeddings: Float[np.ndarray, "row width"], *, people: Int64[np.ndarray, " row"]
-) -> Float[np.ndarray, "row width"]:
-    """Return embeddings minus the mean embedding of each segment's person.
-
-    Args:
-        embeddings: Embeddings of segments.
-        people: Number of each segment's person, from 0.
-    """
-    sums = np.zeros((int(people.max()) + 1, embeddings.shape[1]))
-    np.add.at(sums, people, embeddings)
-    return embeddings - (sums / np.bincount(people)[:, None])[people]

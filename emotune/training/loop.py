@@ -25,6 +25,7 @@ from emotune.randomness import derive_seed
 from emotune.tasks import Objective, TaskSettings
 from emotune.tasks.aggregation import embed
 from emotune.tasks.base import Sums
+from emotune.tasks.centring import PersonMeans
 from emotune.tasks.classify import ClassifierObjective
 from emotune.tasks.probe import ProbeData
 from emotune.training.epoch_report import EpochReport
@@ -48,6 +49,8 @@ class TrainingData:
     """All signals of the store in a GPU's memory, or None if they stay on disk."""
     probe: ProbeData | None = None
     """Segments and labels of the probe after each epoch, or None."""
+    person_means: PersonMeans | None = None
+    """Means that the task subtracts, from `emotune.training.centring.with_person_means`; None: there are none."""
 
     def shortened(self, segments: int) -> "TrainingData":
         """Return a copy with at most this number of training and of validation segments, without a probe."""
@@ -277,7 +280,8 @@ def _batches(
     for batch in batches(
         training_data.store, rows, plan=plan, labels=training_data.labels, skip=skip, resident=training_data.signals
     ):
-        yield batch.to(device)
+        means = training_data.person_means
+        yield (batch if means is None else replace(batch, person_means=means.of(batch.rows))).to(device)
 
 
 def _gather(value: float, *, group: WorkerGroup) -> list[float]:
@@ -356,12 +360,12 @@ def collect_embeddings(
     """
     objective.eval()
     device = next(objective.parameters()).device
-    sharers = _sharers(len(rows), group=group)
+    sharers = sharers_of(len(rows), group=group)
     position = np.zeros(len(training_data.store), dtype=np.int64)
     position[rows] = np.arange(len(rows))
     embeddings = torch.zeros(len(rows), objective.encoder.width, dtype=torch.float64)
     with execution.active(), execution.autocast():
-        for batch in _batches(training_data, rows, _evaluation_order(sharers), device=device):
+        for batch in evaluation_batches(training_data, rows, device=device, sharers=sharers):
             embedded = embed(batch.signals, encoder=objective.encoder)
             embeddings[torch.from_numpy(position[batch.rows.numpy()])] = embedded.double().cpu()
     return sharers.add_arrays(embeddings).numpy()
@@ -381,9 +385,11 @@ def collect_logits(
     """
     objective.eval()
     device = next(objective.parameters()).device
-    order = _evaluation_order(ALONE)
     with execution.active(), execution.autocast():
-        parts = [objective.logits(batch.signals).cpu() for batch in _batches(training_data, rows, order, device=device)]
+        parts = [
+            objective.logits(batch.signals, person_means=batch.person_means).cpu()
+            for batch in evaluation_batches(training_data, rows, device=device)
+        ]
     return torch.cat(parts).double().numpy() if parts else np.zeros(0)
 
 
@@ -406,17 +412,17 @@ def _sum_measurements(
     device: torch.device,
     together: int = 1,
 ) -> Sums:
-    sharers = _sharers(len(rows), group=group, together=together)
-    order = _evaluation_order(sharers, together=together)
+    sharers = sharers_of(len(rows), group=group, together=together)
+    order = evaluation_batches(training_data, rows, device=device, sharers=sharers, together=together)
     sums: Sums = {}
-    for number, batch in enumerate(_batches(training_data, rows, order, device=device)):
+    for number, batch in enumerate(order):
         generator = torch.Generator().manual_seed(derive_seed(0, "evaluation", number))
         for name, value in measure(batch, generator=generator).items():
             sums[name] = sums.get(name, 0.0) + value
     return sharers.add(sums)
 
 
-def _sharers(rows: int, *, group: WorkerGroup, together: int = 1) -> WorkerGroup:
+def sharers_of(rows: int, *, group: WorkerGroup, together: int = 1) -> WorkerGroup:
     """Return the workers that divide segments among them.
 
     If a batch has fewer groups of segments than there are workers, every worker measures all and nothing is added.
@@ -430,6 +436,15 @@ def _sharers(rows: int, *, group: WorkerGroup, together: int = 1) -> WorkerGroup
     return group if batch_count(smallest, together) >= group.size else ALONE
 
 
-def _evaluation_order(sharers: WorkerGroup, *, together: int = 1) -> BatchPlan:
+def evaluation_batches(
+    training_data: TrainingData,
+    rows: np.ndarray,
+    *,
+    device: str | torch.device,
+    sharers: WorkerGroup = ALONE,
+    together: int = 1,
+) -> Iterator[Batch]:
+    """Return batches of `EVALUATION_BATCH` rows in their order, each divided among workers between groups."""
     shard = (sharers.rank, sharers.size)
-    return BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=shard, group=together)
+    plan = BatchPlan(size=EVALUATION_BATCH, seed=0, epoch=0, shuffle=False, shard=shard, group=together)
+    return _batches(training_data, rows, plan, device=device)

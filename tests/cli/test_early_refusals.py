@@ -1,5 +1,6 @@
 """Mistakes that the store's index shows are refused before an encoder is loaded or Ray is started."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -195,3 +196,21 @@ def test_the_shares_of_high_labels_are_printed_and_warned_of(rated: Path, thresh
     assert " segments of ours, " in text
     assert ("warning: the shares differ by more than 0.3" in text) is warned
     assert experiment_run.MAX_SHARE_DIFFERENCE == 0.3
+
+
+@pytest.mark.parametrize("command", ["finetune", "crossval"])
+def test_centring_needs_a_frozen_encoder_and_prints_the_segments_of_its_means(
+    call: Call, rated: Path, started: list[Study], command: str
+) -> None:
+    options = ["--store", str(rated), "--set", "task.centre=person", *(["--protocol", "subject"] * (command[0] == "c"))]
+    code, err = call(command, "finetune.yaml", *options)
+    assert (code, err.count("\n"), started) == (2, 1, [])
+    assert "centre: person was given with frozen: false" in err
+    assert "set frozen: true (--adapt frozen or --adapt linear)" in err
+    _, err = call(command, "finetune.yaml", *options, "--adapt", "linear", "--folds" if command[0] == "c" else "--name",
+                  "3" if command[0] == "c" else "ours")  # fmt: skip
+    assert started[0].base.task.kind == "classify"
+    assert started[0].base.task.centre == "person"
+    assert re.search(
+        r"task\.centre: person: the mean of each person.* is over \d+.* segments, with and without a label", err
+    )

@@ -220,12 +220,26 @@ def test_a_space_with_a_setting_that_changes_how_the_objective_is_measured_is_re
         (PROBED, "folds.segments", "[100, 200]", "probe/accuracy"),
         (CLASSIFIED, "task.class_weight", "[balanced, none]", "val/macro_f1"),
         (CLASSIFIED, "folds.segments", "[10, 20]", "val/macro_f1"),
+        ("{kind: classify, frozen: true}", "task.centre", "[none, person]", "val/macro_f1"),
     ],
 )
 def test_settings_of_the_training_can_be_searched(write, task: str, name: str, choices: str, metric: str) -> None:
     text = f"base: {{task: {task}}}\nobjective: {objective_of(metric)}\nbudget: {{min: 1, max: 99}}\nspace:\n"
     entry = f"  hyperparameters:\n    - {{name: {name}, type: categorical, choices: {choices}}}\n"
     assert load_study(write(text + entry)).objective.metric == metric
+
+
+@pytest.mark.parametrize("searched", ["task.centre", "task.frozen"])
+def test_a_space_that_centres_a_trained_encoder_is_refused_in_a_line(write, searched: str) -> None:
+    fixed, choices = {
+        "task.centre": ("frozen: false", "[none, person]"),
+        "task.frozen": ("frozen: true, centre: person", "[true, false]"),
+    }[searched]
+    text = f"base: {{task: {{kind: classify, {fixed}}}}}\nobjective: {objective_of('val/macro_f1')}\n"
+    entry = f"    - {{name: {searched}, type: categorical, choices: {choices}}}\n"
+    with pytest.raises(SettingsError, match="centre: person was given with frozen: false, but") as refused:
+        load_study(write(f"{text}budget: {{min: 1, max: 99}}\nspace:\n  hyperparameters:\n{entry}"))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["float", "int"])

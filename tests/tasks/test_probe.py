@@ -7,7 +7,8 @@ from sklearn.linear_model import Ridge
 
 from emotune.data.folds import Fold
 from emotune.errors import DataError
-from emotune.tasks.probe import Probe, ProbeData, centre_by_person
+from emotune.tasks.centring import centre_by_person
+from emotune.tasks.probe import Probe, ProbeData
 from emotune.tasks.ridge import PENALTIES, fit_ridge, standardise
 
 PEOPLE, SEGMENTS, WIDTH = 24, 20, 12

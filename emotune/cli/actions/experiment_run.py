@@ -28,6 +28,7 @@ from emotune.study.resolve import resolve_study
 from emotune.study.resume import with_recorded_defaults
 from emotune.study.study import Study
 from emotune.tasks import Classify
+from emotune.tasks.centring import describe_means
 from emotune.tasks.thresholds import high_shares
 from emotune.tracking.encoders import find_encoder, publish_best
 from emotune.tracking.store import OUTAGES, one_line
@@ -105,6 +106,10 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
     training_data = study.base.select(store)
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
+        if study.base.task.centre == "person":
+            fold = training_data.fold
+            rows = np.concatenate([fold.train, fold.val, fold.test])
+            print_message("\n".join(describe_means(store.index, rows=rows)))
     if training_data.probe is not None:
         print_message(training_data.probe.text)
     return study, store

@@ -84,6 +84,7 @@ def _document(summary: ExportSummary) -> dict[str, object]:
         "format": summary.format,
         "files": summary.files,
         "difference": summary.difference,
+        **({"note": summary.note} if summary.note else {}),
     }
 
 
@@ -92,6 +93,8 @@ def _print(summary: ExportSummary) -> None:
     click.echo(f"\n{summary.part} written to {summary.folder}")
     if summary.format != "hf":
         print_message(f"largest difference from the outputs of the network: {summary.difference:.1e}")
+    if summary.note:
+        print_message(summary.note)
 
 
 def _print_files(sizes: Mapping[str, int]) -> None:

@@ -9,10 +9,11 @@ from emotune.cli.actions.consoles import console, message_console
 from emotune.cli.actions.folders import tracking_uri_or_default
 from emotune.cli.actions.predict_store import print_pretraining, score_store
 from emotune.cli.actions.tables import facts_table, plain_table, reasons_table
-from emotune.cli.output import print_json
+from emotune.cli.output import print_json, print_message
 from emotune.cli.predict import PredictRequest
 from emotune.data.store import ABOUT_FILE
 from emotune.errors import SettingsError
+from emotune.evaluation.centred_recording import CentredRecording
 from emotune.evaluation.fused_prediction import FusedPrediction, FusedPredictor, find_fused_predictor, predict_fused
 from emotune.evaluation.prediction import FindCheckpoint, Prediction, Predictor, find_predictor, label_of, predict
 from emotune.evaluation.prediction_plot import write_plot
@@ -118,7 +119,7 @@ def _print_fused(prediction: FusedPrediction) -> None:
         f"{predictor.target} by": f"{predictor.name}, a fusion of {inputs}, the mean of {folds} folds",
         "probability": f"of {predictor.class_names[1]}",
     }
-    out.print(facts_table(facts))
+    out.print(facts_table(facts | _centring(prediction.centred)))
     out.print()
     names = list(prediction.probabilities)
     table = plain_table("from", "to", *names, predictor.target, numbers=("from", "to", *names))
@@ -131,6 +132,7 @@ def _print_fused(prediction: FusedPrediction) -> None:
     label = label_of(means[-1:], names=predictor.class_names)
     table.add_row("mean", "", *(f"{mean:.3f}" for mean in means), label)
     out.print(table)
+    _warn(prediction.centred)
     if prediction.left_out:
         message_console().print(reasons_table(prediction.left_out))
 
@@ -162,6 +164,7 @@ def _print(prediction: Prediction, *, predictors: list[Predictor]) -> None:
     out.print(facts_table(_facts(prediction, predictors=predictors)))
     out.print()
     out.print(_table(prediction))
+    _warn(prediction.centred)
     if prediction.left_out:
         message_console().print(reasons_table(prediction.left_out))
     if prediction.notes:
@@ -180,7 +183,16 @@ def _facts(prediction: Prediction, *, predictors: list[Predictor]) -> dict[str, 
     }
     for predictor in predictors:
         facts[f"{predictor.target} by"] = _describe(predictor)
-    return facts
+    return facts | _centring(prediction.centred)
+
+
+def _centring(centred: CentredRecording | None) -> dict[str, str]:
+    return {} if centred is None else {f"centring of {' and '.join(centred.models)}": centred.text}
+
+
+def _warn(centred: CentredRecording | None) -> None:
+    if centred is not None and centred.warning is not None:
+        print_message(centred.warning)
 
 
 def _describe(predictor: Predictor) -> str:

@@ -22,6 +22,7 @@ from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.runtime.cluster.resources import cpus_per_gpu, gpu_count
 from emotune.runtime.options import TrialsPerGpu
+from emotune.training.centring import with_person_means
 from emotune.training.loop import evaluate, train_epoch
 
 logger = logging.getLogger(__name__)
@@ -167,8 +168,9 @@ class ProbeWorker:
         self.experiment = Experiment.model_validate_json(base)
         torch.set_num_threads(self.experiment.compute.threads)
         store = SegmentStore.open(Path(self.experiment.store))
-        self.training_data = self.experiment.training_data(store)
-        self.state = self.experiment.begin_untrained(self.training_data)
+        training_data = self.experiment.training_data(store)
+        self.state = self.experiment.begin_untrained(training_data)
+        self.training_data = with_person_means(training_data, self.state.objective, execution=self.state.execution)
         self.plan = self.experiment.training_plan()
 
     def prepare(self) -> None:
