@@ -38,12 +38,14 @@ class Classifier:
         return self.experiment.task
 
     def load(self, store: SegmentStore) -> ClassifierObjective:
-        """Build the network with the weights of the checkpoint, in evaluation mode.
+        """Build the network with the weights of the checkpoint, on the CPU and in evaluation mode.
 
         Raises:
             DamageError: The checkpoint was changed after it was written.
         """
-        objective = self.experiment.begin_untrained(self.experiment.training_data(store)).objective
+        compute = self.experiment.compute.model_copy(update={"device": "cpu", "compile": "off"})
+        experiment = self.experiment.model_copy(update={"compute": compute})
+        objective = experiment.begin_untrained(experiment.training_data(store)).objective
         assert isinstance(objective, ClassifierObjective)
         objective.load_state_dict(read_weights(self.checkpoint))
         return objective.eval()

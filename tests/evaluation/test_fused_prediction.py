@@ -121,3 +121,14 @@ def test_a_fusion_of_several_classes_is_refused_in_a_line(fused_cv: SearchFolder
     with pytest.raises(SettingsError, match=r"has 3 classes, but a recording .* give one of .* ecg-cv and eeg-cv"):
         _refuse_classes(task, folder=fused_cv, names={"ecg": "ecg-cv", "eeg": "eeg-cv"})
     _refuse_classes(Classify(), folder=fused_cv, names={})
+
+
+def test_the_networks_of_a_fusion_are_loaded_onto_the_cpu_where_their_inputs_are(
+    pair: tuple[SearchFolder, SearchFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    classifiers = read_classifiers(pair[0])
+    network = classifiers.members[0].load(classifiers.store)
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
