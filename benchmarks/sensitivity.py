@@ -83,7 +83,6 @@ CHOICES = (
     Choice("learning rate changed once per epoch", "pre-training", "optim.interval", "epoch"),
     Choice("no dropout of attention probabilities", "pre-training", "model.attention_dropout", 0.0),
     Choice("8 masked spans in place of 9", "pre-training", "task.start_probability", 0.026),
-    Choice("smaller batches", "pre-training", "batch_size", 16),
     Choice("larger batches", "pre-training", "batch_size", 64),
     Choice("loss without class weights", "classifier", "task.class_weight", "none"),
     Choice("weights of the best validation epoch", "classifier", "keep", "best"),
@@ -99,15 +98,23 @@ class Plan:
         out: Folder of the results.
         seeds: Number of seeds.
         epochs: Epochs of a pre-training.
+        network_seeds: Number of seeds of the classifiers, not more than ``seeds``.
         network_epochs: Epochs of a classifier.
         folds: Folds by person of a classifier.
+        finished: Whether nothing is trained, and readings and seeds without results are left out.
     """
 
     out: Path
     seeds: int
     epochs: int
+    network_seeds: int
     network_epochs: int
     folds: int
+    finished: bool = False
+
+    def seeds_of(self, part: Part) -> range:
+        """Return the seeds of the readings of a part."""
+        return range(self.network_seeds if part == "classifier" else self.seeds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,46 +239,67 @@ def scores_of(plan: Plan, choice: Choice | None, part: Part, *, rows: np.ndarray
         rows: Rows of the reading's labelled store that are classified.
         index: Index table of those rows.
     """
-    results = [trained(plan, choice, part, seed=seed) for seed in range(plan.seeds)]
+    results = [trained(plan, choice, part, seed=seed) for seed in finished_seeds(plan, choice, part)]
     if part == "classifier":
         features = Variant("", [result["logits"][rows, None] for result in results], context=False, centred=True)
-        return Scores(None, person_scores(features, index=index), runs=plan.seeds * plan.folds)
+        return Scores(None, person_scores(features, index=index), runs=len(results) * plan.folds)
     scored = np.unique(unit_keys(index, by="subject"))
     losses = np.array([result["losses"][np.isin(result["people"], scored)] for result in results])
     features = Variant("", [result["embeddings"][rows] for result in results], context=False, centred=True)
-    return Scores(losses, person_scores(features, index=index), runs=plan.seeds)
+    return Scores(losses, person_scores(features, index=index), runs=len(results))
 
 
 def measure(plan: Plan, choices: Sequence[Choice]) -> tuple[dict[Part, Scores], dict[Choice, Scores]]:
     """Return the scores of the recommended settings by the part of the choices that they are for, and of choices."""
     readings: list[tuple[Choice | None, Part]] = [(None, "pre-training"), (None, "classifier")]
     readings += [(choice, choice.part) for choice in choices]
-    for seed in range(plan.seeds):  # one seed of all readings before the next: a run that is cut has complete seeds
-        for choice, part in readings:
-            trained(plan, choice, part, seed=seed)
+    if plan.finished:
+        readings = [reading for reading in readings if finished_seeds(plan, *reading)]
+    else:
+        train_all(plan, readings)
     own = stores_of(plan, None)[0]
-    rows = shared_rows(
-        {None: own} | {choice: stores_of(plan, choice)[0] for choice in choices if choice.part == "preparation"}
-    )
+    stores = {choice: stores_of(plan, choice)[0] for choice, part in readings if part == "preparation"}
+    rows = shared_rows({None: own, **stores})
     index = own.index.iloc[rows[None]].reset_index(drop=True)
-    encoder, network, *others = (
-        scores_of(plan, choice, part, rows=rows.get(choice, rows[None]), index=index) for choice, part in readings
-    )
-    recommended: dict[Part, Scores] = {"preparation": encoder, "pre-training": encoder, "classifier": network}
-    return recommended, dict(zip(choices, others, strict=True))
+    scores = {
+        (choice, part): scores_of(plan, choice, part, rows=rows.get(choice, rows[None]), index=index)
+        for choice, part in readings
+    }
+    recommended = {part: own for (choice, part), own in scores.items() if choice is None}
+    if "pre-training" in recommended:
+        recommended["preparation"] = recommended["pre-training"]
+    return recommended, {choice: own for (choice, _), own in scores.items() if choice is not None}
+
+
+def train_all(plan: Plan, readings: Sequence[tuple[Choice | None, Part]]) -> None:
+    """Train all encoders, then all classifiers; one seed of all before the next, so that a cut leaves whole seeds."""
+    for classifiers in (False, True):
+        for seed in range(plan.seeds):
+            for choice, part in readings:
+                if (part == "classifier") == classifiers and seed in plan.seeds_of(part):
+                    trained(plan, choice, part, seed=seed)
+
+
+def finished_seeds(plan: Plan, choice: Choice | None, part: Part) -> list[int]:
+    """Return the seeds from 0 on that have results."""
+    there = [arrays_file(plan, choice, part, seed=seed).exists() for seed in plan.seeds_of(part)]
+    return list(range([*there, False].index(False)))
 
 
 def table_rows(recommended: Mapping[Part, Scores], scores: Mapping[Choice, Scores]) -> Iterator[list[str]]:
     """Yield the rows of the table: the recommended settings, and the difference of each choice from them."""
-    for title, part in (("recommended, frozen encoder", "pre-training"), ("recommended, fine-tuned", "classifier")):
-        own = recommended[part]
-        yield [title, "", "" if own.loss is None else cell(own.loss), cell(own.macro_f1), str(own.runs)]
+    titles: dict[str, Part] = {"recommended, frozen encoder": "pre-training", "recommended, fine-tuned": "classifier"}
+    for title, part in titles.items():
+        if part in recommended:
+            own = recommended[part]
+            yield [title, "", "" if own.loss is None else cell(own.loss), cell(own.macro_f1), str(own.runs)]
     for choice, own in scores.items():
-        before = recommended[choice.part]
+        before, seeds = recommended[choice.part], len(own.macro_f1)
         loss = ""
         if own.loss is not None and before.loss is not None:
-            loss = cell(own.loss - before.loss, signed=True) + (" †" if choice.part == "preparation" else "")
-        difference = cell(own.macro_f1 - before.macro_f1, signed=True)
+            mark = " †" if choice.part == "preparation" else ""
+            loss = cell(own.loss - before.loss[:seeds], signed=True) + mark
+        difference = cell(own.macro_f1 - before.macro_f1[:seeds], signed=True)
         yield [choice.reading, f"`{choice.setting}: {choice.value}`", loss, difference, str(own.runs)]
 
 
@@ -280,17 +308,21 @@ def read_plan() -> tuple[Path, Plan]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/sensitivity"))
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--network-seeds", type=int, help="seeds of the classifiers; default: as many as --seeds")
     parser.add_argument("--networks", type=int, default=12, help="epochs of a classifier")
     parser.add_argument("--folds", type=int, default=3, help="folds by person of a classifier")
+    parser.add_argument("--finished", action="store_true", help="train nothing: the table of what is finished")
     given = parser.parse_args()
     plan = Plan(
         out=given.out.absolute(),
         seeds=given.seeds,
         epochs=given.epochs,
+        network_seeds=min(given.seeds, given.network_seeds or given.seeds),
         network_epochs=given.networks,
         folds=given.folds,
+        finished=given.finished,
     )
     return given.recordings, plan
 

@@ -124,10 +124,9 @@ def epochs_of(journal: Path) -> list[tuple[int, int]]:
 
 def require_equal(twin: Path, killed: Path) -> str:
     """Require that two tables have equal stores, runs, weights and files, and return how many of each."""
-    stores = [
-        {store.name: SegmentStore.open(store).fingerprint for store in folders(out / "stores")}
-        for out in (twin, killed)
-    ]
+    names = [[store.name for store in folders(out / "stores")] for out in (twin, killed)]
+    require(names[0] == names[1], f"the folders beside the stores differ: {names}")
+    stores = [[SegmentStore.open(out / "stores" / name).fingerprint for name in names[0]] for out in (twin, killed)]
     require(stores[0] == stores[1], f"the stores differ: {stores}")
     journals = [{file.parent.name: file for file in journals_of(out)} for out in (twin, killed)]
     require(journals[0].keys() == journals[1].keys(), f"the runs differ: {[sorted(names) for names in journals]}")

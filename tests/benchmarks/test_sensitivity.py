@@ -1,5 +1,6 @@
 """Every choice changes one existing setting, and the table has paired differences from the recommended settings."""
 
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from benchmarks.sensitivity import (
     arrays_file,
     classifier_of,
     encoder_of,
+    finished_seeds,
     prepared,
     table_rows,
 )
 from emotune.data.store import SegmentStore
 from emotune.experiment import setting_names
 
-PLAN = Plan(out=Path(), seeds=1, epochs=8, network_epochs=12, folds=3)
+PLAN = Plan(out=Path(), seeds=1, epochs=8, network_seeds=1, network_epochs=12, folds=3)
 
 
 def settings_of(choice: Choice | None, store: SegmentStore) -> dict[str, dict[str, Any]]:
@@ -56,6 +58,17 @@ def test_every_reading_and_seed_has_its_own_file() -> None:
     assert len(set(files)) == len(files)
 
 
+def test_seeds_are_finished_up_to_the_first_without_results(tmp_path: Path) -> None:
+    plan = replace(PLAN, out=tmp_path, seeds=4)
+    assert finished_seeds(plan, None, "pre-training") == []
+    for seed in (0, 1, 3):
+        file = arrays_file(plan, None, "pre-training", seed=seed)
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert finished_seeds(plan, None, "pre-training") == [0, 1]
+    assert finished_seeds(plan, None, "classifier") == []
+
+
 SEEDS, PEOPLE = 3, 20
 BY_PART = {choice.part: choice for choice in CHOICES}
 
@@ -79,6 +92,15 @@ def test_differences_are_paired_by_seed_and_person() -> None:
         "+0.125 [+0.125, +0.125]",
         "3",
     ]
+
+
+def test_a_reading_with_fewer_seeds_is_compared_with_the_same_seeds() -> None:
+    by_seed = np.arange(SEEDS)[:, None] * np.ones((SEEDS, PEOPLE))
+    choice = BY_PART["pre-training"]
+    own = Scores(by_seed[:2] + 0.5, by_seed[:2] - 0.5, runs=2)
+    recommended, row = table_rows({"pre-training": Scores(by_seed, by_seed, runs=SEEDS)}, {choice: own})
+    assert recommended[0] == "recommended, frozen encoder"
+    assert row[2:] == ["+0.500 [+0.500, +0.500]", "-0.500 [-0.500, -0.500]", "2"]
 
 
 def test_an_interval_covers_the_differences_of_people_and_of_seeds() -> None:
