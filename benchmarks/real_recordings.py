@@ -181,7 +181,7 @@ def kept_arrays(file: Path, compute: Callable[[], Mapping[str, np.ndarray]]) -> 
     """Return the arrays of a file, which are computed and written first unless it exists."""
     if not file.exists():
         draft = file.with_name(f".{file.name}.draft.npz")
-        np.savez(draft, **compute())
+        np.savez(draft, allow_pickle=False, **compute())
         draft.rename(file)
     with np.load(file) as arrays:
         return dict(arrays)

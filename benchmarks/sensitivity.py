@@ -155,8 +155,9 @@ def classifier_of(choice: Choice | None, store: SegmentStore, *, seed: int, plan
 
 
 def _with(choice: Choice | None, experiment: Experiment, *, part: Part) -> Experiment:
-    changes = choice is not None and choice.part == part
-    return experiment.with_values({choice.setting: choice.value}) if changes else experiment
+    if choice is None or choice.part != part:
+        return experiment
+    return experiment.with_values({choice.setting: choice.value})
 
 
 def stores_of(plan: Plan, choice: Choice | None) -> tuple[SegmentStore, SegmentStore]:
@@ -252,7 +253,7 @@ def scores_of(plan: Plan, choice: Choice | None, part: Part, *, rows: np.ndarray
 def measure(plan: Plan, choices: Sequence[Choice]) -> tuple[dict[Part, Scores], dict[Choice, Scores]]:
     """Return the scores of the recommended settings by the part of the choices that they are for, and of choices."""
     readings: list[tuple[Choice | None, Part]] = [(None, "pre-training"), (None, "classifier")]
-    readings += [(choice, choice.part) for choice in choices]
+    readings.extend((choice, choice.part) for choice in choices)
     if plan.finished:
         readings = [reading for reading in readings if finished_seeds(plan, *reading)]
     else:
@@ -265,7 +266,10 @@ def measure(plan: Plan, choices: Sequence[Choice]) -> tuple[dict[Part, Scores], 
         (choice, part): scores_of(plan, choice, part, rows=rows.get(choice, rows[None]), index=index)
         for choice, part in readings
     }
-    recommended = {part: own for (choice, part), own in scores.items() if choice is None}
+    recommended: dict[Part, Scores] = {}
+    for choice, part in readings:
+        if choice is None:
+            recommended[part] = scores[choice, part]
     if "pre-training" in recommended:
         recommended["preparation"] = recommended["pre-training"]
     return recommended, {choice: own for (choice, _), own in scores.items() if choice is not None}

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.sensitivity import (
     CHOICES,
     Choice,
+    Part,
     Plan,
     Scores,
     arrays_file,
@@ -122,7 +123,7 @@ def test_a_loss_of_another_signal_is_marked_and_a_classifier_has_none() -> None:
     own = Scores(np.ones((SEEDS, PEOPLE)), np.ones((SEEDS, PEOPLE)), runs=SEEDS)
     tuned = Scores(None, np.ones((SEEDS, PEOPLE)), runs=9)
     scores = {choice: tuned if part == "classifier" else own for part, choice in BY_PART.items()}
-    recommended = {"preparation": own, "pre-training": own, "classifier": tuned}
+    recommended: dict[Part, Scores] = {"preparation": own, "pre-training": own, "classifier": tuned}
     rows = {row[0]: row for row in table_rows(recommended, scores)}
     assert rows["recommended, frozen encoder"][2:] == ["1.000 [1.000, 1.000]", "1.000 [1.000, 1.000]", "3"]
     assert rows["recommended, fine-tuned"][2:] == ["", "1.000 [1.000, 1.000]", "9"]
