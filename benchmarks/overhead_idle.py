@@ -130,8 +130,8 @@ def variants(workers: int) -> dict[str, tuple[str, int]]:
     """Return what is compared: the order, and the number of evaluations that are decided ahead."""
     return {
         "strict": ("strict", 0),
-        "strict, 1 ahead": ("strict", 1),
-        f"strict, {workers} ahead": ("strict", workers),
+        "strict, half as many ahead as workers": ("strict", math.ceil(workers / 2)),
+        "strict, as many ahead as workers": ("strict", workers),
         "free": ("free", 0),
     }
 

@@ -37,7 +37,7 @@ def _emotune(*, several_only: bool = False, **options: str) -> Entry:
 
 OPTIMISERS: dict[str, Entry] = {
     "emotune": _emotune(),
-    "emotune_free": _emotune(order="free", several_only=True),
+    "emotune_strict": _emotune(order="strict", several_only=True),
     "emotune_rungs": _emotune(model="rungs"),
     "emotune_sync": _emotune(schedule="sync"),
     "emotune_bohb": _emotune(model="hpbandster"),

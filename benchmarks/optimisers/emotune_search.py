@@ -6,20 +6,22 @@ from typing import Any
 from benchmarks.problems import LADDER
 from benchmarks.simulation import Task, Work
 from emotune.search import Evaluation, Optimizer
-from emotune.search.settings import virtual_workers
+from emotune.search.settings import default_order, virtual_workers
 
 
 class Emotune:
-    """`emotune.search.Optimizer` with the costs of the problem, and with evaluations decided ahead as in a search."""
+    """`emotune.search.Optimizer` with the costs of the problem, and with order and virtual workers as in a search."""
 
     def __init__(self, task: Task, **options: Any) -> None:
+        order = options.pop("order", default_order(task.workers))
         self._optimizer = Optimizer(
             task.space,
             min_budget=LADDER[0],
             max_budget=LADDER[-1],
             eta=3,
             seed=task.seed,
-            concurrency=virtual_workers(task.workers, order=options.get("order", "strict")),
+            concurrency=virtual_workers(task.workers, order=order),
+            order=order,
             cost=task.cost,
             **options,
         )

@@ -23,6 +23,7 @@ from emotune.runtime.retention import Retention
 from emotune.runtime.tune_adapter import CoordinatorSearcher, MakeJob, run_trials
 from emotune.runtime.workload import Workload
 from emotune.search.records import Closed, Evaluation, Extended, Opened, Record, Retried, TimeLimit
+from emotune.search.settings import virtual_workers
 from emotune.search.stopping import extension
 from emotune.study.definition import SearchDefinition
 from emotune.study.folder import SearchFolder
@@ -92,7 +93,8 @@ def run_study(
         if search_state(journal.records, alive=False) != "finished":
             capacity = workload.connect(options)
             requirements = check_nodes(folder, stores=workload.stores)
-            _open(journal, study, folder, options=options, capacity=capacity)
+            study = _open(journal, study, folder, options=options, capacity=capacity)
+            workload = workload.with_study(study)
         optimizer = make_optimizer(study, records=journal.records, concurrency=opened(journal.records).concurrency)
         retention = Retention(folder, keep=options.keep)
         coordinator = Coordinator(
@@ -209,10 +211,13 @@ def _open(
     *,
     options: RunOptions,
     capacity: Callable[[], Capacity],
-) -> None:
-    """Write the first record, unless an earlier driver did."""
+) -> SearchDefinition:
+    """Write the first record, unless an earlier driver did, and return the study with its order."""
     if journal.records:
-        return
+        return study
+    concurrency = options.concurrency or capacity().slots
+    if options.purpose == "configuration":
+        study = study.with_order(concurrency)
     journal.append(
         Opened(
             time=time.time(),
@@ -221,13 +226,15 @@ def _open(
             study=study.as_document(),
             digest=study.digest(),
             seed=study.seed,
-            concurrency=options.concurrency or capacity().slots,
+            concurrency=concurrency,
+            workers=virtual_workers(concurrency, order=study.search_settings().order),
             elastic=options.concurrency is None,
             warm_start=options.warm_start,
             software=installed_software(),
         )
     )
     _add_hours(journal, options)
+    return study
 
 
 def installed_software() -> dict[str, str]:

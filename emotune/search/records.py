@@ -78,6 +78,8 @@ class Opened(Settings):
     seed: int
     concurrency: int
     """Evaluations at a time."""
+    workers: int | None = None
+    """Number of virtual workers for which the search core decides at the start; None in records of older versions."""
     elastic: bool = False
     """Whether ``concurrency`` follows the size of the cluster; see `Resized`."""
     software: dict[str, str]

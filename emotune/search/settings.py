@@ -1,5 +1,6 @@
 """The table of searchers, and the settings of a search."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,8 +15,15 @@ from emotune.search.models.base import Model, ScheduleName
 from emotune.search.records import Value
 from emotune.search.schedule import HyperBand, Promotion, Schedule, bracket_sizes, rungs
 
+Order = Literal["strict", "free"]
+
 NO_MODEL = "none"
 """Name of the model of searchers whose configurations are all random."""
+STRICT_WORKERS = 2
+"""Greatest number of workers for which the order of a search on Ray is strict by default.
+
+The price of strict order is idle time, which grows with the workers; see ``docs/decisions/order-of-results.md``.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class SearchSettings(Settings):
     model: str = "gain"
     """The model that proposes configurations: ``gain``, ``rungs`` or ``hpbandster`` (``bohb``), ``none`` (the
     others)."""
-    order: Literal["strict", "free"] = "strict"
+    order: Order = "strict"
     """``strict``: decide on a virtual clock (reproducible with several workers); ``free``: use each result at once."""
     ranking: Literal["loss", "pareto"] = "loss"
     """``loss``: results are compared by one loss; ``pareto``: they are scores of several losses or with constraints."""
@@ -153,14 +161,20 @@ class SearchSettings(Settings):
         return HyperBand(len(self.rung_budgets), eta=self.eta)
 
 
-def virtual_workers(concurrency: int, *, order: Literal["strict", "free"]) -> int:
+def default_order(concurrency: int) -> Order:
+    """Return the order of a search on Ray that is given none: free with more than `STRICT_WORKERS` workers."""
+    return "free" if concurrency > STRICT_WORKERS else "strict"
+
+
+def virtual_workers(concurrency: int, *, order: Order) -> int:
     """Return the number of virtual workers of a search that runs ``concurrency`` evaluations at a time.
 
-    It is ``2 * concurrency`` in strict order with several workers, else ``concurrency``. In strict order a decision
-    waits for all results that end before it in virtual time. With twice as many virtual workers there is nearly
-    always an evaluation that depends on none of these results.
+    In strict order with several workers it is ``concurrency + ceil(concurrency / 2)``, else ``concurrency``. In strict
+    order a decision waits for all results that end before it in virtual time. Further virtual workers are evaluations
+    that are decided ahead. They keep workers busy, but are decided without the latest results; half as many as
+    workers was the best number, see ``docs/decisions/order-of-results.md``.
     """
-    return 2 * concurrency if order == "strict" and concurrency > 1 else concurrency
+    return concurrency + math.ceil(concurrency / 2) if order == "strict" and concurrency > 1 else concurrency
 
 
 def search_settings(kind: str, options: Mapping[str, Any]) -> SearchSettings:

@@ -22,7 +22,7 @@ from emotune.errors import SettingsError
 from emotune.search.criteria import Constraint, Criteria, StudyObjective
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
-from emotune.search.settings import SearchSettings, search_settings, with_model
+from emotune.search.settings import SearchSettings, default_order, search_settings, with_model
 from emotune.search.space import space_as_document
 from emotune.search.values import fitted
 from emotune.study.recorded import complete_study
@@ -172,12 +172,24 @@ class SearchDefinition(Settings):
 
     def with_recorded_defaults(self: Self, document: Mapping[str, Any]) -> tuple[Self, list[ChangedDefault]]:
         """Return the study with defaults of a recorded one where newer versions have changed them, and those."""
-        given, before = with_model(self.searcher), complete_study(document)["searcher"]
-        is_default = "model" in given and "model" not in self.searcher and given["kind"] == before.get("kind", "bohb")
+        before = complete_study(document)["searcher"]
+        order = {"order": before["order"]} if "order" in before else {}
+        study = self.model_copy(update={"searcher": {**order, **self.searcher}})
+        given = with_model(study.searcher)
+        is_default = "model" in given and "model" not in study.searcher and given["kind"] == before.get("kind", "bohb")
         if not is_default or before["model"] == given["model"]:
-            return self, []
+            return study, []
         change = ChangedDefault("searcher.model", recorded=before["model"], default=given["model"])
-        return self.model_copy(update={"searcher": {**self.searcher, "model": before["model"]}}), [change]
+        return study.model_copy(update={"searcher": {**study.searcher, "model": before["model"]}}), [change]
+
+    def with_order(self: Self, concurrency: int) -> Self:
+        """Return the study with the order of a new search of several evaluations at a time, if it has none.
+
+        Strict order is left out, because a recorded study without an order has strict order.
+        """
+        if "order" in self.searcher or default_order(concurrency) == "strict":
+            return self
+        return self.model_copy(update={"searcher": {**self.searcher, "order": default_order(concurrency)}})
 
     def configuration_space(self) -> ConfigurationSpace:
         """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""

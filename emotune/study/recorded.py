@@ -58,6 +58,9 @@ def can_resume(document: Mapping[str, Any]) -> bool:
 UNRECORDED_MODEL = "rungs"
 """Model of the searcher ``bohb`` in records that do not name one: the default of the versions that wrote them."""
 
+UNRECORDED_ORDER = "strict"
+"""Order of searches whose record has none."""
+
 
 def complete_study(study: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recorded study with the settings that older versions did not record, at what they did.
@@ -75,8 +78,16 @@ def complete_study(study: Mapping[str, Any]) -> dict[str, Any]:
     return {**study, "base": base} if "base" in study else dict(study)
 
 
+def recorded_order(study: Mapping[str, Any]) -> str:
+    """Return the order of a recorded study: strict if it has none."""
+    return study["searcher"].get("order", UNRECORDED_ORDER)
+
+
 def without_unrecorded(study: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a complete study without the model that older versions did not record, so that digests stay the same."""
-    searcher = study["searcher"]
-    kept = {name: value for name, value in searcher.items() if (name, value) != ("model", UNRECORDED_MODEL)}
+    """Return a complete study without model and order where they are those of records that have none.
+
+    So the digests of older versions stay the same.
+    """
+    unrecorded = {"model": UNRECORDED_MODEL, "order": UNRECORDED_ORDER}
+    kept = {name: value for name, value in study["searcher"].items() if unrecorded.get(name) != value}
     return {**study, "searcher": kept}

@@ -15,6 +15,7 @@ from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, 
 from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, Change, Extension, Resize, Retry, in_words
 from emotune.study.definition import AnyStudy, SearchDefinition, differences
+from emotune.study.recorded import complete_study, recorded_order
 from emotune.study.results import opened, present_limits
 
 logger = logging.getLogger(__name__)
@@ -136,13 +137,17 @@ def check_unchanged(study: SearchDefinition, first: Opened) -> None:
 def make_optimizer(study: SearchDefinition, *, records: Sequence[Record], concurrency: int) -> Optimizer:
     """Return the optimizer of a study, with all decisions and results of a journal.
 
-    The virtual time of an epoch is `SearchDefinition.cost`.
+    The virtual time of an epoch is `SearchDefinition.cost`. A study without an order has strict order, see
+    `SearchDefinition.with_order`.
 
     Args:
         study: The study.
         records: The journal.
         concurrency: Evaluations that run at a time.
     """
+    order = study.search_settings().order
+    first = next((record for record in records if isinstance(record, Opened)), None)
+    workers = virtual_workers(concurrency, order=order) if first is None else starting_workers(first)
     return optimizer_from_records(
         study.configuration_space(),
         records,
@@ -151,13 +156,22 @@ def make_optimizer(study: SearchDefinition, *, records: Sequence[Record], concur
             **study.searcher,
             **study.budget.optimizer_settings,
             "seed": study.seed,
-            "concurrency": virtual_workers(concurrency, order=study.search_settings().order),
+            "order": order,
+            "concurrency": workers,
             "earlier": study.earlier,
             "ranking": study.criteria.ranking,
             "cost": study.cost,
             "admits": study.admits,
         },
     )
+
+
+def starting_workers(first: Opened) -> int:
+    """Return the number of virtual workers with which a search began."""
+    if first.workers is not None:
+        return first.workers
+    is_ahead = recorded_order(complete_study(first.study)) == "strict" and first.concurrency > 1
+    return 2 * first.concurrency if is_ahead else first.concurrency  # older versions decided for twice as many
 
 
 def optimizer_from_records(

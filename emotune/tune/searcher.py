@@ -19,14 +19,14 @@ from emotune.errors import SettingsError
 from emotune.files import write_atomically
 from emotune.search.criteria import Criteria, StudyObjective
 from emotune.search.records import Opened
-from emotune.search.settings import search_settings, virtual_workers
+from emotune.search.settings import search_settings
 from emotune.search.space import copy_of, space_as_document
 from emotune.storage import open_storage
 from emotune.study.definition import Budget
 from emotune.study.folder import SearchFolder
-from emotune.study.recorded import complete_study
+from emotune.study.recorded import complete_study, recorded_order
 from emotune.study.results import opened
-from emotune.study.resume import optimizer_from_records
+from emotune.study.resume import optimizer_from_records, starting_workers
 from emotune.tune.session import Session, describe_metrics, open_journal
 
 IGNORED_METRICS = frozenset({*AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, "trial_id", "experiment_tag", "iterations"})
@@ -98,10 +98,8 @@ class EmotuneSearch(Searcher):
         self._seed = seed
         self._searcher = dict(searcher or {})
         self._storage = str(storage or os.environ.get("EMOTUNE_STORAGE", "results"))
-        self._settings = search_settings(
-            str(self._searcher.get("kind", "bohb")),
-            {key: value for key, value in self._searcher.items() if key != "kind"},
-        )
+        options = {key: value for key, value in self._searcher.items() if key != "kind"}
+        search_settings(str(self._searcher.get("kind", "bohb")), options)  # refuses what is not an option
         self._session: Session | None = None
         self._restored: dict[str, int] = {}
         """Configurations of the trials of an earlier driver, by Tune's id."""
@@ -126,15 +124,18 @@ class EmotuneSearch(Searcher):
         if earlier is not None:
             earlier.close()
         journal = open_journal(self._folder, self._first_record())
+        first = opened(journal.records)
+        recorded = complete_study(first.study)
         optimizer = optimizer_from_records(
             self._space,
             journal.records,
             criteria=Criteria((StudyObjective.model_validate({"metric": self._metric, "mode": self._mode}),)),
             settings={
-                **complete_study(opened(journal.records).study)["searcher"],
+                **recorded["searcher"],
                 **self._budget.optimizer_settings,
                 "seed": self._seed,
-                "concurrency": virtual_workers(self.concurrency, order=self._settings.order),
+                "order": recorded_order(recorded),
+                "concurrency": starting_workers(first),
             },
         )
         sign = 1.0 if self._mode == "min" else -1.0

@@ -24,11 +24,11 @@ from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Opened, Started, Value
-from emotune.search.settings import with_model
+from emotune.search.settings import default_order, virtual_workers, with_model
 from emotune.study.definition import differences
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
-from emotune.study.recorded import complete_study
+from emotune.study.recorded import UNRECORDED_ORDER, complete_study, without_unrecorded
 from emotune.study.results import opened
 
 CHECKPOINTS = "checkpoints.json"
@@ -250,7 +250,12 @@ def open_journal(folder: SearchFolder, first: Opened) -> Journal:
     try:
         if not journal.records:
             searcher = with_model(first.study["searcher"])
-            journal.append(first.model_copy(update={"study": {**first.study, "searcher": searcher}}))
+            order = searcher.get("order", default_order(first.concurrency))
+            if order != UNRECORDED_ORDER:
+                searcher["order"] = order
+            workers = virtual_workers(first.concurrency, order=order)
+            update = {"study": {**first.study, "searcher": searcher}, "workers": workers}
+            journal.append(first.model_copy(update=update))
         _check_same(opened(journal.records), first)
     except BaseException:
         journal.close()
@@ -259,9 +264,9 @@ def open_journal(folder: SearchFolder, first: Opened) -> Journal:
 
 
 def _check_same(recorded: Opened, now: Opened) -> None:
-    before = complete_study(recorded.study)
-    model = {"model": before["searcher"]["model"]} if "model" in before["searcher"] else {}
-    after = {**now.study, "searcher": {**model, **now.study["searcher"]}}
+    before = without_unrecorded(complete_study(recorded.study))
+    unless_given = {name: before["searcher"][name] for name in ("model", "order") if name in before["searcher"]}
+    after = without_unrecorded({**now.study, "searcher": {**unless_given, **now.study["searcher"]}})
     changes = differences(before | {"concurrency": recorded.concurrency}, after | {"concurrency": now.concurrency})
     if changes:
         raise StudyChangedError(

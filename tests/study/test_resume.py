@@ -20,10 +20,12 @@ from emotune.search.stopping import Amount
 from emotune.storage import LocalLog, LocalStorage
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
+from emotune.study.recorded import recorded_order
 from emotune.study.results import opened, search_state, status_document
+from emotune.study.resume import make_optimizer, with_recorded_defaults
 from emotune.study.study import Study
 from emotune.study.warm_start import MOST_EARLIER, with_earlier
-from tests.runtime.test_coordinator import STUDY, Killed, table, work
+from tests.runtime.test_coordinator import STUDY, Killed, epochs, opening, table, work
 
 MORE = {"brackets": Amount(1, more=True)}
 
@@ -45,9 +47,8 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
             if number == die_at and number >= known:
                 raise Killed
 
-        return run_study(
-            ExperimentWorkload(study), folder, options=RunOptions(concurrency=2, **options), observers=[die]
-        )
+        options = {"concurrency": 2, **options}
+        return run_study(ExperimentWorkload(study), folder, options=RunOptions(**options), observers=[die])
 
     return call
 
@@ -178,3 +179,30 @@ def test_failures_are_never_taken(search: Callable[..., list[Record]], tmp_path:
         for record in records
     ]
     assert best not in with_earlier(STUDY, sources={"old": failed}).earlier
+
+
+@pytest.mark.parametrize(("concurrency", "order", "workers"), [(1, "strict", 1), (2, "strict", 3), (3, "free", 3)])
+def test_the_order_is_chosen_at_the_start_and_kept(
+    search: Callable[..., list[Record]], concurrency: int, order: str, workers: int
+) -> None:
+    with pytest.raises(Killed):
+        search(concurrency=concurrency, die_at=9)
+    records = search(concurrency=concurrency)
+    first = opened(records)
+    assert (recorded_order(first.study), first.workers) == (order, workers)
+    assert search_state(records, alive=False) == "finished"
+    assert epochs(records) == sorted(set(epochs(records)))
+    other = "free" if order == "strict" else "strict"
+    with pytest.raises(StudyChangedError, match=r"searcher\.order"):
+        search(STUDY.model_copy(update={"searcher": {**STUDY.searcher, "order": other}}), concurrency=concurrency)
+    named = STUDY.model_copy(update={"searcher": {**STUDY.searcher, "order": order}})
+    assert search(named, concurrency=concurrency) == records
+
+
+def test_a_search_of_an_older_version_keeps_its_order_and_its_virtual_workers() -> None:
+    first = opening(4)
+    assert first.workers is None
+    settings = make_optimizer(STUDY, records=[first], concurrency=4).settings
+    assert (settings.order, settings.concurrency) == ("strict", 8)
+    study, lines = with_recorded_defaults(STUDY, [first])
+    assert (study.searcher.get("order"), lines) == (None, [])

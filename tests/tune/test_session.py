@@ -20,6 +20,7 @@ from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal, read_journal
 from emotune.study.results import evaluation_results, search_state
 from emotune.tune import EmotuneSearch
+from emotune.tune.searcher import SESSIONS
 from emotune.tune.session import SavedCheckpoint
 from tests.support.properties import examples
 
@@ -81,6 +82,7 @@ class SimulatedTune:
             name="mine",
             storage=self.storage,
             concurrency=self.concurrency,
+            searcher={"order": "strict"},
         )
         self.session = self.search.session
         self.epochs: dict[str, int] = {}
@@ -89,6 +91,7 @@ class SimulatedTune:
     def kill_driver(self) -> None:
         """End the driver without a record, and start another one."""
         self.session._journal.close()  # what the operating system does with the lock of a dead process
+        SESSIONS.clear()  # so that the new driver does not record the end of the search for the dead one
         self.start_driver()
 
     def step(self) -> bool:
@@ -149,6 +152,17 @@ def test_in_any_order_and_with_kills_the_table_is_that_of_the_optimizer(
 def started(tmp_path: Path, **settings: object) -> EmotuneSearch:
     fixed = {"budget": BUDGET, "metric": "loss", "mode": "min", "name": "mine", "storage": tmp_path}
     return EmotuneSearch(space(), **{**fixed, **settings})  # pyright: ignore[reportArgumentType]
+
+
+def test_with_more_than_two_trials_at_a_time_the_order_is_free_also_after_a_restart(tmp_path: Path) -> None:
+    search = started(tmp_path, concurrency=4)
+    assert isinstance(search.suggest("trial"), dict)
+    search.session.close()
+    resumed = started(tmp_path, concurrency=4).session
+    assert (resumed.optimizer.settings.order, resumed.optimizer.settings.concurrency) == ("free", 4)
+    resumed.close()
+    with pytest.raises(StudyChangedError, match="order"):
+        _ = started(tmp_path, concurrency=4, searcher={"order": "strict"}).session
 
 
 def test_a_trial_that_ends_by_itself_keeps_its_last_value_at_later_rungs(tmp_path: Path) -> None:

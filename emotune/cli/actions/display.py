@@ -39,17 +39,16 @@ from emotune.search.records import (
 from emotune.search.stopping import in_words
 from emotune.study.definition import SearchDefinition
 from emotune.study.first_estimate import FirstEstimate
+from emotune.study.recorded import recorded_order
 from emotune.waiting import logger as waiting_logger
 
 LINE_INTERVAL_S = 10.0
 """Least time between two lines about epochs of a single run if stderr is not a terminal."""
-
 SUMMARY_INTERVAL_S = 60.0
 """Least time between two lines with the progress of a search if stderr is not a terminal."""
 
 PACE_EPOCHS = 20
 """The remaining time of a single run is estimated from the pace of this many epochs."""
-
 MIN_PACE_SPAN_S = 1.0
 """Shortest time between the first and the last of them: a group reports several short epochs at once."""
 
@@ -135,7 +134,8 @@ class SearchDisplay(Display):
     def _update(self, record: Record) -> str | None:
         match record:
             case Opened():
-                line = f"study {record.digest}, seed {record.seed}, concurrency {record.concurrency}"
+                workers = f"concurrency {record.concurrency}, {recorded_order(record.study)} order"
+                line = f"study {record.digest}, seed {record.seed}, {workers}"
             case Extended():
                 line = self._extend(record)
             case Resized():
