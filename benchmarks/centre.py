@@ -19,15 +19,24 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.evidence import LABELS, MODEL, Plan, make_corpora, open_store, pretraining, shared_rows, train
+from benchmarks.evidence import Plan
 from benchmarks.evidence_scores import Variant, cell, person_scores
 from benchmarks.markdown import markdown
+from benchmarks.real_recordings import (
+    LABELS,
+    MODEL,
+    logits_of_folds,
+    make_corpora,
+    open_store,
+    preparation,
+    pretraining,
+    shared_rows,
+    train,
+)
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.storage import LocalStorage
-from emotune.training.centring import with_person_means
 from emotune.training.checkpoints import newest_checkpoint
-from emotune.training.loop import collect_logits
 
 Centre = Literal["none", "person"]
 CENTRES: tuple[Centre, ...] = ("none", "person")
@@ -50,24 +59,6 @@ def linear_probe(store: SegmentStore, *, centre: Centre, folds: int, epochs: int
     )
 
 
-def held_out_logits(experiment: Experiment, store: SegmentStore, *, folder: Path, encoder: Path) -> np.ndarray:
-    """Return the logit of each segment by the classifier of the fold that tests it.
-
-    Args:
-        experiment: The training of the first fold.
-        store: Its store.
-        folder: Folder of the checkpoints.
-        encoder: Checkpoint of the pre-trained encoder.
-    """
-    logits = np.zeros(len(store))
-    for number in experiment.folds.numbers:
-        own = experiment.in_fold(number)
-        state = train(own, store, folder=folder / f"fold-{number}", encoder=encoder)
-        data = with_person_means(own.training_data(store), state.objective, execution=state.execution)
-        logits[data.fold.test] = collect_logits(state.objective, data, data.fold.test, execution=state.execution)
-    return logits
-
-
 def scores_of(store: SegmentStore, *, centre: Centre, plan: Plan, epochs: int, encoders: dict[int, Path]) -> np.ndarray:
     """Return the macro F1 of each person with both labels (column) by seed (row).
 
@@ -81,8 +72,8 @@ def scores_of(store: SegmentStore, *, centre: Centre, plan: Plan, epochs: int, e
     arrays = []
     for seed, encoder in encoders.items():
         experiment = linear_probe(store, centre=centre, folds=plan.folds, epochs=epochs, seed=seed)
-        folder = plan.out / "probes" / f"{plan.encoder('ecg', seed=seed)}-{centre}-{epochs}-of-{plan.folds}"
-        arrays.append(held_out_logits(experiment, store, folder=folder, encoder=encoder)[:, None])
+        folder = plan.out / "probes" / f"{plan.encoder('ecg', seed=seed)}-{centre}-{epochs}"
+        arrays.append(logits_of_folds(experiment, store, folder=folder, encoder=encoder)[:, None])
     rows = shared_rows({"ecg": store})["ecg"]
     variant = Variant(centre, [logits[rows] for logits in arrays], context=False, centred=False, fitted=True)
     return person_scores(variant, index=store.index.iloc[rows].reset_index(drop=True))
@@ -90,7 +81,7 @@ def scores_of(store: SegmentStore, *, centre: Centre, plan: Plan, epochs: int, e
 
 def encoders_of(plan: Plan) -> Iterator[tuple[int, Path]]:
     """Yield each seed with the checkpoint of its encoder, pre-trained unless it was."""
-    others = open_store(plan.out, "others", "ecg")
+    others = open_store(plan.out, "others", settings=preparation("ecg"))
     for seed in range(plan.seeds):
         folder = plan.out / "encoders" / plan.encoder("ecg", seed=seed)
         experiment = pretraining(others, task=plan.task, seed=seed, epochs=plan.epochs)
@@ -112,7 +103,7 @@ def main() -> None:
     torch.set_num_threads(1)
     plan = Plan(out=given.out.absolute(), seeds=given.seeds, folds=given.folds)
     make_corpora(given.recordings, out=plan.out)
-    store = open_store(plan.out, "labelled", "ecg")
+    store = open_store(plan.out, "labelled", settings=preparation("ecg"))
     encoders = dict(encoders_of(plan))
     scores = {
         centre: scores_of(store, centre=centre, plan=plan, epochs=given.epochs, encoders=encoders) for centre in CENTRES

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from chaos import commands, damage, deaths, files, hostile, machine
+from chaos import commands, damage, deaths, files, hostile, machine, tables
 from chaos.bench import Bench, BrokenPromiseError, check, lost_results, synthetic_store
 
 Act = Callable[[Bench, int], None]
@@ -104,6 +104,7 @@ FAULTS = [
     Fault(commands.report_killed),
     Fault(commands.best_killed),
     Fault(commands.fresh_killed, searches=False),
+    Fault(tables.reproduce_killed, searches=False),
     Fault(hostile.secrets),
     Fault(hostile.off_the_network),
 ]

@@ -389,7 +389,7 @@ ADDED_TO_TASK: dict[str, Any] = {
     "probe": None,
     "centre": "none",
 }
-ADDED_TO_OPTIM: dict[str, Any] = {"encoder_factor": 1.0, "layer_decay": 1.0}
+ADDED_TO_OPTIM: dict[str, Any] = {"encoder_factor": 1.0, "layer_decay": 1.0, "interval": "step"}
 ADDED_TO_MODEL: dict[str, Any] = {"groups": 1, "norm": "none"}
 """Settings that newer versions added, at the value that means what older versions did."""
 

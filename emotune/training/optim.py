@@ -21,6 +21,7 @@ SCHEDULES_WITH: dict[str, tuple[Schedule, ...]] = {
     "decay_steps": ("staircase",),
     "cycles": ("cosine_restarts", "cosine_as_reported"),
     "cycle_decay": ("cosine_restarts",),
+    "interval": ("linear", "step", "none", "decay", "cosine_restarts"),
 }
 """The schedules that each setting has an effect on."""
 
@@ -33,7 +34,8 @@ class Optim(Settings):
     """The optimiser and its learning-rate schedule; the defaults are those of the published ECG pre-training.
 
     Source: Vazquez-Rodriguez et al. 2022 (arXiv:2204.05103), section IV-C. The paper gives the schedule in epochs;
-    here the linear and cosine schedules and the warm-up change the learning rate at every optimiser step.
+    here the linear and cosine schedules and the warm-up change the learning rate at every optimiser step, unless
+    ``interval`` is ``epoch``.
     """
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
@@ -70,6 +72,10 @@ class Optim(Settings):
 
     warmup_epochs: int = Field(default=30, ge=0)
     """Epochs over which the learning rate rises linearly from 0 to its peak."""
+
+    interval: Literal["step", "epoch"] = "step"
+    """How often the warm-up and the schedule change the learning rate: at every optimiser ``step``, or once per
+    ``epoch``. The papers leave it open. ``staircase`` always counts optimiser steps, ``cosine_as_reported`` epochs."""
 
     step_epochs: int = Field(default=45, ge=1)
     """Epochs between two reductions of the ``step`` schedule."""
@@ -158,6 +164,8 @@ class Optim(Settings):
                                                             cycles (step - W) / (T - W)
             others      a power of step_factor or decay, counted from step 0
 
+        With ``interval: epoch`` the same formulas count epochs in place of steps.
+
         Args:
             step: Number of the step, counted from 0 over the whole run.
             steps_per_epoch: Optimiser steps of an epoch.
@@ -165,6 +173,8 @@ class Optim(Settings):
         """
         if self.schedule == "cosine_as_reported":
             return self.lr * self._as_reported(step // steps_per_epoch, epochs=epochs)
+        if self.interval == "epoch":
+            step, steps_per_epoch = step // steps_per_epoch, 1
         warmup = self.warmup_epochs * steps_per_epoch
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
         if self.schedule not in FALLING_TO_ZERO:

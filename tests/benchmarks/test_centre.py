@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.centre import CENTRES, held_out_logits, linear_probe
+from benchmarks.centre import CENTRES, linear_probe
+from benchmarks.real_recordings import logits_of_folds
 from emotune.data.store import SegmentStore
 from emotune.storage import LocalStorage
 from emotune.training.checkpoints import save_checkpoint
@@ -22,6 +23,6 @@ def test_each_segment_has_a_logit_of_the_fold_that_tests_it(small_store: Path, t
         experiment = linear_probe(store, centre=centre, folds=2, epochs=2, seed=0)
         state = experiment.begin_untrained(experiment.training_data(store))
         encoder = save_checkpoint(LocalStorage(tmp_path / f"encoder-{centre}"), state, about={})
-        logits.append(held_out_logits(experiment, store, folder=tmp_path / centre, encoder=encoder))
+        logits.append(logits_of_folds(experiment, store, folder=tmp_path / centre, encoder=encoder))
     assert all((values != 0).all() for values in logits)
     assert not np.allclose(*logits)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,33 +18,15 @@ from emotune.reproduce.published import TABLES, find_table
 from emotune.reproduce.recipes import FULL, rehearsal_on_raw
 from emotune.reproduce.stages import cells_of, execution_order, pretext_stage
 from emotune.reproduce.stores import PaperStore, check_raw, check_stores, describe_composition, preparations, stores_of
-from tests.data.examples.brain import write_eegmmidb, write_large_eeg_bci, write_way_eeg_gal
-from tests.data.examples.emotion import write_amigos, write_ascertain, write_dreamer
+from tests.data.examples.emotion import write_amigos
 from tests.data.examples.pspm import write_pspm
-
-FOLDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
-    "amigos": ("AMIGOS", write_amigos),
-    "dreamer": ("Dreamer", write_dreamer),
-    "ascertain": ("ascertain (raw)", write_ascertain),
-    "pspm-fr": ("PsPM/FR", write_pspm("FR")),
-    "pspm-hrm5": ("PsPM/HRM5", write_pspm("HRM5")),
-    "pspm-rrm1-2": ("PsPM-RRM1-2", write_pspm("RRM1-2")),
-    "pspm-vis": ("zenodo-3667714", write_pspm("VIS")),
-    "way-eeg-gal": ("WAY_EEG_GAL", write_way_eeg_gal),
-    "eegmmidb": ("physionet motor imagery", write_eegmmidb),
-    "large-eeg-bci": ("kaya2018", write_large_eeg_bci),
-}
-"""Sub-folder of each corpus, of its name or of another one, and what writes a tiny one."""
+from tests.support.corpora import FOLDERS, write_corpora
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with all corpora of the papers, which no test changes."""
-    folder = tmp_path_factory.mktemp("raw")
-    for place, write in FOLDERS.values():
-        (folder / place).mkdir(parents=True)
-        write(folder / place)
-    return folder
+    return write_corpora(tmp_path_factory.mktemp("raw"))
 
 
 def run(*arguments: str) -> Result:
@@ -166,14 +147,30 @@ def test_stores_are_prepared_corpus_by_corpus_and_kept(raw: Path, tmp_path: Path
     assert "pool-ecg-10s has 2 of 40 people of amigos" in check_stores(stores, complete_people=True)
 
 
-def test_the_composition_is_stated_beside_that_of_the_paper(raw: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def complete(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with all stores of a table, which no test changes."""
+    folder = tmp_path_factory.mktemp("stores")
+    prepare_all(stores_for("ecg-table-2", folder), raw)
+    return folder
+
+
+def test_what_a_kill_has_left_beside_a_complete_store_is_removed(raw: Path, complete: Path) -> None:
+    left = complete / ".pool-ecg-10s.parts"
+    left.mkdir()
+    (left / "f6f8c6dd.signal").write_bytes(b"the signals of a part")
+    with pytest.raises(SettingsError, match="pool-ecg-10s has 2 of 40 people of amigos"):
+        run("ecg-table-2", "--raw", str(raw), "--stores", str(complete))
+    assert sorted(store.name for store in complete.iterdir()) == ["amigos-ecg-10s", "pool-ecg-10s"]
+
+
+def test_the_composition_is_stated_beside_that_of_the_paper(complete: Path) -> None:
     scale = rehearsal_on_raw()
-    prepare_all(stores_for("ecg-table-2", tmp_path), raw)
-    cells = cells_of(find_table("ecg-table-2"), scale=scale, stores=tmp_path)
+    cells = cells_of(find_table("ecg-table-2"), scale=scale, stores=complete)
     stages = execution_order([cell.stage for cell in cells])
     stores = stores_of(stages, scale=scale)
     labelled, pool, optional = describe_composition(stores, stages=stages, scale=scale)
-    index = SegmentStore.open(tmp_path / "pool-ecg-10s").index
+    index = SegmentStore.open(complete / "pool-ecg-10s").index
     others = np.count_nonzero(index["corpus"] != "amigos")
     count = int(pool.split(": ")[1].split()[0])
     assert others < count < len(index)  # half of the labelled corpus does not pre-train
@@ -205,10 +202,9 @@ def test_people_in_the_files_are_compared_with_the_release(tmp_path: Path) -> No
 
 
 def test_people_without_usable_segments_are_no_reason_to_refuse_until_they_are_half(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    complete: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores = stores_for("ecg-table-2", tmp_path)
-    prepare_all(stores, raw)
+    stores = stores_for("ecg-table-2", complete)
     corpora = {name: dataclasses.replace(corpus, people=None) for name, corpus in PAPER_CORPORA.items()}
     for published, refused in ((4, False), (5, True)):
         changed = corpora | {"amigos": dataclasses.replace(PAPER_CORPORA["amigos"], people=published)}

@@ -90,9 +90,26 @@ def test_every_schedule_rises_to_its_peak_first(schedule: str, warmup: int) -> N
     assert rates[0] == pytest.approx(0.1 / (5 * warmup))
 
 
+@given(schedule=st.sampled_from(SCHEDULES_WITH["interval"]), warmup=st.integers(0, 20), steps=st.integers(1, 9))
+def test_with_the_interval_epoch_the_rate_changes_once_per_epoch(schedule: str, warmup: int, steps: int) -> None:
+    content = {"schedule": schedule, "lr": 0.1, "warmup_epochs": warmup}
+    optim = Optim.model_validate({**content, "interval": "epoch"})
+    rates = [optim.learning_rate(step, steps_per_epoch=steps, epochs=40) for step in range(40 * steps)]
+    by_epoch = [Optim.model_validate(content).learning_rate(epoch, steps_per_epoch=1, epochs=40) for epoch in range(40)]
+    assert rates == list(np.repeat(by_epoch, steps))
+
+
+def test_the_interval_step_is_no_part_of_the_settings_that_decide() -> None:
+    decided = [
+        deciding_settings(Experiment(optim=Optim(interval=value)).model_dump(mode="json"))
+        for value in ("step", "epoch")
+    ]
+    assert ["interval" in content["optim"] for content in decided] == [False, True]
+
+
 @pytest.mark.parametrize("name", SCHEDULES_WITH)
 def test_a_setting_without_effect_is_refused(name: str) -> None:
-    value = {"decay": 0.5, "cycle_decay": 0.5, "step_factor": 0.5}.get(name, 3)
+    value = {"decay": 0.5, "cycle_decay": 0.5, "step_factor": 0.5, "interval": "epoch"}.get(name, 3)
     for schedule in ("linear", "step", "none", "decay", "staircase", "cosine_restarts", "cosine_as_reported"):
         if schedule in SCHEDULES_WITH[name]:
             assert getattr(Optim.model_validate({"schedule": schedule, name: value}), name) == value

@@ -15,6 +15,7 @@ from emotune.cli.actions.run import Destination
 from emotune.cli.actions.single_run import single_run
 from emotune.cli.output import print_json, print_message
 from emotune.cli.reproduce import ReproduceRequest
+from emotune.data.prepare.pool import remove_scratch
 from emotune.data.prepare.prepare import PrepareOptions
 from emotune.errors import DataError, SettingsError
 from emotune.evaluation.crossval import CrossValidation, cross_validation_study
@@ -100,6 +101,8 @@ def _provide_stores(plan: Plan, *, request: ReproduceRequest) -> None:
         _refuse(plan.shortcomings, option=f"--raw {request.raw}")
     for preparation in preparations(plan.stores, plan.raw):
         _prepare(preparation, skip_unusable=request.incomplete and preparation.store.is_pool)
+    for store in plan.stores:  # a complete store is not prepared again, which would remove what a kill has left
+        remove_scratch(store.path)
 
 
 def _prepare(preparation: Preparation, *, skip_unusable: bool) -> None:

@@ -135,7 +135,7 @@ def scratch_folder(store: Path) -> Iterator[Path]:
     Raises:
         SettingsError: Another process holds the lock.
     """
-    folder = store.with_name(f".{store.name}.parts")
+    folder = _scratch_path(store)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+b") as lock:
         try:
@@ -150,3 +150,18 @@ def scratch_folder(store: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder)
+
+
+def remove_scratch(store: Path) -> None:
+    """Remove the hidden folder of finished parts, if a process was killed after it had written the store.
+
+    Raises:
+        SettingsError: Another process holds the lock.
+    """
+    if _scratch_path(store).exists():
+        with scratch_folder(store):
+            pass
+
+
+def _scratch_path(store: Path) -> Path:
+    return store.with_name(f".{store.name}.parts")

@@ -36,15 +36,15 @@ SHORT_VIDEOS = ["10", "13", "138", "18", "19", "20", "23", "30", "31", "34", "36
 LONG_VIDEOS = ["N1", "P1", "B1", "U1"]
 
 
-def amigos_subject(number: int) -> dict:
-    """What a subject's file of AMIGOS holds: 5 s before each video, then 2 s of it, or 12 s of each fourth one.
+def amigos_subject(number: int, *, seconds: int = 2) -> dict:
+    """What a subject's file of AMIGOS holds: 5 s before each video, then some of it, or 12 s of each fourth one.
 
     The short videos are in another order for each subject, the long ones come last.
     """
     videos = SHORT_VIDEOS[number:] + SHORT_VIDEOS[:number] + LONG_VIDEOS
     signals, answers, others = [], [], []
     for place, video in enumerate(videos):
-        name, length = f"amigos {number} {video}", 5 + (2 if place % 4 else 12)
+        name, length = f"amigos {number} {video}", 5 + (seconds if place % 4 else 12)
         hearts = make_hearts(name, fs=128, seconds=length)
         signals.append(np.hstack([make_brains(name, fs=128, seconds=length), hearts, np.full_like(hearts[:, :1], 5)]))
         answers.append(np.array([[1 + 0.4 * place, 9 - 0.3 * place, 5, 5, 5, 0, 0, 1, 0, 0, 0, 0]]))
