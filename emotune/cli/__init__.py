@@ -10,6 +10,7 @@ import atexit
 import gc
 import importlib
 import logging
+import signal
 import sys
 
 import click
@@ -146,6 +147,19 @@ def run_command(command: click.Command) -> None:
     # --trials-per-gpu auto logs the number it measured.
     logging.getLogger("emotune.runtime.cluster.gpu_sharing").setLevel(logging.INFO)
     try:
+        code = _exit_code(command)
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        # While Ray starts, and between the stages of a table, SIGTERM is handled by Ray, which exits with 15.
+        print_error("interrupted by SIGTERM; give the same command again")
+        code = 128 + signal.SIGTERM
+    sys.exit(code)
+
+
+def _exit_code(command: click.Command) -> int:
+    """Run a command, print its error as one line, and return its exit code."""
+    try:
         code = with_exit_codes(command).main(standalone_mode=False)
         sys.stdout.flush()
     except EmotuneError as error:
@@ -165,4 +179,4 @@ def run_command(command: click.Command) -> None:
     except (click.Abort, KeyboardInterrupt):
         print_error("interrupted")
         code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0

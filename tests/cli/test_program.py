@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_a_second_driver_is_refused_with_a_line_that_names_the_first(run, small_
     assert study.startswith("smoke: ")
     assert f"another driver is running this search (the first, pid {os.getpid()} on " in refusal
     assert not journal.exists()
+
+
+@pytest.mark.parametrize(("code", "expected"), [(signal.SIGTERM, 143), (2, 2)])
+def test_sigterm_while_ray_starts_has_the_exit_code_of_sigterm_elsewhere(run, code: int, expected: int) -> None:
+    def exits_as_the_handler_of_ray() -> None:
+        sys.exit(code)
+
+    outcome = run(command=click.Command("starting", callback=exits_as_the_handler_of_ray))
+    assert outcome.code == expected
+    assert ("interrupted by SIGTERM" in outcome.err) == (expected == 143)
 
 
 @pytest.fixture
