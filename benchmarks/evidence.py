@@ -150,7 +150,9 @@ def read_plan() -> tuple[Path, Plan]:
     parser.add_argument("--out", type=Path, default=Path("results/evidence"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--task", default="masked_values", choices=("masked_values", "recognise_transformation"))
+    parser.add_argument(
+        "--task", default="masked_values", choices=("masked_values", "contrastive", "recognise_transformation")
+    )
     parser.add_argument("--networks", type=int, default=0)
     parser.add_argument("--folds", type=int, default=6)
     parser.add_argument("--modality", choices=FUSED_MODALITIES)
