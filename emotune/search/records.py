@@ -9,6 +9,7 @@ from emotune.base import Settings
 
 Value = int | float | str | bool
 Origin = Literal["default", "random", "prior", "model", "promotion"]
+Order = Literal["strict", "free"]
 FailureKind = Literal[
     "diverged",
     "program_error",

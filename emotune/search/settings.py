@@ -12,10 +12,8 @@ from emotune.errors import SettingsError, suggestion
 from emotune.plugins import plugin_entries
 from emotune.search.models import MODELS, model_class
 from emotune.search.models.base import Model, ScheduleName
-from emotune.search.records import Value
+from emotune.search.records import Order, Value
 from emotune.search.schedule import HyperBand, Promotion, Schedule, bracket_sizes, rungs
-
-Order = Literal["strict", "free"]
 
 NO_MODEL = "none"
 """Name of the model of searchers whose configurations are all random."""
@@ -164,6 +162,12 @@ class SearchSettings(Settings):
 def default_order(concurrency: int) -> Order:
     """Return the order of a search on Ray that is given none: free with more than `STRICT_WORKERS` workers."""
     return "free" if concurrency > STRICT_WORKERS else "strict"
+
+
+def with_order(searcher: Mapping[str, Any], *, concurrency: int) -> dict[str, Any]:
+    """Return the options of a new search with its order. Strict order is left out: without one, a record has it."""
+    order = default_order(concurrency)
+    return dict(searcher) if order == "strict" else {"order": order, **searcher}
 
 
 def virtual_workers(concurrency: int, *, order: Order) -> int:

@@ -22,7 +22,7 @@ from emotune.errors import SettingsError
 from emotune.search.criteria import Constraint, Criteria, StudyObjective
 from emotune.search.records import Value
 from emotune.search.schedule import rungs
-from emotune.search.settings import SearchSettings, default_order, search_settings, with_model
+from emotune.search.settings import SearchSettings, search_settings, with_model, with_order
 from emotune.search.space import space_as_document
 from emotune.search.values import fitted
 from emotune.study.recorded import complete_study
@@ -183,13 +183,8 @@ class SearchDefinition(Settings):
         return study.model_copy(update={"searcher": {**study.searcher, "model": before["model"]}}), [change]
 
     def with_order(self: Self, concurrency: int) -> Self:
-        """Return the study with the order of a new search of several evaluations at a time, if it has none.
-
-        Strict order is left out, because a recorded study without an order has strict order.
-        """
-        if "order" in self.searcher or default_order(concurrency) == "strict":
-            return self
-        return self.model_copy(update={"searcher": {**self.searcher, "order": default_order(concurrency)}})
+        """Return the study with the order of a new search of several evaluations at a time, if it has none."""
+        return self.model_copy(update={"searcher": with_order(self.searcher, concurrency=concurrency)})
 
     def configuration_space(self) -> ConfigurationSpace:
         """Return the space as ConfigSpace's object; the empty one for a single run, where nothing is searched."""

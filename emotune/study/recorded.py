@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from emotune.errors import SettingsError
+from emotune.search.records import Order
 
 NOT_IMPORTABLE = ("__main__:", "<locals>")
 """Parts of the name of a trainable that another process cannot import."""
@@ -58,7 +59,7 @@ def can_resume(document: Mapping[str, Any]) -> bool:
 UNRECORDED_MODEL = "rungs"
 """Model of the searcher ``bohb`` in records that do not name one: the default of the versions that wrote them."""
 
-UNRECORDED_ORDER = "strict"
+UNRECORDED_ORDER: Order = "strict"
 """Order of searches whose record has none."""
 
 
@@ -78,9 +79,9 @@ def complete_study(study: Mapping[str, Any]) -> dict[str, Any]:
     return {**study, "base": base} if "base" in study else dict(study)
 
 
-def recorded_order(study: Mapping[str, Any]) -> str:
-    """Return the order of a recorded study: strict if it has none."""
-    return study["searcher"].get("order", UNRECORDED_ORDER)
+def recorded_order(study: Mapping[str, Any]) -> Order:
+    """Return the order of a recorded study: `UNRECORDED_ORDER` if it has none."""
+    return study.get("searcher", {}).get("order", UNRECORDED_ORDER)
 
 
 def without_unrecorded(study: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from emotune.search.records import Ended, Evaluation, Extended, Opened, Record, 
 from emotune.search.settings import virtual_workers
 from emotune.search.stopping import Amount, Change, Extension, Resize, Retry, in_words
 from emotune.study.definition import AnyStudy, SearchDefinition, differences
-from emotune.study.recorded import complete_study, recorded_order
+from emotune.study.recorded import recorded_order
 from emotune.study.results import opened, present_limits
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def starting_workers(first: Opened) -> int:
     """Return the number of virtual workers with which a search began."""
     if first.workers is not None:
         return first.workers
-    is_ahead = recorded_order(complete_study(first.study)) == "strict" and first.concurrency > 1
+    is_ahead = recorded_order(first.study) == "strict" and first.concurrency > 1
     return 2 * first.concurrency if is_ahead else first.concurrency  # older versions decided for twice as many
 
 

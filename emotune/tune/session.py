@@ -24,11 +24,11 @@ from emotune.base import Settings
 from emotune.errors import DamageError, StudyChangedError
 from emotune.search.optimizer import Optimizer
 from emotune.search.records import Closed, Ended, EpochDone, Evaluation, Failure, Opened, Started, Value
-from emotune.search.settings import default_order, virtual_workers, with_model
+from emotune.search.settings import virtual_workers, with_model, with_order
 from emotune.study.definition import differences
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import Journal
-from emotune.study.recorded import UNRECORDED_ORDER, complete_study, without_unrecorded
+from emotune.study.recorded import complete_study, recorded_order, without_unrecorded
 from emotune.study.results import opened
 
 CHECKPOINTS = "checkpoints.json"
@@ -249,13 +249,12 @@ def open_journal(folder: SearchFolder, first: Opened) -> Journal:
     journal = Journal.open(folder.journal, owner=folder.name)
     try:
         if not journal.records:
-            searcher = with_model(first.study["searcher"])
-            order = searcher.get("order", default_order(first.concurrency))
-            if order != UNRECORDED_ORDER:
-                searcher["order"] = order
-            workers = virtual_workers(first.concurrency, order=order)
-            update = {"study": {**first.study, "searcher": searcher}, "workers": workers}
-            journal.append(first.model_copy(update=update))
+            study = {
+                **first.study,
+                "searcher": with_model(with_order(first.study["searcher"], concurrency=first.concurrency)),
+            }
+            workers = virtual_workers(first.concurrency, order=recorded_order(study))
+            journal.append(first.model_copy(update={"study": study, "workers": workers}))
         _check_same(opened(journal.records), first)
     except BaseException:
         journal.close()
