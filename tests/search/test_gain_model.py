@@ -125,6 +125,19 @@ def test_one_step_has_the_rate_of_its_gain_and_stopping_early_is_worth_something
     assert blind == pytest.approx(once, rel=1e-3), "a rung that says nothing is only a part of the way"
 
 
+@pytest.mark.parametrize("seed", [3, 5, 6, 7])
+def test_a_search_leaves_a_local_minimum(seed: int) -> None:
+    """Without `LEAST_IMPROVEMENT`, these four seeds find 0 and not -0.15."""
+    optimizer = Optimizer(TWO, min_budget=1, max_budget=1, seed=seed, evaluations=40)
+    losses: list[float] = []
+    while (each := optimizer.ask()) is not None:
+        x, y = float(each.values["x"]), float(each.values["y"])
+        wide, deep = 3 * ((x - 0.25) ** 2 + (y - 0.3) ** 2), 8 * ((x - 0.8) ** 2 + (y - 0.75) ** 2) - 0.15
+        losses.append(min(wide, deep) + 1e-4 * np.random.default_rng(each.id).standard_normal())
+        optimizer.tell(each.id, losses[-1])
+    assert min(losses) < -0.1
+
+
 def test_observations_together_explain_what_each_move_explains() -> None:
     generator = np.random.default_rng(0)
     root = generator.standard_normal((5, 3, 3))

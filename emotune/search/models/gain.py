@@ -23,7 +23,7 @@ from emotune.search.models.lattice import Lattice
 from emotune.search.models.surface import Covariances, Surface
 from emotune.search.space import legal_values
 
-FIRST_EVALUATIONS = 10
+FIRST_EVALUATIONS = 5
 """Epochs, in evaluations of the last rung, before which the search is that of the model ``rungs``."""
 LATE_RANDOM_SHARE = 0.25
 """Factor of the random share after that."""
@@ -34,6 +34,11 @@ SAME_RATE = 0.5
 
 Rates of low rungs are too high where the process trusts these rungs too much. With 0.5 instead of 0.95 the final
 regret is lower, see ``docs/decisions/expected-gain-per-epoch.md``.
+"""
+LEAST_IMPROVEMENT = 0.05
+"""Improvement on f_min that counts for nothing in the EI of a new configuration, in the unit of the losses.
+
+Without it, the search stays at a local minimum that it knows to the last digit.
 """
 UNIFORM_CANDIDATES, NEIGHBOURS = 200, 60
 """Candidates that are drawn uniformly, and in each neighbourhood of the best configurations."""
@@ -189,11 +194,11 @@ class GainModel(RungsModel):
         return rows, values
 
     def _valued(self, rows: Rows) -> tuple[Rows, Vector]:
-        """Return the configurations of rows, and the logarithm of the EI by one evaluation of each."""
+        """Return the configurations of rows, and the logarithm of the EI above `LEAST_IMPROVEMENT` of each."""
         rows = self._lattice.configurations(rows)
         mean, variance = self._surface.predict_highest(rows)
         move = variance / np.sqrt(variance + self._surface.noise[-1])
-        return rows, log_gain(self._lowest - mean, spread=move)
+        return rows, log_gain(self._lowest - LEAST_IMPROVEMENT - mean, spread=move)
 
 
 def gain(gap: Float[np.ndarray, "..."], *, spread: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

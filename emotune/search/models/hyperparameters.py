@@ -21,8 +21,11 @@ from emotune.search.models.gp import Points
 Vector = Float[np.ndarray, " row"]
 Matrix = Float[np.ndarray, "row other"]
 
-LENGTH, LENGTH_SPREAD = 0.25, 0.5
-"""Prior median of a length scale, in units of the diagonal of the unit cube, and spread of its logarithm."""
+LENGTH, LENGTH_SPREAD = 0.18, 0.5
+"""Prior median of a length scale, in units of the diagonal of the unit cube, and spread of its logarithm.
+
+With 0.25 the process is too certain of places without results, see ``docs/decisions/expected-gain-per-epoch.md``.
+"""
 SHARE_LOGIT, SHARE_SPREAD = -1.0, 1.5
 """Prior mean and spread of the logit of the additive share."""
 RESIDUAL, RESIDUAL_SPREAD = 0.03, 1.0
