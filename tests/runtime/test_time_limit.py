@@ -80,7 +80,7 @@ def test_it_ends_in_order_and_resumed_with_more_hours_the_table_is_that_without_
     resumptions = 0
     while ended_by_time(records):
         before = running_seconds(records)
-        records = run(log, clock, hours=Hours(0.5, more=True))
+        records = run(log, clock, hours=Hours(0.25, more=True))
         assert running_seconds(records) > before
         assert running_seconds(records) < 1e5
         resumptions += 1
@@ -88,7 +88,7 @@ def test_it_ends_in_order_and_resumed_with_more_hours_the_table_is_that_without_
     assert table(records) == expected
     assert run(log, clock, hours=Hours(9, more=True)) == records, "its other limits have ended it"
     document = status_document(records, alive=False)
-    assert document["running_hours"]["limit"] == present_hours(records) == 0.5 + 0.5 * resumptions
+    assert document["running_hours"]["limit"] == present_hours(records) == 0.5 + 0.25 * resumptions
     assert document["running_hours"]["used"] == pytest.approx(running_seconds(records) / 3600)
 
 
