@@ -36,9 +36,9 @@ Rates of low rungs are too high where the process trusts these rungs too much. W
 regret is lower, see ``docs/decisions/expected-gain-per-epoch.md``.
 """
 LEAST_IMPROVEMENT = 0.05
-"""Improvement on f_min that counts for nothing in the EI of a new configuration, in the unit of the losses.
+"""The EI of a new configuration is that of improving on f_min by more than this, in the unit of the losses.
 
-Without it, the search stays at a local minimum that it knows to the last digit.
+Without it, the search repeats evaluations at a local minimum, see ``docs/decisions/expected-gain-per-epoch.md``.
 """
 UNIFORM_CANDIDATES, NEIGHBOURS = 200, 60
 """Candidates that are drawn uniformly, and in each neighbourhood of the best configurations."""
