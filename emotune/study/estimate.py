@@ -10,8 +10,9 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.storage.generations import GENERATIONS
+from emotune.study.preview import preview
 from emotune.study.study import Study
-from emotune.training.centring import with_person_means
+from emotune.training.centring import segments_of_people, with_person_means
 from emotune.training.loop import TrainingPlan, evaluate, train_epoch
 
 PROBE_SEGMENTS = 96
@@ -22,13 +23,18 @@ NUMBERS_PER_PARAMETER = 3
 
 
 def probe_seconds(study: Study, *, store: SegmentStore) -> float:
-    """Return the seconds of an epoch of the base experiment on this machine, scaled from one on few segments."""
+    """Return the seconds of an epoch of the base experiment on this machine, scaled from one on few segments.
+
+    Each evaluation computes the means of people once if the task subtracts them. An epoch has its share of that time.
+    """
     torch.set_num_threads(study.base.compute.threads)
     training_data = study.base.training_data(store)
     state = study.base.begin_untrained(training_data)
     short = training_data.shortened(PROBE_SEGMENTS)
     measured_rows = np.concatenate([short.fold.train, short.fold.val])
+    started = time.monotonic()
     small = with_person_means(short, state.objective, rows=measured_rows, execution=state.execution)
+    centred = time.monotonic() - started
     plan = TrainingPlan(
         optim=study.base.optim, epochs=study.base.epochs, batch_size=min(study.base.batch_size, 32), seed=0
     )
@@ -44,7 +50,16 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
         len(training_data.fold.train) / len(small.fold.train),
         (len(training_data.fold.val) + probed) / max(1, len(small.fold.val)),
     )
-    return trained * shares[0] + measured * shares[1]
+    seconds = trained * shares[0] + measured * shares[1]
+    if small.person_means is None:
+        return seconds
+    share = len(segments_of_people(training_data)) / len(segments_of_people(short, rows=measured_rows))
+    return seconds + centred * share * _evaluations_per_epoch(study)
+
+
+def _evaluations_per_epoch(study: Study) -> float:
+    evaluations = preview(study)
+    return len(evaluations) / sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations)
 
 
 def checkpoint_bytes(base: Experiment, *, channels: int) -> int:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from emotune.tasks import Objective
 from emotune.tasks.centring import PersonMeans, person_numbers
@@ -11,6 +12,21 @@ from emotune.tasks.classify import ClassifierObjective
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.loop import TrainingData, evaluation_batches, sharers_of
 from emotune.training.workers import ALONE, WorkerGroup
+
+
+def segments_of_people(
+    training_data: TrainingData, *, rows: Int64[np.ndarray, " row"] | None = None
+) -> Int64[np.ndarray, " segment"]:
+    """Return all segments, with and without a label, of the people and leads of some segments.
+
+    Args:
+        training_data: The store.
+        rows: These segments; None: all that train, validate and test.
+    """
+    number = person_numbers(training_data.store.index)
+    fold = training_data.fold
+    used = np.concatenate([fold.train, fold.val, fold.test]) if rows is None else rows
+    return np.flatnonzero(np.isin(number, number[used]))
 
 
 @torch.no_grad()
@@ -38,9 +54,7 @@ def with_person_means(
     if not isinstance(objective, ClassifierObjective) or not objective.is_centred:
         return training_data
     number = person_numbers(training_data.store.index)
-    fold = training_data.fold
-    used = np.concatenate([fold.train, fold.val, fold.test]) if rows is None else rows
-    own = np.flatnonzero(np.isin(number, number[used]))
+    own = segments_of_people(training_data, rows=rows)
     objective.eval()
     sharers = sharers_of(len(own), group=group)
     sums = np.zeros((int(number.max()) + 1, objective.aggregation.width))
