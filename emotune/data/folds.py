@@ -1,17 +1,17 @@
 """Folds: the rows of an index table for training, validation and test."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int64
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from emotune.base import Settings
-from emotune.errors import SettingsError, suggestion
+from emotune.data.named_people import NamedPeople, list_names, resolve
+from emotune.errors import SettingsError
 from emotune.randomness import stream
 
 RowNumbers = Int64[np.ndarray, " row"]
@@ -28,40 +28,6 @@ class HeldOutMoments(Settings):
 
     half: Literal["first", "second"]
     """Half of the folds by moment that is excluded."""
-
-
-class NamedPeople(Settings):
-    """People of a store: by name, by the column ``split`` of the manifest, or all people of a corpus."""
-
-    subjects: tuple[str, ...] = ()
-    """Names of subjects, as ``SUBJECT`` or, where several corpora have a subject of that name, ``CORPUS/SUBJECT``."""
-
-    split: str = ""
-    """In the place of names: the people whose recordings have this text in the column ``split`` of the manifest."""
-
-    corpora: tuple[str, ...] = ()
-    """In the place of names: all people of these corpora, for example to train on one corpus and test on another."""
-
-    @field_validator("subjects", mode="before")
-    @classmethod
-    def _refuse_numbers(cls, value: Any) -> Any:
-        """Refuse numbers: YAML reads the name 01 as the number 1."""
-        names = list(value) if isinstance(value, list | tuple) else [value]
-        numbers = [name for name in names if isinstance(name, int | float)]
-        if numbers:
-            raise ValueError(
-                f"{numbers[0]!r} is a number, expected the name of a subject; put it in quotes: '{numbers[0]}'"
-            )
-        return tuple(names)
-
-    @model_validator(mode="after")
-    def _check_given(self) -> "NamedPeople":
-        if bool(self.subjects) + bool(self.split) + bool(self.corpora) != 1:
-            corpora = f", corpora: {list(self.corpora)}" if self.corpora else ""
-            raise ValueError(
-                f"subjects: {list(self.subjects)} and split: {self.split!r}{corpora} were given, expected one of them"
-            )
-        return self
 
 
 class Folds(Settings):
@@ -134,6 +100,11 @@ class Fold:
     train: Int64[np.ndarray, " train"]
     val: Int64[np.ndarray, " val"]
     test: Int64[np.ndarray, " test"]
+
+    @property
+    def rows(self) -> RowNumbers:
+        """Row numbers of the three sets together, ascending."""
+        return np.sort(np.concatenate([self.train, self.val, self.test]))
 
 
 def split(
@@ -233,12 +204,14 @@ def _split_by_name(
     assert folds.test is not None
     people = unit_keys(index, by="subject")
     used = people[rows]
-    tested = _resolve(folds.test, setting="folds.test", index=index, used=used)
-    named = None if folds.train is None else _resolve(folds.train, setting="folds.train", index=index, used=used)
+    tested = resolve(folds.test, setting="folds.test", index=index, people=people, used=used)
+    named = None
+    if folds.train is not None:
+        named = resolve(folds.train, setting="folds.train", index=index, people=people, used=used)
     both = sorted(tested & (named or set()))
     if both:
         raise SettingsError(
-            f"folds.train and folds.test both name {_list_names(both)}; a person can be in one of them only: remove "
+            f"folds.train and folds.test both name {list_names(both)}; a person can be in one of them only: remove "
             "the person from one"
         )
     is_test = np.isin(used, list(tested))
@@ -272,92 +245,11 @@ def _calibrate(index: pd.DataFrame, fold: Fold, *, minutes: float) -> Fold:
     without = sorted(set(people) - set(people[~calibrates]))
     if without:
         raise SettingsError(
-            f"folds.calibration_minutes: {minutes:g} was given, but no recording of {_list_names(without)} has a "
+            f"folds.calibration_minutes: {minutes:g} was given, but no recording of {list_names(without)} has a "
             "segment after them to test; give fewer minutes"
         )
     train = np.sort(np.concatenate([fold.train, fold.test[calibrates]]))
     return Fold(train=train, val=fold.val, test=fold.test[~calibrates])
-
-
-NAMES_SHOWN = 5
-"""Names of people in a message."""
-
-
-def _list_names(names: Sequence[str]) -> str:
-    others = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {others} more" if others > 0 else "")
-
-
-def _resolve(people: NamedPeople, *, setting: str, index: pd.DataFrame, used: np.ndarray) -> set[str]:
-    """Return the people of a setting as ``CORPUS/SUBJECT``.
-
-    Args:
-        people: Their names, or their split.
-        setting: Name of the setting, for messages.
-        index: Index table of the store.
-        used: The person of each row that can be used.
-    """
-    known = unit_keys(index, by="subject")
-    if people.corpora:
-        resolved = _of_corpora(people.corpora, setting=f"{setting}.corpora", index=index, known=known)
-    elif people.split:
-        resolved = _of_split(people.split, setting=f"{setting}.split", index=index, known=known)
-    else:
-        everybody = [str(name) for name in np.unique(known)]
-        resolved = {_person_named(name, setting=setting, everybody=everybody) for name in people.subjects}
-    without = sorted(resolved - set(used.tolist()))
-    if len(without) == len(resolved) or (without and people.subjects):
-        raise SettingsError(
-            f"{setting}: no segment of {_list_names(without)} can be used: none has a label, a chosen channel and, "
-            "with a partner, the same moment in it; name other people"
-        )
-    return resolved
-
-
-def _person_named(name: str, *, setting: str, everybody: Sequence[str]) -> str:
-    matches = [person for person in everybody if name in (person, person.partition("/")[2])]
-    if not matches:
-        plain = [person.partition("/")[2] for person in everybody]
-        hint = suggestion(name, among=[*plain, *everybody]) or f"; they have {_list_names(everybody)}"
-        raise SettingsError(f"{setting}: the data have no subject {name!r}{hint}")
-    if len(matches) > 1:
-        raise SettingsError(
-            f"{setting}: {name!r} was given, but several people have that name; type one of {', '.join(matches)}"
-        )
-    return matches[0]
-
-
-def _of_corpora(corpora: Sequence[str], *, setting: str, index: pd.DataFrame, known: np.ndarray) -> set[str]:
-    """Return the people of corpora."""
-    corpus_of = index["corpus"].astype(str).to_numpy()
-    names = sorted({str(name) for name in corpus_of})
-    for corpus in corpora:
-        if corpus not in names:
-            hint = suggestion(corpus, among=names) or f"; they have {', '.join(names)}"
-            raise SettingsError(f"{setting}: the data have no corpus {corpus!r}{hint}")
-    return set(known[np.isin(corpus_of, corpora)].tolist())
-
-
-def _of_split(split: str, *, setting: str, index: pd.DataFrame, known: np.ndarray) -> set[str]:
-    """Return the people all of whose recordings are in a split."""
-    if "split" not in index:
-        raise SettingsError(
-            f"{setting}: {split!r} was given, but the data have no splits; add a column split to manifest.csv and "
-            "prepare the store again, or give subjects"
-        )
-    splits = index["split"].fillna("").astype(str).to_numpy(dtype=str)
-    inside = set(known[splits == split].tolist())
-    if not inside:
-        names = sorted({str(name) for name in splits} - {""})
-        hint = suggestion(split, among=names) or f"; they have {', '.join(names)}"
-        raise SettingsError(f"{setting}: the data have no split {split!r}{hint}")
-    both = sorted(inside & set(known[splits != split].tolist()))
-    if both:
-        raise SettingsError(
-            f"{setting}: recordings of {_list_names(both)} are in split {split!r} and outside of it; a person can be "
-            "on one side only: give all recordings of a person the same split in manifest.csv"
-        )
-    return inside
 
 
 def _without(index: pd.DataFrame, *, folds: Folds) -> Bool[np.ndarray, " row"]:

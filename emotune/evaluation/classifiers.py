@@ -157,7 +157,7 @@ def fold_membership(classifiers: Classifiers) -> FoldMembership:
         fold = training_data.fold
         trained[fold.train, column] = True
         tested[fold.test, column] = True
-        used[np.concatenate([fold.train, fold.val, fold.test]), column] = True
+        used[fold.rows, column] = True
     rows = np.flatnonzero(used.any(axis=1))
     moments, first, moment_of = np.unique(
         unit_keys(index.iloc[rows], by="moment"), return_index=True, return_inverse=True

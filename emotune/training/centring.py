@@ -24,8 +24,7 @@ def segments_of_people(
         rows: These segments; None: all that train, validate and test.
     """
     number = person_numbers(training_data.store.index)
-    fold = training_data.fold
-    used = np.concatenate([fold.train, fold.val, fold.test]) if rows is None else rows
+    used = training_data.fold.rows if rows is None else rows
     return np.flatnonzero(np.isin(number, number[used]))
 
 

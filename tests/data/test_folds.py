@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from emotune.data.folds import Fold, Folds, NamedPeople, split
+from emotune.data.folds import Fold, Folds, split
+from emotune.data.named_people import NamedPeople
 from emotune.errors import SettingsError
 
 

@@ -107,9 +107,7 @@ def open_store(study: Study, folder: SearchFolder) -> tuple[Study, SegmentStore]
     if training_data.labels is not None and isinstance(study.base.task, Classify):
         print_message(describe_labels(study.base.task, training_data))
         if study.base.task.centre == "person":
-            fold = training_data.fold
-            rows = np.concatenate([fold.train, fold.val, fold.test])
-            print_message("\n".join(describe_means(store.index, rows=rows)))
+            print_message("\n".join(describe_means(store.index, rows=training_data.fold.rows)))
     if training_data.probe is not None:
         print_message(training_data.probe.text)
     return study, store
@@ -149,9 +147,8 @@ def describe_labels(task: Classify, training_data: TrainingData) -> str:
 
     With several classes it is one line with the share of each.
     """
-    fold, labels = training_data.fold, training_data.labels
+    rows, labels = training_data.fold.rows, training_data.labels
     assert labels is not None
-    rows = np.sort(np.concatenate([fold.train, fold.val, fold.test]))
     if task.classes:
         unused = int(len(labels) - len(rows))
         return f"{describe_shares(task, labels[rows])}" + (f"; {unused} segments are not used" if unused else "")
