@@ -1,5 +1,6 @@
 """The cells of the comparison. A cell is one run of an optimiser on a problem; its result is one line of JSON."""
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
@@ -74,16 +75,33 @@ class Result:
 
 @functools.cache
 def software_of(optimiser: str) -> str:
-    """Return the version of an optimiser; for those of this project, a hash of the search core."""
+    """Return the version of an optimiser; for those of this project, a digest of the code of the search core."""
     entry = OPTIMISERS[optimiser]
     if entry.package != "emotune":
         adapter = Path(__file__).parent / "optimisers" / f"{entry.module}.py"
-        digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:8]
+        digest = code_digest([adapter])[:8]
         version = importlib.metadata.version(entry.distribution or entry.package.replace("_", "-"))
         return f"{entry.package} {version}, adapter {digest}, rules {RULES}"
     files = sorted(Path(emotune.search.__file__).parent.rglob("*.py"))
-    content = b"".join(file.read_bytes() for file in files)
-    return f"emotune {hashlib.sha256(content).hexdigest()[:12]}, rules {RULES}"
+    return f"emotune {code_digest(files)[:12]}, rules {RULES}"
+
+
+def code_digest(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of the statements of Python files. Comments, docstrings and the layout do not change it."""
+    digest = hashlib.sha256()
+    for file in files:
+        module = _StatementsOnly().visit(ast.parse(file.read_text(encoding="utf-8")))
+        digest.update(ast.unparse(module).encode())
+    return digest.hexdigest()
+
+
+class _StatementsOnly(ast.NodeTransformer):
+    """Remove the strings that stand alone: docstrings of modules, classes, functions and attributes."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Return None, which removes the statement, for a string that stands alone."""
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
 
 
 def run(cell: Cell) -> Result:
