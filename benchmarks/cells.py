@@ -29,6 +29,15 @@ POINTS = 40
 PRIOR_DRAWS = 300
 """Number of random configurations: a good default is the best of them, a bad default the worst."""
 
+PROCESS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "LOKY_MAX_CPU_COUNT": "1",  # threads of scikit-learn's forest, which SMAC3 fits
+    "PYTHONHASHSEED": "0",  # SMAC3's results depend on it
+}
+"""Environment of the processes that run the cells: one thread, and results that can be repeated."""
+
 
 class Cell(NamedTuple):
     """One run: an optimiser, a problem and their settings."""
@@ -150,6 +159,7 @@ def run_all(cells: Sequence[Cell], *, journal: Path, jobs: int) -> Iterator[tupl
         Each cell when it has ended, and its exception or None. Failures are not written.
     """
     journal.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(PROCESS)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         futures = {pool.submit(run, cell): cell for cell in cells}
         for future in as_completed(futures):

@@ -7,7 +7,6 @@ explained in benchmarks/README.md.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,20 +20,10 @@ from benchmarks.pages import write_all
 from benchmarks.problems import PROBLEMS
 from benchmarks.scores import tidy
 
-PROCESS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "LOKY_MAX_CPU_COUNT": "1",  # threads of scikit-learn's forest, which SMAC3 fits
-    "PYTHONHASHSEED": "0",  # SMAC3's results depend on it
-}
-"""Environment of the processes that run the cells: one thread, and results that can be repeated."""
-
 
 def main() -> None:
     """Run the missing cells and print the page."""
     given = _arguments()
-    os.environ.update(PROCESS)
     absent = [name for name in given.optimisers if not is_installed(name)]
     cells = _cells(given, optimisers=[name for name in given.optimisers if name not in absent])
     journal = given.out / "cells.jsonl"

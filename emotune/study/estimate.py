@@ -10,9 +10,10 @@ import torch
 from emotune.data.store import SegmentStore
 from emotune.experiment import Experiment
 from emotune.storage.generations import GENERATIONS
-from emotune.study.preview import preview
+from emotune.study.preview import preview, trained_epochs
 from emotune.study.study import Study
-from emotune.training.centring import segments_of_people, with_person_means
+from emotune.tasks.centring import segments_of_people
+from emotune.training.centring import with_person_means
 from emotune.training.loop import TrainingPlan, evaluate, train_epoch
 
 PROBE_SEGMENTS = 96
@@ -53,13 +54,9 @@ def probe_seconds(study: Study, *, store: SegmentStore) -> float:
     seconds = trained * shares[0] + measured * shares[1]
     if small.person_means is None:
         return seconds
-    share = len(segments_of_people(training_data)) / len(segments_of_people(short, rows=measured_rows))
-    return seconds + centred * share * _evaluations_per_epoch(study)
-
-
-def _evaluations_per_epoch(study: Study) -> float:
-    evaluations = preview(study)
-    return len(evaluations) / sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations)
+    number, evaluations = small.person_means.number, preview(study)
+    own, measured_own = (segments_of_people(number, rows=rows) for rows in (training_data.fold.rows, measured_rows))
+    return seconds + centred * len(own) / len(measured_own) * len(evaluations) / trained_epochs(evaluations)
 
 
 def checkpoint_bytes(base: Experiment, *, channels: int) -> int:

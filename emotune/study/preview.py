@@ -51,6 +51,11 @@ def preview(study: SearchDefinition) -> list[Evaluation]:
     return evaluations
 
 
+def trained_epochs(evaluations: Sequence[Evaluation]) -> int:
+    """Return the number of epochs that evaluations train."""
+    return sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations)
+
+
 def cost_of_epochs(evaluations: Sequence[Evaluation], *, cost: Callable[[dict[str, Any]], float]) -> float:
     """Return the cost of evaluations: their epochs, each times the cost of an epoch of its configuration."""
     return sum(
@@ -73,6 +78,5 @@ def count_rungs(evaluations: Sequence[Evaluation]) -> list[Rung]:
     for evaluation in evaluations:
         groups.setdefault((evaluation.bracket, evaluation.to_epoch), []).append(evaluation)
     return [
-        Rung(bracket, epochs, len(group), sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in group))
-        for (bracket, epochs), group in sorted(groups.items())
+        Rung(bracket, epochs, len(group), trained_epochs(group)) for (bracket, epochs), group in sorted(groups.items())
     ]

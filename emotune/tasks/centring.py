@@ -33,6 +33,18 @@ def person_numbers(index: pd.DataFrame) -> Int64[np.ndarray, " segment"]:
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
+def segments_of_people(
+    number: Int64[np.ndarray, " segment"], *, rows: Int64[np.ndarray, " row"]
+) -> Int64[np.ndarray, " own"]:
+    """Return all segments, with and without a label, of the people and leads of some segments.
+
+    Args:
+        number: Number of each segment's person and lead, from `person_numbers`.
+        rows: These segments.
+    """
+    return np.flatnonzero(np.isin(number, number[rows]))
+
+
 def mean_by_person(
     vectors: Float[np.ndarray, "row width"], *, people: Int64[np.ndarray, " row"]
 ) -> Float[np.ndarray, "person width"]:

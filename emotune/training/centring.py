@@ -4,28 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 
 from emotune.tasks import Objective
-from emotune.tasks.centring import PersonMeans, person_numbers
+from emotune.tasks.centring import PersonMeans, person_numbers, segments_of_people
 from emotune.tasks.classify import ClassifierObjective
 from emotune.training.execution import PLAIN, ExecutionPlan
 from emotune.training.loop import TrainingData, evaluation_batches, sharers_of
 from emotune.training.workers import ALONE, WorkerGroup
-
-
-def segments_of_people(
-    training_data: TrainingData, *, rows: Int64[np.ndarray, " row"] | None = None
-) -> Int64[np.ndarray, " segment"]:
-    """Return all segments, with and without a label, of the people and leads of some segments.
-
-    Args:
-        training_data: The store.
-        rows: These segments; None: all that train, validate and test.
-    """
-    number = person_numbers(training_data.store.index)
-    used = training_data.fold.rows if rows is None else rows
-    return np.flatnonzero(np.isin(number, number[used]))
 
 
 @torch.no_grad()
@@ -53,7 +38,7 @@ def with_person_means(
     if not isinstance(objective, ClassifierObjective) or not objective.is_centred:
         return training_data
     number = person_numbers(training_data.store.index)
-    own = segments_of_people(training_data, rows=rows)
+    own = segments_of_people(number, rows=training_data.fold.rows if rows is None else rows)
     objective.eval()
     sharers = sharers_of(len(own), group=group)
     sums = np.zeros((int(number.max()) + 1, objective.aggregation.width))

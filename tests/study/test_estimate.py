@@ -8,9 +8,10 @@ import pytest
 
 from emotune.data.store import SegmentStore
 from emotune.study import estimate
+from emotune.study.bundled import find_study
 from emotune.study.preview import preview
 from emotune.study.study import Study, load_study
-from emotune.training.centring import segments_of_people
+from emotune.tasks.centring import person_numbers, segments_of_people
 from emotune.training.loop import TrainingData
 
 SECONDS_PER_SEGMENT = 0.25
@@ -23,7 +24,7 @@ def study_of(*, centre: str) -> Study:
         "objective={metric: val/macro_f1, mode: max}",
         "space.hyperparameters=[{name: optim.lr, type: uniform_float, lower: 1.0e-5, upper: 1.0e-3, log: true}]",
     ]
-    return load_study(Path("search_spaces/smoke.yaml"), assignments=settings)
+    return load_study(find_study("smoke"), assignments=settings)
 
 
 @pytest.mark.parametrize("centre", ["none", "person"])
@@ -35,7 +36,7 @@ def test_each_evaluation_has_one_pass_for_the_means_of_people(
 
     def compute_slowly(data: TrainingData, *args: Any, **options: Any) -> TrainingData:
         nonlocal clock
-        clock += SECONDS_PER_SEGMENT * len(segments_of_people(data, rows=options["rows"]))
+        clock += SECONDS_PER_SEGMENT * len(segments_of_people(person_numbers(data.store.index), rows=options["rows"]))
         return compute(data, *args, **options)
 
     monkeypatch.setattr(estimate, "with_person_means", compute_slowly)
@@ -46,5 +47,6 @@ def test_each_evaluation_has_one_pass_for_the_means_of_people(
     store = SegmentStore.open(small_store)
     seconds = estimate.probe_seconds(study, store=store)
     passes = len(evaluations) if centre == "person" else 0
-    segments = len(segments_of_people(study.base.training_data(store)))
+    rows = study.base.training_data(store).fold.rows
+    segments = len(segments_of_people(person_numbers(store.index), rows=rows))
     assert seconds * epochs == pytest.approx(passes * segments * SECONDS_PER_SEGMENT)

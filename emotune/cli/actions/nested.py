@@ -15,7 +15,7 @@ from emotune.search.records import Value
 from emotune.study.bundled import find_study
 from emotune.study.folder import SearchFolder
 from emotune.study.journal import read_journal
-from emotune.study.preview import preview
+from emotune.study.preview import preview, trained_epochs
 from emotune.study.results import recorded_best, search_state
 from emotune.study.study import Study, load_study
 
@@ -46,7 +46,7 @@ def tune_folds(
     """
     studies = fold_studies(experiment, request=request, folds=folds)
     planned = preview(studies[0])
-    epochs = len(studies) * sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in planned)
+    epochs = len(studies) * trained_epochs(planned)
     own_epochs = len(studies) * studies[0].base.epochs * (2 if request.shuffled else 1)
     print_message(
         f"nested tuning: {len(studies)} searches of about {len(planned)} evaluations, {epochs:,} epochs; the folds "

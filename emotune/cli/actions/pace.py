@@ -7,7 +7,7 @@ from emotune.durations import DAY_S, duration
 from emotune.search.records import Started
 from emotune.study.definition import SearchDefinition
 from emotune.study.first_estimate import FirstEstimate
-from emotune.study.preview import preview
+from emotune.study.preview import preview, trained_epochs
 
 PACE_EPOCHS = 3
 """Epochs after the first one from which the pace of a search is measured."""
@@ -34,7 +34,7 @@ class Amounts:
         return cls(
             len(evaluations),
             len({evaluation.config_id for evaluation in evaluations}),
-            sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations),
+            trained_epochs(evaluations),
         )
 
     def estimate(self, seconds: float) -> FirstEstimate:

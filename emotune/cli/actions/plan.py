@@ -14,7 +14,7 @@ from emotune.study.definition import SearchDefinition
 from emotune.study.folder import SearchFolder
 from emotune.study.invocation import read_invocation
 from emotune.study.journal import read_journal
-from emotune.study.preview import cost_of_epochs, count_rungs, preview, recorded_speed
+from emotune.study.preview import cost_of_epochs, count_rungs, preview, recorded_speed, trained_epochs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def print_plan(study: SearchDefinition) -> None:
     click.echo(f"{'bracket':>7} {'epochs':>7} {'evaluations':>11} {'trained epochs':>14}")
     for rung in count_rungs(evaluations):
         click.echo(f"{rung.bracket:>7} {rung.epochs:>7} {rung.evaluations:>11} {rung.trained_epochs:>14}")
-    epochs = sum(evaluation.to_epoch - evaluation.from_epoch for evaluation in evaluations)
+    epochs = trained_epochs(evaluations)
     configurations = len({evaluation.config_id for evaluation in evaluations})
     click.echo(f"{configurations} configurations, {len(evaluations)} evaluations, {epochs} epochs in total")
     click.echo(f"rungs at {', '.join(map(str, study.budget.rungs))} epochs")
